@@ -1,0 +1,199 @@
+"""Settings: one typed, frozen model, read from `RTAP_*` variables and `.env`; the only reader of the environment.
+
+Every address, topic, path, interval and bound of the platform is a field here, so that an external broker, registry,
+catalog or Spark master is a matter of configuration. `.env.example` documents each field (a test holds it to this file).
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from rtap_assets.errors import ConfigurationError
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def _default_cache_dir() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rtap"
+
+
+class Settings(BaseSettings):
+    """Everything that may differ between a laptop and a cluster. Times are in the unit the name ends with."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RTAP_", env_file=".env", env_file_encoding="utf-8", frozen=True, extra="ignore", env_ignore_empty=True
+    )
+
+    # Folders
+    state_dir: Path = Field(Path(".rtap"), description="Holds everything that the embedded stack and the streams write.")
+    cache_dir: Path = Field(default_factory=_default_cache_dir, description="Downloaded jars, shared by all checkouts.")
+    schemas_dir: Path = Field(PROJECT_ROOT / "schemas", description="Avro schemas, one folder per subject.")
+
+    # Java
+    java_home: Path | None = Field(None, description="A JDK 17 or 21 to use instead of the one in the packages.")
+
+    # Embedded stack: ports on 127.0.0.1
+    kafka_port: Port = Field(19092, description="Port of the embedded Kafka broker.")
+    kafka_controller_port: Port = Field(19093, description="Port of the embedded broker's KRaft controller.")
+    registry_port: Port = Field(18081, description="Port of the embedded schema registry.")
+    ui_port: Port = Field(3000, description="Port of the Dagster webserver.")
+    startup_timeout_seconds: float = Field(90, gt=0, description="How long an embedded process may take to get ready.")
+
+    # Kafka and registry
+    kafka_bootstrap: str = Field("", description="Kafka bootstrap servers. Empty: the embedded broker.")
+    kafka_security_protocol: str = Field("PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.")
+    kafka_sasl_mechanism: str = Field("", description="For example PLAIN or SCRAM-SHA-512. Empty: no SASL.")
+    kafka_username: str = Field("", description="SASL user name.")
+    kafka_password: SecretStr = Field(SecretStr(""), description="SASL password.")
+    registry_url: str = Field("", description="Confluent-compatible registry URL. Empty: the embedded registry.")
+    registry_credentials: SecretStr = Field(SecretStr(""), description="Registry basic credentials, user:password.")
+    request_timeout_seconds: float = Field(10, gt=0, description="Deadline of one call to the broker or the registry.")
+    dependency_patience_seconds: float = Field(
+        60, gt=0, description="How long a one-shot command retries a broker, registry or catalog that does not answer."
+    )
+
+    topic_events: str = Field("sales.events.v1", description="Topic of the sales events; its subject is <topic>-value.")
+    topic_dlq: str = Field("sales.events.dlq.v1", description="Dead-letter topic.")
+    topic_revenue: str = Field("sales.agg.revenue_5m.v1", description="Compacted topic of gold's aggregates.")
+    topic_dq: str = Field("dq.results.v1", description="Topic of data-quality results.")
+    topic_partitions: int = Field(3, ge=1, description="Kafka partitions of each topic.")
+    topic_replication: int = Field(1, ge=1, description="Replication factor of each topic.")
+    topic_max_message_bytes: int = Field(1_048_588, ge=65_536, description="Largest record of the events topic, bytes.")
+
+    # Contract
+    max_event_bytes: int = Field(131_072, ge=1_024, description="A value above this many bytes is quarantined.")
+    event_time_future_seconds: int = Field(300, ge=0, description="How far event_time may lead the Kafka timestamp.")
+    event_time_past_seconds: int = Field(30 * 86_400, ge=0, description="How far event_time may trail the Kafka timestamp.")
+    schema_clock_skew_seconds: int = Field(
+        5, ge=0, description="Margin for clock skew when judging whether an unknown schema id may still be registered."
+    )
+    schema_id_horizon: int = Field(
+        1_000, ge=1, description="An unknown schema id this far beyond the newest known one is rejected at once."
+    )
+
+    # Lake
+    catalog_uri: str = Field("", description="Iceberg JDBC catalog, e.g. jdbc:postgresql://host/db. Empty: SQLite.")
+    warehouse: str = Field("", description="Iceberg warehouse, e.g. s3://bucket/lake. Empty: a folder in the state dir.")
+    catalog_name: str = Field("lake", description="Name of the catalog, the same in Spark and PyIceberg.")
+
+    # Spark
+    spark_master: str = Field("local[2]", description="Spark master URL.")
+    spark_driver_memory: str = Field("2g", pattern=r"^\d+[mg]$", description="Heap of the Spark driver.")
+    spark_shuffle_partitions: int = Field(2, ge=1, description="Shuffle partitions; pinned by a checkpoint's first start.")
+    spark_extra_conf: dict[str, str] = Field({}, description="More Spark settings, as a JSON object.")
+
+    # Streams
+    trigger_bronze_seconds: float = Field(5, ge=0, description="Trigger interval of bronze in continuous mode.")
+    trigger_dlq_seconds: float = Field(5, ge=0, description="Trigger interval of the DLQ query in continuous mode.")
+    trigger_silver_seconds: float = Field(5, ge=0, description="Trigger interval of silver in continuous mode.")
+    trigger_gold_seconds: float = Field(10, ge=0, description="Trigger interval of gold in continuous mode.")
+    watermark_delay_seconds: int = Field(600, ge=1, description="Silver's watermark delay; gold's is twice that.")
+    window_seconds: int = Field(300, ge=60, description="Length of gold's windows.")
+    slide_seconds: int = Field(60, ge=1, description="Slide of gold's windows.")
+    bronze_max_offsets_per_batch: int = Field(250_000, ge=1, description="Most Kafka records in one bronze batch.")
+    source_max_files_per_batch: int = Field(
+        64, ge=1, description="Most files of a table in one batch; at least half the files of one upstream snapshot."
+    )
+    source_max_rows_per_batch: int = Field(
+        500_000, ge=1, description="Rows of a table in one batch (soft: the next whole file is included)."
+    )
+    drain_timeout_seconds: float = Field(900, gt=0, description="Deadline for draining one stream.")
+
+    # Serving
+    export_retention_seconds: float = Field(600, ge=0, description="How long old versions of the Parquet folder are kept.")
+
+    @field_validator("state_dir", "cache_dir", "schemas_dir", "java_home", mode="after")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
+
+    @field_validator("slide_seconds")
+    @classmethod
+    def _slide_divides_window(cls, value: int, info) -> int:  # type: ignore[no-untyped-def]
+        if info.data.get("window_seconds", value) % value:
+            raise ValueError("RTAP_SLIDE_SECONDS must divide RTAP_WINDOW_SECONDS, or the windows do not tile the day")
+        return value
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return self.kafka_bootstrap or f"127.0.0.1:{self.kafka_port}"
+
+    @property
+    def schema_registry_url(self) -> str:
+        return self.registry_url or f"http://127.0.0.1:{self.registry_port}/apis/ccompat/v7"
+
+    @property
+    def uses_embedded_broker(self) -> bool:
+        return not self.kafka_bootstrap
+
+    @property
+    def uses_embedded_registry(self) -> bool:
+        return not self.registry_url
+
+    @property
+    def events_subject(self) -> str:
+        return f"{self.topic_events}-value"
+
+    @property
+    def lake_dir(self) -> Path:
+        return self.state_dir / "lake"
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        return self.state_dir / "checkpoints"
+
+    @property
+    def marts_path(self) -> Path:
+        return self.state_dir / "marts" / "marts.duckdb"
+
+    @property
+    def export_dir(self) -> Path:
+        return self.state_dir / "export" / "revenue_5m"
+
+    @property
+    def ledger_dir(self) -> Path:
+        return self.state_dir / "ledger"
+
+    @property
+    def run_dir(self) -> Path:
+        """Pid files and addresses of the embedded processes."""
+        return self.state_dir / "run"
+
+    @property
+    def log_dir(self) -> Path:
+        return self.state_dir / "logs"
+
+    @property
+    def dagster_home(self) -> Path:
+        return self.state_dir / "dagster"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings from the environment and `.env`, with `overrides` on top.
+
+    Raises:
+        ConfigurationError: a value is not valid; the message names the variable and the rule it breaks.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        faults = "; ".join(
+            f"RTAP_{'_'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}" for fault in error.errors()
+        )
+        raise ConfigurationError(
+            f"The settings are not valid: {faults}.", remedy="Correct them in the environment or in .env (see .env.example)."
+        ) from error
+
+
+@cache
+def get_settings() -> Settings:
+    """The settings of this process, read once."""
+    return load_settings()

