@@ -1,0 +1,67 @@
+"""The `rtap` command. Each group lives in `commands/` and is imported only when it is called, so that `rtap --help` is instant."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from rtap_assets.errors import RtapError
+
+# name -> (module, attribute, one line for the help page)
+COMMANDS = {
+    "up": ("rtap_assets.commands.stack", "up", "Start the embedded broker and registry (and the UI)."),
+    "down": ("rtap_assets.commands.stack", "down", "Stop what `up` started."),
+    "status": ("rtap_assets.commands.stack", "status", "Show what runs, where, and since when."),
+    "reset": ("rtap_assets.commands.stack", "reset", "Remove everything in the state folder."),
+    "doctor": ("rtap_assets.commands.doctor", "doctor", "Check Java, jars, ports, memory and disk."),
+    "jars": ("rtap_assets.commands.jars", "jars", "Fetch or verify the jars."),
+    "contracts": ("rtap_assets.commands.contracts", "contracts", "Check and register the Avro schemas."),
+    "generate": ("rtap_assets.commands.generate", "generate", "Produce seeded sales events with a ledger of the truth."),
+    "drain": ("rtap_assets.commands.streams", "drain", "Process what is there now, layer by layer, and end."),
+    "stream": ("rtap_assets.commands.streams", "stream", "Run the streams continuously in the foreground."),
+    "marts": ("rtap_assets.commands.marts", "marts", "Refresh the DuckDB marts and the published Parquet folder."),
+    "sql": ("rtap_assets.commands.sql", "sql", "Ask a question of bronze, silver, gold and the marts."),
+    "reconcile": ("rtap_assets.commands.reconcile", "reconcile", "Compare topic, lake and ledger, record by record."),
+    "demo": ("rtap_assets.commands.demo", "demo", "The whole pipeline, with proof at the end."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="rtap-assets", prog_name="rtap")
+def cli() -> None:
+    """Real-time revenue: Kafka to Iceberg to DuckDB. Settings come from RTAP_… variables and .env (see .env.example)."""
+
+
+def main() -> None:
+    """Run the command; an error the platform raised on purpose is shown without a stack trace."""
+    try:
+        cli()
+    except RtapError as error:
+        click.secho(f"error: {error.message}", fg="red", err=True)
+        if error.remedy:
+            click.echo(f"  -> {error.remedy}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""The tables of the lake, described once: columns with types and meaning, grain, key and partitioning.
+
+`lake/tables.py` creates and evolves the Iceberg tables from this, the Dagster assets show it, and a test holds the Avro,
+Spark, Iceberg and DuckDB types together. Types are written as Spark SQL and Iceberg both read them; every timestamp is an
+instant, kept in UTC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+MONEY = "decimal(18,4)"
+MONEY_SUM = "decimal(28,4)"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column; `doc` says what it means, with the unit."""
+
+    name: str
+    type: str
+    doc: str
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """One table of the lake. `partition` is an Iceberg partition transform in Spark SQL."""
+
+    namespace: str
+    name: str
+    doc: str
+    grain: str
+    key: tuple[str, ...]
+    partition: str
+    columns: tuple[Column, ...]
+    properties: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def identifier(self) -> str:
+        return f"{self.namespace}.{self.name}"
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+
+EVENT_COLUMNS = (
+    Column("event_id", "string", "UUID of the event, the idempotency key."),
+    Column("event_time", "timestamp", "When the sale happened, UTC."),
+    Column("ingest_time", "timestamp", "When the producer took the event in, UTC."),
+    Column("schema_version", "int", "Version of the contract the producer wrote."),
+    Column("event_type", "string", "purchase, renewal, upgrade, downgrade or refund."),
+    Column("account_id", "string", "Customer account; the Kafka key."),
+    Column("plan_tier", "string", "free, starter, pro or enterprise."),
+    Column("region", "string", "na, emea, apac or latam."),
+    Column("product_id", "string", "Product sold."),
+    Column("quantity", "int", "Units sold, zero or more."),
+    Column("amount", MONEY, "Total of the event in `currency`, as sent: a refund carries the amount paid back."),
+    Column("currency", "string", "ISO 4217 code."),
+    Column("promo_code", "string", "Promotion applied; null when none or written before contract version 2."),
+    Column("sales_channel", "string", "Where the sale was made; null when written before contract version 2."),
+)
+
+KAFKA_COLUMNS = (
+    Column("topic", "string", "Kafka topic the record came from."),
+    Column("kafka_partition", "int", "Kafka partition the record came from."),
+    Column("kafka_offset", "bigint", "Kafka offset of the record."),
+    Column("kafka_timestamp", "timestamp", "When the broker appended the record, UTC."),
+    Column("schema_id", "bigint", "Registry id of the writer's schema; null when the value carries none."),
+)
+
+BRONZE = TableSpec(
+    namespace="bronze",
+    name="sales_events",
+    doc="Every record of the events topic, decoded as far as it goes, with its raw bytes; quarantined when error_reason is set.",
+    grain="one Kafka record",
+    key=("topic", "kafka_partition", "kafka_offset"),
+    partition="days(kafka_timestamp)",
+    columns=(
+        *EVENT_COLUMNS,
+        *KAFKA_COLUMNS,
+        Column("error_reason", "string", "Reason code when the record is quarantined, null when it is valid."),
+        Column("error_detail", "string", "What exactly broke the rule."),
+        Column("raw_key", "binary", "The record's key, unchanged."),
+        Column("raw_value", "binary", "The record's value, unchanged; null for a tombstone."),
+        Column("kafka_headers", "array<struct<key:string,value:binary>>", "The record's headers, unchanged."),
+        Column("processed_at", "timestamp", "Timestamp of the micro-batch that wrote the row, UTC."),
+    ),
+)
+
+SILVER = TableSpec(
+    namespace="silver",
+    name="sales_events",
+    doc="Valid sales events, one row each, codes in canonical form, with signed net amount and latencies.",
+    grain="one event",
+    key=("event_id",),
+    partition="days(event_time)",
+    columns=(
+        *EVENT_COLUMNS,
+        Column("net_amount", MONEY, "Signed effect on revenue in `currency`: minus the amount for a refund."),
+        *KAFKA_COLUMNS,
+        Column("ingest_latency_ms", "bigint", "From event_time to ingest_time, milliseconds."),
+        Column("delivery_latency_ms", "bigint", "From event_time to the Kafka timestamp, milliseconds."),
+        Column("processing_latency_ms", "bigint", "From the Kafka timestamp to this row's micro-batch, milliseconds."),
+        Column("is_late", "boolean", "True when the stream had to drop the row and reconciliation added it."),
+        Column("processed_at", "timestamp", "Timestamp of the micro-batch that wrote the row, UTC."),
+    ),
+)
+
+GOLD = TableSpec(
+    namespace="gold",
+    name="revenue_5m",
+    doc="Revenue per sliding five-minute window, plan tier, region and currency; windows are [start, end), UTC.",
+    grain="one window x plan_tier x region x currency",
+    key=("window_start", "plan_tier", "region", "currency"),
+    partition="days(window_start)",
+    columns=(
+        Column("window_start", "timestamp", "Start of the window, inclusive, UTC."),
+        Column("window_end", "timestamp", "End of the window, exclusive, UTC."),
+        Column("plan_tier", "string", "free, starter, pro or enterprise."),
+        Column("region", "string", "na, emea, apac or latam."),
+        Column("currency", "string", "ISO 4217 code; sums never cross currencies."),
+        Column("gross_amount", MONEY_SUM, "Sum of the amounts of everything but refunds."),
+        Column("refund_amount", MONEY_SUM, "Sum of the amounts paid back, as a positive number."),
+        Column("net_amount", MONEY_SUM, "gross_amount minus refund_amount."),
+        Column("orders", "bigint", "Number of events that are not refunds."),
+        Column("refunds", "bigint", "Number of refunds."),
+        Column("revision", "int", "0 as the stream wrote it; raised when the window is restated."),
+        Column("updated_at", "timestamp", "Timestamp of the micro-batch that last changed the row, UTC."),
+    ),
+)
+
+TABLES = (BRONZE, SILVER, GOLD)
