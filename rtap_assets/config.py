@@ -81,6 +81,8 @@ class Settings(BaseSettings):
 
     # Lake
     catalog_uri: str = Field("", description="Iceberg JDBC catalog, e.g. jdbc:postgresql://host/db. Empty: SQLite.")
+    catalog_user: str = Field("", description="User of a PostgreSQL catalog.")
+    catalog_password: SecretStr = Field(SecretStr(""), description="Password of a PostgreSQL catalog.")
     warehouse: str = Field("", description="Iceberg warehouse, e.g. s3://bucket/lake. Empty: a folder in the state dir.")
     catalog_name: str = Field("lake", description="Name of the catalog, the same in Spark and PyIceberg.")
 

@@ -1,0 +1,82 @@
+"""The Iceberg catalog, for Spark and for PyIceberg: one name, one address, so that both see the same tables.
+
+Embedded it is a SQLite file in WAL mode; a PostgreSQL address (`jdbc:postgresql://…`) or a REST catalog (`http…`) takes its
+place by configuration.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.table import Table
+
+from rtap_assets.config import Settings
+from rtap_assets.errors import ServingError
+
+SQLITE_BUSY_TIMEOUT_SECONDS = 30
+
+
+def warehouse_uri(settings: Settings) -> str:
+    """Where the tables' files are."""
+    return settings.warehouse or f"file://{settings.lake_dir / 'warehouse'}"
+
+
+def sqlite_path(settings: Settings) -> Path:
+    """The embedded catalog's file."""
+    return settings.lake_dir / "catalog.db"
+
+
+def spark_catalog_conf(settings: Settings) -> dict[str, str]:
+    """Spark settings that mount the catalog under `settings.catalog_name`.
+
+    The cache is off: a table that is read often would otherwise stay on an old snapshot (apache/iceberg#14440).
+    """
+    prefix = f"spark.sql.catalog.{settings.catalog_name}"
+    conf = {
+        prefix: "org.apache.iceberg.spark.SparkCatalog",
+        f"{prefix}.warehouse": warehouse_uri(settings),
+        f"{prefix}.cache-enabled": "false",
+    }
+    if settings.catalog_uri.startswith("http"):
+        return conf | {f"{prefix}.type": "rest", f"{prefix}.uri": settings.catalog_uri}
+    conf |= {f"{prefix}.type": "jdbc", f"{prefix}.jdbc.schema-version": "V1"}
+    if settings.catalog_uri:
+        return conf | {
+            f"{prefix}.uri": settings.catalog_uri,
+            f"{prefix}.jdbc.user": settings.catalog_user,
+            f"{prefix}.jdbc.password": settings.catalog_password.get_secret_value(),
+        }
+    # A lock error is not retried by the catalog and would end the query: let SQLite wait instead.
+    options = f"journal_mode=WAL&busy_timeout={SQLITE_BUSY_TIMEOUT_SECONDS * 1000}"
+    return conf | {f"{prefix}.uri": f"jdbc:sqlite:{sqlite_path(settings)}?{options}"}
+
+
+def open_catalog(settings: Settings) -> Catalog:
+    """The same catalog for PyIceberg; creates the embedded file when it is missing."""
+    if settings.catalog_uri.startswith("http"):
+        properties = {"type": "rest", "uri": settings.catalog_uri}
+    elif settings.catalog_uri:
+        address = settings.catalog_uri.removeprefix("jdbc:postgresql://")
+        login = f"{settings.catalog_user}:{settings.catalog_password.get_secret_value()}@" if settings.catalog_user else ""
+        properties = {"type": "sql", "uri": f"postgresql+psycopg2://{login}{address}"}
+    else:
+        settings.lake_dir.mkdir(parents=True, exist_ok=True)
+        path = sqlite_path(settings)
+        properties = {"type": "sql", "uri": f"sqlite:///{path}?timeout={SQLITE_BUSY_TIMEOUT_SECONDS}"}
+    return load_catalog(settings.catalog_name, warehouse=warehouse_uri(settings), **properties)
+
+
+def load_table(catalog: Catalog, identifier: str) -> Table:
+    """The table as of now.
+
+    Raises:
+        ServingError: there is no such table yet.
+    """
+    try:
+        return catalog.load_table(identifier)
+    except NoSuchTableError as error:
+        raise ServingError(
+            f"There is no table {identifier} in the catalog.", remedy="Materialise the layers first: `rtap drain`."
+        ) from error
