@@ -1,0 +1,52 @@
+"""`rtap contracts`: check the Avro schemas offline, register them with the registry."""
+
+from __future__ import annotations
+
+import sys
+from itertools import permutations
+
+import click
+
+from rtap_assets.config import get_settings
+from rtap_assets.contracts.compatibility import check_subject
+from rtap_assets.contracts.schemas import load_subject, publication_breaks, subjects
+
+
+@click.group()
+def contracts() -> None:
+    """Check and register the Avro schemas in `schemas/`."""
+
+
+@contracts.command()
+def check() -> None:
+    """Compare all versions of each subject with one another, and published ones with their sums. Needs no registry.
+
+    Exit code 1 when there is a finding.
+    """
+    settings = get_settings()
+    findings = []
+    for subject in subjects(settings.schemas_dir):
+        versions = load_subject(settings.schemas_dir, subject)
+        found = check_subject(versions)
+        findings += found
+        for writer, reader in permutations(versions, 2):
+            prefix = f"{subject}: {writer.version} read as {reader.version}"
+            broken = any(finding.startswith(f"{prefix}:") for finding in found)
+            click.echo(f"{'✗' if broken else '✓'} {prefix}")
+        if len(versions) == 1:
+            click.echo(f"{'✗' if found else '✓'} {subject}: 1, the only version")
+    edited = publication_breaks(settings.schemas_dir)
+    click.echo(f"{'✗' if edited else '✓'} published versions are as they were published")
+    for finding in findings + edited:
+        click.secho(f"finding: {finding}", fg="red", err=True)
+    sys.exit(1 if findings or edited else 0)
+
+
+@contracts.command()
+def register() -> None:
+    """Register every version under its subject, compatibility BACKWARD. A second call changes nothing."""
+    from rtap_assets.kafka.registration import register_contracts  # noqa: PLC0415 - `check` must work without a registry client
+
+    for subject, ids in register_contracts(get_settings()).items():
+        for version, schema_id in ids.items():
+            click.echo(f"{subject}: version {version} has schema id {schema_id}")
