@@ -1,0 +1,48 @@
+"""Bounded patience with a dependency that does not answer: capped back-off, a deadline, and an error that tells the story."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from rtap_assets.errors import DependencyUnavailable
+
+T = TypeVar("T")
+
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 5.0
+
+
+def with_patience(
+    call: Callable[[], T],
+    *,
+    what: str,
+    seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
+    """Return what `call` returns, calling again while it raises `DependencyUnavailable`, for up to `seconds`.
+
+    `what` completes "gave up …", for example "listing the topics". Any other error passes through at once.
+
+    Raises:
+        DependencyUnavailable: the last one, with how long and how often it was tried.
+    """
+    started = clock()
+    pause = FIRST_PAUSE_SECONDS
+    attempts = 0
+    while True:
+        attempts += 1
+        try:
+            return call()
+        except DependencyUnavailable as error:
+            waited = clock() - started
+            if waited + pause > seconds:
+                raise DependencyUnavailable(
+                    f"Gave up {what} after {waited:.0f} s and {attempts} attempt{'s' if attempts > 1 else ''}: {error.message}",
+                    remedy=error.remedy,
+                    **error.context,
+                ) from error
+            sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
