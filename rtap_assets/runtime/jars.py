@@ -26,13 +26,20 @@ from rtap_assets.runtime.jvm import java_command
 HERE = Path(__file__).parent
 SUMS = HERE / "jars.sha256"
 RETRIEVE_PATTERN = "[conf]/[artifact]-[revision](-[classifier]).[ext]"
-STAMP = "verified"
+MOST_FAULTS_NAMED = 10
+STAMP = "verified"  # written last; holds the sums of the files unpacked from the (verified) registry archive
+UNPACKED = Path("registry") / "unpacked"
 
 
 def jars_folder(settings: Settings) -> Path:
     """The cache folder of this version's jars, named after the descriptor and the sums."""
     digest = hashlib.sha256((HERE / "ivy.xml").read_bytes() + SUMS.read_bytes()).hexdigest()[:12]
     return settings.cache_dir / f"jars-{digest}"
+
+
+def jars_are_fetched(settings: Settings) -> bool:
+    """True when this version's jars are in the cache, verified."""
+    return (jars_folder(settings) / STAMP).exists()
 
 
 def jars_of(settings: Settings, use: str) -> list[Path]:
@@ -42,22 +49,25 @@ def jars_of(settings: Settings, use: str) -> list[Path]:
         ConfigurationError: they have not been fetched yet.
     """
     folder = jars_folder(settings)
-    if not (folder / STAMP).exists():
-        raise ConfigurationError(f"The jars are not in {folder}.", remedy="Run `make setup` (or `rtap jars fetch`) once, with network.")
+    if not jars_are_fetched(settings):
+        raise ConfigurationError(
+            f"The jars are not in {folder}.", remedy="Run `make setup` (or `rtap jars fetch`) once, with network."
+        )
     if use == "registry":
-        return sorted((folder / use / "unpacked").rglob("*.jar"))
+        return sorted((folder / UNPACKED).rglob("*.jar"))
     return sorted((folder / use).glob("*.jar"))
 
 
 def expected_sums() -> dict[str, str]:
     """Relative path to SHA-256 of every fetched file."""
-    lines = SUMS.read_text(encoding="utf-8").splitlines()
-    return {name: digest for digest, name in (line.split(maxsplit=1) for line in lines if line)}
+    return _from_lines(SUMS.read_text(encoding="utf-8"))
 
 
 def sums_in(folder: Path) -> dict[str, str]:
     """Relative path to SHA-256 of every jar and archive below `folder` as retrieved."""
-    files = [path for use in ("spark", "broker", "registry") for path in sorted((folder / use).glob("*.*")) if path.is_file()]
+    files = [
+        path for use in ("spark", "broker", "registry") for path in sorted((folder / use).glob("*.*")) if path.is_file()
+    ]
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
@@ -68,7 +78,7 @@ def fetch_jars(settings: Settings) -> Path:
         ConfigurationError: Ivy could not resolve, or a sum differs (nothing is put in place then).
     """
     target = jars_folder(settings)
-    if (target / STAMP).exists():
+    if jars_are_fetched(settings):
         return target
     settings.cache_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=settings.cache_dir, prefix="fetching-") as temporary:
@@ -77,9 +87,9 @@ def fetch_jars(settings: Settings) -> Path:
         verify(folder)
         for archive in (folder / "registry").glob("*.tar.gz"):
             with tarfile.open(archive) as tar:
-                tar.extractall(folder / "registry" / "unpacked", filter="data")
+                tar.extractall(folder / UNPACKED, filter="data")
             archive.unlink()
-        (folder / STAMP).touch()
+        (folder / STAMP).write_text(_as_lines(_sums_of_unpacked(folder)), encoding="utf-8")
         if target.exists():
             shutil.rmtree(target)
         folder.rename(target)
@@ -90,15 +100,58 @@ def verify(folder: Path) -> None:
     """Compare the files below `folder` with the checked-in sums, both ways.
 
     Raises:
-        ConfigurationError: naming each file that is missing, unexpected or different.
+        ConfigurationError: naming the files that are missing, unexpected or different.
     """
-    expected, found = expected_sums(), sums_in(folder)
+    _compare(
+        expected_sums(),
+        sums_in(folder),
+        remedy="Do not use them. Try again; if it persists, the registry serves other files than were reviewed.",
+    )
+
+
+def verify_installed(settings: Settings) -> int:
+    """Hash every installed file again and return how many there are.
+
+    The registry's archive is gone once it is unpacked; its files are held to the sums taken right after it was verified.
+
+    Raises:
+        ConfigurationError: the jars were never fetched, or naming each file that is missing, unexpected or different.
+    """
+    folder = jars_folder(settings)
+    if not jars_are_fetched(settings):
+        raise ConfigurationError(f"The jars are not in {folder}.", remedy="Run `rtap jars fetch` once, with network.")
+    expected = {name: digest for name, digest in expected_sums().items() if not name.startswith("registry/")}
+    expected |= _from_lines((folder / STAMP).read_text(encoding="utf-8"))
+    found = sums_in(folder) | _sums_of_unpacked(folder)
+    _compare(expected, found, remedy=f"Remove {folder} and run `rtap jars fetch`.")
+    return len(found)
+
+
+def _compare(expected: dict[str, str], found: dict[str, str], *, remedy: str) -> None:
     wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
     if wrong:
-        raise ConfigurationError(
-            f"The fetched jars do not match {SUMS.name}: {', '.join(wrong)}.",
-            remedy="Do not use them. Try again; if it persists, the registry serves other files than were reviewed.",
-        )
+        faults = [f"{name} ({_fault(name, expected, found)})" for name in wrong[:MOST_FAULTS_NAMED]]
+        more = f" and {len(wrong) - len(faults)} more" if len(wrong) > len(faults) else ""
+        raise ConfigurationError(f"The jars do not match {SUMS.name}: {', '.join(faults)}{more}.", remedy=remedy)
+
+
+def _fault(name: str, expected: dict[str, str], found: dict[str, str]) -> str:
+    if name not in found:
+        return "missing"
+    return "different" if name in expected else "unexpected"
+
+
+def _sums_of_unpacked(folder: Path) -> dict[str, str]:
+    files = [path for path in sorted((folder / UNPACKED).rglob("*")) if path.is_file()]
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _as_lines(sums: dict[str, str]) -> str:
+    return "".join(f"{digest}  {name}\n" for name, digest in sums.items())
+
+
+def _from_lines(text: str) -> dict[str, str]:
+    return {name: digest for digest, name in (line.split(maxsplit=1) for line in text.splitlines() if line)}
 
 
 def _retrieve(settings: Settings, folder: Path) -> None:
@@ -113,7 +166,9 @@ def _retrieve(settings: Settings, folder: Path) -> None:
             "-retrieve", f"{folder}/{RETRIEVE_PATTERN}",
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-    failed = [line.strip() for line in done.stdout.splitlines() if "UNRESOLVED" in line or "FAILED" in line or "error" in line]
+    failed = [
+        line.strip() for line in done.stdout.splitlines() if "UNRESOLVED" in line or "FAILED" in line or "error" in line
+    ]
     if done.returncode or failed:
         reason = "\n  ".join(failed[:8]) or done.stderr[-2000:]
         raise ConfigurationError(

@@ -1,0 +1,71 @@
+# `make` alone prints the targets. `make demo` and `make test` work as the first command in a fresh clone: set-up is part of them.
+# Kept to what GNU make 3.81 (macOS) understands.
+
+SHELL := /bin/sh
+BIN := .venv/bin
+READY := .venv/.ready
+SETUP_INPUTS := .ci/setup pyproject.toml requirements.lock requirements-setup.lock \
+  rtap_assets/runtime/ivy.xml rtap_assets/runtime/jars.sha256
+COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up down status doctor test test-unit test-spark test-integration test-e2e lint bench lock clean FORCE
+
+help: ## Print this list
+	@echo "Usage: make TARGET"
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' Makefile
+
+setup: $(READY) ## Create .venv, install the locked packages, fetch the jars (part of every other target)
+
+# A .venv whose Python is gone counts as not set up.
+ifeq ($(wildcard $(BIN)/python),)
+$(READY): FORCE
+endif
+$(READY): $(SETUP_INPUTS)
+	@sh .ci/setup
+
+demo: $(READY) ## Run the whole pipeline on 200,000 events and prove that none was lost or counted twice
+	@$(BIN)/rtap demo
+
+up: $(READY) ## Start broker, registry and the Dagster UI in the background, on 127.0.0.1
+	@$(BIN)/rtap up --ui
+
+down: $(READY) ## Stop what `make up` started
+	@$(BIN)/rtap down
+
+status: $(READY) ## Show what runs
+	@$(BIN)/rtap status
+
+doctor: $(READY) ## Check Java, jars, ports, memory and disk
+	@$(BIN)/rtap doctor
+
+test: $(READY) ## Run all tests: unit, spark, integration, e2e
+	@$(BIN)/pytest
+
+test-unit: $(READY) ## Run the tests that need nothing but Python
+	@$(BIN)/pytest tests/unit
+
+test-spark: $(READY) ## Run the tests that need a JVM
+	@$(BIN)/pytest tests/spark
+
+test-integration: $(READY) ## Run the tests against a real broker and registry
+	@$(BIN)/pytest tests/integration
+
+test-e2e: $(READY) ## Run the whole platform through its own commands
+	@$(BIN)/pytest tests/e2e
+
+lint: $(READY) ## Check style (ruff) and types (mypy strict)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(READY) ## Measure throughput, CPU and memory of the chain (N=events)
+	@$(BIN)/python -m bench $(if $(N),--events $(N))
+
+lock: $(READY) ## Resolve the dependencies anew and write both lock files (hashes, no index)
+	@$(COMPILE) --no-strip-extras --extra dev pyproject.toml -o requirements.lock
+	@printf 'setuptools\nuv\n' | $(COMPILE) --no-annotate - -o requirements-setup.lock
+
+clean: ## Remove .venv and caches (not the state folder: `rtap reset --yes` does that)
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	find rtap_assets tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
