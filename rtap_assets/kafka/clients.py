@@ -1,4 +1,4 @@
-"""How to reach the broker: one set of connection settings for librdkafka and for Spark, and the one translation of its errors.
+"""How to reach the broker: connection settings for librdkafka and for Spark, and the one translation of its errors.
 
 Owns no topic and no schema. Every client built from here has deadlines, so an absent broker is an error, never a hang.
 """
@@ -66,7 +66,7 @@ def client_config(settings: Settings) -> dict[str, Any]:
 
 
 def spark_kafka_options(settings: Settings) -> dict[str, str]:
-    """The options of Spark's Kafka source and sink that say where the broker is and who asks (all prefixed with `kafka.`)."""
+    """The options of Spark's Kafka source and sink that say where the broker is and who asks (prefixed with `kafka.`)."""
     options = {
         "kafka.bootstrap.servers": settings.bootstrap_servers,
         "kafka.security.protocol": settings.kafka_security_protocol,
@@ -130,7 +130,7 @@ def translate(
     if code in REFUSED_CODES:
         return ConfigurationError(
             f"The Kafka broker at {where} refused to {what}: {detail}.",
-            remedy="Check RTAP_KAFKA_SECURITY_PROTOCOL, RTAP_KAFKA_SASL_MECHANISM, RTAP_KAFKA_USERNAME and the rights of that user.",
+            remedy="Check RTAP_KAFKA_SECURITY_PROTOCOL, RTAP_KAFKA_SASL_MECHANISM, RTAP_KAFKA_USERNAME and its rights.",
             code=code,
         )
     if code in UNAVAILABLE_CODES or kafka_error.retriable():

@@ -1,4 +1,4 @@
-"""Bounded patience with a dependency that does not answer: capped back-off, a deadline, and an error that tells the story."""
+"""Bounded patience with a dependency that does not answer: capped back-off, a deadline, an error that tells the story."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def with_patience(
             waited = clock() - started
             if waited + pause > seconds:
                 raise DependencyUnavailable(
-                    f"Gave up {what} after {waited:.0f} s and {attempts} attempt{'s' if attempts > 1 else ''}: {error.message}",
+                    f"Gave up {what} after {waited:.0f} s ({attempts} attempts): {error.message}",
                     remedy=error.remedy,
                     **error.context,
                 ) from error

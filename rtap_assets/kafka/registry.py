@@ -1,6 +1,6 @@
 """The schema registry: which schemas a subject has, adding one, and the rule for the next.
 
-The only place that talks to it. No answer is `DependencyUnavailable`; a refusal is `ContractError` with the registry's reason.
+The only place that talks to it. No answer is `DependencyUnavailable`, a refusal `ContractError` with its reason.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Registry:
         if error.http_status_code in REFUSED:
             return ContractError(
                 f"The schema registry at {self.address} refused to {what}: {reason}",
-                remedy="Add only optional fields with a null default; a breaking change needs a new topic (docs/contract.md).",
+                remedy="Add only optional fields with a null default; a breaking change needs a new topic.",
                 status=error.http_status_code,
             )
         if error.http_status_code in UNAUTHORISED:
@@ -106,9 +106,9 @@ class Registry:
         return self._unavailable(what, f"HTTP {error.http_status_code}: {reason}")
 
     def _unavailable(self, what: str, detail: str) -> DependencyUnavailable:
-        embedded = self._settings.uses_embedded_registry
+        embedded, seconds = self._settings.uses_embedded_registry, self._settings.request_timeout_seconds
         return DependencyUnavailable(
-            f"The schema registry at {self.address} did not {what} within {self._settings.request_timeout_seconds:g} s: {detail}",
+            f"The schema registry at {self.address} did not {what} (deadline {seconds:g} s): {detail}",
             remedy="Run `rtap up`." if embedded else "Check RTAP_REGISTRY_URL and that the registry is up.",
             dependency="registry",
             address=self.address,

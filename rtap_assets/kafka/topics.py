@@ -1,6 +1,6 @@
 """The platform's topics: what they must look like, creating them, and their offsets.
 
-A topic that exists is never altered: a difference is reported, because retention or timestamps may have been changed on purpose.
+A topic that exists is never altered: a difference is reported, since it may have been changed on purpose.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
 
 
 def ensure_topics(settings: Settings) -> dict[str, str]:
-    """Create the topics that are missing; return topic -> "created", "exists", or "differs: …" for one that was left as it is.
+    """Create the missing topics; return topic -> "created", "exists", or "differs: …" for one that was left as it is.
 
     Returns only when each created topic has a leader for each Kafka partition, so that the next client finds it.
 

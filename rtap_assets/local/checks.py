@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,8 @@ import psutil
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import ConfigurationError
+from rtap_assets.local.ports import is_free
+from rtap_assets.local.records import records
 from rtap_assets.runtime.jars import jars_are_fetched, jars_folder
 from rtap_assets.runtime.jvm import java_command, java_major_version
 
@@ -95,22 +96,11 @@ def check_ports(settings: Settings) -> Iterator[Check]:
             yield Check(name, ok=True, finding="free")
             continue
         holder = listener_on(port)
-        if holder is not None and belongs_to(holder, settings.state_dir):
+        if holder is not None and is_ours(holder, settings):
             yield Check(name, ok=True, finding=f"held by our own process {holder.pid}")
             continue
         who = f"{holder.name()}, process {holder.pid}" if holder else "a process of another user"
         yield Check(name, ok=False, finding=f"held by {who}", fix=f"Stop it, or set {variable} to a free port.")
-
-
-def is_free(port: int) -> bool:
-    """Whether a server could listen on the port of 127.0.0.1 now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: an old TIME_WAIT is no obstacle
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def listener_on(port: int) -> psutil.Process | None:
@@ -125,16 +115,10 @@ def listener_on(port: int) -> psutil.Process | None:
     return None
 
 
-def belongs_to(process: psutil.Process, state_dir: Path) -> bool:
-    """Whether the process works on this state folder: its command line or working directory names it."""
-    return _names_folder(process.cmdline, state_dir) or _names_folder(lambda: [process.cwd()], state_dir)
-
-
-def _names_folder(read: Callable[[], Iterable[str]], folder: Path) -> bool:
-    try:
-        return any(str(folder) in text for text in read())
-    except psutil.Error:
-        return False
+def is_ours(process: psutil.Process, settings: Settings) -> bool:
+    """Whether the process, or the one that started it, has a record in the run folder."""
+    own = {record.pid for record in records(settings) if record.process() is not None}
+    return process.pid in own or any(parent.pid in own for parent in process.parents())
 
 
 def check_memory(available_bytes: int) -> Check:

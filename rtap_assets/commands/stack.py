@@ -1,0 +1,86 @@
+"""`rtap up`, `down`, `status` and `reset`: the embedded stack from the command line."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from rtap_assets.config import Settings, get_settings
+from rtap_assets.local import stack
+from rtap_assets.local.stack import ServiceStatus
+
+STATE_COLOURS = {"running": "green", "died": "red"}
+
+
+@click.command()
+@click.option("--ui", is_flag=True, help="Also start Dagster's webserver and daemon.")
+def up(ui: bool) -> None:
+    """Start the embedded Kafka broker and schema registry, create the topics and register the schemas.
+
+    What runs already is adopted. The processes stay when this command ends; `rtap down` ends them. With
+    RTAP_KAFKA_BOOTSTRAP or RTAP_REGISTRY_URL set, that broker or registry is used and none is started in its place.
+    """
+    settings = get_settings()
+    stack.up(settings, ui=ui, echo=click.echo)
+    click.secho("ready", fg="green")
+    if ui:
+        click.echo(f"Dagster is at http://127.0.0.1:{settings.ui_port}")
+
+
+@click.command()
+def down() -> None:
+    """End what `rtap up` started: the UI, then the registry, then the broker. Data stay in the state folder."""
+    stack.down(get_settings(), echo=click.echo)
+
+
+@click.command()
+def status() -> None:
+    """Show each embedded service: its state, address, pid, since when it runs and its memory.
+
+    The exit code is 1 when one has died without having been told to.
+    """
+    settings = get_settings()
+    lines = stack.status(settings)
+    if not lines:
+        click.echo("nothing is running")
+    else:
+        Console().print(_table(lines))
+    _echo_external(settings)
+    dead = [line for line in lines if line.state == "died"]
+    for line in dead:
+        click.secho(f"The {line.title} (pid {line.pid}) died. Its last lines:", fg="red")
+        click.echo(line.tail or "(it wrote nothing)")
+    if dead:
+        click.echo("  -> `rtap up` starts it again; `rtap down` clears it away.")
+        raise SystemExit(1)
+
+
+@click.command()
+@click.option("--yes", is_flag=True, help="Really remove it.")
+def reset(yes: bool) -> None:
+    """Remove the state folder with everything in it: topics, schemas, lake, checkpoints, marts, logs.
+
+    Refuses while something runs, and when the folder does not look like a state folder.
+    """
+    settings = get_settings()
+    if not yes:
+        raise click.UsageError(f"This removes {settings.state_dir} and everything in it. Say `rtap reset --yes` to do so.")
+    stack.reset(settings, echo=click.echo)
+
+
+def _table(lines: list[ServiceStatus]) -> Table:
+    table = Table("service", "state", "address", "pid", "since", "memory", box=None, header_style="bold", pad_edge=False)
+    for line in lines:
+        colour = STATE_COLOURS[line.state]
+        memory = f"{line.memory_bytes / 2**20:.0f} MB" if line.memory_bytes else "-"
+        state = f"[{colour}]{line.state}[/{colour}]"
+        table.add_row(line.title, state, line.address or "-", str(line.pid), f"{line.since:%Y-%m-%d %H:%M}Z", memory)
+    return table
+
+
+def _echo_external(settings: Settings) -> None:
+    if not settings.uses_embedded_broker:
+        click.echo(f"Kafka broker: external, {settings.bootstrap_servers}")
+    if not settings.uses_embedded_registry:
+        click.echo("schema registry: external (RTAP_REGISTRY_URL)")

@@ -1,0 +1,173 @@
+"""Background processes that outlive their starter: starting them, waiting for them, ending them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from rtap_assets.config import Settings
+from rtap_assets.errors import LocalStackError
+from rtap_assets.local.records import ProcessRecord, write_record
+
+POLL_SECONDS = 0.05
+STOP_SECONDS = 20.0
+KILL_SECONDS = 5.0
+MAX_OUTPUT_BYTES = 10_000_000
+
+# `exec` in a background job of a shell: the process is init's child from the start, so it survives its starter, is reaped by
+# init however it ends, and leaves no unfinished child object behind in a long-lived caller.
+LAUNCHER = 'log="$1"; shift; exec "$@" </dev/null >>"$log" 2>&1 & echo $!'
+
+
+@dataclass(frozen=True)
+class Service:
+    """A process that can be started: what to run, where it will answer, how to know that it does."""
+
+    name: str
+    title: str
+    command: list[str]
+    is_ready: Callable[[], bool]
+    ports: dict[str, int] = field(default_factory=dict)  # setting -> port; the first is its address
+    environment: dict[str, str] = field(default_factory=dict)
+    log_files: list[Path] = field(default_factory=list)  # besides its output
+    prepare: Callable[[], None] = lambda: None
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{next(iter(self.ports.values()))}" if self.ports else ""
+
+
+def start(settings: Settings, service: Service) -> ProcessRecord:
+    """Start the service in a session of its own and leave its record; does not wait for it to be ready."""
+    settings.log_dir.mkdir(parents=True, exist_ok=True)
+    output = settings.log_dir / f"{service.name}.out"
+    if output.exists() and output.stat().st_size > MAX_OUTPUT_BYTES:
+        output.replace(output.with_suffix(".out.1"))
+    service.prepare()
+    done = subprocess.run(
+        ["/bin/sh", "-c", LAUNCHER, "sh", str(output), *service.command],
+        env=os.environ | service.environment,  # handed on, not read
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    pid = int(done.stdout)
+    record = ProcessRecord(
+        service=service.name,
+        title=service.title,
+        pid=pid,
+        create_time=_create_time(pid),
+        address=service.address,
+        command=service.command,
+        log_files=[str(output), *map(str, service.log_files)],
+    )
+    write_record(settings, record)
+    return record
+
+
+def wait_ready(service: Service, record: ProcessRecord, *, seconds: float) -> None:
+    """Return when the service answers.
+
+    Raises:
+        LocalStackError: it died, or did not answer in time; with the tail of its log.
+    """
+    deadline = time.monotonic() + seconds
+    while not service.is_ready():
+        if record.process() is None:
+            raise died(record, when="while it started")
+        if time.monotonic() > deadline:
+            raise LocalStackError(
+                f"The {record.title} (pid {record.pid}) does not answer at {record.address} after {seconds:g} s. "
+                f"Its last lines:\n{record.tail()}\n",
+                remedy="Raise RTAP_STARTUP_TIMEOUT_SECONDS on a slow machine, or look at its log.",
+                service=record.service,
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def died(record: ProcessRecord, *, when: str) -> LocalStackError:
+    """The error that names a dead process with its last words."""
+    return LocalStackError(
+        f"The {record.title} (pid {record.pid}) died {when}. Its last lines:\n{record.tail() or '(it wrote nothing)'}\n",
+        remedy=f"Its log is {record.log_files[-1]}.",
+        service=record.service,
+        pid=record.pid,
+    )
+
+
+def stop(record: ProcessRecord, *, seconds: float = STOP_SECONDS) -> str:
+    """End the process and its children: SIGTERM, and SIGKILL after the deadline. Returns how it went.
+
+    Raises:
+        LocalStackError: it survived SIGKILL (it hangs in the kernel), or it is not ours to end.
+    """
+    process = record.process()
+    if process is None:
+        return "was not running"
+    family = [process, *_children(process)]
+    _signal([process], signal.SIGTERM)
+    if _all_gone([process], seconds=seconds):
+        # Its children were told by it, or notice by themselves; those that do not are told here.
+        _signal(family, signal.SIGTERM)
+        if _all_gone(family, seconds=KILL_SECONDS):
+            return "stopped"
+    _signal(family, signal.SIGKILL)
+    if not _all_gone(family, seconds=KILL_SECONDS):
+        raise LocalStackError(
+            f"The {record.title} (pid {record.pid}) does not end.", remedy=f"Look at it with `ps -p {record.pid}`."
+        )
+    return f"killed after {seconds:g} s"
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        children: list[psutil.Process] = process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    return children
+
+
+def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        if _is_gone(process):
+            continue
+        try:
+            process.send_signal(number)
+        except psutil.NoSuchProcess:
+            continue
+        except psutil.AccessDenied as error:
+            raise LocalStackError(
+                f"Process {process.pid} belongs to another user and cannot be ended.", remedy="End it as that user."
+            ) from error
+
+
+def _all_gone(processes: list[psutil.Process], *, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not all(_is_gone(process) for process in processes):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def _is_gone(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _create_time(pid: int) -> float:
+    try:
+        created: float = psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return time.time()  # it died at once; `wait_ready` says so
+    return created

@@ -1,0 +1,198 @@
+"""The embedded stack as a whole: `up`, `down`, `status` and `reset` over its services.
+
+Composition only. With an external broker or registry configured, nothing is started in its place; topics and schemas are
+made sure of all the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import psutil
+
+from rtap_assets.config import Settings
+from rtap_assets.errors import LocalStackError
+from rtap_assets.kafka.patience import with_patience
+from rtap_assets.local.lock import stack_lock
+from rtap_assets.local.ports import require_free_ports
+from rtap_assets.local.processes import Service, died, start, stop, wait_ready
+from rtap_assets.local.records import ProcessRecord, forget, record_of, records
+from rtap_assets.local.state import claim_state_dir, remove_state_dir
+
+Echo = Callable[[str], None]
+
+# Those who depend on others end first; a service that is not named here (it left its own record) ends before all of these.
+STOP_ORDER = ("dagster-daemon", "dagster-webserver", "registry", "kafka")
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """One line of `rtap status`."""
+
+    service: str
+    title: str
+    state: str  # "running" or "died"
+    address: str
+    pid: int
+    since: datetime
+    memory_bytes: int
+    tail: str  # last lines of the log of a process that died, else empty
+
+
+def up(settings: Settings, *, ui: bool = False, echo: Echo = print) -> None:
+    """Start what is not running yet, wait until it answers, and make sure of topics and schemas.
+
+    A second call adopts what runs. When a service fails to start, those that this call started are ended again.
+
+    Raises:
+        LocalStackError: a port is taken, or a process died or did not answer; the message holds the tail of its log.
+        DependencyUnavailable, ContractError: from the topics and the schemas.
+    """
+    claim_state_dir(settings)
+    with stack_lock(settings, echo=echo):
+        _start_services(settings, _services(settings, ui=ui), echo=echo)
+        _ensure_topics_and_contracts(settings, echo=echo)
+
+
+def down(settings: Settings, *, echo: Echo = print) -> None:
+    """End everything that has a record, in order; records of processes that are gone are cleared.
+
+    Raises:
+        LocalStackError: a process could not be ended; the others were.
+    """
+    if not settings.run_dir.exists():
+        echo("nothing is running")
+        return
+    with stack_lock(settings, echo=echo):
+        found = sorted(records(settings), key=_stop_rank)
+        if not found:
+            echo("nothing is running")
+        failures = [failure for record in found if (failure := _stop_and_forget(settings, record, echo=echo))]
+    if failures:
+        raise LocalStackError(
+            " ".join(failure.message for failure in failures), remedy=" ".join(failure.remedy for failure in failures)
+        )
+
+
+def status(settings: Settings) -> list[ServiceStatus]:
+    """What runs, and what died without having been told to; empty when nothing does."""
+    return [_status_of(record) for record in records(settings)]
+
+
+def reset(settings: Settings, *, echo: Echo = print) -> None:
+    """Remove the state folder.
+
+    Raises:
+        LocalStackError: something still runs, or the folder does not look like a state folder.
+    """
+    if not settings.state_dir.exists():
+        echo(f"nothing to remove: {settings.state_dir} does not exist")
+        return
+    with stack_lock(settings, echo=echo):
+        running = [line.title for line in status(settings) if line.state == "running"]
+        if running:
+            raise LocalStackError(f"Still running: {', '.join(running)}.", remedy="Run `rtap down` first.")
+        remove_state_dir(settings)
+    echo(f"removed {settings.state_dir}")
+
+
+def _services(settings: Settings, *, ui: bool) -> list[Service]:
+    """In starting order. The registry needs no preparation, so it comes up while the broker's data are being formatted."""
+    # Imported when something is to be started: what they need takes a second to import, and `rtap status` needs none of it.
+    from rtap_assets.local.broker import broker_service  # noqa: PLC0415
+    from rtap_assets.local.dagster_ui import ui_services  # noqa: PLC0415
+    from rtap_assets.local.schema_registry import registry_service  # noqa: PLC0415
+
+    registry = [registry_service(settings)] if settings.uses_embedded_registry else []
+    broker = [broker_service(settings)] if settings.uses_embedded_broker else []
+    return [*registry, *broker, *(ui_services(settings) if ui else [])]
+
+
+def _start_services(settings: Settings, services: list[Service], *, echo: Echo) -> None:
+    adopted = {service.name: record for service in services if (record := _adopt(settings, service))}
+    missing = [service for service in services if service.name not in adopted]
+    require_free_ports({setting: port for service in missing for setting, port in service.ports.items()})
+    started: dict[str, ProcessRecord] = {}
+    began = time.monotonic()
+    try:
+        for service in missing:
+            started[service.name] = start(settings, service)
+        for service in services:
+            record = (adopted | started)[service.name]
+            wait_ready(service, record, seconds=settings.startup_timeout_seconds)
+            how = "started" if service.name in started else "adopted"
+            took = f"  ({time.monotonic() - began:.1f} s)" if service.name in started else ""
+            echo(f"{service.title:<18} {how}  {service.address or '-':<15}  pid {record.pid}{took}")
+        for record in started.values():
+            if record.process() is None:
+                raise died(record, when="right after its start")
+    except BaseException:  # Ctrl-C too: a half-started stack is of no use to anybody
+        for record in sorted(started.values(), key=_stop_rank):
+            stop(record)
+            forget(settings, record)
+        raise
+
+
+def _adopt(settings: Settings, service: Service) -> ProcessRecord | None:
+    """The record of the running process of this service, if there is one."""
+    record = record_of(settings, service.name)
+    if record is None or record.process() is None:
+        return None
+    if record.address != service.address:
+        raise LocalStackError(
+            f"The {service.title} runs at {record.address} (pid {record.pid}), but {next(iter(service.ports))} asks for "
+            f"{service.address}.",
+            remedy="Run `rtap down` first, or set the port back.",
+        )
+    return record
+
+
+def _ensure_topics_and_contracts(settings: Settings, *, echo: Echo) -> None:
+    from rtap_assets.kafka.registration import register_contracts  # noqa: PLC0415
+    from rtap_assets.kafka.topics import EXISTS, ensure_topics  # noqa: PLC0415
+
+    patience = settings.dependency_patience_seconds
+    topics = with_patience(lambda: ensure_topics(settings), what="ensuring the topics", seconds=patience)
+    for topic, outcome in topics.items():
+        if outcome != EXISTS:
+            echo(f"topic {topic} {outcome}{' (left as it is)' if outcome.startswith('differs') else ''}")
+    subjects = with_patience(lambda: register_contracts(settings), what="registering the schemas", seconds=patience)
+    for subject, ids in subjects.items():
+        echo(f"schemas {subject} " + ", ".join(f"v{version} = id {schema_id}" for version, schema_id in ids.items()))
+
+
+def _stop_and_forget(settings: Settings, record: ProcessRecord, *, echo: Echo) -> LocalStackError | None:
+    try:
+        how = stop(record)
+    except LocalStackError as error:
+        return error
+    forget(settings, record)
+    echo(f"{record.title:<18} {how}")
+    return None
+
+
+def _stop_rank(record: ProcessRecord) -> int:
+    return STOP_ORDER.index(record.service) if record.service in STOP_ORDER else -1
+
+
+def _status_of(record: ProcessRecord) -> ServiceStatus:
+    process = record.process()
+    memory = 0
+    if process is not None:
+        try:
+            memory = process.memory_info().rss
+        except psutil.NoSuchProcess:
+            process = None
+    return ServiceStatus(
+        service=record.service,
+        title=record.title,
+        state="died" if process is None else "running",
+        address=record.address,
+        pid=record.pid,
+        since=datetime.fromtimestamp(record.create_time, tz=UTC),
+        memory_bytes=memory,
+        tail=record.tail() if process is None else "",
+    )

@@ -1,0 +1,68 @@
+"""The state folder: telling it from any other folder, and removing it without ever removing anything else."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from rtap_assets.config import PROJECT_ROOT, Settings
+from rtap_assets.errors import LocalStackError
+from rtap_assets.local.lock import LOCK_NAME
+
+MARKER_NAME = "rtap-state.txt"
+MARKER_TEXT = "This folder holds the state of rtap. `rtap reset --yes` removes it with everything in it.\n"
+
+
+def known_entries(settings: Settings) -> set[str]:
+    """The names that the platform itself puts into the state folder."""
+    folders = [
+        settings.lake_dir, settings.checkpoint_dir, settings.marts_path.parent, settings.export_dir.parent,
+        settings.ledger_dir, settings.run_dir, settings.log_dir, settings.dagster_home,
+    ]  # fmt: skip
+    return {folder.relative_to(settings.state_dir).parts[0] for folder in folders} | {
+        "kafka", "registry", "jvm", LOCK_NAME, MARKER_NAME, ".DS_Store",
+    }  # fmt: skip
+
+
+def claim_state_dir(settings: Settings) -> None:
+    """Make the folder, and mark it as ours if nothing in it is anybody else's."""
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    if not _strangers(settings):
+        (settings.state_dir / MARKER_NAME).write_text(MARKER_TEXT, encoding="utf-8")
+
+
+def remove_state_dir(settings: Settings) -> None:
+    """Remove the state folder and all that is in it.
+
+    Raises:
+        LocalStackError: it does not look like a state folder; nothing was removed.
+    """
+    folder = settings.state_dir
+    reason = _reason_to_refuse(settings)
+    if reason:
+        raise LocalStackError(
+            f"{folder} was not removed: {reason}.",
+            remedy="Check RTAP_STATE_DIR; remove by hand what rtap did not put there.",
+            path=folder,
+        )
+    shutil.rmtree(folder)
+
+
+def _reason_to_refuse(settings: Settings) -> str:
+    folder = settings.state_dir
+    if folder.is_symlink():
+        return "it is a symbolic link"
+    if not folder.is_dir():
+        return "it is not a folder"
+    real = folder.resolve()
+    for protected in (PROJECT_ROOT, Path.home(), Path.cwd(), settings.cache_dir, settings.schemas_dir):
+        if protected.resolve().is_relative_to(real):
+            return f"it holds {protected}"
+    strangers = _strangers(settings)
+    if strangers and not (folder / MARKER_NAME).is_file():
+        return f"it does not look like a state folder, since it holds {', '.join(strangers[:5])}"
+    return ""
+
+
+def _strangers(settings: Settings) -> list[str]:
+    return sorted({entry.name for entry in settings.state_dir.iterdir()} - known_entries(settings))
