@@ -1,0 +1,16 @@
+"""For every tier: the tests see the platform's defaults, not the settings of the developer's shell or `.env`.
+
+Where the jars are and which Java runs may still be chosen.
+"""
+
+from __future__ import annotations
+
+import os
+
+from rtap_assets.config import Settings
+
+KEPT = {"RTAP_CACHE_DIR", "RTAP_JAVA_HOME"}
+
+for name in [name for name in os.environ if name.startswith("RTAP_") and name not in KEPT]:
+    del os.environ[name]
+Settings.model_config["env_file"] = None
