@@ -1,0 +1,90 @@
+"""DuckDB connections over the lake: bronze, silver and gold as views over the files of their newest snapshots.
+
+`open_lake` is what questions are asked on: read-only and locked down. The refresh of marts and export uses `connect_lake`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import duckdb
+
+from rtap_assets.config import Settings
+from rtap_assets.errors import ServingError
+from rtap_assets.serving.columns import typed_empty_select
+from rtap_assets.serving.lake_files import TableFiles, plan_lake
+
+MARTS_CATALOG = "marts"
+
+
+@contextmanager
+def open_lake(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An in-memory connection with the views `bronze`, `silver`, `gold` and, once refreshed, the marts as `marts.<name>`.
+
+    Outside the planned files nothing can be read, written, attached or installed, and the configuration is fixed. The
+    planned files themselves are only as safe as the statement: DuckDB has no read-only permission for a path, so text from
+    a person goes through `answers.answer`, which takes queries alone. Use the connection, not a `cursor()` of it: the file
+    lists are its session variables.
+
+    Raises:
+        ServingError: the lake or the marts cannot be read.
+        DependencyUnavailable: the catalog did not answer.
+    """
+    plans = plan_lake(settings)
+    with connect_lake(settings, plans) as connection:
+        if settings.marts_path.exists():
+            try:
+                connection.execute(f"ATTACH {_quoted(str(settings.marts_path))} AS {MARTS_CATALOG} (READ_ONLY)")
+            except duckdb.Error as error:
+                raise ServingError(
+                    f"The marts in {settings.marts_path} cannot be opened: {error}.", remedy="Build them anew: `rtap marts refresh`."
+                ) from error
+        _lock_down(connection, plans)
+        yield connection
+
+
+def connect_lake(settings: Settings, plans: Mapping[str, TableFiles]) -> duckdb.DuckDBPyConnection:
+    """An in-memory connection in UTC with a temporary view per plan, named after its namespace; not locked down.
+
+    Raises:
+        ServingError: DuckDB cannot read a planned file.
+    """
+    connection = duckdb.connect(":memory:")
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET python_enable_replacements = false")
+        connection.execute(f"SET temp_directory = {_quoted(str(settings.state_dir / 'duckdb-tmp'))}")
+        for name, files in plans.items():
+            _create_view(connection, name, files)
+    except duckdb.Error as error:
+        connection.close()
+        raise ServingError(f"DuckDB cannot read the lake's files: {error}.", remedy="Try again; if it stays, check the disk.") from error
+    return connection
+
+
+def _create_view(connection: duckdb.DuckDBPyConnection, name: str, files: TableFiles) -> None:
+    """The contract's columns first, so that a missing table, or a column that no file has yet, is still typed.
+
+    The list is bound as a variable: thousands of paths would make a statement of a megabyte, parsed at each use.
+    """
+    select = typed_empty_select(files.spec)
+    if files.paths:
+        connection.execute(f"SET VARIABLE {name}_files = ?", [list(files.paths)])
+        select += (
+            f"\nUNION ALL BY NAME\nFROM read_parquet(getvariable('{name}_files'), union_by_name = true, hive_partitioning = false)"
+        )
+    connection.execute(f"CREATE TEMP VIEW {name} AS {select}")
+
+
+def _lock_down(connection: duckdb.DuckDBPyConnection, plans: Mapping[str, TableFiles]) -> None:
+    paths = [path for files in plans.values() for path in files.paths]
+    connection.execute("SET allowed_paths = ?", [paths])
+    connection.execute("SET autoinstall_known_extensions = false")
+    connection.execute("SET autoload_known_extensions = false")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

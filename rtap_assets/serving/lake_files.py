@@ -1,0 +1,130 @@
+"""Which data files make up a table's newest snapshot: planned by PyIceberg, so that DuckDB reads an explicit list.
+
+Never a glob: a table folder also holds files of older snapshots and of writers that died.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.table import Table
+from sqlalchemy.exc import SQLAlchemyError
+
+from rtap_assets.config import Settings
+from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
+from rtap_assets.errors import DependencyUnavailable, ServingError
+from rtap_assets.lake.catalog import open_catalog
+from rtap_assets.lake.snapshots import STAMP_WATERMARK_MS, ancestors, summary_value
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# Downstream first: a row is upstream before it is downstream, so what a layer holds is also in the layers planned after it.
+PLANNING_ORDER = (GOLD, SILVER, BRONZE)
+
+
+@dataclass(frozen=True)
+class TableFiles:
+    """The data files of one snapshot. Without a table or a snapshot `snapshot_id` is None and `paths` is empty."""
+
+    spec: TableSpec
+    snapshot_id: int | None
+    watermark: datetime | None
+    paths: tuple[str, ...]
+
+
+class _FileGone(Exception):
+    """A file of the plan was removed since its snapshot was loaded: the snapshot has expired under us."""
+
+
+def plan_lake(settings: Settings, specs: Sequence[TableSpec] = PLANNING_ORDER) -> dict[str, TableFiles]:
+    """The files of each table's newest snapshot, by namespace (`bronze`, `silver`, `gold`).
+
+    Raises:
+        DependencyUnavailable: the catalog did not answer.
+        ServingError: a snapshot holds delete files, or its files are gone or out of DuckDB's reach.
+    """
+    try:
+        with open_catalog(settings) as catalog:
+            return {spec.namespace: _plan_with_one_reload(catalog, spec) for spec in specs}
+    except SQLAlchemyError as error:
+        raise DependencyUnavailable(
+            f"The Iceberg catalog of {settings.state_dir} did not answer: {error}.",
+            remedy="Try again; nothing was read or changed.",
+        ) from error
+
+
+def watermark_of(table: Table) -> datetime | None:
+    """Gold's watermark: the newest stamp among the snapshot and its ancestors, since compactions carry none."""
+    for snapshot in ancestors(table):
+        stamp = summary_value(snapshot, STAMP_WATERMARK_MS)
+        if stamp is not None:
+            return EPOCH + timedelta(milliseconds=int(stamp))
+    return None
+
+
+def local_path(location: str) -> str:
+    """The path of a `file:` location. Iceberg does not percent-encode locations, so neither does this decode them.
+
+    Raises:
+        ServingError: the location is on an object store.
+    """
+    scheme, separator, rest = location.partition(":")
+    if not separator or "/" in scheme:
+        return location
+    if scheme != "file":
+        raise ServingError(
+            f"DuckDB cannot read {location}: the embedded reader opens files of a local or mounted warehouse only.",
+            remedy="Mount the warehouse, or query it with an engine that speaks its protocol.",
+        )
+    return "/" + rest.lstrip("/")
+
+
+def _plan_with_one_reload(catalog: Catalog, spec: TableSpec) -> TableFiles:
+    try:
+        table = catalog.load_table(spec.identifier)
+    except NoSuchTableError:
+        return TableFiles(spec, None, None, ())
+    return reload_once(lambda: _plan(spec, table), reload=table.refresh, what=spec.identifier)
+
+
+def reload_once(plan: Callable[[], TableFiles], *, reload: Callable[[], object], what: str) -> TableFiles:
+    """The plan; when a file of it is gone, the plan of the table as it is by then.
+
+    Raises:
+        ServingError: a file is gone from the reloaded snapshot too, so it is not a matter of expiry.
+    """
+    try:
+        return plan()
+    except (_FileGone, FileNotFoundError):
+        reload()
+    try:
+        return plan()
+    except (_FileGone, FileNotFoundError) as error:
+        raise ServingError(
+            f"The newest snapshot of {what} names a file that does not exist: {error}.",
+            remedy="The warehouse was changed behind Iceberg's back: restore the file or rebuild the table.",
+        ) from error
+
+
+def _plan(spec: TableSpec, table: Table) -> TableFiles:
+    snapshot = table.current_snapshot()
+    if snapshot is None:
+        return TableFiles(spec, None, None, ())
+    paths = []
+    for task in table.scan(snapshot_id=snapshot.snapshot_id).plan_files():
+        if task.delete_files:
+            raise ServingError(
+                f"Snapshot {snapshot.snapshot_id} of {spec.identifier} has delete files; reading its data files alone would "
+                "bring deleted rows back.",
+                remedy="Every writer must be copy-on-write; compact the table with `rewrite_data_files`.",
+            )
+        path = local_path(task.file.file_path)
+        if not Path(path).exists():
+            raise _FileGone(path)
+        paths.append(path)
+    return TableFiles(spec, snapshot.snapshot_id, watermark_of(table), tuple(sorted(paths)))

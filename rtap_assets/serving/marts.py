@@ -1,0 +1,144 @@
+"""The marts: one DuckDB file, built anew beside the old one and moved into its place.
+
+A reader holds the file it opened and never sees half a refresh; the next one that opens it sees the new file. The tables'
+SQL is in `sql/`, one file per mart; they read `bronze`, `silver`, `gold`, `refresh` and `reason_codes`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+
+import duckdb
+
+from rtap_assets.config import Settings
+from rtap_assets.contracts.rules import EXPLANATIONS
+from rtap_assets.errors import ServingError
+from rtap_assets.serving.connection import connect_lake
+from rtap_assets.serving.durable import sync_file, sync_folder
+from rtap_assets.serving.lake_files import TableFiles, plan_lake
+from rtap_assets.serving.one_writer import one_writer
+
+# In the order of building: later ones read earlier ones.
+MARTS = (
+    "rolling_revenue",
+    "tumbling_revenue",
+    "revenue_by_region_hour",
+    "revenue_by_plan_hour",
+    "refund_share",
+    "dlq_by_reason",
+    "latency_percentiles",
+)
+
+# The oldest format that has everything we write, so that older tools open the file.
+STORAGE_VERSION = "v1.5.0"
+
+
+@dataclass(frozen=True)
+class MartsReport:
+    """What a refresh built: rows per mart, and the snapshots (None: no table yet) and watermark it was built from."""
+
+    path: Path
+    rows: dict[str, int]
+    snapshot_ids: dict[str, int | None]
+    watermark: datetime | None
+    refreshed_at: datetime
+    seconds: float
+
+
+def refresh_marts(settings: Settings, *, refreshed_at: datetime) -> MartsReport:
+    """Build all marts from the tables' newest snapshots and swap them in; a second refresh of the same gives the same.
+
+    Raises:
+        ServingError: the lake cannot be read or the file not written; the marts stay as they were.
+        DependencyUnavailable: the catalog did not answer; the marts stay as they were.
+    """
+    started = time.perf_counter()
+    target = settings.marts_path
+    building = target.with_name(target.name + ".building")
+    with one_writer(target.with_name(target.name + ".lock")):
+        _remove_building(building)
+        try:
+            plans, rows = _build_with_one_retry(settings, building, refreshed_at=refreshed_at)
+            sync_file(building)
+            os.replace(building, target)
+            sync_folder(target.parent)
+        except duckdb.Error as error:
+            raise ServingError(
+                f"The marts could not be built in {building}: {error}.",
+                remedy="The old marts are untouched. Check the disk and the lake, then run `rtap marts refresh` again.",
+            ) from error
+        finally:
+            _remove_building(building)
+    return MartsReport(
+        path=target,
+        rows=rows,
+        snapshot_ids={name: files.snapshot_id for name, files in plans.items()},
+        watermark=plans["gold"].watermark,
+        refreshed_at=refreshed_at,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def mart_sql(name: str) -> str:
+    """The statement that builds a mart, with its header comment."""
+    return resources.files("rtap_assets.serving").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+
+
+def _build_with_one_retry(
+    settings: Settings, building: Path, *, refreshed_at: datetime
+) -> tuple[dict[str, TableFiles], dict[str, int]]:
+    """A long build can outlive the retention of its snapshots; then the files of newer ones are read instead."""
+    plans = plan_lake(settings)
+    try:
+        return plans, _build(settings, building, plans, refreshed_at=refreshed_at)
+    except (duckdb.IOException, ServingError):
+        if all(Path(path).exists() for files in plans.values() for path in files.paths):
+            raise
+    _remove_building(building)
+    plans = plan_lake(settings)
+    return plans, _build(settings, building, plans, refreshed_at=refreshed_at)
+
+
+def _build(settings: Settings, building: Path, plans: Mapping[str, TableFiles], *, refreshed_at: datetime) -> dict[str, int]:
+    path = str(building).replace("'", "''")
+    with connect_lake(settings, plans) as connection:
+        connection.execute(f"ATTACH '{path}' AS building (STORAGE_VERSION '{STORAGE_VERSION}')")
+        connection.execute("USE building")
+        _write_refresh(connection, plans, refreshed_at=refreshed_at)
+        connection.execute("CREATE TEMP TABLE reason_codes (reason VARCHAR, explanation VARCHAR)")
+        connection.executemany("INSERT INTO reason_codes VALUES (?, ?)", [[str(code), text] for code, text in EXPLANATIONS.items()])
+        for mart in MARTS:
+            connection.execute(mart_sql(mart))
+        rows = {mart: _count(connection, mart) for mart in MARTS}
+        connection.execute("USE memory")
+        connection.execute("DETACH building")  # writes the checkpoint, so that no write-ahead log is left beside the file
+    return rows
+
+
+def _write_refresh(
+    connection: duckdb.DuckDBPyConnection, plans: Mapping[str, TableFiles], *, refreshed_at: datetime
+) -> None:
+    connection.execute(
+        "CREATE TABLE refresh (refreshed_at TIMESTAMPTZ, watermark TIMESTAMPTZ, "
+        "bronze_snapshot_id BIGINT, silver_snapshot_id BIGINT, gold_snapshot_id BIGINT)"
+    )
+    snapshot_ids = [plans[layer].snapshot_id for layer in ("bronze", "silver", "gold")]
+    connection.execute("INSERT INTO refresh VALUES (?, ?, ?, ?, ?)", [refreshed_at, plans["gold"].watermark, *snapshot_ids])
+
+
+def _count(connection: duckdb.DuckDBPyConnection, mart: str) -> int:
+    row = connection.execute(f"SELECT count(*) FROM {mart}").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _remove_building(building: Path) -> None:
+    """Remove what a refresh that died has left."""
+    for leftover in (building, building.with_name(building.name + ".wal")):
+        leftover.unlink(missing_ok=True)

@@ -1,0 +1,18 @@
+-- Refund share: how much of what was sold in an hour was paid back in it.
+-- Grain: one hour x plan_tier x currency, from the tumbling windows.
+-- Units: amounts are decimals in `currency`; shares are ratios (0.25 = a quarter), rounded to six digits.
+-- refund_amount_share is null when nothing was sold, and above 1 when refunds exceed that hour's sales.
+CREATE TABLE refund_share AS
+SELECT
+    date_trunc('hour', window_start) AS hour,
+    plan_tier,
+    currency,
+    sum(gross_amount) AS gross_amount,
+    sum(refund_amount) AS refund_amount,
+    (sum(refund_amount) / nullif(sum(gross_amount), 0))::DECIMAL(38, 6) AS refund_amount_share,
+    sum(orders)::BIGINT AS orders,
+    sum(refunds)::BIGINT AS refunds,
+    (sum(refunds) / sum(orders + refunds))::DECIMAL(38, 6) AS refund_count_share
+FROM tumbling_revenue
+GROUP BY ALL
+ORDER BY hour, plan_tier, currency;

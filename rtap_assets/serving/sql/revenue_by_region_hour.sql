@@ -1,0 +1,17 @@
+-- Revenue by hour and region, from the tumbling windows, so that nothing is counted twice.
+-- Grain: one hour x region x currency; a window belongs to the hour in which it starts.
+-- Units: amounts are decimals in `currency`; hour is the start of the hour, UTC. is_final: no window of it is still open.
+CREATE TABLE revenue_by_region_hour AS
+SELECT
+    date_trunc('hour', window_start) AS hour,
+    region,
+    currency,
+    sum(gross_amount) AS gross_amount,
+    sum(refund_amount) AS refund_amount,
+    sum(net_amount) AS net_amount,
+    sum(orders)::BIGINT AS orders,
+    sum(refunds)::BIGINT AS refunds,
+    bool_and(is_final) AND any_value(hour) + INTERVAL 1 HOUR <= (SELECT watermark FROM refresh) AS is_final
+FROM tumbling_revenue
+GROUP BY ALL
+ORDER BY hour, region, currency;
