@@ -1,0 +1,201 @@
+"""Records that the contract rejects, each in bytes that deserve exactly its reason under the order of judgement.
+
+Each one starts from a good event, so that nothing but the fault is wrong with it. Pure, like `events`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from fastavro import parse_schema, schemaless_reader
+
+from rtap_assets.contracts.rules import Reason
+from rtap_assets.contracts.wire import HEADER_BYTES, MAX_SCHEMA_ID, frame, header
+from rtap_assets.generator.encoding import encode_datum, text, varint
+from rtap_assets.generator.events import WriterIds
+
+YEAR_2099_MS = 4_070_908_800_000
+DAY_MS = 86_400_000
+LENGTH_BOMBS = (200_000_000, 1_500_000_000, 2**31 - 1000)
+OVERFLOWING_AMOUNTS = (10**18, -(10**18), 10**22 + 1, 123_456_789 * 10**20)
+# An id this far ahead will not be given out while the run's records are around.
+FAR_AHEAD = 1_000_000
+
+
+@dataclass(frozen=True)
+class Message:
+    """One Kafka record to be; `event_id` only where its bytes carry one."""
+
+    key: bytes | None
+    value: bytes | None
+    event_id: str | None = None
+    timestamp_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What the maker of bad records knows: writer schemas without logical types by version, ids and limits."""
+
+    schemas: Mapping[int, dict[str, Any]]
+    ids: WriterIds
+    max_event_bytes: int
+    event_time_past_ms: int
+
+
+@dataclass(frozen=True)
+class _Base:
+    """The good event that a bad record is made of."""
+
+    rng: np.random.Generator
+    contract: Contract
+    key: bytes
+    value: bytes
+    version: int
+    event: dict[str, Any]
+
+    def choose(self, *variants: Any) -> Any:
+        return variants[int(self.rng.integers(len(variants)))]
+
+    @property
+    def body(self) -> bytes:
+        return self.value[HEADER_BYTES:]
+
+    def changed(self, *, key: bytes | None = None, timestamp_ms: int | None = None, **fields: Any) -> Message:
+        """The event with some fields changed, under its own key unless another is given."""
+        event = self.event | fields
+        body = encode_datum(event, self.contract.schemas[self.version])
+        value = frame(self.contract.ids.versions[self.version], body)
+        return Message(key or self.key, value, event["event_id"] or None, timestamp_ms)
+
+    def raw(self, value: bytes | None) -> Message:
+        """A value that carries no readable event."""
+        return Message(self.key, value)
+
+
+def physical(schema: dict[str, Any]) -> dict[str, Any]:
+    """The record schema without logical types: times are whole numbers, decimals bytes, so that any value can be written."""
+    fields = [{**child, "type": _physical_type(child["type"])} for child in schema["fields"]]
+    plain: dict[str, Any] = parse_schema({**schema, "fields": fields}, named_schemas={})
+    return plain
+
+
+def _physical_type(schema: Any) -> Any:
+    return schema["type"] if isinstance(schema, dict) and "logicalType" in schema else schema
+
+
+def bad_record(
+    rng: np.random.Generator, reason: Reason, contract: Contract, *, key: bytes, value: bytes, version: int
+) -> Message:
+    """The good record (`key`, `value`, written with `version`), spoilt so that it deserves `reason`."""
+    event = schemaless_reader(io.BytesIO(value[HEADER_BYTES:]), contract.schemas[version], None)
+    return _MAKERS[reason](_Base(rng, contract, key, value, version, event))
+
+
+def _oversized(base: _Base) -> Message:
+    excess = base.contract.max_event_bytes + int(base.rng.integers(1, 4096))
+    return base.changed(product_id="x" * excess)
+
+
+def _bad_magic(base: _Base) -> Message:
+    json_text = f'{{"event_id": "{base.event["event_id"]}", "currency": "{base.event["currency"]}"}}'
+    return base.raw(base.choose(json_text.encode(), b"\x01" + base.value[1:], base.rng.bytes(40).replace(b"\x00", b"\x7f")))
+
+
+def _unknown_schema_id(base: _Base) -> Message:
+    ids = base.contract.ids
+    unknown = [0, max(ids.versions.values()) + FAR_AHEAD, 2**31 - 1, MAX_SCHEMA_ID]
+    return base.raw(frame(base.choose(*unknown, *([ids.foreign] if ids.foreign is not None else [])), base.body))
+
+
+def _incompatible_schema(base: _Base) -> Message:
+    """The body is written with an amount of scale 2, as the registered version says."""
+    assert base.contract.ids.incompatible is not None, "the version that breaks the contract must be registered first"
+    body = encode_datum(base.event, base.contract.schemas[2])
+    return Message(base.key, frame(base.contract.ids.incompatible, body), base.event["event_id"])
+
+
+def _amount_overflow(base: _Base) -> Message:
+    amount = base.choose(*OVERFLOWING_AMOUNTS)
+    return base.changed(amount=amount.to_bytes(amount.bit_length() // 8 + 1, "big", signed=True))
+
+
+def _undecodable(base: _Base) -> Message:
+    ids = base.contract.ids.versions
+    body_v1 = encode_datum(base.event, base.contract.schemas[1])
+    random_bytes = base.rng.bytes(80)
+    claimed = base.choose(*LENGTH_BOMBS)
+    bodies = {
+        "truncated": frame(ids[base.version], base.body[: int(base.rng.integers(1, len(base.body)))]),
+        # An odd first byte is a negative length, so these can never be read by accident.
+        "random": frame(ids[base.version], bytes([random_bytes[0] | 1]) + random_bytes[1:]),
+        "empty": header(ids[base.version]),
+        "bomb": frame(ids[base.version], varint(claimed) + text("short")),
+        "no such branch": frame(ids[2], body_v1 + varint(5) + b"\x00"),
+        "older body under the newer id": frame(ids[2], body_v1),
+    }
+    return base.raw(
+        bodies[base.choose("truncated", "random", "empty", "bomb", "bomb", "no such branch", *list(bodies)[-1:])]
+    )
+
+
+def _trailing_bytes(base: _Base) -> Message:
+    ids = base.contract.ids.versions
+    body_v2 = encode_datum(base.event, base.contract.schemas[2])
+    extra = base.choose(b"\x00", b"\r\n", base.rng.bytes(12), base.body)
+    value = base.choose(base.value + extra, base.value + extra, frame(ids[1], body_v2))
+    return Message(base.key, value, base.event["event_id"])
+
+
+def _missing_field(base: _Base) -> Message:
+    emptied: dict[str, Any] = {base.choose("event_id", "account_id", "product_id"): ""}
+    return base.changed(**emptied)
+
+
+def _key_mismatch(base: _Base) -> Message:
+    return base.changed(key=base.choose(b"acct-of-somebody-else", base.key.upper(), b"\xff\xfe\x00", b" " + base.key))
+
+
+def _invalid_event_id(base: _Base) -> Message:
+    identifier = base.event["event_id"]
+    # A bad id is made unique, so that no two of these records are the same by chance.
+    return base.changed(event_id=base.choose(f"order-{identifier[:8]}", identifier[:-1], identifier.replace("-", "")))
+
+
+def _event_time_in_future(base: _Base) -> Message:
+    ingested = base.event["ingest_time"]
+    claimed = base.choose(None, None, YEAR_2099_MS)  # a producer's timestamp must not make it plausible
+    return base.changed(event_time=base.choose(YEAR_2099_MS, ingested + 400 * DAY_MS), timestamp_ms=claimed)
+
+
+def _event_time_too_old(base: _Base) -> Message:
+    oldest = base.event["ingest_time"] - base.contract.event_time_past_ms
+    return base.changed(event_time=base.choose(0, -1, oldest - DAY_MS, oldest - 900 * DAY_MS))
+
+
+_MAKERS: dict[Reason, Callable[[_Base], Message]] = {
+    Reason.TOMBSTONE: lambda base: base.raw(None),
+    Reason.TOO_SHORT: lambda base: base.raw(base.value[: int(base.rng.integers(0, HEADER_BYTES))]),
+    Reason.OVERSIZED: _oversized,
+    Reason.BAD_MAGIC: _bad_magic,
+    Reason.UNKNOWN_SCHEMA_ID: _unknown_schema_id,
+    Reason.INCOMPATIBLE_SCHEMA: _incompatible_schema,
+    Reason.AMOUNT_OVERFLOW: _amount_overflow,
+    Reason.UNDECODABLE: _undecodable,
+    Reason.TRAILING_BYTES: _trailing_bytes,
+    Reason.NULL_KEY: lambda base: Message(None, base.value, base.event["event_id"]),
+    Reason.MISSING_FIELD: _missing_field,
+    Reason.KEY_MISMATCH: _key_mismatch,
+    Reason.INVALID_EVENT_ID: _invalid_event_id,
+    Reason.EVENT_TIME_IN_FUTURE: _event_time_in_future,
+    Reason.EVENT_TIME_TOO_OLD: _event_time_too_old,
+    Reason.IMPLAUSIBLE_INGEST_TIME: lambda base: base.changed(ingest_time=base.choose(YEAR_2099_MS, 0)),
+    Reason.UNKNOWN_EVENT_TYPE: lambda base: base.changed(event_type=base.choose("giveaway", "chargeback", "")),
+    Reason.UNKNOWN_PLAN_TIER: lambda base: base.changed(plan_tier=base.choose("platinum", "pro+", "")),
+    Reason.UNKNOWN_REGION: lambda base: base.changed(region=base.choose("mars", "em ea", "")),
+    Reason.UNKNOWN_CURRENCY: lambda base: base.changed(currency=base.choose("XXX", "BTC", "EURO", "")),
+    Reason.NEGATIVE_QUANTITY: lambda base: base.changed(quantity=base.choose(-1, -12, -(2**31))),
+}

@@ -1,0 +1,183 @@
+"""A run as a sequence of chunks: which record is good, which a duplicate of what, which bad and why.
+
+Pure: no I/O and no clock. The start time, the registry's ids and an earlier run's records are passed in, and the same
+options, start and inputs give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import count
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtap_assets.contracts.rules import Reason
+from rtap_assets.generator.bad_records import Contract, bad_record
+from rtap_assets.generator.events import AWKWARD_AMOUNTS, Columns, good_events, objects
+from rtap_assets.generator.options import GeneratorOptions
+from rtap_assets.generator.population import Integers
+
+GOOD, DUPLICATE, BAD = "good", "duplicate", "bad"
+OWN_RUN = ""  # the ledger puts the run's id here
+
+# How duplicates are spread: right behind their original, from an earlier chunk, from an earlier run.
+DUPLICATE_SHARES = {"same chunk": 0.5, "later": 0.35, "earlier run": 0.15}
+SAME_CHUNK_DISTANCE = 1000
+KEPT_PER_CHUNK = 256
+KEPT_CHUNKS = 40
+AWKWARD_EVERY = 500
+AWKWARD_PLACES = dict(zip((101, 351), AWKWARD_AMOUNTS, strict=True))
+# Large records are rare, or they would outweigh all others together.
+REASON_WEIGHTS = {Reason.OVERSIZED: 0.05}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some records of the run in the order of sending, one row each. `columns` are the good event's, or its copy's.
+
+    `reason` is None unless bad; `origin_run` and `origin_sequence` name the original of a duplicate.
+    """
+
+    number: int
+    first_sequence: int
+    kind: NDArray[np.object_]
+    reason: NDArray[np.object_]
+    columns: Columns
+    timestamps_ms: Mapping[int, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+
+def make_chunks(
+    options: GeneratorOptions, *, start_time: datetime, contract: Contract, replay: Columns | None = None
+) -> Iterator[Chunk]:
+    """The run's chunks, without end when the options set none. `replay` holds good records of an earlier run (see `sample`).
+
+    Time: without a rate, event times go from `span_seconds` before `start_time` up to it; with one, they follow it.
+    """
+    start_ms = int(start_time.timestamp() * 1000)
+    run = _Run(options, contract, start_ms, replay, pending_reasons=list(options.reasons))
+    first = 0
+    for number in count():
+        left = options.chunk_events if options.total is None else options.total - first
+        if left <= 0:
+            return
+        chunk = run.make(number, np.arange(first, first + min(left, options.chunk_events)))
+        yield chunk
+        first += len(chunk)
+
+
+def sample(rng: np.random.Generator, chunk: Chunk, *, run_id: str = OWN_RUN) -> Columns:
+    """Some of the chunk's good records, with where they come from, to be sent again later."""
+    good = np.flatnonzero(chunk.kind == GOOD)
+    rows = np.sort(rng.choice(good, min(KEPT_PER_CHUNK, len(good)), replace=False))
+    taken = {name: column[rows] for name, column in chunk.columns.items()}
+    return taken | {"origin_run": objects([run_id] * len(rows)), "origin_sequence": chunk.first_sequence + rows}
+
+
+def concatenate(parts: Sequence[Columns]) -> Columns:
+    """The rows of all parts, one after the other."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def due_ms(options: GeneratorOptions, start_ms: int, sequence: Integers) -> Integers:
+    """When each record is taken in: on the way through the simulated history, or at its turn at the steady rate."""
+    if options.rate is not None:
+        return np.asarray(start_ms + (sequence * 1000 / options.rate).astype(np.int64))
+    assert options.total is not None
+    span_ms = int(options.span_seconds * 1000)
+    return np.asarray(start_ms - span_ms + (sequence + 1) * span_ms // options.total)
+
+
+@dataclass
+class _Run:
+    """What one chunk leaves for the next: records to copy, and the reasons that have not occurred yet."""
+
+    options: GeneratorOptions
+    contract: Contract
+    start_ms: int
+    replay: Columns | None
+    pending_reasons: list[Reason]
+    earlier: deque[Columns] = field(default_factory=lambda: deque(maxlen=KEPT_CHUNKS))
+
+    def make(self, number: int, sequence: Integers) -> Chunk:
+        """The next chunk. Its randomness depends on seed, start and number alone."""
+        rng = np.random.default_rng([self.options.seed, self.start_ms, number])
+        kind = self._kinds(rng, len(sequence))
+        awkward = np.zeros(len(sequence), dtype=np.int64)
+        for place, amount in AWKWARD_PLACES.items():
+            awkward[(sequence % AWKWARD_EVERY == place) & (kind == GOOD)] = amount
+        base_ms = due_ms(self.options, self.start_ms, sequence)
+        columns = good_events(rng, self.options, self.contract.ids, base_ms=base_ms, awkward=awkward)
+        columns |= {"origin_run": objects([OWN_RUN] * len(sequence)), "origin_sequence": sequence.copy()}
+        self._copy_duplicates(rng, kind, columns)
+        reason = objects([None] * len(sequence))
+        timestamps = self._spoil(rng, np.flatnonzero(kind == BAD), columns, reason)
+        chunk = Chunk(number, int(sequence[0]), kind, reason, columns, timestamps)
+        self.earlier.append(sample(rng, chunk))
+        return chunk
+
+    def _kinds(self, rng: np.random.Generator, size: int) -> NDArray[np.object_]:
+        draw = rng.random(size)
+        bad, copied = self.options.invalid, self.options.duplicates
+        kind = np.where(draw < bad, BAD, np.where(draw < bad + copied, DUPLICATE, GOOD)).astype(object)
+        good = np.flatnonzero(kind == GOOD)
+        head = kind[: good[0] if len(good) else size]
+        head[head == DUPLICATE] = GOOD  # nothing precedes them that could be copied
+        return kind
+
+    def _copy_duplicates(self, rng: np.random.Generator, kind: NDArray[np.object_], columns: Columns) -> None:
+        """Overwrite the rows of duplicates with their originals', byte for byte."""
+        rows, good = np.flatnonzero(kind == DUPLICATE), np.flatnonzero(kind == GOOD)
+        draw = rng.random(len(rows))
+        near, later = DUPLICATE_SHARES["same chunk"], DUPLICATE_SHARES["later"]
+        from_later = (draw >= near) & (draw < near + later) & bool(self.earlier)
+        from_replay = (draw >= near + later) & (self.replay is not None)
+        here = rows[~from_later & ~from_replay]
+        latest = np.searchsorted(good, here) - 1
+        originals = good[np.maximum(latest - rng.integers(0, SAME_CHUNK_DISTANCE, len(here)), 0)]
+        _overwrite(columns, here, columns, originals)
+        if self.earlier:
+            pool = concatenate(self.earlier)
+            _overwrite(columns, rows[from_later], pool, rng.integers(0, len(pool["key"]), int(from_later.sum())))
+        if self.replay is not None:
+            picked = rng.integers(0, len(self.replay["key"]), int(from_replay.sum()))
+            _overwrite(columns, rows[from_replay], self.replay, picked)
+
+    def _spoil(
+        self, rng: np.random.Generator, rows: Integers, columns: Columns, reason: NDArray[np.object_]
+    ) -> dict[int, int]:
+        """Turn the given rows into bad records; returns row -> producer's timestamp where one is claimed."""
+        timestamps = {}
+        for row, chosen in zip(rows.tolist(), self._reasons(rng, len(rows)), strict=True):
+            version = int(columns["schema_version"][row])
+            key, value = columns["key"][row], columns["value"][row]
+            message = bad_record(rng, chosen, self.contract, key=key, value=value, version=version)
+            reason[row] = chosen
+            columns["key"][row], columns["value"][row], columns["event_id"][row] = (
+                message.key,
+                message.value,
+                message.event_id,
+            )
+            if message.timestamp_ms is not None:
+                timestamps[row] = message.timestamp_ms
+        return timestamps
+
+    def _reasons(self, rng: np.random.Generator, size: int) -> list[Reason]:
+        """Each reason once before any occurs again; then at random."""
+        first, self.pending_reasons = self.pending_reasons[:size], self.pending_reasons[size:]
+        weights = np.array([REASON_WEIGHTS.get(reason, 1.0) for reason in self.options.reasons])
+        if len(first) == size:
+            return first
+        drawn = rng.choice(len(weights), size - len(first), p=weights / weights.sum())
+        return [*first, *(self.options.reasons[index] for index in drawn)]
+
+
+def _overwrite(target: Columns, rows: Integers, source: Columns, source_rows: Integers) -> None:
+    for name, column in target.items():
+        column[rows] = source[name][source_rows]

@@ -1,0 +1,90 @@
+"""What `generate` is asked for and what it reports."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from rtap_assets.contracts.rules import Reason
+from rtap_assets.errors import ConfigurationError
+
+CHUNK_EVENTS = 25_000
+STEADY_CHUNK_SECONDS = 5
+# Registering a version that breaks the contract leaves a trace in the registry, so it happens only when it is asked for.
+DEFAULT_REASONS = tuple(reason for reason in Reason if reason is not Reason.INCOMPATIBLE_SCHEMA)
+DELAY_SECONDS = (15 * 60, 40 * 60)
+
+
+@dataclass(frozen=True)
+class GeneratorOptions:
+    """One run of the generator. Shares are fractions of all records; times are in seconds.
+
+    Without `rate`, `events` records are sent as fast as the broker takes them, with event times spread over the
+    `span_seconds` before the start. With `rate`, event times follow the clock, for `duration_seconds`, for `events`
+    records, or until the process is told to stop.
+    """
+
+    events: int | None = 100_000
+    rate: float | None = None
+    duration_seconds: float | None = None
+    seed: int = 1
+    span_seconds: float = 6 * 3600
+    duplicates: float = 0.01
+    delayed: float = 0.005
+    invalid: float = 0.005
+    reasons: tuple[Reason, ...] = DEFAULT_REASONS
+    v1_share: float = 0.3
+    spellings: float = 0.02
+    accounts: int = 5_000
+    run_id: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("duplicates", "delayed", "invalid", "v1_share", "spellings"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; a share lies between 0 and 1.")
+        if self.duplicates + self.invalid > 0.9:
+            raise ConfigurationError("duplicates and invalid together exceed 0.9; there must be good records to copy.")
+        if self.rate is None and self.events is None:
+            raise ConfigurationError(
+                "Neither events nor rate is given.", remedy="Ask for a number of events, or for a rate."
+            )
+        if self.rate is None and self.duration_seconds is not None:
+            raise ConfigurationError("duration is given without rate.", remedy="Add a rate in events per second.")
+        if self.rate is not None and not 0 < self.rate <= 1_000_000:
+            raise ConfigurationError(f"rate is {self.rate}; it lies above 0 and up to 1,000,000 events per second.")
+        if self.accounts < 2 or self.span_seconds < 0 or (self.events is not None and self.events < 0):
+            raise ConfigurationError("accounts must be 2 or more; span and events may not be negative.")
+        if self.seed < 0:
+            raise ConfigurationError(f"seed is {self.seed}; it may not be negative.")
+        if self.invalid and not self.reasons:
+            raise ConfigurationError(
+                "invalid records are asked for without a reason.", remedy="Name reasons, or set invalid to 0."
+            )
+
+    @property
+    def total(self) -> int | None:
+        """How many records the run intends; None when it goes on until it is told to stop."""
+        by_time = None
+        if self.rate is not None and self.duration_seconds is not None:
+            by_time = math.ceil(self.rate * self.duration_seconds)
+        bounds = [bound for bound in (self.events, by_time) if bound is not None]
+        return min(bounds) if bounds else None
+
+    @property
+    def chunk_events(self) -> int:
+        """How many records are made, recorded and sent together."""
+        return CHUNK_EVENTS if self.rate is None else max(1, min(CHUNK_EVENTS, round(self.rate * STEADY_CHUNK_SECONDS)))
+
+
+@dataclass(frozen=True)
+class GenerationReport:
+    """What a run did. `intended` = `acknowledged` + `unknown` + `failed`."""
+
+    run_id: str
+    intended: int
+    acknowledged: int
+    unknown: int
+    failed: int
+    seconds: float
+    by_kind: dict[str, int] = field(default_factory=dict)
+    by_reason: dict[str, int] = field(default_factory=dict)

@@ -1,0 +1,81 @@
+"""What a run needs before its first record: schemas and ids from the registry, limits, and an earlier run's records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtap_assets.config import Settings
+from rtap_assets.contracts.rules import Reason
+from rtap_assets.contracts.schemas import EVENTS_SUBJECT_FOLDER, load_subject, parsed
+from rtap_assets.contracts.wire import unframe
+from rtap_assets.errors import ConfigurationError
+from rtap_assets.generator.bad_records import DAY_MS, Contract, physical
+from rtap_assets.generator.events import Columns, WriterIds
+from rtap_assets.generator.options import DELAY_SECONDS, GeneratorOptions
+from rtap_assets.kafka.registration import register_contracts
+from rtap_assets.kafka.registry import Registry
+
+HEADERS_ALLOWANCE_BYTES = 1024
+INCOMPATIBLE_SCALE = 2
+
+
+def prepare_contract(settings: Settings, options: GeneratorOptions) -> Contract:
+    """The writer schemas and their ids, registering what is missing; the breaking one only where its reason is asked for.
+
+    Raises:
+        ConfigurationError: the limits of the settings leave no room for what is asked.
+    """
+    _check_limits(settings, options)
+    versions = load_subject(settings.schemas_dir, EVENTS_SUBJECT_FOLDER)
+    registered = register_contracts(settings)
+    incompatible = None
+    if options.invalid and Reason.INCOMPATIBLE_SCHEMA in options.reasons:
+        incompatible = Registry(settings).register(settings.events_subject, incompatible_schema(versions[1].text))
+    foreign = registered[f"{settings.topic_revenue}-value"][1]
+    return Contract(
+        schemas={version.version: physical(parsed(version.text)) for version in versions},
+        ids=WriterIds(registered[settings.events_subject], incompatible, foreign),
+        max_event_bytes=settings.max_event_bytes,
+        event_time_past_ms=settings.event_time_past_seconds * 1000,
+    )
+
+
+def incompatible_schema(text: str) -> str:
+    """The schema with amounts of scale 2. Avro, and so the registry, calls it compatible; read as scale 4, it is wrong."""
+    schema = json.loads(text)
+    for child in schema["fields"]:
+        if child["name"] == "amount":
+            child["type"]["scale"] = INCOMPATIBLE_SCALE
+    return json.dumps(schema)
+
+
+def _check_limits(settings: Settings, options: GeneratorOptions) -> None:
+    room = settings.event_time_past_seconds - DELAY_SECONDS[1] - DAY_MS // 1000
+    if options.rate is None and options.span_seconds > room:
+        raise ConfigurationError(
+            f"A span of {options.span_seconds:g} s reaches back to events that are quarantined as too old.",
+            remedy=f"Ask for {room} s or less, or raise RTAP_EVENT_TIME_PAST_SECONDS.",
+        )
+    largest = settings.max_event_bytes + 4096 + HEADERS_ALLOWANCE_BYTES
+    if options.invalid and Reason.OVERSIZED in options.reasons and largest > settings.topic_max_message_bytes:
+        raise ConfigurationError(
+            f"The topic takes no record above RTAP_MAX_EVENT_BYTES={settings.max_event_bytes}, so none can be oversized.",
+            remedy="Leave the reason `oversized` out, or raise RTAP_TOPIC_MAX_MESSAGE_BYTES.",
+        )
+
+
+def usable_for_replay(contract: Contract, start: datetime) -> Callable[[Columns], NDArray[np.bool_]]:
+    """Records whose schema id is still the contract's, and that are not too old to be accepted once more."""
+    known = set(contract.ids.versions.values())
+    oldest = int(start.timestamp() * 1000) - contract.event_time_past_ms + DAY_MS
+
+    def usable(columns: Columns) -> NDArray[np.bool_]:
+        current = np.array([unframe(value)[0] in known for value in columns["value"]], dtype=bool)
+        return np.asarray(current & (columns["event_time"] > oldest))
+
+    return usable
