@@ -1,0 +1,113 @@
+"""The container files, linted: no engine is needed to find a published port, a floating tag or a root process."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from rtap_assets.config import PROJECT_ROOT, Settings
+from rtap_assets.kafka.topics import DLQ_HEADER_BYTES
+
+DOCKER = PROJECT_ROOT / "docker"
+COMPOSE: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+STEPS = [
+    line.split(maxsplit=1)
+    for line in re.sub(r"\\\n", " ", (DOCKER / "Dockerfile").read_text(encoding="utf-8")).splitlines()
+    if line and not line.startswith("#")
+]
+PINNED = re.compile(r"^[\w./-]+:\d+\.\d+[\w.-]*$")
+LASTING = [name for name, service in SERVICES.items() if service["restart"] != "no"]
+
+every_service = pytest.mark.parametrize("name", list(SERVICES))
+
+
+@every_service
+def test_a_port_is_published_on_loopback_alone(name: str) -> None:
+    assert [port for port in SERVICES[name].get("ports", []) if not port.startswith("127.0.0.1:")] == []
+
+
+@every_service
+def test_an_image_has_a_version(name: str) -> None:
+    assert PINNED.match(SERVICES[name]["image"])
+
+
+@every_service
+def test_a_container_does_not_run_as_root(name: str) -> None:
+    assert str(SERVICES[name]["user"]).split(":", maxsplit=1)[0] not in {"", "0", "root"}
+    assert not SERVICES[name].get("privileged", False)
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_a_lasting_service_has_a_health_check_and_comes_back(name: str) -> None:
+    assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
+    assert SERVICES[name]["restart"] == "unless-stopped"
+
+
+@every_service
+def test_a_service_waits_for_the_health_of_what_it_needs(name: str) -> None:
+    for needed, how in SERVICES[name].get("depends_on", {}).items():
+        lasting = needed in LASTING
+        assert how["condition"] == ("service_healthy" if lasting else "service_completed_successfully")
+
+
+@every_service
+def test_every_setting_that_is_passed_exists(name: str) -> None:
+    known = {f"RTAP_{field.upper()}" for field in Settings.model_fields}
+    passed = {variable for variable in SERVICES[name].get("environment", {}) if variable.startswith("RTAP_")}
+    assert passed <= known
+
+
+@every_service
+def test_a_named_volume_is_declared(name: str) -> None:
+    for volume in SERVICES[name].get("volumes", []):
+        assert volume.split(":")[0] in COMPOSE["volumes"]
+
+
+def test_broker_and_registry_are_the_versions_of_the_embedded_stack() -> None:
+    ivy = (PROJECT_ROOT / "rtap_assets" / "runtime" / "ivy.xml").read_text(encoding="utf-8")
+    for service, artifact in {"broker": "kafka_2.13", "registry": "apicurio-registry-app"}.items():
+        version = re.search(rf'name="{re.escape(artifact)}" rev="([^"]+)"', ivy).group(1)
+        assert SERVICES[service]["image"].endswith(f":{version}")
+
+
+def test_the_broker_takes_the_largest_dead_letter() -> None:
+    largest = Settings.model_fields["topic_max_message_bytes"].default + DLQ_HEADER_BYTES
+    assert int(SERVICES["broker"]["environment"]["KAFKA_MESSAGE_MAX_BYTES"]) >= largest
+
+
+def test_the_image_is_named_after_the_version_of_the_package() -> None:
+    version = re.search(r'^version = "(.+)"', (PROJECT_ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert SERVICES["platform"]["image"] == f"rtap:{version.group(1)}"
+
+
+def test_the_dockerfile_starts_from_pinned_images() -> None:
+    bases = [step[1].split()[0] for step in STEPS if step[0] == "FROM"]
+    assert len(bases) == 2
+    assert [base for base in bases if not PINNED.match(base)] == []
+
+
+def test_the_dockerfile_ends_as_an_ordinary_user() -> None:
+    users = [step[1] for step in STEPS if step[0] == "USER"]
+    assert users == [SERVICES["platform"]["user"]]
+
+
+def test_the_dockerfile_installs_what_is_locked_and_nothing_from_a_pipe() -> None:
+    runs = [step[1] for step in STEPS if step[0] == "RUN"]
+    assert [run for run in runs if re.search(r"(curl|wget)[^|]*\|", run)] == []
+    locked = [run for run in runs if "requirements.lock" in run]
+    assert locked
+    assert all("--require-hashes" in run for run in locked)
+    assert [step for step in STEPS if step[0] == "ADD"] == []
+
+
+def test_everything_that_the_dockerfile_copies_exists_and_is_not_ignored() -> None:
+    kept = re.findall(r"^!(.+)$", (DOCKER / "Dockerfile.dockerignore").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    for step in STEPS:
+        if step[0] == "COPY" and "--from=" not in step[1]:
+            sources = [word for word in step[1].split()[:-1] if not word.startswith("--")]
+            assert [source for source in sources if source not in kept] == []
+            assert [source for source in sources if not (PROJECT_ROOT / source).exists()] == []
