@@ -1,0 +1,78 @@
+"""What the history of a table says: its newest appended files, and which batch of which query wrote a snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Operation, Snapshot
+
+# Written by Iceberg's streaming sink, and by gold's MERGE under our own names.
+NATIVE_QUERY_ID, NATIVE_EPOCH_ID = "spark.sql.streaming.queryId", "spark.sql.streaming.epochId"
+STAMP_QUERY_ID, STAMP_EPOCH_ID, STAMP_WATERMARK_MS = "rtap.query-id", "rtap.epoch-id", "rtap.watermark-ms"
+
+
+@dataclass(frozen=True)
+class StreamCommit:
+    """A snapshot that a streaming query committed."""
+
+    snapshot_id: int
+    query_id: str
+    epoch_id: int
+
+
+def ancestors(table: Table) -> list[Snapshot]:
+    """The current snapshot and its retained ancestors, newest first."""
+    chain = []
+    snapshot = table.current_snapshot()
+    while snapshot is not None:
+        chain.append(snapshot)
+        parent = snapshot.parent_snapshot_id
+        snapshot = None if parent is None else table.snapshot_by_id(parent)
+    return chain
+
+
+def summary_value(snapshot: Snapshot, key: str) -> str | None:
+    """One entry of a snapshot's summary."""
+    return None if snapshot.summary is None else snapshot.summary.additional_properties.get(key)
+
+
+def added_files(snapshot: Snapshot) -> int:
+    """How many data files the snapshot appended; 0 for compactions and empty commits."""
+    if snapshot.summary is None or snapshot.summary.operation is not Operation.APPEND:
+        return 0
+    return int(summary_value(snapshot, "added-data-files") or 0)
+
+
+def newest_append(table: Table) -> Snapshot | None:
+    """The newest snapshot that appended files: as far as a stream that reads the table can get."""
+    return next((snapshot for snapshot in ancestors(table) if added_files(snapshot)), None)
+
+
+def newest_stream_commit(table: Table) -> StreamCommit | None:
+    """The newest snapshot that a streaming query wrote, natively or with our stamp."""
+    for snapshot in ancestors(table):
+        for query_key, epoch_key in ((NATIVE_QUERY_ID, NATIVE_EPOCH_ID), (STAMP_QUERY_ID, STAMP_EPOCH_ID)):
+            query, epoch = summary_value(snapshot, query_key), summary_value(snapshot, epoch_key)
+            if query is not None and epoch is not None:
+                return StreamCommit(snapshot.snapshot_id, query, int(epoch))
+    return None
+
+
+def has_read_to(table: Table, position: dict[str, Any] | None, target: Snapshot) -> bool:
+    """True when a consumer's committed Iceberg offset is at the end of `target` or beyond it."""
+    if position is None:
+        return False
+    snapshot = table.snapshot_by_id(position["snapshot_id"])
+    if snapshot is None:
+        return False
+    if snapshot.snapshot_id == target.snapshot_id:
+        return int(position["position"]) >= added_files(target)
+    return (snapshot.sequence_number or 0) > (target.sequence_number or 0)
+
+
+def total_records(table: Table) -> int:
+    """Rows of the current snapshot, from its summary."""
+    snapshot = table.current_snapshot()
+    return 0 if snapshot is None else int(summary_value(snapshot, "total-records") or 0)

@@ -1,0 +1,69 @@
+"""Create and evolve the Iceberg tables from their specs. Adding columns is the only evolution; the rest is a new table."""
+
+from __future__ import annotations
+
+from pyspark.sql import SparkSession
+
+from rtap_assets.contracts.tables import TABLES, Column, TableSpec
+from rtap_assets.errors import ContractError
+
+TABLE_PROPERTIES = {
+    "format-version": "2",
+    # No shuffle before the write; one open file per table partition instead. Partitions are days, so files stay few.
+    "write.distribution-mode": "none",
+    "write.spark.fanout.enabled": "true",
+    "write.parquet.compression-codec": "zstd",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "50",
+    # Streaming appends merge manifests (see streaming/queries.py); planning time grows with their number.
+    "commit.manifest.min-count-to-merge": "20",
+    # Copy-on-write alone, so that the data files of a snapshot can be read as they are.
+    "write.delete.mode": "copy-on-write",
+    "write.update.mode": "copy-on-write",
+    "write.merge.mode": "copy-on-write",
+}
+
+
+def ensure_tables(session: SparkSession, catalog: str) -> None:
+    """Create the tables that are missing and add the columns that a spec has gained; idempotent.
+
+    Raises:
+        ContractError: a column exists with another type than its spec says.
+    """
+    for spec in TABLES:
+        name = f"{catalog}.{spec.identifier}"
+        if not session.catalog.tableExists(name):
+            session.sql(f"CREATE NAMESPACE IF NOT EXISTS {catalog}.{spec.namespace}")
+            session.sql(create_statement(spec, name))
+        else:
+            _evolve(session, spec, name)
+
+
+def create_statement(spec: TableSpec, name: str) -> str:
+    """The `CREATE TABLE` of a spec."""
+    columns = ",\n  ".join(_declared(column) for column in spec.columns)
+    properties = ", ".join(f"'{key}'='{value}'" for key, value in (TABLE_PROPERTIES | spec.properties).items())
+    return (
+        f"CREATE TABLE IF NOT EXISTS {name} (\n  {columns}\n) USING iceberg\n"
+        f"PARTITIONED BY ({spec.partition})\nCOMMENT {_quoted(spec.doc)}\nTBLPROPERTIES ({properties})"
+    )
+
+
+def _evolve(session: SparkSession, spec: TableSpec, name: str) -> None:
+    existing = {field.name: field.dataType.simpleString() for field in session.table(name).schema.fields}
+    for column in spec.columns:
+        if column.name not in existing:
+            session.sql(f"ALTER TABLE {name} ADD COLUMN {_declared(column)}")
+        elif existing[column.name] != column.type:
+            raise ContractError(
+                f"Column {column.name} of {name} is {existing[column.name]}, its spec says {column.type}.",
+                remedy="A type is never changed in place: add a new column, or build a new table.",
+            )
+
+
+def _declared(column: Column) -> str:
+    return f"{column.name} {column.type} COMMENT {_quoted(column.doc)}"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

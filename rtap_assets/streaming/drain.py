@@ -1,0 +1,231 @@
+"""Drain: make a layer complete up to now. Note where its source ends, run its query until it has committed that, stop it.
+
+Not Spark's availableNow: on an Iceberg source it fails once the table's first snapshot has expired (apache/iceberg#18000).
+The proof of a drain is the checkpoint: newest planned batch = newest committed batch, at or past the target.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.errors import StreamingQueryException
+from pyspark.sql import SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+
+from rtap_assets.config import Settings
+from rtap_assets.errors import DependencyUnavailable, StreamError
+from rtap_assets.kafka.patience import with_patience
+from rtap_assets.kafka.topics import end_offsets
+from rtap_assets.lake.catalog import load_table, open_catalog
+from rtap_assets.lake.snapshots import has_read_to, newest_append
+from rtap_assets.streaming.checkpoints import (
+    committed_position,
+    has_unfinished_batch,
+    newest_committed,
+    newest_planned,
+    read_batch,
+)
+from rtap_assets.streaming.failures import Verdict, judge
+from rtap_assets.streaming.ownership import verify_binding
+from rtap_assets.streaming.queries import STREAMS, StreamDefinition
+
+POLL_SECONDS = 0.02
+WAIT_SECONDS = 2.0
+MAX_RESTARTS = 5
+PROGRESS_KEPT = 50  # Spark keeps the progress of the last 100 batches
+
+
+@dataclass(frozen=True)
+class DrainReport:
+    """What a drain did. `position` is where the checkpoint stands now; `watermark_ms` that of the newest batch."""
+
+    stream: str
+    batches: int
+    input_rows: int
+    dropped_late: int
+    position: dict[str, Any] | None
+    watermark_ms: int | None
+    seconds: float
+    restarts: tuple[str, ...]
+
+
+def drain_stream(
+    session: SparkSession, settings: Settings, name: str, *, echo: Callable[[str], None] = lambda _: None
+) -> DrainReport:
+    """Run one stream until it has committed everything that its source holds at the call, then stop it between batches.
+
+    Raises:
+        StreamError: the query failed twice in the same way, did not get there in `drain_timeout_seconds`, or its checkpoint
+            does not belong to its table.
+        DependencyUnavailable: broker, registry or catalog did not answer for `dependency_patience_seconds`.
+    """
+    stream = STREAMS[name]
+    started = time.monotonic()
+    checkpoint = stream.checkpoint(settings)
+    verify_binding(settings, stream)
+    reached = with_patience(
+        lambda: _target(settings, stream), what=f"the source of {name}", seconds=settings.dependency_patience_seconds
+    )
+    before = newest_committed(checkpoint)
+    run = _Run(session, settings, stream, reached, echo)
+    if has_unfinished_batch(checkpoint) or not reached():
+        run.until_reached()
+    after = newest_committed(checkpoint)
+    return DrainReport(
+        stream=name,
+        batches=(after if after is not None else -1) - (before if before is not None else -1),
+        input_rows=run.input_rows,
+        dropped_late=run.dropped_late,
+        position=committed_position(checkpoint),
+        watermark_ms=None if after is None else read_batch(checkpoint, after).watermark_ms,
+        seconds=time.monotonic() - started,
+        restarts=tuple(run.restarts),
+    )
+
+
+def _target(settings: Settings, stream: StreamDefinition) -> Callable[[], bool]:
+    """A test of the checkpoint: has the query committed all that its source holds now?"""
+    checkpoint = stream.checkpoint(settings)
+    if stream.reads is None:
+        ends = {str(partition): offset for partition, offset in end_offsets(settings, settings.topic_events).items()}
+
+        def past_ends() -> bool:
+            position = (committed_position(checkpoint) or {}).get(settings.topic_events, {})
+            return all(position.get(partition, 0) >= offset for partition, offset in ends.items())
+
+        return past_ends
+    table = load_table(open_catalog(settings), stream.reads.identifier)
+    newest = newest_append(table)
+    if newest is None:
+        return lambda: True
+    return lambda: has_read_to(table.refresh(), committed_position(checkpoint), newest)
+
+
+class _Run:
+    """The attempts to reach one target; keeps what the progress of each batch said."""
+
+    def __init__(
+        self,
+        session: SparkSession,
+        settings: Settings,
+        stream: StreamDefinition,
+        reached: Callable[[], bool],
+        echo: Callable[[str], None],
+    ) -> None:
+        self.session, self.settings, self.stream, self.reached, self.echo = session, settings, stream, reached, echo
+        self.checkpoint = stream.checkpoint(settings)
+        self.deadline = time.monotonic() + settings.drain_timeout_seconds
+        self.away_since: float | None = None
+        self.faults: list[str] = []
+        self.restarts: list[str] = []
+        self.progress: dict[int, tuple[int, int]] = {}
+
+    @property
+    def input_rows(self) -> int:
+        return sum(rows for rows, _ in self.progress.values())
+
+    @property
+    def dropped_late(self) -> int:
+        return sum(dropped for _, dropped in self.progress.values())
+
+    def until_reached(self) -> None:
+        while True:
+            try:
+                query = start_stream(self.session, self.settings, self.stream, trigger_seconds=0)
+                try:
+                    self._watch(query)
+                finally:
+                    stop_between_batches(query, seconds=self.settings.request_timeout_seconds)
+                    self._collect(query)
+                return
+            except (StreamingQueryException, DependencyUnavailable) as error:
+                self._judge(error)
+
+    def _watch(self, query: StreamingQuery) -> None:
+        seen = -1
+        while True:
+            committed = newest_committed(self.checkpoint)
+            if committed is not None and committed != seen:
+                seen, self.away_since = committed, None
+                if committed % PROGRESS_KEPT == 0:
+                    self._collect(query)
+            if not query.isActive:
+                error = query.exception()
+                if error is not None:
+                    raise error
+            if not has_unfinished_batch(self.checkpoint) and self.reached():
+                return
+            if time.monotonic() > self.deadline:
+                raise StreamError(
+                    f"{self.stream.name} did not drain within {self.settings.drain_timeout_seconds:.0f} s; it has committed "
+                    f"batch {newest_committed(self.checkpoint)}.",
+                    remedy="Run the command again: it goes on where it stopped. Raise RTAP_DRAIN_TIMEOUT_SECONDS if need be.",
+                )
+            time.sleep(POLL_SECONDS)
+
+    def _collect(self, query: StreamingQuery) -> None:
+        for entry in query.recentProgress:
+            dropped = sum(operator.numRowsDroppedByWatermark for operator in entry.stateOperators)
+            self.progress[entry.batchId] = (entry.numInputRows, dropped)
+
+    def _judge(self, error: Exception) -> None:
+        verdict, reason = (Verdict.WAIT, str(error)) if isinstance(error, DependencyUnavailable) else judge(error)
+        if verdict is Verdict.FAULT and reason in self.faults:
+            raise StreamError(
+                f"{self.stream.name} failed twice in the same way: {reason}.",
+                remedy=f"See {self.settings.log_dir / 'spark.log'}; the checkpoint is kept, nothing was lost.",
+                stream=self.stream.name,
+            ) from error
+        if verdict is Verdict.WAIT:
+            self._wait_for(reason, error)
+        elif len(self.restarts) >= MAX_RESTARTS:
+            raise StreamError(f"{self.stream.name} was restarted {MAX_RESTARTS} times: {reason}.") from error
+        if verdict is Verdict.FAULT:
+            self.faults.append(reason)
+        self.restarts.append(reason)
+        self.echo(f"{self.stream.name}: starting again on the same checkpoint ({reason})")
+
+    def _wait_for(self, dependency: str, error: Exception) -> None:
+        now = time.monotonic()
+        self.away_since = self.away_since or now
+        if now - self.away_since > self.settings.dependency_patience_seconds:
+            raise DependencyUnavailable(
+                f"{self.stream.name} gave up after {now - self.away_since:.0f} s: {dependency} does not answer.",
+                remedy="See `rtap status`; run the command again when it is back. Nothing was lost.",
+            ) from error
+        self.echo(f"{self.stream.name}: waiting for {dependency}")
+        time.sleep(WAIT_SECONDS)
+
+
+def start_stream(
+    session: SparkSession, settings: Settings, stream: StreamDefinition, *, trigger_seconds: float
+) -> StreamingQuery:
+    """Start one query on its checkpoint."""
+    writer = (
+        stream.writer(session, settings)
+        .queryName(stream.name)
+        .option("checkpointLocation", stream.checkpoint(settings).as_uri())
+        .trigger(processingTime=f"{trigger_seconds} seconds")
+    )
+    if stream.writes is not None and stream.native_sink:
+        return writer.toTable(f"{settings.catalog_name}.{stream.writes.identifier}")
+    return writer.start()
+
+
+def stop_between_batches(query: StreamingQuery, *, seconds: float) -> bool:
+    """Stop a query while no batch is in flight; after the deadline stop it all the same. Returns whether it was clean."""
+    deadline = time.monotonic() + seconds
+    while query.isActive and query.status["isTriggerActive"] and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    clean = not (query.isActive and query.status["isTriggerActive"])
+    query.stop()
+    return clean
+
+
+def is_drained(settings: Settings, stream: StreamDefinition) -> bool:
+    """The proof: every planned batch of the stream is committed."""
+    checkpoint = stream.checkpoint(settings)
+    return newest_planned(checkpoint) == newest_committed(checkpoint)

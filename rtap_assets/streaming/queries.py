@@ -1,0 +1,117 @@
+"""The four streaming queries: where each reads, which transform it applies, where it writes. None is started here.
+
+Bronze and silver use Iceberg's own streaming sink and the DLQ query Spark's Kafka sink, without Python on the data path;
+gold upserts in `foreachBatch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.streaming.readwriter import DataStreamWriter
+
+from rtap_assets.config import Settings
+from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
+from rtap_assets.kafka.clients import spark_kafka_options
+from rtap_assets.streaming.gold_sink import gold_sink
+from rtap_assets.streaming.writers import list_writers
+from rtap_assets.transforms.bronze import decode_sales_events
+from rtap_assets.transforms.dlq import build_dead_letters
+from rtap_assets.transforms.gold import aggregate_revenue
+from rtap_assets.transforms.silver import deduplicate_sales_events, normalise_sales_events
+
+DLQ_HEADROOM_BYTES = 65_536
+
+
+@dataclass(frozen=True)
+class StreamDefinition:
+    """One query. `reads` is the table it follows (None: the events topic), `writes` the table it fills (None: a topic)."""
+
+    name: str
+    reads: TableSpec | None
+    writes: TableSpec | None
+    writer: Callable[[SparkSession, Settings], DataStreamWriter]
+    native_sink: bool
+
+    def checkpoint(self, settings: Settings) -> Path:
+        return settings.checkpoint_dir / self.name
+
+    def trigger_seconds(self, settings: Settings) -> float:
+        return float(getattr(settings, f"trigger_{self.name}_seconds"))
+
+
+def bronze_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
+    """Events topic to bronze; lists the registry at each start."""
+    records = (
+        session.readStream.format("kafka")
+        .options(**spark_kafka_options(settings))
+        .option("subscribe", settings.topic_events)
+        .option("startingOffsets", "earliest")
+        .option("failOnDataLoss", "true")
+        .option("includeHeaders", "true")
+        .option("maxOffsetsPerTrigger", settings.bronze_max_offsets_per_batch)
+        .load()
+    )
+    rows = decode_sales_events(
+        records,
+        writers=list_writers(settings),
+        max_event_bytes=settings.max_event_bytes,
+        future_seconds=settings.event_time_future_seconds,
+        past_seconds=settings.event_time_past_seconds,
+    )
+    return _iceberg_sink(rows)
+
+
+def dlq_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
+    """Quarantined bronze rows to the dead-letter topic, at least once."""
+    letters = build_dead_letters(_follow(session, settings, BRONZE))
+    return (
+        letters.writeStream.format("kafka")
+        .options(**spark_kafka_options(settings))
+        .option("kafka.max.request.size", settings.topic_max_message_bytes + DLQ_HEADROOM_BYTES)
+        .option("kafka.compression.type", "lz4")
+        .option("topic", settings.topic_dlq)
+        .option("includeHeaders", "true")
+        .outputMode("append")
+    )
+
+
+def silver_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
+    """Valid bronze rows to silver, each event once."""
+    events = normalise_sales_events(_follow(session, settings, BRONZE))
+    return _iceberg_sink(deduplicate_sales_events(events, watermark_delay_seconds=settings.watermark_delay_seconds))
+
+
+def gold_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
+    """Silver events to revenue windows; the watermark delay is twice silver's, since gold may run ahead by one batch."""
+    windows = aggregate_revenue(
+        _follow(session, settings, SILVER),
+        window_seconds=settings.window_seconds,
+        slide_seconds=settings.slide_seconds,
+        watermark_delay_seconds=2 * settings.watermark_delay_seconds,
+    )
+    return windows.writeStream.outputMode("update").foreachBatch(gold_sink(settings, GOLD_STREAM.checkpoint(settings)))
+
+
+BRONZE_STREAM = StreamDefinition("bronze", None, BRONZE, bronze_writer, native_sink=True)
+DLQ_STREAM = StreamDefinition("dlq", BRONZE, None, dlq_writer, native_sink=True)
+SILVER_STREAM = StreamDefinition("silver", BRONZE, SILVER, silver_writer, native_sink=True)
+GOLD_STREAM = StreamDefinition("gold", SILVER, GOLD, gold_writer, native_sink=False)
+STREAMS = {stream.name: stream for stream in (BRONZE_STREAM, DLQ_STREAM, SILVER_STREAM, GOLD_STREAM)}
+
+
+def _follow(session: SparkSession, settings: Settings, spec: TableSpec) -> DataFrame:
+    return (
+        session.readStream.format("iceberg")
+        .option("streaming-max-files-per-micro-batch", settings.source_max_files_per_batch)
+        .option("streaming-max-rows-per-micro-batch", settings.source_max_rows_per_batch)
+        .load(f"{settings.catalog_name}.{spec.identifier}")
+    )
+
+
+def _iceberg_sink(rows: DataFrame) -> DataStreamWriter:
+    # Streaming appends would otherwise add one manifest each and never merge them (apache/iceberg#17347).
+    return rows.writeStream.format("iceberg").outputMode("append").option("use-merge-append-for-streaming", "true")

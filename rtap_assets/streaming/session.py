@@ -1,0 +1,84 @@
+"""The Spark session: its settings, its Java, and one session per process.
+
+The settings are the measured ones; each that a newcomer would question says why.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from rtap_assets.config import Settings
+from rtap_assets.lake.catalog import spark_catalog_conf, sqlite_path
+from rtap_assets.runtime.jars import jars_of
+from rtap_assets.runtime.jvm import spark_java_home
+
+LOG_CONFIGURATION = Path(__file__).with_name("log4j2.properties")
+
+# Without these a record of a few bytes that claims a string of 1.5 GB ends in an OutOfMemoryError at each replay.
+AVRO_LIMITS = (
+    "-Dorg.apache.avro.limits.string.maxLength=1048576",
+    "-Dorg.apache.avro.limits.bytes.maxLength=1048576",
+    "-Dorg.apache.avro.limits.collectionItems.maxLength=100000",
+)
+CHECKPOINT_FILES = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
+
+
+def spark_conf(settings: Settings) -> dict[str, str]:
+    """Every Spark setting of the platform; `settings.spark_extra_conf` has the last word."""
+    jars = jars_of(settings, "spark")
+    early = [str(jar) for jar in jars if jar.name.startswith("hadoop-bare-naked-local-fs")]
+    options = " ".join(AVRO_LIMITS)
+    driver_options = f"{options} -XX:+UseParallelGC -XX:-DontCompileHugeMethods  -Drtap.log.dir={settings.log_dir} -Dlog4j2.configurationFile={LOG_CONFIGURATION.as_uri()}"
+    conf = {
+        "spark.app.name": "rtap",
+        "spark.master": settings.spark_master,
+        "spark.jars": ",".join(str(jar) for jar in jars),
+        "spark.driver.memory": settings.spark_driver_memory,
+        "spark.driver.extraJavaOptions": driver_options,
+        "spark.executor.extraJavaOptions": options,
+        # On the class path before the JVM starts: a local file system that forks no process per file operation.
+        "spark.driver.extraClassPath": ":".join(early),
+        "spark.hadoop.fs.file.impl": "com.globalmentor.apache.hadoop.fs.BareLocalFileSystem",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": str(settings.spark_shuffle_partitions),
+        "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
+        "spark.sql.streaming.checkpointFileManagerClass": CHECKPOINT_FILES,
+        "spark.sql.streaming.stateStore.providerClass": (
+            "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
+        ),
+        "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
+        "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": "false",
+        # A batch without data would only add an empty snapshot to each table; state is cleaned with the next data.
+        "spark.sql.streaming.noDataMicroBatches.enabled": "false",
+        "spark.sql.streaming.stopTimeout": "60s",
+        "spark.sql.streaming.metricsEnabled": "false",
+        **spark_catalog_conf(settings),
+    }
+    if settings.spark_master.startswith("local"):
+        conf |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+    return conf | settings.spark_extra_conf
+
+
+def prepare_environment(settings: Settings) -> None:
+    """Point this process at the platform's Java before the JVM starts, and make the folders that Spark expects to exist."""
+    os.environ["JAVA_HOME"] = str(spark_java_home(settings))
+    for stray in ("SPARK_HOME", "SPARK_CONF_DIR", "PYSPARK_SUBMIT_ARGS"):
+        os.environ.pop(stray, None)
+    if settings.spark_master.startswith("local"):
+        os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    settings.log_dir.mkdir(parents=True, exist_ok=True)
+    sqlite_path(settings).parent.mkdir(parents=True, exist_ok=True)
+
+
+def start_session(settings: Settings) -> SparkSession:
+    """The process's session, started when there is none (10 s cold)."""
+    prepare_environment(settings)
+    builder = SparkSession.builder
+    for key, value in spark_conf(settings).items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
