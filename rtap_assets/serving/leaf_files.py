@@ -53,24 +53,12 @@ def stored_digest(path: Path) -> bytes | None:
 
 def data_region(path: Path) -> Region:
     """Where the file's own data pages are; empty for a file without rows."""
-    with path.open("rb") as file:
-        file.seek(-TAIL_BYTES, os.SEEK_END)
-        footer_start = file.tell() - int.from_bytes(file.read(4), "little")
     metadata = pq.read_metadata(path)
-    columns = [
-        metadata.row_group(group).column(column)
-        for group in range(metadata.num_row_groups)
-        for column in range(metadata.num_columns)
-    ]
-    if not columns:
-        return Region(len(MAGIC), len(MAGIC))
-    start = min(
-        min(offset for offset in (column.dictionary_page_offset, column.data_page_offset) if offset is not None)
-        for column in columns
-    )
-    end = max(start, *(_first_page(column) + column.total_compressed_size for column in columns))
-    assert end <= footer_start
-    return Region(start, end)
+    groups = range(metadata.num_row_groups)
+    columns = [metadata.row_group(group).column(index) for group in groups for index in range(metadata.num_columns)]
+    starts = [column.dictionary_page_offset or column.data_page_offset for column in columns]
+    ends = [start + column.total_compressed_size for start, column in zip(starts, columns, strict=True)]
+    return Region(min(starts, default=len(MAGIC)), max(ends, default=len(MAGIC)))
 
 
 def write_leaf(path: Path, table: pa.Table, *, digest: bytes, kept: Sequence[Path]) -> None:
@@ -84,11 +72,11 @@ def write_leaf(path: Path, table: pa.Table, *, digest: bytes, kept: Sequence[Pat
     """
     table = table.replace_schema_metadata({DIGEST_KEY: digest})
     regions = {source: data_region(source) for source in kept}
-    own = _encode(table, at=0)
-    start = _lowest_gap(regions.values(), size=own.pages_size)
+    own = _encode(table, at=len(MAGIC))
+    start = _lowest_gap(regions.values(), size=len(own.pages))
     own = _encode(table, at=start)
     # Never shorter than a kept file: a reader may ask for bytes up to the length it saw.
-    footer_at = max([start + own.pages_size, *(region.end for region in regions.values())])
+    footer_at = max([start + len(own.pages), *(region.end for region in regions.values())])
     footer_at = max([footer_at, *(source.stat().st_size - len(own.footer) for source in kept)])
     with path.open("xb") as file:
         file.write(MAGIC)
@@ -105,19 +93,20 @@ class _Encoded:
     pages: bytes
     footer: bytes
 
-    @property
-    def pages_size(self) -> int:
-        return len(self.pages)
-
 
 def _encode(table: pa.Table, *, at: int) -> _Encoded:
-    """The table as Parquet whose first byte will be at offset `at` of its file."""
+    """The table as Parquet whose first page will be at offset `at` of its file.
+
+    Arrow refuses a sink that is not empty, but takes each offset from the sink's position: so the gap is written into the
+    sink after the opening magic.
+    """
     sink = pa.BufferOutputStream()
-    sink.write(bytes(at))
-    pq.write_table(table, sink, compression="zstd", row_group_size=1 << 17)
-    content = sink.getvalue().to_pybytes()[at:]
+    with pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
+        sink.write(bytes(at - len(MAGIC)))
+        writer.write_table(table)
+    content = sink.getvalue().to_pybytes()
     footer_start = len(content) - TAIL_BYTES - int.from_bytes(content[-TAIL_BYTES:-4], "little")
-    return _Encoded(pages=content[:footer_start], footer=content[footer_start:])
+    return _Encoded(pages=content[at:footer_start], footer=content[footer_start:])
 
 
 def _lowest_gap(regions: Iterable[Region], *, size: int) -> int:
@@ -127,11 +116,6 @@ def _lowest_gap(regions: Iterable[Region], *, size: int) -> int:
             break
         start = max(start, region.end)
     return start
-
-
-def _first_page(column: pq.ColumnChunkMetaData) -> int:
-    offsets = (column.dictionary_page_offset, column.data_page_offset)
-    return min(offset for offset in offsets if offset is not None)
 
 
 def _copy_region(source: Path, region: Region, target: int) -> None:

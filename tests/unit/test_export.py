@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+from export_reader import GOLD_AT_VERSION, judge, read_until, utc_connection
+from lake_fixtures import NOON, gold_row, make_lake
+
+from rtap_assets.config import Settings, load_settings
+from rtap_assets.serving.export import LEAF_NAME, Published, export_gold, publish
+
+REFRESHES = 200
+SECONDS_BETWEEN_REFRESHES = 15
+
+
+def refresh(folder: Path, version: int, *, now: datetime | None = None, retention_seconds: float = 600) -> Published:
+    with utc_connection() as connection:
+        connection.execute(f"CREATE TABLE gold AS {GOLD_AT_VERSION}", {"version": version})
+        moment = NOON + timedelta(seconds=SECONDS_BETWEEN_REFRESHES * version) if now is None else now
+        return publish(connection, folder, retention_seconds=retention_seconds, now=moment)
+
+
+def exported(settings: Settings) -> list[tuple[object, ...]]:
+    with utc_connection() as connection:
+        return connection.execute(
+            "SELECT window_start, window_date::VARCHAR, region, plan_tier, net_amount::VARCHAR FROM "
+            f"read_parquet('{settings.export_dir}/current/**/*.parquet', hive_partitioning = true) ORDER BY ALL"
+        ).fetchall()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings(state_dir=tmp_path)
+
+
+def test_a_reader_in_a_loop_sees_each_key_once_over_200_refreshes(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    stop, faults = context.Event(), context.Queue()
+    announced, published, reads = (context.Value("q", 0) for _ in range(3))
+    refresh(tmp_path, 0)
+    reader = context.Process(target=read_until, args=(stop, tmp_path, announced, published, reads, faults))
+    reader.start()
+    try:
+        deadline = time.monotonic() + 60
+        while not reads.value and reader.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for version in range(1, REFRESHES + 1):
+            announced.value = version
+            refresh(tmp_path, version)
+            published.value = version
+    finally:
+        stop.set()
+        reader.join(60)
+    with pytest.raises(queue.Empty):
+        raise AssertionError(faults.get(timeout=0.1))
+    assert reader.exitcode == 0
+    assert reads.value >= 20
+    assert len(list((tmp_path / "versions").iterdir())) == 600 / SECONDS_BETWEEN_REFRESHES + 1
+
+
+def test_an_old_footer_finds_its_rows_in_every_newer_leaf_of_the_retention(tmp_path: Path) -> None:
+    footers = {}
+    for version in range(15):
+        refresh(tmp_path, version)
+        leaves = {str(path.relative_to(tmp_path / "current")): path for path in _leaves(tmp_path)}
+        footers[version] = {
+            name: (pq.read_metadata(path), pq.ParquetFile(path).read(), path.stat().st_size) for name, path in leaves.items()
+        }
+    for old in footers.values():
+        for name, (footer, rows, size) in old.items():
+            newest = tmp_path / "current" / name
+            assert pq.ParquetFile(newest, metadata=footer).read() == rows
+            assert newest.stat().st_size >= size
+
+
+def test_a_leaf_stops_growing_once_old_versions_leave_the_retention(tmp_path: Path) -> None:
+    sizes = []
+    for step in range(30):
+        refresh(tmp_path, 5 + step % 7, now=NOON + timedelta(seconds=60 * step), retention_seconds=300)
+        sizes.append(sum(path.stat().st_size for path in _leaves(tmp_path)))
+    assert max(sizes[20:]) <= max(sizes[:10])
+
+
+def test_a_second_export_of_the_same_snapshot_publishes_nothing(settings: Settings) -> None:
+    make_lake(settings, gold=[gold_row(NOON), gold_row(NOON + timedelta(days=1), region="na")])
+    first = export_gold(settings, now=NOON)
+    second = export_gold(settings, now=NOON + timedelta(seconds=1))
+    assert (first.rows, first.leaves, first.leaves_written) == (2, 2, 2)
+    assert (second.rows, second.leaves, second.leaves_written, second.version) == (2, 2, 0, first.version)
+
+
+def test_export_has_the_window_date_and_region_as_folders(settings: Settings) -> None:
+    make_lake(settings, gold=[gold_row(NOON), gold_row(NOON + timedelta(hours=12), region="na")])
+    export_gold(settings, now=NOON)
+    assert exported(settings) == [
+        (NOON, "2026-03-01", "emea", "pro", "10.0000"),
+        (NOON + timedelta(hours=12), "2026-03-02", "na", "pro", "10.0000"),
+    ]
+    folders = sorted(str(path.parent.relative_to(settings.export_dir / "current")) for path in _leaves(settings.export_dir))
+    assert folders == ["window_date=2026-03-01/region=emea", "window_date=2026-03-02/region=na"]
+
+
+def test_an_unchanged_leaf_is_the_same_file_in_both_versions(settings: Settings) -> None:
+    make_lake(settings, gold=[gold_row(NOON), gold_row(NOON + timedelta(days=1))])
+    export_gold(settings, now=NOON)
+    before = {path.parent.parent.name: path.stat().st_ino for path in _leaves(settings.export_dir)}
+    make_lake(settings, gold=[gold_row(NOON + timedelta(days=1), plan_tier="free")])
+    report = export_gold(settings, now=NOON + timedelta(seconds=1))
+    after = {path.parent.parent.name: path.stat().st_ino for path in _leaves(settings.export_dir)}
+    assert report.leaves_written == 1
+    assert before["window_date=2026-03-01"] == after["window_date=2026-03-01"]
+    assert before["window_date=2026-03-02"] != after["window_date=2026-03-02"]
+
+
+def test_a_leaf_whose_rows_are_gone_stays_as_an_empty_file(tmp_path: Path) -> None:
+    refresh(tmp_path, 30, now=NOON)
+    paths = {path.relative_to(tmp_path / "current") for path in _leaves(tmp_path)}
+    for seconds, version in ((1, 2), (2, 2), (3, 2)):
+        refresh(tmp_path, version, now=NOON + timedelta(seconds=seconds))
+        assert {path.relative_to(tmp_path / "current") for path in _leaves(tmp_path)} == paths
+    rows = duckdb.sql(
+        "SET TimeZone = 'UTC'; SELECT window_start, plan_tier, region, gross_amount, net_amount, window_date "
+        f"FROM read_parquet('{tmp_path}/current/**/*.parquet', hive_partitioning = true)"
+    ).fetchall()
+    judge(rows, oldest=2, newest=2)
+
+
+def test_old_versions_are_removed_after_their_retention_and_not_before(tmp_path: Path) -> None:
+    refresh(tmp_path, 0, now=NOON)
+    refresh(tmp_path, 1, now=NOON + timedelta(seconds=100))  # supersedes version 0
+    assert refresh(tmp_path, 2, now=NOON + timedelta(seconds=699)).removed == 0
+    assert refresh(tmp_path, 3, now=NOON + timedelta(seconds=700)).removed == 1
+    assert len(list((tmp_path / "versions").iterdir())) == 3
+
+
+def test_what_an_export_that_died_has_left_is_removed(tmp_path: Path) -> None:
+    refresh(tmp_path, 0)
+    (tmp_path / ".building" / "window_date=2026-03-01").mkdir(parents=True)
+    (tmp_path / ".current").symlink_to("versions/nowhere")
+    unpublished = tmp_path / "versions" / "000000000002-20260301T120000.000000Z"
+    unpublished.mkdir()
+    refresh(tmp_path, 1)
+    assert not (tmp_path / ".building").exists()
+    assert not (tmp_path / ".current").is_symlink()
+    assert [path.name[:12] for path in sorted((tmp_path / "versions").iterdir())] == ["000000000001", "000000000002"]
+    assert os.readlink(tmp_path / "current").startswith("versions/000000000002-20260301T120015")
+
+
+def _leaves(folder: Path) -> list[Path]:
+    return sorted((folder / "current").glob(f"*/*/{LEAF_NAME}"))
