@@ -76,7 +76,7 @@ class Settings(BaseSettings):
         5, ge=0, description="Margin for clock skew when judging whether an unknown schema id may still be registered."
     )
     schema_id_horizon: int = Field(
-        1_000, ge=1, description="An unknown schema id this far beyond the newest known one is rejected at once."
+        100_000, ge=1, description="An unknown schema id this far beyond the newest known one is rejected at once."
     )
 
     # Lake
@@ -108,6 +108,8 @@ class Settings(BaseSettings):
         500_000, ge=1, description="Rows of a table in one batch (soft: the next whole file is included)."
     )
     drain_timeout_seconds: float = Field(900, gt=0, description="Deadline for draining one stream.")
+
+    stop_timeout_seconds: float = Field(30, gt=0, description="How long a stop waits for the batch in flight.")
 
     # Serving
     export_retention_seconds: float = Field(600, ge=0, description="How long old versions of the Parquet folder are kept.")

@@ -1,4 +1,4 @@
-"""What the registry holds for a subject at one moment: which writer schemas are decoded, which are refused, until when it is known.
+"""What the registry holds for a subject at one moment: the writer schemas that are decoded, and those that are refused.
 
 A running plan's list of schema ids is fixed. It therefore carries the ids and the time of their listing: registration
 precedes production, so an id that is not listed cannot be valid in a record that the broker appended before that time.
@@ -18,9 +18,9 @@ from rtap_assets.contracts.schemas import SchemaVersion
 class RegisteredWriters:
     """The writer schemas of a subject.
 
-    `accepted` maps a schema id to its Avro schema (JSON text), `refused` an id to what breaks the contract. Both are complete
-    for records whose Kafka timestamp is up to `known_until` (UTC). Ids above the newest by more than `id_horizon` are taken as
-    unknown at once, whatever the time, so that random ids cannot make a stream list again for ever.
+    `accepted` maps a schema id to its Avro schema (JSON text), `refused` an id to what breaks the contract. Both are
+    complete for records whose Kafka timestamp is up to `known_until` (UTC). Ids above the newest by more than `id_horizon`
+    are taken as unknown at once, whatever the time, so that random ids cannot make a stream list again for ever.
     """
 
     accepted: Mapping[int, str]

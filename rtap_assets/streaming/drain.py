@@ -162,7 +162,7 @@ class _Run:
                 raise StreamError(
                     f"{self.stream.name} did not drain within {self.settings.drain_timeout_seconds:.0f} s; it has committed "
                     f"batch {newest_committed(self.checkpoint)}.",
-                    remedy="Run the command again: it goes on where it stopped. Raise RTAP_DRAIN_TIMEOUT_SECONDS if need be.",
+                    remedy="Run the command again, it goes on where it stopped; or raise RTAP_DRAIN_TIMEOUT_SECONDS.",
                 )
             time.sleep(POLL_SECONDS)
 

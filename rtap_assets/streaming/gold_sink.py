@@ -47,7 +47,7 @@ def gold_sink(settings: Settings, checkpoint: Path) -> Callable[[DataFrame, int]
             query = str(query_id(checkpoint))
             if not is_merged(settings, query=query, batch_id=batch_id):
                 watermark_ms = read_batch(checkpoint, batch_id).watermark_ms
-                stamp = {STAMP_QUERY_ID: query, STAMP_EPOCH_ID: batch_id, STAMP_WATERMARK_MS: watermark_ms}
+                stamp = {STAMP_QUERY_ID: query, STAMP_EPOCH_ID: str(batch_id), STAMP_WATERMARK_MS: str(watermark_ms)}
                 merge(batch, settings=settings, first=bounds[0], last=bounds[1], stamp=stamp)
         finally:
             batch.unpersist()
@@ -70,11 +70,11 @@ def is_merged(settings: Settings, *, query: str, batch_id: int) -> bool:
     return False
 
 
-def merge(batch: DataFrame, *, settings: Settings, first: str, last: str, stamp: dict[str, str | int]) -> None:
+def merge(batch: DataFrame, *, settings: Settings, first: str, last: str, stamp: dict[str, str]) -> None:
     """Upsert the windows by key, in one snapshot that carries the stamp; `first` and `last` bound the window starts."""
     session = batch.sparkSession
     for key, value in stamp.items():
-        session.conf.set(SNAPSHOT_PROPERTY + key, str(value))
+        session.conf.set(SNAPSHOT_PROPERTY + key, value)
     batch.createOrReplaceTempView(UPDATES_VIEW)
     session.sql(merge_statement(f"{settings.catalog_name}.{GOLD.identifier}", first=first, last=last))
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from rtap_assets.config import Settings
@@ -32,7 +34,7 @@ def owned_checkpoints(session: SparkSession, settings: Settings) -> Iterator[Non
     folder.mkdir(parents=True, exist_ok=True)
     owner = folder / OWNER_FILE
     jvm = session.sparkContext._jvm
-    channel = jvm.java.io.RandomAccessFile(str(folder / "lock"), "rw").getChannel()  # type: ignore[union-attr]
+    channel = jvm.java.io.RandomAccessFile(str(folder / "lock"), "rw").getChannel()
     lock = _try_lock(channel)
     if lock is None:
         channel.close()
@@ -49,9 +51,7 @@ def owned_checkpoints(session: SparkSession, settings: Settings) -> Iterator[Non
         channel.close()
 
 
-def _try_lock(channel):  # type: ignore[no-untyped-def]
-    from py4j.protocol import Py4JJavaError  # noqa: PLC0415 - only needed beside a JVM
-
+def _try_lock(channel: Any) -> Any:
     try:
         return channel.tryLock()
     except Py4JJavaError as error:
@@ -75,8 +75,8 @@ def verify_binding(settings: Settings, stream: StreamDefinition) -> None:
     if commit is None:
         return
     remedy = (
-        f"Put the checkpoint folder {checkpoint} back from its backup, or rebuild: remove the layer's table and the checkpoints "
-        "of it and of everything below it, then drain again (bronze is read again from Kafka, the rest from bronze)."
+        f"Put the checkpoint folder {checkpoint} back from its backup, or rebuild: remove the layer's table, its checkpoint "
+        "and those of everything below it, then drain again (bronze is read again from Kafka, the rest from bronze)."
     )
     where = f"{stream.writes.identifier} has batch {commit.epoch_id} of query {commit.query_id}"
     if own_id is None:
