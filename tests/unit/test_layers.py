@@ -40,6 +40,7 @@ PUBLIC_ENGINE_MODULES = {
     "kafka.topics",
     "lake.catalog",
     "lake.snapshots",
+    "lake.tables",
 }
 
 # What the two lowest layers may import from outside; the others are held by the two rules below.
