@@ -1,4 +1,4 @@
-"""One session with the tables in place and the checkpoints owned: what every command and asset that moves data opens first."""
+"""Tables in place and checkpoints owned: what every command and asset that moves data opens first."""
 
 from __future__ import annotations
 

@@ -31,13 +31,20 @@ def spark_conf(settings: Settings) -> dict[str, str]:
     jars = jars_of(settings, "spark")
     early = [str(jar) for jar in jars if jar.name.startswith("hadoop-bare-naked-local-fs")]
     options = " ".join(AVRO_LIMITS)
-    driver_options = f"{options} -XX:+UseParallelGC -XX:-DontCompileHugeMethods  -Drtap.log.dir={settings.log_dir} -Dlog4j2.configurationFile={LOG_CONFIGURATION.as_uri()}"
+    driver_options = [
+        options,
+        "-XX:+UseParallelGC",
+        # One projection of bronze can be a method of over 8,000 bytecodes, which the JVM would only interpret (3x the CPU).
+        "-XX:-DontCompileHugeMethods",
+        f"-Drtap.log.dir={settings.log_dir}",
+        f"-Dlog4j2.configurationFile={LOG_CONFIGURATION.as_uri()}",
+    ]
     conf = {
         "spark.app.name": "rtap",
         "spark.master": settings.spark_master,
         "spark.jars": ",".join(str(jar) for jar in jars),
         "spark.driver.memory": settings.spark_driver_memory,
-        "spark.driver.extraJavaOptions": driver_options,
+        "spark.driver.extraJavaOptions": " ".join(driver_options),
         "spark.executor.extraJavaOptions": options,
         # On the class path before the JVM starts: a local file system that forks no process per file operation.
         "spark.driver.extraClassPath": ":".join(early),
