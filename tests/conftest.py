@@ -9,6 +9,8 @@ import os
 
 from rtap_assets.config import Settings
 
+pytest_plugins = ["stack_fixtures"]  # nothing is started until a test asks for it
+
 KEPT = {"RTAP_CACHE_DIR", "RTAP_JAVA_HOME"}
 
 for name in [name for name in os.environ if name.startswith("RTAP_") and name not in KEPT]:

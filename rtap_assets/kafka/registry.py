@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
+from weakref import finalize
 
 # The client speaks through httpx or its successor, whichever is installed; this is where it says which.
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
@@ -38,6 +39,7 @@ class Registry:
         if settings.registry_credentials.get_secret_value():
             config["basic.auth.user.info"] = settings.registry_credentials.get_secret_value()
         self._client = SchemaRegistryClient(config)
+        finalize(self, self._client.close)  # its connection would otherwise stay open until the process ends
 
     def versions(self, subject: str) -> dict[int, str]:
         """Schema id -> schema text of each registered version, oldest first; {} when the subject does not exist.

@@ -10,7 +10,7 @@ from urllib.request import ProxyHandler, build_opener
 from pydantic import SecretStr
 
 from rtap_assets.config import Settings
-from rtap_assets.local.ports import LOOPBACK
+from rtap_assets.local.ports import LOOPBACK, listens
 from rtap_assets.local.processes import Service
 
 WEBSERVER = "dagster-webserver"
@@ -33,7 +33,7 @@ schedules:
 
 def ui_services(settings: Settings) -> list[Service]:
     """Webserver and daemon; sensors and schedules run in the daemon, so the one without the other is half a UI."""
-    options = ["-m", DEFINITIONS, "--log-format", "colored"]
+    options = ["-m", DEFINITIONS]
     environment = settings_environment(settings) | {"DAGSTER_HOME": str(settings.dagster_home)}
     webserver = Service(
         name=WEBSERVER,
@@ -76,6 +76,8 @@ def _as_text(value: object) -> str:
 
 
 def _answers(port: int) -> bool:
+    if not listens(port):
+        return False
     # Without a proxy: a company's proxy in the environment does not know this machine's 127.0.0.1.
     opener = build_opener(ProxyHandler({}))
     try:

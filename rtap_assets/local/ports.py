@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import time
+from contextlib import ExitStack
 
 import psutil
 
@@ -10,6 +12,8 @@ from rtap_assets.errors import LocalStackError
 
 LOOPBACK = "127.0.0.1"
 PROBE_SECONDS = 1.0
+RELEASE_SECONDS = 3.0
+POLL_SECONDS = 0.1
 
 
 def require_free_ports(ports: dict[str, int]) -> None:
@@ -21,9 +25,14 @@ def require_free_ports(ports: dict[str, int]) -> None:
     if len(set(ports.values())) < len(ports):
         listed = ", ".join(f"{setting}={port}" for setting, port in ports.items())
         raise LocalStackError(f"Two services cannot share a port: {listed}.", remedy="Give each setting its own port.")
-    taken = {setting: port for setting, port in ports.items() if not is_free(port)}
-    if taken:
-        found = "; ".join(f"port {port} ({setting}) is taken{_by_whom(port)}" for setting, port in taken.items())
+    deadline = time.monotonic() + RELEASE_SECONDS
+    while taken := {setting: port for setting, port in ports.items() if not is_free(port)}:
+        holders = {port: _by_whom(port) for port in taken.values()}
+        # A port that no process holds belongs to one that was killed a moment ago and is still being taken apart.
+        if not all(holders.values()) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+            continue
+        found = "; ".join(f"port {port} ({setting}) is taken{holders[port]}" for setting, port in taken.items())
         raise LocalStackError(
             f"The stack cannot start: {found}.",
             remedy=f"End that process, or set another port, for example {next(iter(taken))}={free_port()} (also in .env).",
@@ -34,10 +43,8 @@ def require_free_ports(ports: dict[str, int]) -> None:
 def is_free(port: int) -> bool:
     """Whether nobody listens on the port and it may be bound."""
     # Both questions: a listener on 0.0.0.0 lets a second socket bind 127.0.0.1 on macOS, and a bound port need not listen.
-    with socket.socket() as probe:
-        probe.settimeout(PROBE_SECONDS)
-        if probe.connect_ex((LOOPBACK, port)) == 0:
-            return False
+    if listens(port):
+        return False
     with socket.socket() as probe:
         # As Java does: connections of a previous run in TIME_WAIT do not hold the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -48,12 +55,25 @@ def is_free(port: int) -> bool:
     return True
 
 
+def listens(port: int) -> bool:
+    """Whether somebody accepts connections on the port."""
+    with socket.socket() as probe:
+        probe.settimeout(PROBE_SECONDS)
+        return probe.connect_ex((LOOPBACK, port)) == 0
+
+
 def free_port() -> int:
     """A port that is free at the moment."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-    return port
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports that are free at the moment."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((LOOPBACK, 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def _by_whom(port: int) -> str:

@@ -160,7 +160,10 @@ def _all_gone(processes: list[psutil.Process], *, seconds: float) -> bool:
 
 def _is_gone(process: psutil.Process) -> bool:
     try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        if not process.is_running():
+            return True
+        # Threads of a killed JVM, and the ports they hold, outlive its main thread for a moment.
+        return bool(process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1)
     except psutil.NoSuchProcess:
         return True
 

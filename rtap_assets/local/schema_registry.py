@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rtap_assets.config import Settings
 from rtap_assets.kafka.registry import Registry
-from rtap_assets.local.ports import LOOPBACK
+from rtap_assets.local.ports import LOOPBACK, listens
 from rtap_assets.local.processes import Service
 from rtap_assets.runtime.jars import jars_of
 from rtap_assets.runtime.jvm import java_command
@@ -24,7 +24,7 @@ def registry_service(settings: Settings) -> Service:
         name=NAME,
         title="schema registry",
         command=[*java_command(settings), *JVM_OPTIONS, *properties, "-jar", str(runner)],
-        is_ready=lambda: Registry(probe).is_ready(),
+        is_ready=lambda: listens(settings.registry_port) and Registry(probe).is_ready(),
         ports={"RTAP_REGISTRY_PORT": settings.registry_port},
         log_files=[log],
         prepare=lambda: (settings.state_dir / NAME).mkdir(parents=True, exist_ok=True),
@@ -48,6 +48,8 @@ def _properties(settings: Settings, log: str) -> dict[str, object]:
         "apicurio.logconfigjob.every": "60s",
         "quarkus.log.console.level": "WARN",
         "quarkus.log.file.enable": "true",
+        "quarkus.log.file.json": "false",
+        "quarkus.banner.enabled": "false",
         "quarkus.log.file.path": log,
         "quarkus.log.file.rotation.max-file-size": "10M",
         "quarkus.log.file.rotation.max-backup-index": 3,

@@ -20,7 +20,7 @@ from rtap_assets.local.lock import stack_lock
 from rtap_assets.local.ports import require_free_ports
 from rtap_assets.local.processes import Service, died, start, stop, wait_ready
 from rtap_assets.local.records import ProcessRecord, forget, record_of, records
-from rtap_assets.local.state import claim_state_dir, remove_state_dir
+from rtap_assets.local.state import claim_state_dir, remove_state_dir, require_state_dir
 
 Echo = Callable[[str], None]
 
@@ -91,6 +91,7 @@ def reset(settings: Settings, *, echo: Echo = print) -> None:
     if not settings.state_dir.exists():
         echo(f"nothing to remove: {settings.state_dir} does not exist")
         return
+    require_state_dir(settings)  # before the lock, which leaves a file in the folder
     with stack_lock(settings, echo=echo):
         running = [line.title for line in status(settings) if line.state == "running"]
         if running:

@@ -31,11 +31,11 @@ def claim_state_dir(settings: Settings) -> None:
         (settings.state_dir / MARKER_NAME).write_text(MARKER_TEXT, encoding="utf-8")
 
 
-def remove_state_dir(settings: Settings) -> None:
-    """Remove the state folder and all that is in it.
+def require_state_dir(settings: Settings) -> None:
+    """Check that the state folder is one, touching nothing.
 
     Raises:
-        LocalStackError: it does not look like a state folder; nothing was removed.
+        LocalStackError: it does not look like a state folder; the message says why.
     """
     folder = settings.state_dir
     reason = _reason_to_refuse(settings)
@@ -45,7 +45,12 @@ def remove_state_dir(settings: Settings) -> None:
             remedy="Check RTAP_STATE_DIR; remove by hand what rtap did not put there.",
             path=folder,
         )
-    shutil.rmtree(folder)
+
+
+def remove_state_dir(settings: Settings) -> None:
+    """Remove the state folder and all that is in it. Raises like `require_state_dir`, and removes nothing then."""
+    require_state_dir(settings)
+    shutil.rmtree(settings.state_dir)
 
 
 def _reason_to_refuse(settings: Settings) -> str:
