@@ -57,7 +57,7 @@ def up(settings: Settings, *, ui: bool = False, echo: Echo = print) -> None:
         _ensure_topics_and_contracts(settings, echo=echo)
 
 
-def down(settings: Settings, *, echo: Echo = print) -> None:
+def down(settings: Settings, echo: Echo = print) -> None:
     """End everything that has a record, in order; records of processes that are gone are cleared.
 
     Raises:
