@@ -8,6 +8,10 @@ from typing import Any
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Operation, Snapshot
 
+from rtap_assets.config import Settings
+from rtap_assets.contracts.tables import TableSpec
+from rtap_assets.lake.catalog import load_table, open_catalog
+
 # Written by Iceberg's streaming sink, and by gold's MERGE under our own names.
 NATIVE_QUERY_ID, NATIVE_EPOCH_ID = "spark.sql.streaming.queryId", "spark.sql.streaming.epochId"
 STAMP_QUERY_ID, STAMP_EPOCH_ID, STAMP_WATERMARK_MS = "rtap.query-id", "rtap.epoch-id", "rtap.watermark-ms"
@@ -72,7 +76,23 @@ def has_read_to(table: Table, position: dict[str, Any] | None, target: Snapshot)
     return (snapshot.sequence_number or 0) > (target.sequence_number or 0)
 
 
-def total_records(table: Table) -> int:
-    """Rows of the current snapshot, from its summary."""
-    snapshot = table.current_snapshot()
-    return 0 if snapshot is None else int(summary_value(snapshot, "total-records") or 0)
+@dataclass(frozen=True)
+class TableState:
+    """A table as its newest snapshot describes it; zeros and None before the first commit."""
+
+    snapshot_id: int | None
+    rows: int
+    files: int
+
+
+def table_state(settings: Settings, spec: TableSpec) -> TableState:
+    """The state of a table now.
+
+    Raises:
+        ServingError: there is no such table yet.
+    """
+    snapshot = load_table(open_catalog(settings), spec.identifier).current_snapshot()
+    if snapshot is None:
+        return TableState(None, 0, 0)
+    rows, files = (int(summary_value(snapshot, key) or 0) for key in ("total-records", "total-data-files"))
+    return TableState(snapshot.snapshot_id, rows, files)
