@@ -57,6 +57,7 @@ def drain_metadata(report: DrainReport, state: TableState | None) -> dict[str, A
         "input rows": report.input_rows,
         "batches": report.batches,
         "dropped as late": report.dropped_late,
+        "restated rows": report.restated,
         "source position": MetadataValue.json(report.position or {}),
         "duration (s)": round(report.seconds, 3),
     }

@@ -16,11 +16,12 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import DependencyUnavailable
-from rtap_assets.streaming.checkpoints import newest_committed
-from rtap_assets.streaming.drain import start_stream, stop_between_batches
+from rtap_assets.streaming.checkpoints import newest_committed, read_batch
+from rtap_assets.streaming.drain import dropped_rows, start_stream, stop_between_batches
 from rtap_assets.streaming.failures import Verdict, judge
 from rtap_assets.streaming.ownership import verify_binding
-from rtap_assets.streaming.queries import STREAMS, StreamDefinition
+from rtap_assets.streaming.queries import GOLD_STREAM, STREAMS, StreamDefinition
+from rtap_assets.streaming.restate import restate_gold
 
 TICK_SECONDS = 0.2
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 1.0, 30.0
@@ -78,14 +79,29 @@ def _supervise(session: SparkSession, settings: Settings, one: _Supervised, echo
     committed = newest_committed(one.stream.checkpoint(settings))
     if committed != one.committed:
         one.committed, one.failures = committed, 0
+        _restate_if_gold_dropped(session, settings, one, echo)
         if one.waiting_for:
             echo(f"{name}: goes on, {one.waiting_for} answers again")
             one.waiting_for = None
-    if not one.query.isActive:
+    if one.query is not None and not one.query.isActive:
         error = one.query.exception()
         one.query = None
         if error is not None:
             _postpone(one, *judge(error), echo=echo)
+
+
+def _restate_if_gold_dropped(
+    session: SparkSession, settings: Settings, one: _Supervised, echo: Callable[[str], None]
+) -> None:
+    """Stop gold between batches and write the windows again whose rows it dropped; the next tick starts it."""
+    progress = one.query.lastProgress if one.query is not None and one.stream is GOLD_STREAM else None
+    if progress is None or one.query is None or not dropped_rows(progress):
+        return
+    stop_between_batches(one.query, seconds=settings.stop_timeout_seconds)
+    one.query = None
+    watermark_ms = read_batch(one.stream.checkpoint(settings), progress.batchId).watermark_ms
+    restated = restate_gold(session, settings, watermark_ms=watermark_ms)
+    echo(f"gold: {restated} rows restated from silver, {dropped_rows(progress)} events were dropped")
 
 
 def _start(session: SparkSession, settings: Settings, one: _Supervised, echo: Callable[[str], None]) -> None:

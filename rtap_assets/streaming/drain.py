@@ -13,6 +13,7 @@ from typing import Any
 
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
+from pyspark.sql.streaming.listener import StreamingQueryProgress
 from pyspark.sql.streaming.query import StreamingQuery
 
 from rtap_assets.config import Settings
@@ -30,7 +31,8 @@ from rtap_assets.streaming.checkpoints import (
 )
 from rtap_assets.streaming.failures import Verdict, judge
 from rtap_assets.streaming.ownership import verify_binding
-from rtap_assets.streaming.queries import STREAMS, StreamDefinition
+from rtap_assets.streaming.queries import GOLD_STREAM, STREAMS, StreamDefinition
+from rtap_assets.streaming.restate import restate_gold
 
 POLL_SECONDS = 0.02
 WAIT_SECONDS = 2.0
@@ -40,7 +42,10 @@ PROGRESS_KEPT = 50  # Spark keeps the progress of the last 100 batches
 
 @dataclass(frozen=True)
 class DrainReport:
-    """What a drain did. `position` is where the checkpoint stands now; `watermark_ms` that of the newest batch."""
+    """What a drain did. `position` is where the checkpoint stands now; `watermark_ms` that of the newest batch.
+
+    `restated` counts the rows of gold that had to be computed again from silver.
+    """
 
     stream: str
     batches: int
@@ -50,6 +55,7 @@ class DrainReport:
     watermark_ms: int | None
     seconds: float
     restarts: tuple[str, ...]
+    restated: int = 0
 
 
 def drain_stream(
@@ -74,15 +80,18 @@ def drain_stream(
     if has_unfinished_batch(checkpoint) or not reached():
         run.until_reached()
     after = newest_committed(checkpoint)
+    watermark_ms = None if after is None else read_batch(checkpoint, after).watermark_ms
+    restated = restate_gold(session, settings, watermark_ms=watermark_ms or 0) if stream is GOLD_STREAM else 0
     return DrainReport(
         stream=name,
         batches=(after if after is not None else -1) - (before if before is not None else -1),
         input_rows=run.input_rows,
         dropped_late=run.dropped_late,
         position=committed_position(checkpoint),
-        watermark_ms=None if after is None else read_batch(checkpoint, after).watermark_ms,
+        watermark_ms=watermark_ms,
         seconds=time.monotonic() - started,
         restarts=tuple(run.restarts),
+        restated=restated,
     )
 
 
@@ -168,8 +177,7 @@ class _Run:
 
     def _collect(self, query: StreamingQuery) -> None:
         for entry in query.recentProgress:
-            dropped = sum(operator.numRowsDroppedByWatermark for operator in entry.stateOperators)
-            self.progress[entry.batchId] = (entry.numInputRows, dropped)
+            self.progress[entry.batchId] = (entry.numInputRows, dropped_rows(entry))
 
     def _judge(self, error: Exception) -> None:
         verdict, reason = (Verdict.WAIT, str(error)) if isinstance(error, DependencyUnavailable) else judge(error)
@@ -223,6 +231,11 @@ def stop_between_batches(query: StreamingQuery, *, seconds: float) -> bool:
     clean = not (query.isActive and query.status["isTriggerActive"])
     query.stop()
     return clean
+
+
+def dropped_rows(progress: StreamingQueryProgress) -> int:
+    """How many rows a batch dropped because they were older than the watermark."""
+    return sum(operator.numRowsDroppedByWatermark for operator in progress.stateOperators)
 
 
 def is_drained(settings: Settings, stream: StreamDefinition) -> bool:

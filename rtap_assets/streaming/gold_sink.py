@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import GOLD
+from rtap_assets.errors import ConfigurationError
 from rtap_assets.kafka.clients import spark_kafka_options
 from rtap_assets.kafka.registry import Registry
 from rtap_assets.lake.catalog import load_table, open_catalog
@@ -33,8 +34,7 @@ SNAPSHOT_PROPERTY = "spark.sql.iceberg.snapshot-property."
 
 def gold_sink(settings: Settings, checkpoint: Path) -> Callable[[DataFrame, int], None]:
     """The function that `foreachBatch` calls with each micro-batch of changed windows."""
-    registry = Registry(settings)
-    ((schema_id, schema), *_) = sorted(registry.versions(f"{settings.topic_revenue}-value").items(), reverse=True)
+    schema_id, schema = newest_schema(Registry(settings), settings)
 
     def write(batch: DataFrame, batch_id: int) -> None:
         batch.persist()
@@ -53,6 +53,20 @@ def gold_sink(settings: Settings, checkpoint: Path) -> Callable[[DataFrame, int]
             batch.unpersist()
 
     return write
+
+
+def newest_schema(registry: Registry, settings: Settings) -> tuple[int, str]:
+    """The id and text of the aggregate topic's newest schema.
+
+    Raises:
+        ConfigurationError: none is registered.
+        DependencyUnavailable: the registry does not answer.
+    """
+    subject = f"{settings.topic_revenue}-value"
+    versions = registry.versions(subject)
+    if not versions:
+        raise ConfigurationError(f"No schema is registered under {subject}.", remedy="Run `rtap contracts register`.")
+    return max(versions.items())
 
 
 def publish(batch: DataFrame, *, settings: Settings, schema_id: int, schema: str) -> None:
