@@ -25,6 +25,8 @@ from rtap_assets.generator.events import Columns, objects
 ACKNOWLEDGED, UNKNOWN, FAILED = "acknowledged", "unknown", "failed"
 REPLAY_FILE = "replay.parquet"
 MONEY = pa.decimal128(18, 4)
+# Dictionaries pay off for these; building them for ids and digests would cost more than all the rest.
+CODES = ("run_id", "kind", "duplicate_of_run", "reason", "event_type", "plan_tier", "region", "currency", "outcome")
 
 INTENDED = pa.schema(
     [
@@ -84,17 +86,7 @@ class LedgerWriter:
 
     def settle(self, chunk: Chunk, outcomes: Outcomes) -> None:
         """Record what became of it."""
-        sent = outcomes.kafka_offset >= 0
-        table = pa.table(
-            [
-                pa.array([self.run_id] * len(chunk)),
-                pa.array(chunk.first_sequence + np.arange(len(chunk))),
-                pa.array(outcomes.outcome, pa.string()),
-                pa.array(outcomes.kafka_partition, pa.int32(), mask=~sent),
-                pa.array(outcomes.kafka_offset, pa.int64(), mask=~sent),
-            ],
-            schema=OUTCOME,
-        )
+        table = outcome_table(chunk, outcomes, run_id=self.run_id)
         write_durably(table, self.folder / f"outcome-{chunk.number + 1:06d}.parquet")
 
     def keep_for_replay(self, good: Columns) -> None:
@@ -134,11 +126,26 @@ def intended_table(chunk: Chunk, run_id: str) -> pa.Table:
     return pa.table([arrays[name] for name in INTENDED.names], schema=INTENDED)
 
 
+def outcome_table(chunk: Chunk, outcomes: Outcomes, *, run_id: str) -> pa.Table:
+    """What became of the chunk, as the ledger's rows."""
+    nowhere = outcomes.kafka_offset < 0
+    return pa.table(
+        [
+            pa.array([run_id] * len(chunk)),
+            pa.array(chunk.first_sequence + np.arange(len(chunk))),
+            pa.array(outcomes.outcome, pa.string()),
+            pa.array(outcomes.kafka_partition, pa.int32(), mask=nowhere),
+            pa.array(outcomes.kafka_offset, pa.int64(), mask=nowhere),
+        ],
+        schema=OUTCOME,
+    )
+
+
 def write_durably(table: pa.Table, path: Path) -> None:
     """Write a Parquet file that is on disk, whole, when this returns, or not there at all."""
     temporary = path.with_suffix(".unfinished")
     with temporary.open("wb") as file:
-        pq.write_table(table, file, compression="lz4")
+        pq.write_table(table, file, compression="lz4", use_dictionary=[name for name in CODES if name in table.column_names])
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(path)

@@ -1,0 +1,63 @@
+"""`rtap reconcile`: ledger, bronze, silver and gold compared; exit code 1 when any line does not hold."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from rtap_assets.config import get_settings
+from rtap_assets.generator.reconcile import DetailSet, Reconciliation
+from rtap_assets.generator.reconcile import reconcile as compare
+from rtap_assets.serving.connection import connect_lake
+from rtap_assets.serving.lake_files import plan_lake
+
+
+@click.command()
+def reconcile() -> None:
+    """Compare what was intended with what bronze, silver and gold hold, record by record and cent by cent.
+
+    Exit code 1 when any line does not hold.
+    """
+    settings = get_settings()
+    with closing(connect_lake(settings, plan_lake(settings))) as connection:
+        result = compare(connection, settings)
+    show_reconciliation(result, Console())
+    sys.exit(0 if result.holds else 1)
+
+
+def show_reconciliation(result: Reconciliation, console: Console) -> None:
+    """Print the lines as a table, then the damaged records and the remarkable ones."""
+    table = Table(title="Reconciliation")
+    for heading in ("", "what", "left", "right", "parts"):
+        table.add_column(heading, justify="right" if heading in ("left", "right") else "left")
+    for line in result.lines:
+        mark = "[green]✓[/]" if line.equal else "[bold red]✗[/]"
+        table.add_row(mark, line.name, _grouped(line.left), _grouped(line.right), line.note)
+    console.print(table)
+    for detail in result.damage:
+        _show_detail(detail, console)
+    for name in ("settled", "conflicting", "late"):
+        if result.details[name].count:
+            console.print(f"{result.details[name].count:,} {name}: {result.details[name].meaning}")
+    verdict = "[green]Every line holds.[/]" if result.holds else "[bold red]Not every line holds.[/]"
+    console.print(verdict)
+
+
+def _show_detail(detail: DetailSet, console: Console) -> None:
+    table = Table(title=f"{detail.name}: {detail.count:,} ({detail.meaning})", title_style="red")
+    for column in detail.columns:
+        table.add_column(column)
+    for row in detail.rows:
+        table.add_row(*("" if value is None else str(value) for value in row))
+    console.print(table)
+
+
+def _grouped(number: str) -> str:
+    """Digits in groups of three; the decimals stay as they are."""
+    whole, point, decimals = number.partition(".")
+    sign, digits = ("-", whole[1:]) if whole.startswith("-") else ("", whole)
+    return f"{sign}{int(digits):,}{point}{decimals}" if digits.isdecimal() else number
