@@ -34,7 +34,7 @@ def register_contracts(settings: Settings) -> dict[str, dict[int, int]]:
                 ids[subject][version.version] = registry.register(subject, version.text)
             except ContractError as error:
                 raise ContractError(
-                    f"The registry refused {folder}/{version.path.name} for subject {subject}: {error.message}",
+                    f"{folder}/{version.path.name}: {error.message}",
                     remedy="Compare the versions with `rtap contracts check`; a breaking change is a new topic.",
                     subject=subject,
                     version=version.version,

@@ -1,0 +1,168 @@
+"""The generator against a real broker: what the ledger says is what the topic has."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from hashlib import md5
+from typing import Any
+
+import duckdb
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from polling import wait_until
+
+from rtap_assets.config import Settings
+from rtap_assets.contracts.rules import Reason
+from rtap_assets.contracts.schemas import parsed
+from rtap_assets.errors import ConfigurationError, DependencyUnavailable
+from rtap_assets.generator.generate import generate
+from rtap_assets.generator.options import GenerationReport, GeneratorOptions
+from rtap_assets.generator.preparation import INCOMPATIBLE_SCALE
+from rtap_assets.kafka.clients import client_config
+from rtap_assets.kafka.registry import Registry
+from rtap_assets.kafka.topics import end_offsets
+from rtap_assets.local.ports import free_ports
+
+Place = tuple[int, int]
+
+
+def silent(_: str) -> None:
+    """An `echo` that says nothing."""
+
+
+def run(settings: Settings, **options: Any) -> GenerationReport:
+    return generate(settings, GeneratorOptions(**options), echo=silent)
+
+
+def topic_content(settings: Settings) -> dict[Place, tuple[bytes | None, str | None]]:
+    """Place -> key and md5 of the value, of every record of the events topic."""
+    ends = end_offsets(settings, settings.topic_events)
+    consumer = Consumer(client_config(settings) | {"group.id": "reader", "enable.auto.commit": False})
+    consumer.assign([TopicPartition(settings.topic_events, partition, 0) for partition in ends])
+    content: dict[Place, tuple[bytes | None, str | None]] = {}
+    while len(content) < sum(ends.values()):
+        for message in consumer.consume(5_000, timeout=10):
+            assert message.error() is None
+            value = message.value()
+            digest = None if value is None else md5(value, usedforsecurity=False).hexdigest()
+            content[message.partition(), message.offset()] = (message.key(), digest)
+    consumer.close()
+    return content
+
+
+def ledger(settings: Settings, question: str) -> list[tuple[Any, ...]]:
+    """Ask of `records`: what was intended, with its outcome where there is one."""
+    with duckdb.connect(":memory:") as connection:
+        connection.execute(
+            f"""CREATE VIEW records AS FROM read_parquet('{settings.ledger_dir}/*/intended-*.parquet') AS intended
+            LEFT JOIN read_parquet('{settings.ledger_dir}/*/outcome-*.parquet') AS outcomes USING (run_id, sequence)"""
+        )
+        return connection.execute(question).fetchall()
+
+
+def acknowledged(settings: Settings) -> dict[Place, str | None]:
+    rows = ledger(settings, "SELECT kafka_partition, kafka_offset, value_md5 FROM records WHERE outcome = 'acknowledged'")
+    return {(partition, offset): digest for partition, offset, digest in rows}
+
+
+def test_the_acknowledged_records_of_the_ledger_are_exactly_the_topic(settings: Settings) -> None:
+    report = run(settings, events=30_000, duplicates=0.02, invalid=0.01, reasons=tuple(Reason))
+    assert (report.intended, report.acknowledged, report.unknown, report.failed) == (30_000, 30_000, 0, 0)
+    assert set(report.by_reason) == set(Reason)
+    assert sum(report.by_kind.values()) == 30_000
+    content = topic_content(settings)
+    assert acknowledged(settings) == {place: digest for place, (_, digest) in content.items()}
+    assert ledger(settings, "SELECT count(*), count(DISTINCT sequence) FROM records") == [(30_000, 30_000)]
+    partitions_of_key: dict[bytes, set[int]] = {}
+    for (partition, _), (key, _) in content.items():
+        if key is not None:
+            partitions_of_key.setdefault(key, set()).add(partition)
+    assert {len(partitions) for partitions in partitions_of_key.values()} == {1}
+
+
+def test_the_breaking_version_is_registered_only_when_its_reason_is_asked_for(settings: Settings) -> None:
+    def scales() -> set[int]:
+        texts = Registry(settings).versions(settings.events_subject).values()
+        return {field["type"]["scale"] for text in texts for field in parsed(text)["fields"] if field["name"] == "amount"}
+
+    run(settings, events=500, invalid=0.1)
+    assert scales() == {4}
+    run(settings, events=500, invalid=0.1, reasons=(Reason.INCOMPATIBLE_SCHEMA,))
+    assert scales() == {4, INCOMPATIBLE_SCALE}
+
+
+def test_a_later_run_sends_copies_of_an_earlier_runs_good_records(settings: Settings) -> None:
+    run(settings, events=2_000, run_id="first")
+    run(settings, events=2_000, run_id="second", seed=2, duplicates=0.2)
+    (copies, exact) = ledger(
+        settings,
+        """SELECT count(*), count(*) FILTER (o.kind = 'good' AND o.value_md5 = c.value_md5 AND o.net_amount = c.net_amount)
+        FROM records AS c LEFT JOIN records AS o ON (o.run_id, o.sequence) = (c.duplicate_of_run, c.duplicate_of)
+        WHERE c.run_id = 'second' AND c.duplicate_of_run = 'first'""",
+    )[0]
+    assert copies == exact
+    assert copies > 20
+
+
+def test_a_run_id_is_used_once(settings: Settings) -> None:
+    run(settings, events=10, run_id="once")
+    with pytest.raises(ConfigurationError, match="once"):
+        run(settings, events=10, run_id="once")
+
+
+def test_a_broker_that_is_not_there_is_named_after_the_patience_and_leaves_no_ledger(settings: Settings) -> None:
+    (port,) = free_ports(1)
+    absent = settings.model_copy(
+        update={"kafka_bootstrap": f"127.0.0.1:{port}", "request_timeout_seconds": 1.0, "dependency_patience_seconds": 1.0}
+    )
+    with pytest.raises(DependencyUnavailable, match=str(port)):
+        run(absent, events=10)
+    assert not settings.ledger_dir.exists()
+
+
+def start_cli(settings: Settings, *arguments: str) -> subprocess.Popen[str]:
+    """`rtap generate` as a process of its own, with the settings of this test."""
+    names = ("state_dir", "kafka_bootstrap", "registry_url", "topic_events", "topic_dlq", "topic_revenue", "topic_dq")
+    environment = os.environ | {f"RTAP_{name.upper()}": str(getattr(settings, name)) for name in names}
+    command = [sys.executable, "-m", "rtap_assets.cli", "generate", "--run-id", "cli", *arguments]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def interrupted(settings: Settings, number: signal.Signals, *arguments: str) -> tuple[int, str]:
+    """The exit code and output of a run that got the signal in the middle, after its first outcome was written."""
+    process = start_cli(settings, *arguments)
+    try:
+        outcomes = settings.ledger_dir / "cli"
+        wait_until(lambda: any(outcomes.glob("outcome-*.parquet")), seconds=60, what="the first chunk is settled")
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    return process.returncode, output
+
+
+@pytest.mark.parametrize(
+    "number, arguments", [(signal.SIGINT, ("--events", "2000000")), (signal.SIGTERM, ("--rate", "3000"))]
+)
+def test_a_signal_ends_the_run_cleanly_with_a_complete_ledger(
+    settings: Settings, number: signal.Signals, arguments: tuple[str, ...]
+) -> None:
+    code, output = interrupted(settings, number, *arguments)
+    assert code == 0, output
+    assert "stopped on request; the ledger is complete" in output
+    assert ledger(settings, "SELECT DISTINCT outcome FROM records") == [("acknowledged",)]
+    assert acknowledged(settings) == {place: digest for place, (_, digest) in topic_content(settings).items()}
+
+
+def test_a_killed_run_has_intended_all_that_is_in_the_topic(settings: Settings) -> None:
+    code, _ = interrupted(settings, signal.SIGKILL, "--events", "2000000")
+    assert code == -signal.SIGKILL
+    intended = {digest for (digest,) in ledger(settings, "SELECT DISTINCT value_md5 FROM records")}
+    content = topic_content(settings)
+    assert {digest for _, digest in content.values()} <= intended
+    places = acknowledged(settings)
+    assert places.items() <= {place: digest for place, (_, digest) in content.items()}.items()
