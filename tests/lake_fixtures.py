@@ -100,7 +100,9 @@ def iceberg_type(contract_type: str, *, ids: count[int]) -> IcebergType:
         return ListType(next(ids), iceberg_type(text[6:-1], ids=ids), element_required=False)
     if text.startswith("struct<"):
         named = [field.split(":", 1) for field in split_fields(text[7:-1])]
-        return StructType(*(NestedField(next(ids), name, iceberg_type(kind, ids=ids), required=False) for name, kind in named))
+        return StructType(
+            *(NestedField(next(ids), name, iceberg_type(kind, ids=ids), required=False) for name, kind in named)
+        )
     return _PRIMITIVES[text]
 
 

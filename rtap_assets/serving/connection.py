@@ -38,7 +38,8 @@ def open_lake(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
                 connection.execute(f"ATTACH {_quoted(str(settings.marts_path))} AS {MARTS_CATALOG} (READ_ONLY)")
             except duckdb.Error as error:
                 raise ServingError(
-                    f"The marts in {settings.marts_path} cannot be opened: {error}.", remedy="Build them anew: `rtap marts refresh`."
+                    f"The marts in {settings.marts_path} cannot be opened: {error}.",
+                    remedy="Build them anew: `rtap marts refresh`.",
                 ) from error
         _lock_down(connection, plans)
         yield connection
@@ -59,7 +60,9 @@ def connect_lake(settings: Settings, plans: Mapping[str, TableFiles]) -> duckdb.
             _create_view(connection, name, files)
     except duckdb.Error as error:
         connection.close()
-        raise ServingError(f"DuckDB cannot read the lake's files: {error}.", remedy="Try again; if it stays, check the disk.") from error
+        raise ServingError(
+            f"DuckDB cannot read the lake's files: {error}.", remedy="Try again; if it stays, check the disk."
+        ) from error
     return connection
 
 
@@ -71,9 +74,8 @@ def _create_view(connection: duckdb.DuckDBPyConnection, name: str, files: TableF
     select = typed_empty_select(files.spec)
     if files.paths:
         connection.execute(f"SET VARIABLE {name}_files = ?", [list(files.paths)])
-        select += (
-            f"\nUNION ALL BY NAME\nFROM read_parquet(getvariable('{name}_files'), union_by_name = true, hive_partitioning = false)"
-        )
+        files_of_snapshot = f"getvariable('{name}_files'), union_by_name = true, hive_partitioning = false"
+        select += f"\nUNION ALL BY NAME\nFROM read_parquet({files_of_snapshot})"
     connection.execute(f"CREATE TEMP VIEW {name} AS {select}")
 
 

@@ -3,10 +3,10 @@
     <export>/current -> versions/<version>        renamed atomically
     <export>/versions/<version>/window_date=2026-03-01/region=emea/revenue_5m.parquet
 
-`read_parquet('<export>/current/**/*.parquet', hive_partitioning=true)` has one row per window and key at any moment, also for
-a reader that lists the folder under one version and opens files under the next: a leaf that was ever published stays at its
-path in all later versions (without rows when its windows are gone), each key has one leaf, an unchanged leaf is the same file
-in both versions (a hard link), and a changed one serves readers of the older one as well (`leaf_files`).
+`read_parquet('<export>/current/**/*.parquet', hive_partitioning=true)` has one row per window and key at any moment, also
+for a reader that lists the folder under one version and opens files under the next: a leaf that was ever published stays at
+its path in all later versions (without rows when its windows are gone), each key has one leaf, an unchanged leaf is the same
+file in both versions (a hard link), and a changed one serves readers of the older one as well (`leaf_files`).
 """
 
 from __future__ import annotations
@@ -199,7 +199,10 @@ def _leaves(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, pa.Tab
     keys = connection.execute("SELECT DISTINCT window_date, region FROM leaf_rows ORDER BY ALL").fetchall()
     for window_date, region in keys:
         name = f"window_date={window_date}/region={quote(region, safe='')}/{LEAF_NAME}"
-        yield name, _gold_rows(connection, "WHERE window_date = ? AND region = ?", [window_date, region], relation="leaf_rows")
+        yield (
+            name,
+            _gold_rows(connection, "WHERE window_date = ? AND region = ?", [window_date, region], relation="leaf_rows"),
+        )
 
 
 def _gold_rows(

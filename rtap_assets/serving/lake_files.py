@@ -37,10 +37,6 @@ class TableFiles:
     paths: tuple[str, ...]
 
 
-class _FileGone(Exception):
-    """A file of the plan was removed since its snapshot was loaded: the snapshot has expired under us."""
-
-
 def plan_lake(settings: Settings, specs: Sequence[TableSpec] = PLANNING_ORDER) -> dict[str, TableFiles]:
     """The files of each table's newest snapshot, by namespace (`bronze`, `silver`, `gold`).
 
@@ -84,34 +80,13 @@ def local_path(location: str) -> str:
     return "/" + rest.lstrip("/")
 
 
-def _plan_with_one_reload(catalog: Catalog, spec: TableSpec) -> TableFiles:
-    try:
-        table = catalog.load_table(spec.identifier)
-    except NoSuchTableError:
-        return TableFiles(spec, None, None, ())
-    return reload_once(lambda: _plan(spec, table), reload=table.refresh, what=spec.identifier)
-
-
-def reload_once(plan: Callable[[], TableFiles], *, reload: Callable[[], object], what: str) -> TableFiles:
-    """The plan; when a file of it is gone, the plan of the table as it is by then.
+def plan_table(spec: TableSpec, table: Table) -> TableFiles:
+    """The files of the snapshot that is current in `table` as it was loaded.
 
     Raises:
-        ServingError: a file is gone from the reloaded snapshot too, so it is not a matter of expiry.
+        FileNotFoundError: a file of the plan was removed since then: the snapshot has expired under us.
+        ServingError: the snapshot holds delete files, or files out of DuckDB's reach.
     """
-    try:
-        return plan()
-    except (_FileGone, FileNotFoundError):
-        reload()
-    try:
-        return plan()
-    except (_FileGone, FileNotFoundError) as error:
-        raise ServingError(
-            f"The newest snapshot of {what} names a file that does not exist: {error}.",
-            remedy="The warehouse was changed behind Iceberg's back: restore the file or rebuild the table.",
-        ) from error
-
-
-def _plan(spec: TableSpec, table: Table) -> TableFiles:
     snapshot = table.current_snapshot()
     if snapshot is None:
         return TableFiles(spec, None, None, ())
@@ -125,6 +100,33 @@ def _plan(spec: TableSpec, table: Table) -> TableFiles:
             )
         path = local_path(task.file.file_path)
         if not Path(path).exists():
-            raise _FileGone(path)
+            raise FileNotFoundError(path)
         paths.append(path)
     return TableFiles(spec, snapshot.snapshot_id, watermark_of(table), tuple(sorted(paths)))
+
+
+def reload_once(plan: Callable[[], TableFiles], *, reload: Callable[[], object], what: str) -> TableFiles:
+    """The plan; when a file of it is gone, the plan of the table as it is by then.
+
+    Raises:
+        ServingError: a file is gone from the reloaded snapshot too, so it is not a matter of expiry.
+    """
+    try:
+        return plan()
+    except FileNotFoundError:
+        reload()
+    try:
+        return plan()
+    except FileNotFoundError as error:
+        raise ServingError(
+            f"The newest snapshot of {what} names a file that does not exist: {error}.",
+            remedy="The warehouse was changed behind Iceberg's back: restore the file or rebuild the table.",
+        ) from error
+
+
+def _plan_with_one_reload(catalog: Catalog, spec: TableSpec) -> TableFiles:
+    try:
+        table = catalog.load_table(spec.identifier)
+    except NoSuchTableError:
+        return TableFiles(spec, None, None, ())
+    return reload_once(lambda: plan_table(spec, table), reload=table.refresh, what=spec.identifier)

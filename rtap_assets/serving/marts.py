@@ -112,7 +112,9 @@ def _build(settings: Settings, building: Path, plans: Mapping[str, TableFiles], 
         connection.execute("USE building")
         _write_refresh(connection, plans, refreshed_at=refreshed_at)
         connection.execute("CREATE TEMP TABLE reason_codes (reason VARCHAR, explanation VARCHAR)")
-        connection.executemany("INSERT INTO reason_codes VALUES (?, ?)", [[str(code), text] for code, text in EXPLANATIONS.items()])
+        connection.executemany(
+            "INSERT INTO reason_codes VALUES (?, ?)", [[str(code), text] for code, text in EXPLANATIONS.items()]
+        )
         for mart in MARTS:
             connection.execute(mart_sql(mart))
         rows = {mart: _count(connection, mart) for mart in MARTS}

@@ -1,0 +1,80 @@
+"""`rtap sql`: a question of bronze, silver, gold and the marts, answered as a table, CSV or JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rtap_assets.config import get_settings
+from rtap_assets.serving.answers import Answer, answer
+from rtap_assets.serving.connection import open_lake
+
+# Off a terminal a table is as wide as its content: folded cells cannot be searched or compared.
+PIPE_WIDTH = 10_000
+NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(\d+,\d+\)")
+
+
+@click.command()
+@click.argument("statement")
+@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option("--max-rows", type=click.IntRange(min=0), default=100, show_default=True, help="0 shows all rows.")
+def sql(statement: str, form: str, max_rows: int) -> None:
+    """Answer one query (with `-`, read from the standard input) over the newest snapshots. Nothing can be changed.
+
+    Tables: bronze, silver, gold, and marts.<name> (see `rtap sql "SHOW ALL TABLES"`). Times are in UTC.
+    """
+    text = sys.stdin.read() if statement == "-" else statement
+    with open_lake(get_settings()) as connection:
+        result = answer(connection, text, max_rows=max_rows)
+    WRITERS[form](result)
+    if result.is_cut:
+        click.echo(f"Only the first {max_rows} rows are shown; --max-rows 0 shows all.", err=True)
+
+
+def _write_table(result: Answer) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PIPE_WIDTH)
+    table = Table()
+    for name, kind in zip(result.columns, result.types, strict=True):
+        table.add_column(Text(name), justify="right" if NUMERIC.fullmatch(kind) else "left", overflow="fold")
+    for row in result.rows:
+        table.add_row(*(Text("NULL", style="dim") if value is None else Text(_shown(value)) for value in row))
+    console.print(table)
+
+
+def _write_csv(result: Answer) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(result.columns)
+    writer.writerows([["" if value is None else _shown(value) for value in row] for row in result.rows])
+
+
+def _write_json(result: Answer) -> None:
+    """One object per row; decimals are strings, since a reader would turn a number into a float."""
+    rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+    click.echo(json.dumps(rows, indent=2, ensure_ascii=False, default=_shown))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ")
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False, default=_shown)
+    return str(value)
+
+
+WRITERS: dict[str, Callable[[Answer], None]] = {"table": _write_table, "csv": _write_csv, "json": _write_json}
