@@ -15,9 +15,9 @@ from typing import Any
 import duckdb
 
 START = datetime(2026, 3, 1, 20, 0, tzinfo=UTC)
-WINDOW_MINUTES = 15
+WINDOW_MINUTES = 6
 CHANGES = 12
-TIERS = ("free", "starter", "pro", "enterprise")
+TIERS = ("free", "pro")
 REGIONS = ("emea", "na")
 
 GOLD_AT_VERSION = f"""

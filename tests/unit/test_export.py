@@ -4,8 +4,10 @@ import multiprocessing
 import os
 import queue
 import time
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 import duckdb
 import pyarrow.parquet as pq
@@ -17,14 +19,29 @@ from rtap_assets.config import Settings, load_settings
 from rtap_assets.serving.export import LEAF_NAME, Published, export_gold, publish
 
 REFRESHES = 200
-SECONDS_BETWEEN_REFRESHES = 15
+SECONDS_BETWEEN_REFRESHES = 24
 
 
-def refresh(folder: Path, version: int, *, now: datetime | None = None, retention_seconds: float = 600) -> Published:
-    with utc_connection() as connection:
-        connection.execute(f"CREATE TABLE gold AS {GOLD_AT_VERSION}", {"version": version})
+@pytest.fixture(scope="module")
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    with utc_connection() as opened:
+        yield opened
+
+
+class Refresh(Protocol):
+    def __call__(self, version: int, *, now: datetime | None = None, retention_seconds: float = 600) -> Published: ...
+
+
+@pytest.fixture
+def refresh(tmp_path: Path, connection: duckdb.DuckDBPyConnection) -> Refresh:
+    """Publishes gold as of a version to the test's folder."""
+
+    def publish_version(version: int, *, now: datetime | None = None, retention_seconds: float = 600) -> Published:
+        connection.execute(f"CREATE OR REPLACE TABLE gold AS {GOLD_AT_VERSION}", {"version": version})
         moment = NOON + timedelta(seconds=SECONDS_BETWEEN_REFRESHES * version) if now is None else now
-        return publish(connection, folder, retention_seconds=retention_seconds, now=moment)
+        return publish(connection, tmp_path, retention_seconds=retention_seconds, now=moment)
+
+    return publish_version
 
 
 def exported(settings: Settings) -> list[tuple[object, ...]]:
@@ -40,11 +57,11 @@ def settings(tmp_path: Path) -> Settings:
     return load_settings(state_dir=tmp_path)
 
 
-def test_a_reader_in_a_loop_sees_each_key_once_over_200_refreshes(tmp_path: Path) -> None:
+def test_a_reader_in_a_loop_sees_each_key_once_over_200_refreshes(tmp_path: Path, refresh: Refresh) -> None:
     context = multiprocessing.get_context("spawn")
     stop, faults = context.Event(), context.Queue()
     announced, published, reads = (context.Value("q", 0) for _ in range(3))
-    refresh(tmp_path, 0)
+    refresh(0)
     reader = context.Process(target=read_until, args=(stop, tmp_path, announced, published, reads, faults))
     reader.start()
     try:
@@ -52,8 +69,10 @@ def test_a_reader_in_a_loop_sees_each_key_once_over_200_refreshes(tmp_path: Path
         while not reads.value and reader.is_alive() and time.monotonic() < deadline:
             time.sleep(0.01)
         for version in range(1, REFRESHES + 1):
+            if not reader.is_alive():
+                break  # it has found a fault
             announced.value = version
-            refresh(tmp_path, version)
+            refresh(version)
             published.value = version
     finally:
         stop.set()
@@ -65,10 +84,10 @@ def test_a_reader_in_a_loop_sees_each_key_once_over_200_refreshes(tmp_path: Path
     assert len(list((tmp_path / "versions").iterdir())) == 600 / SECONDS_BETWEEN_REFRESHES + 1
 
 
-def test_an_old_footer_finds_its_rows_in_every_newer_leaf_of_the_retention(tmp_path: Path) -> None:
+def test_an_old_footer_finds_its_rows_in_every_newer_leaf_of_the_retention(tmp_path: Path, refresh: Refresh) -> None:
     footers = {}
     for version in range(15):
-        refresh(tmp_path, version)
+        refresh(version)
         leaves = {str(path.relative_to(tmp_path / "current")): path for path in _leaves(tmp_path)}
         footers[version] = {
             name: (pq.read_metadata(path), pq.ParquetFile(path).read(), path.stat().st_size) for name, path in leaves.items()
@@ -80,10 +99,10 @@ def test_an_old_footer_finds_its_rows_in_every_newer_leaf_of_the_retention(tmp_p
             assert newest.stat().st_size >= size
 
 
-def test_a_leaf_stops_growing_once_old_versions_leave_the_retention(tmp_path: Path) -> None:
+def test_a_leaf_stops_growing_once_old_versions_leave_the_retention(tmp_path: Path, refresh: Refresh) -> None:
     sizes = []
     for step in range(30):
-        refresh(tmp_path, 5 + step % 7, now=NOON + timedelta(seconds=60 * step), retention_seconds=300)
+        refresh(5 + step % 7, now=NOON + timedelta(seconds=60 * step), retention_seconds=300)
         sizes.append(sum(path.stat().st_size for path in _leaves(tmp_path)))
     assert max(sizes[20:]) <= max(sizes[:10])
 
@@ -119,11 +138,11 @@ def test_an_unchanged_leaf_is_the_same_file_in_both_versions(settings: Settings)
     assert before["window_date=2026-03-02"] != after["window_date=2026-03-02"]
 
 
-def test_a_leaf_whose_rows_are_gone_stays_as_an_empty_file(tmp_path: Path) -> None:
-    refresh(tmp_path, 30, now=NOON)
+def test_a_leaf_whose_rows_are_gone_stays_as_an_empty_file(tmp_path: Path, refresh: Refresh) -> None:
+    refresh(30, now=NOON)
     paths = {path.relative_to(tmp_path / "current") for path in _leaves(tmp_path)}
     for seconds, version in ((1, 2), (2, 2), (3, 2)):
-        refresh(tmp_path, version, now=NOON + timedelta(seconds=seconds))
+        refresh(version, now=NOON + timedelta(seconds=seconds))
         assert {path.relative_to(tmp_path / "current") for path in _leaves(tmp_path)} == paths
     rows = duckdb.sql(
         "SET TimeZone = 'UTC'; SELECT window_start, plan_tier, region, gross_amount, net_amount, window_date "
@@ -132,25 +151,25 @@ def test_a_leaf_whose_rows_are_gone_stays_as_an_empty_file(tmp_path: Path) -> No
     judge(rows, oldest=2, newest=2)
 
 
-def test_old_versions_are_removed_after_their_retention_and_not_before(tmp_path: Path) -> None:
-    refresh(tmp_path, 0, now=NOON)
-    refresh(tmp_path, 1, now=NOON + timedelta(seconds=100))  # supersedes version 0
-    assert refresh(tmp_path, 2, now=NOON + timedelta(seconds=699)).removed == 0
-    assert refresh(tmp_path, 3, now=NOON + timedelta(seconds=700)).removed == 1
+def test_old_versions_are_removed_after_their_retention_and_not_before(tmp_path: Path, refresh: Refresh) -> None:
+    refresh(0, now=NOON)
+    refresh(1, now=NOON + timedelta(seconds=100))  # supersedes version 0
+    assert refresh(2, now=NOON + timedelta(seconds=699)).removed == 0
+    assert refresh(3, now=NOON + timedelta(seconds=700)).removed == 1
     assert len(list((tmp_path / "versions").iterdir())) == 3
 
 
-def test_what_an_export_that_died_has_left_is_removed(tmp_path: Path) -> None:
-    refresh(tmp_path, 0)
+def test_what_an_export_that_died_has_left_is_removed(tmp_path: Path, refresh: Refresh) -> None:
+    refresh(0)
     (tmp_path / ".building" / "window_date=2026-03-01").mkdir(parents=True)
     (tmp_path / ".current").symlink_to("versions/nowhere")
     unpublished = tmp_path / "versions" / "000000000002-20260301T120000.000000Z"
     unpublished.mkdir()
-    refresh(tmp_path, 1)
+    refresh(1)
     assert not (tmp_path / ".building").exists()
     assert not (tmp_path / ".current").is_symlink()
     assert [path.name[:12] for path in sorted((tmp_path / "versions").iterdir())] == ["000000000001", "000000000002"]
-    assert os.readlink(tmp_path / "current").startswith("versions/000000000002-20260301T120015")
+    assert os.readlink(tmp_path / "current").startswith("versions/000000000002-20260301T120024")
 
 
 def _leaves(folder: Path) -> list[Path]:
