@@ -6,6 +6,7 @@ import sys
 from contextlib import closing
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -31,12 +32,14 @@ def reconcile() -> None:
 
 def show_reconciliation(result: Reconciliation, console: Console) -> None:
     """Print the lines as a table, then the damaged records and the remarkable ones."""
-    table = Table(title="Reconciliation")
-    for heading in ("", "what", "left", "right", "parts"):
-        table.add_column(heading, justify="right" if heading in ("left", "right") else "left")
+    table = Table(title="Reconciliation", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("what", no_wrap=True)
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("parts")
     for line in result.lines:
         mark = "[green]✓[/]" if line.equal else "[bold red]✗[/]"
-        table.add_row(mark, line.name, _grouped(line.left), _grouped(line.right), line.note)
+        value = _grouped(line.left) if line.equal else f"[red]{_grouped(line.left)} ≠ {_grouped(line.right)}[/]"
+        table.add_row(f"{mark} {line.name}", value, line.note)
     console.print(table)
     for detail in result.damage:
         _show_detail(detail, console)

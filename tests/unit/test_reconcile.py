@@ -114,9 +114,7 @@ def test_a_lake_that_is_right_holds_in_every_line(lake: duckdb.DuckDBPyConnectio
     invalid = sum(reason is not None for reason in chunk.reason)
     assert lines["valid = silver + duplicates + late"].note == f"{600 - invalid - duplicates} + {duplicates} + 0"
     assert lines["consumed = valid + invalid"].right == "600"
-    assert {name for name in lines if name.startswith("reason ")} == {
-        f"reason {reason}: ledger = bronze" for reason in Reason
-    }
+    assert {f"{reason}: ledger = bronze" for reason in Reason} <= set(lines)
     assert {name[4:7] for name in lines if name.endswith("silver = gold")} == set(chunk.columns["currency"].tolist())
 
 
@@ -163,7 +161,7 @@ DAMAGES: dict[str, tuple[str, set[str], set[str]]] = {
     ),
     "a wrong reason": (
         "UPDATE bronze SET error_reason = 'undecodable' WHERE error_reason = 'trailing_bytes'",
-        {"reason trailing_bytes: ledger = bronze", "reason undecodable: ledger = bronze"},
+        {"trailing_bytes: ledger = bronze", "undecodable: ledger = bronze"},
         {"wrong_reason"},
     ),
     "two reasons exchanged, which leaves the counts": (
@@ -171,7 +169,7 @@ DAMAGES: dict[str, tuple[str, set[str], set[str]]] = {
         WHERE (kafka_partition, kafka_offset) IN (
             (SELECT (kafka_partition, kafka_offset) FROM bronze WHERE error_reason = 'tombstone' LIMIT 1),
             (SELECT (kafka_partition, kafka_offset) FROM bronze WHERE error_reason = 'too_short' LIMIT 1))""",
-        {"reason tombstone: ledger = bronze", "reason too_short: ledger = bronze"},
+        {"tombstone: ledger = bronze", "too_short: ledger = bronze"},
         {"wrong_reason"},
     ),
     "an event that silver has twice": (

@@ -61,16 +61,17 @@ from_gold AS (
 )
 SELECT
     currency,
-    from_silver.net_amount AS silver_net,
-    from_gold.net_amount AS gold_net,
-    coalesce(
-        from_silver.gross_amount = from_gold.gross_amount AND from_silver.refund_amount = from_gold.refund_amount
-        AND from_silver.net_amount = from_gold.net_amount AND from_silver.orders = from_gold.orders
-        AND from_silver.refunds = from_gold.refunds, false
-    ) AS equal,
-    format(
-        'gross {} / {}, refunded {} / {}, orders {} / {}, refunds {} / {}',
-        from_silver.gross_amount, from_gold.gross_amount, from_silver.refund_amount, from_gold.refund_amount,
-        from_silver.orders, from_gold.orders, from_silver.refunds, from_gold.refunds
-    ) AS note
-FROM from_silver FULL JOIN from_gold USING (currency);
+    s.net_amount AS silver_net,
+    g.net_amount AS gold_net,
+    (s.gross_amount, s.refund_amount, s.net_amount, s.orders, s.refunds)
+    IS NOT DISTINCT FROM (g.gross_amount, g.refund_amount, g.net_amount, g.orders, g.refunds) AS equal,
+    -- A number becomes text before it is formatted: `format` would turn a decimal into a double.
+    CASE WHEN equal THEN format('{} + {}', s.orders, s.refunds)
+        ELSE format(
+            'gross {} / {}, refunded {} / {}, orders {} / {}, refunds {} / {}',
+            coalesce(s.gross_amount, 0)::VARCHAR, coalesce(g.gross_amount, 0)::VARCHAR,
+            coalesce(s.refund_amount, 0)::VARCHAR, coalesce(g.refund_amount, 0)::VARCHAR,
+            coalesce(s.orders, 0), coalesce(g.orders, 0), coalesce(s.refunds, 0), coalesce(g.refunds, 0)
+        )
+    END AS note
+FROM from_silver AS s FULL JOIN from_gold AS g USING (currency);

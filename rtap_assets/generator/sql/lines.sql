@@ -54,7 +54,7 @@ gold_counts AS (
         (SELECT count(*) FROM gold_differs) AS differing
 )
 SELECT 1 AS position, 'acknowledged = acknowledged and in bronze' AS name, a.n::VARCHAR AS "left", p.n::VARCHAR AS "right", a.n = p.n AS equal,
-    format('{} unknown, of which {} arrived', u.n, u.found) AS note
+    CASE WHEN u.n = 0 THEN '' ELSE format('{} of {} unknown arrived', u.found, u.n) END AS note
 FROM acknowledged AS a, acknowledged_present AS p, unsettled AS u
 UNION ALL
 SELECT 2, 'in bronze = in bronze and intended', c.n::VARCHAR, j.places::VARCHAR, c.n = j.places AND j.places = j.n, ''
@@ -65,10 +65,12 @@ FROM bronze_rows AS b, consumed_counts AS c
 UNION ALL
 SELECT 4, 'consumed = valid + invalid', c.n::VARCHAR, (j.valid + j.invalid)::VARCHAR,
     c.valid = j.valid AND c.invalid = j.invalid AND c.n = j.valid + j.invalid,
-    format('bronze {} + {}, ledger {} + {}', c.valid, c.invalid, j.valid, j.invalid)
+    CASE WHEN c.valid = j.valid AND c.invalid = j.invalid THEN format('{} + {}', c.valid, c.invalid)
+        ELSE format('bronze {} + {}, ledger {} + {}', c.valid, c.invalid, j.valid, j.invalid)
+    END
 FROM consumed_counts AS c, judged_counts AS j
 UNION ALL
-SELECT 5, 'reason ' || reason_code || ': ledger = bronze', in_ledger::VARCHAR, in_bronze::VARCHAR,
+SELECT 5, reason_code || ': ledger = bronze', in_ledger::VARCHAR, in_bronze::VARCHAR,
     in_ledger = in_bronze AND in_bronze = in_both, ''
 FROM reasons
 UNION ALL
