@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from hashlib import md5
 from typing import Any
 
@@ -25,6 +26,7 @@ from rtap_assets.kafka.clients import client_config
 from rtap_assets.kafka.registry import Registry
 from rtap_assets.kafka.topics import end_offsets
 from rtap_assets.local.ports import free_ports
+from rtap_assets.local.records import record_of
 
 Place = tuple[int, int]
 
@@ -166,3 +168,24 @@ def test_a_killed_run_has_intended_all_that_is_in_the_topic(settings: Settings) 
     assert {digest for _, digest in content.values()} <= intended
     places = acknowledged(settings)
     assert places.items() <= {place: digest for place, (_, digest) in content.items()}.items()
+
+
+def test_a_broker_that_freezes_leaves_unknown_outcomes_that_the_topic_settles(stack: Settings, settings: Settings) -> None:
+    broker = record_of(stack, "kafka")
+    assert broker is not None
+    impatient = settings.model_copy(update={"dependency_patience_seconds": 3.0})
+
+    def freeze(settled: int, total: int | None) -> None:
+        os.kill(broker.pid, signal.SIGSTOP)
+
+    try:
+        with pytest.raises(DependencyUnavailable, match="acknowledged none"):
+            generate(impatient, GeneratorOptions(events=150_000), echo=silent, progress=freeze)
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+    outcomes = dict(ledger(settings, "SELECT outcome, count(*) FROM records GROUP BY outcome"))
+    assert set(outcomes) == {"acknowledged", "unknown"}
+    content = topic_content(settings)
+    assert acknowledged(settings).items() <= {place: digest for place, (_, digest) in content.items()}.items()
+    intended = Counter(digest for (digest,) in ledger(settings, "SELECT value_md5 FROM records"))
+    assert Counter(digest for _, digest in content.values()) <= intended
