@@ -5,6 +5,7 @@ The records are made by the pure functions of `chunks`; this module brings clock
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 import time
@@ -65,7 +66,7 @@ def generate(
     replay = read_replay(settings.ledger_dir, usable=usable_for_replay(contract, start)) if options.duplicates else None
     run = _Run(settings, options, LedgerWriter(settings.ledger_dir, run_id), progress, started)
     echo(f"run {run_id}: {_intention(options)} to {settings.topic_events} on {settings.bootstrap_servers}")
-    with _stop_signals() as stops:
+    with _stop_signals() as stops, _collector_paused(pause=options.rate is None):
         run.send_all(make_chunks(options, start_time=start, contract=contract, replay=replay), stops)
     if stops():
         echo(f"run {run_id}: stopped on request; the ledger is complete.")
@@ -162,6 +163,19 @@ class _Run:
             f"({tally[UNKNOWN]} unknown, {tally[FAILED]} failed).",
             remedy="See `rtap status`; the ledger holds what is known.",
         )
+
+
+@contextmanager
+def _collector_paused(*, pause: bool) -> Iterator[None]:
+    """Python's cycle collector off for a run flat out: it finds nothing among the records, and cost a third of the time."""
+    was_on = gc.isenabled()
+    if pause:
+        gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @contextmanager
