@@ -7,13 +7,18 @@ from dagster import Definitions, in_process_executor
 from rtap_assets.assets.layers import LAYERS
 from rtap_assets.assets.marts import refreshed_marts
 from rtap_assets.assets.topics import topic_specs
+from rtap_assets.config import get_settings
 from rtap_assets.jobs.materialize import materialize_everything
+from rtap_assets.resources.marts import Marts
 from rtap_assets.resources.spark import Layers, PlatformSpark
 
 defs = Definitions(
     assets=[*topic_specs(), *LAYERS, refreshed_marts],
     jobs=[materialize_everything],
-    resources={"layers": Layers(spark=PlatformSpark(spark_config={}))},
+    resources={
+        "layers": Layers(spark=PlatformSpark(spark_config={})),
+        "marts": Marts(database=str(get_settings().marts_path)),
+    },
     # One Spark session for all assets of a run: never one JVM per step.
     executor=in_process_executor,
 )

@@ -1,4 +1,8 @@
-"""The asset keys, the same everywhere: two levels, the folder of the lake or the broker, then the name."""
+"""The asset keys, the same everywhere: two levels, the folder of the lake or the broker, then the name. Groups and owners.
+
+The lineage shows an asset by the last part of its key alone, so each layer of the lake is a group: the box around a
+`sales_events` says which one it is. No two groups depend on each other in both directions.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,13 @@ BRONZE = AssetKey(["bronze", "sales_events"])
 SILVER = AssetKey(["silver", "sales_events"])
 GOLD = AssetKey(["gold", "revenue_5m"])
 REVENUE_PARQUET = AssetKey(["export", "revenue_5m"])
+
+# A layer's group is its namespace (bronze, silver, gold).
+SOURCE_GROUP = "source"
+MARTS_GROUP = "marts"
+PUBLISHED_GROUP = "published"  # what others read: topics and the Parquet folder
+
+OWNERS = ["team:data-platform"]
 
 
 def mart_key(name: str) -> AssetKey:

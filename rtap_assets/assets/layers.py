@@ -1,88 +1,102 @@
 """Bronze, the dead-letter topic, silver and gold. Materialising one means: make it complete up to now."""
 
-from datetime import UTC, datetime
 from typing import Any
 
-from dagster import (
-    AssetExecutionContext,
-    AssetKey,
-    AssetsDefinition,
-    MaterializeResult,
-    MetadataValue,
-    TableColumn,
-    TableSchema,
-    asset,
-)
+from dagster import AssetExecutionContext, AssetKey, AssetsDefinition, MaterializeResult, asset
 
-from rtap_assets.assets.keys import BRONZE, DLQ_TOPIC, EVENTS_TOPIC, GOLD, SILVER
-from rtap_assets.assets.topics import OWNERS
+from rtap_assets.assets.keys import BRONZE, DLQ_TOPIC, EVENTS_TOPIC, GOLD, OWNERS, PUBLISHED_GROUP, SILVER
+from rtap_assets.assets.metadata import column_schema, instant_of, source_offsets, watermark
 from rtap_assets.config import get_settings
 from rtap_assets.contracts import tables
-from rtap_assets.contracts.tables import TableSpec
+from rtap_assets.contracts.tables import Column, TableSpec
 from rtap_assets.lake.snapshots import TableState, table_state
 from rtap_assets.resources.spark import Layers
 from rtap_assets.streaming.drain import DrainReport
 
+# Runs that drain share one pool, so that with a limit of one the second waits in the queue instead of finding the
+# checkpoints in use.
+STREAMS_POOL = "streams"
+WITH_WATERMARK = {"silver", "gold"}
 
-def _layer(key: AssetKey, *, stream: str, deps: list[AssetKey], spec: TableSpec | None, doc: str) -> AssetsDefinition:
-    kinds = {"spark", "kafka"} if spec is None else {"spark", "iceberg", "parquet"}
-    description = doc if spec is None else f"{spec.doc}\n\nGrain: {spec.grain}. Key: {', '.join(spec.key)}. {doc}"
+DEAD_LETTER_COLUMNS = (
+    Column("key", "binary", "The record's key, unchanged."),
+    Column("value", "binary", "The record's value, unchanged; null for a tombstone."),
+    Column(
+        "headers",
+        "array<struct<key:string,value:binary>>",
+        "The record's own headers, then reason, detail, topic, partition, offset, timestamp, schema.id and attempts, each "
+        "after `rtap.dlq.`.",
+    ),
+)
 
-    @asset(
-        key=key,
+
+def _table(spec: TableSpec, *, deps: list[AssetKey], note: str) -> AssetsDefinition:
+    return _layer(
+        AssetKey([spec.namespace, spec.name]),
+        stream=spec.namespace,
+        spec=spec,
         deps=deps,
-        description=description,
-        group_name="kafka" if spec is None else "lake",
-        kinds=kinds,
-        owners=OWNERS,
-        metadata={} if spec is None else {"dagster/column_schema": column_schema(spec), "partitioned by": spec.partition},
+        description=f"{spec.doc} {note}\n\nGrain: {spec.grain}.\n\nKey: {', '.join(spec.key)}.",
+        group_name=spec.namespace,
+        kinds={"spark", "iceberg", "parquet"},
+        metadata={
+            "dagster/column_schema": column_schema(spec.columns),
+            "dagster/table_name": spec.identifier,
+            "partitioned by": spec.partition,
+        },
     )
-    def layer(context: AssetExecutionContext, layers: Layers) -> MaterializeResult[Any]:
+
+
+def _layer(key: AssetKey, *, stream: str, spec: TableSpec | None, **shown: Any) -> AssetsDefinition:
+    def layer(context: AssetExecutionContext, layers: Layers) -> MaterializeResult[None]:
         report = layers.drain(stream, echo=context.log.info)
-        return MaterializeResult(
-            metadata=drain_metadata(report, None if spec is None else table_state(get_settings(), spec))
-        )
+        context.log.info(drain_line(report))
+        state = None if spec is None else table_state(get_settings(), spec)
+        return MaterializeResult(metadata=drain_metadata(report, state))
 
-    return layer
+    return asset(key=key, owners=OWNERS, pool=STREAMS_POOL, **shown)(layer)
 
 
-def column_schema(spec: TableSpec) -> TableSchema:
-    """A table's columns as Dagster shows them."""
-    return TableSchema([TableColumn(column.name, column.type, description=column.doc) for column in spec.columns])
+def drain_line(report: DrainReport) -> str:
+    """One line of the run's log."""
+    if not report.batches:
+        return f"{report.stream}: complete already, nothing new ({report.seconds:.1f} s)"
+    batches = "1 micro-batch" if report.batches == 1 else f"{report.batches} micro-batches"
+    return f"{report.stream}: {report.input_rows:,} rows read in {batches}, {report.seconds:.1f} s"
 
 
 def drain_metadata(report: DrainReport, state: TableState | None) -> dict[str, Any]:
-    """What a materialisation says: rows, batches, snapshot, where in its source the stream stands, watermark, duration."""
+    """What a materialisation says: rows, snapshot, where in its source the stream stands, watermark, duration."""
     metadata: dict[str, Any] = {
-        "input rows": report.input_rows,
-        "batches": report.batches,
-        "dropped as late": report.dropped_late,
-        "restated rows": report.restated,
-        "source position": MetadataValue.json(report.position or {}),
+        "rows read": report.input_rows,
+        "micro-batches": report.batches,
+        "source offsets": source_offsets(report.position),
         "duration (s)": round(report.seconds, 3),
     }
-    if report.watermark_ms:
-        metadata["watermark"] = MetadataValue.timestamp(datetime.fromtimestamp(report.watermark_ms / 1000, UTC))
+    if report.stream in WITH_WATERMARK:
+        metadata |= {"watermark": watermark(instant_of(report.watermark_ms)), "rows dropped as late": report.dropped_late}
+    if report.stream == "gold":
+        metadata["rows restated"] = report.restated
     if state is not None:
         metadata |= {"dagster/row_count": state.rows, "snapshot id": str(state.snapshot_id), "data files": state.files}
     return metadata
 
 
-bronze_sales_events = _layer(
-    BRONZE, stream="bronze", deps=[EVENTS_TOPIC], spec=tables.BRONZE, doc="Invalid records are rows here, with their reason."
+bronze_sales_events = _table(
+    tables.BRONZE, deps=[EVENTS_TOPIC], note="Nothing is left out: an invalid record is a row too, with its reason."
 )
 kafka_sales_events_dlq = _layer(
     DLQ_TOPIC,
     stream="dlq",
-    deps=[BRONZE],
     spec=None,
-    doc="Quarantined records with their original bytes, the context in headers; at least once, identified by "
-    "topic, Kafka partition and offset.",
+    deps=[BRONZE],
+    description="The dead-letter topic: bronze's quarantined records with their original bytes, the context in headers. "
+    "At least once; topic, Kafka partition and offset in the headers identify a record, so that repeats can be dropped.",
+    group_name=PUBLISHED_GROUP,
+    kinds={"spark", "kafka"},
+    metadata={"topic": get_settings().topic_dlq, "dagster/column_schema": column_schema(DEAD_LETTER_COLUMNS)},
 )
-silver_sales_events = _layer(
-    SILVER, stream="silver", deps=[BRONZE], spec=tables.SILVER, doc="Rows later than the watermark stay in bronze alone."
-)
-gold_revenue_5m = _layer(
-    GOLD, stream="gold", deps=[SILVER], spec=tables.GOLD, doc="A window is final once gold's watermark has passed its end."
-)
+silver_sales_events = _table(tables.SILVER, deps=[BRONZE], note="Rows later than the watermark stay in bronze alone.")
+gold_revenue_5m = _table(tables.GOLD, deps=[SILVER], note="A window is final once gold's watermark has passed its end.")
+assert [bronze_sales_events.key, silver_sales_events.key, gold_revenue_5m.key] == [BRONZE, SILVER, GOLD]
 LAYERS = [bronze_sales_events, kafka_sales_events_dlq, silver_sales_events, gold_revenue_5m]

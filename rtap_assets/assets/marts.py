@@ -1,71 +1,113 @@
 """The DuckDB marts and the published Parquet folder: one refresh, one step, several assets."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dagster import AssetExecutionContext, AssetSpec, MaterializeResult, MetadataValue, multi_asset
+from dagster import AssetExecutionContext, AssetSpec, MaterializeResult, MetadataValue, TableColumn, TableSchema, multi_asset
 
-from rtap_assets.assets.keys import BRONZE, GOLD, REVENUE_PARQUET, SILVER, mart_key
-from rtap_assets.assets.topics import OWNERS
+from rtap_assets.assets.keys import BRONZE, GOLD, MARTS_GROUP, OWNERS, PUBLISHED_GROUP, REVENUE_PARQUET, SILVER, mart_key
+from rtap_assets.assets.metadata import column_schema, watermark
 from rtap_assets.config import get_settings
-from rtap_assets.serving.export import export_gold
-from rtap_assets.serving.marts import MARTS, mart_sql, refresh_marts
+from rtap_assets.contracts import tables
+from rtap_assets.resources.marts import Marts
+from rtap_assets.serving.export import ExportReport, export_gold
+from rtap_assets.serving.marts import MARTS, MartsReport, mart_sql, refresh_marts
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 SOURCES = {"dlq_by_reason": [BRONZE], "latency_percentiles": [SILVER]}
+PREVIEW_ROWS = 5
+# Which rows a preview shows first; by default the newest.
+PREVIEW_ORDER = {"dlq_by_reason": "records DESC, reason", "latency_percentiles": "hour DESC NULLS FIRST, latency"}
 
 
 def _mart_spec(name: str) -> AssetSpec:
-    statement = mart_sql(name)
-    header = " ".join(line.removeprefix("--").strip() for line in statement.splitlines() if line.startswith("--"))
+    header, statement = _split_header(mart_sql(name))
     return AssetSpec(
         mart_key(name),
         deps=SOURCES.get(name, [GOLD]),
         description=header,
-        group_name="marts",
+        group_name=MARTS_GROUP,
         kinds={"duckdb", "sql"},
         owners=OWNERS,
-        metadata={"sql": MetadataValue.md(f"```sql\n{statement}\n```")},
+        metadata={"dagster/table_name": name, "SQL": MetadataValue.md(f"```sql\n{statement}\n```")},
     )
+
+
+def _split_header(sql: str) -> tuple[str, str]:
+    """The leading comment as Markdown, a paragraph for each line that opens with a word and a colon, and the statement."""
+    lines = sql.strip().splitlines()
+    size = next(index for index, line in enumerate(lines) if not line.startswith("--"))
+    text = "\n".join(line.removeprefix("--").strip() for line in lines[:size])
+    return re.sub(r"\n(?=\w+: )", "\n\n", text), "\n".join(lines[size:])
 
 
 EXPORT_SPEC = AssetSpec(
     REVENUE_PARQUET,
     deps=[GOLD],
-    description="Gold as a plain hive-partitioned Parquet folder (window_date, region), for tools that read no Iceberg.",
-    group_name="marts",
+    description="Gold as a plain folder of Parquet files, partitioned by window_date and region in Hive's way, for tools "
+    "that read no Iceberg: `read_parquet('<folder>/**/*.parquet', hive_partitioning = true)`.",
+    group_name=PUBLISHED_GROUP,
     kinds={"duckdb", "parquet"},
     owners=OWNERS,
+    metadata={"dagster/column_schema": column_schema(tables.GOLD.columns)},
 )
 
 
 @multi_asset(specs=[*(_mart_spec(name) for name in MARTS), EXPORT_SPEC], name="refresh_marts")
-def refreshed_marts(context: AssetExecutionContext) -> Iterator[MaterializeResult[Any]]:
+def refreshed_marts(context: AssetExecutionContext, marts: Marts) -> Iterator[MaterializeResult[None]]:
     """Build all marts from the newest snapshots, swap them in, publish gold as Parquet."""
     settings, now = get_settings(), datetime.now(UTC)
-    marts = refresh_marts(settings, refreshed_at=now)
-    context.log.info(f"{sum(marts.rows.values()):,} rows in {len(marts.rows)} marts, {marts.seconds:.2f} s: {marts.path}")
-    for name in MARTS:
-        yield MaterializeResult(
-            asset_key=mart_key(name),
-            metadata={
-                "dagster/row_count": marts.rows[name],
-                "source snapshots": MetadataValue.json({table: str(id_) for table, id_ in marts.snapshot_ids.items()}),
-                "watermark": str(marts.watermark),
-                "refresh (s)": round(marts.seconds, 3),
-                "file": MetadataValue.path(marts.path),
-            },
-        )
+    report = refresh_marts(settings, refreshed_at=now)
+    context.log.info(f"marts: {sum(report.rows.values()):,} rows in {len(report.rows)} marts, {report.seconds:.1f} s")
+    with marts.get_connection() as connection:
+        for name in MARTS:
+            metadata = mart_metadata(report, name) | table_metadata(connection, name)
+            yield MaterializeResult(asset_key=mart_key(name), metadata=metadata)
     export = export_gold(settings, now=now)
-    context.log.info(f"{export.rows:,} rows in {export.leaves} Parquet files, {export.leaves_written} new: {export.path}")
-    yield MaterializeResult(
-        asset_key=REVENUE_PARQUET,
-        metadata={
-            "dagster/row_count": export.rows,
-            "files": export.leaves,
-            "files written": export.leaves_written,
-            "snapshot id": str(export.snapshot_id),
-            "refresh (s)": round(export.seconds, 3),
-            "folder": MetadataValue.path(export.path),
-        },
-    )
+    context.log.info(f"export: {export.rows:,} rows in {export.leaves} Parquet files, {export.leaves_written} of them new")
+    yield MaterializeResult(asset_key=REVENUE_PARQUET, metadata=export_metadata(export))
+
+
+def mart_metadata(report: MartsReport, name: str) -> dict[str, Any]:
+    """What a refresh says of one mart."""
+    return {
+        "dagster/row_count": report.rows[name],
+        "source snapshots": MetadataValue.json({table: str(id_) for table, id_ in report.snapshot_ids.items()}),
+        "watermark": watermark(report.watermark),
+        "duration of the refresh (s)": round(report.seconds, 3),
+        "file": MetadataValue.path(report.path),
+    }
+
+
+def table_metadata(connection: "DuckDBPyConnection", name: str) -> dict[str, Any]:
+    """A mart's columns and a few of its rows."""
+    columns = connection.execute(f"DESCRIBE {name}").fetchall()
+    order = PREVIEW_ORDER.get(name, "ALL DESC")
+    rows = connection.execute(
+        f"SELECT COLUMNS(*)::VARCHAR FROM (FROM {name} ORDER BY {order} LIMIT {PREVIEW_ROWS})"
+    ).fetchall()
+    return {
+        "dagster/column_schema": TableSchema([TableColumn(column[0], column[1].lower()) for column in columns]),
+        "preview": MetadataValue.md(_markdown([column[0] for column in columns], rows)),
+    }
+
+
+def export_metadata(export: ExportReport) -> dict[str, Any]:
+    """What a publication of the Parquet folder says."""
+    return {
+        "dagster/row_count": export.rows,
+        "files": export.leaves,
+        "files written": export.leaves_written,
+        "snapshot id": str(export.snapshot_id),
+        "duration (s)": round(export.seconds, 3),
+        "folder": MetadataValue.path(export.path),
+    }
+
+
+def _markdown(header: list[str], rows: list[tuple[str | None, ...]]) -> str:
+    lines = [header, ["---"] * len(header), *([("" if cell is None else cell) for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dagster import AssetKey, AssetSpec
 
-from rtap_assets.assets.keys import DQ_TOPIC, EVENTS_TOPIC, GOLD, REVENUE_TOPIC
+from rtap_assets.assets.keys import DQ_TOPIC, EVENTS_TOPIC, GOLD, OWNERS, PUBLISHED_GROUP, REVENUE_TOPIC, SOURCE_GROUP
+from rtap_assets.assets.metadata import column_schema
 from rtap_assets.config import get_settings
-
-OWNERS = ["team:data-platform"]
+from rtap_assets.contracts import tables
+from rtap_assets.contracts.tables import Column
 
 
 def topic_specs() -> list[AssetSpec]:
-    """One spec per topic that something else writes: producers, gold's stream, the quality checks."""
+    """One spec per topic that no asset of ours writes: by producers, by gold's stream, by the quality checks."""
     settings = get_settings()
     return [
-        _topic(EVENTS_TOPIC, settings.topic_events, "Sales events as producers send them: Avro, key account_id."),
-        _topic(REVENUE_TOPIC, settings.topic_revenue, "Gold's windows as messages; the latest per key wins.", deps=[GOLD]),
-        _topic(DQ_TOPIC, settings.topic_dq, "Results of the data-quality checks."),
+        _topic(
+            EVENTS_TOPIC,
+            settings.topic_events,
+            "Sales events as producers send them: Avro in the registry's wire format, keyed by account_id.",
+            group=SOURCE_GROUP,
+            columns=tables.EVENT_COLUMNS,
+        ),
+        _topic(
+            REVENUE_TOPIC,
+            settings.topic_revenue,
+            "Gold's windows as Avro messages; the latest per key is the valid one. Gold's stream publishes each batch here "
+            "before it commits it to the table.",
+            group=PUBLISHED_GROUP,
+            deps=[GOLD],
+            columns=tables.GOLD.columns,
+        ),
+        _topic(DQ_TOPIC, settings.topic_dq, "Results of data-quality checks.", group=PUBLISHED_GROUP),
     ]
 
 
-def _topic(key: AssetKey, name: str, description: str, deps: list[AssetKey] | None = None) -> AssetSpec:
+def _topic(
+    key: AssetKey,
+    name: str,
+    description: str,
+    *,
+    group: str,
+    deps: Sequence[AssetKey] = (),
+    columns: Sequence[Column] = (),
+) -> AssetSpec:
+    schema = {"dagster/column_schema": column_schema(columns)} if columns else {}
     return AssetSpec(
         key,
         description=description,
-        group_name="kafka",
-        kinds={"kafka", "avro"},
+        group_name=group,
+        kinds={"kafka"},
         owners=OWNERS,
-        deps=deps or [],
-        metadata={"topic": name},
+        deps=deps,
+        metadata={"topic": name, **schema},
     )

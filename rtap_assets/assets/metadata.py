@@ -1,0 +1,41 @@
+"""How the platform's facts look in Dagster: tables, where a source stands, watermarks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from dagster import JsonMetadataValue, MetadataValue, TableColumn, TableSchema
+
+from rtap_assets.contracts.tables import Column
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def column_schema(columns: Iterable[Column]) -> TableSchema:
+    """The contract's columns as Dagster shows them."""
+    return TableSchema([TableColumn(column.name, column.type, description=column.doc) for column in columns])
+
+
+def source_offsets(position: Mapping[str, Any] | None) -> JsonMetadataValue:
+    """Where a stream stands in its source: the next offset of each Kafka partition, or a snapshot and the files read of it.
+
+    A snapshot id is shown as text: it exceeds 2^53, and a browser would round the number.
+    """
+    position = position or {}
+    if "snapshot_id" in position:
+        return MetadataValue.json({"snapshot id": str(position["snapshot_id"]), "files read": position["position"]})
+    return MetadataValue.json(dict(position))
+
+
+def watermark(instant: datetime | None) -> MetadataValue[Any]:
+    """A watermark; it first moves with the second micro-batch of a stream, and stands at the epoch until then."""
+    if instant is None or instant <= EPOCH:
+        return MetadataValue.text("none yet")
+    return MetadataValue.timestamp(instant)
+
+
+def instant_of(milliseconds: int | None) -> datetime | None:
+    """Milliseconds since the epoch as an instant, without a detour over floats."""
+    return None if milliseconds is None else EPOCH + timedelta(milliseconds=milliseconds)
