@@ -1,0 +1,73 @@
+"""The one Spark session of a test process, catalogs of its own for each test, and rows to and from DataFrames."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from rtap_assets.config import Settings, load_settings
+from rtap_assets.contracts.tables import TableSpec
+from rtap_assets.lake.catalog import spark_catalog_conf
+from rtap_assets.streaming.session import start_session
+
+Row = Mapping[str, Any]
+
+# PySpark leaves the socket of each `collect` to the garbage collector.
+SOCKETS_OF_COLLECT = r"ignore:unclosed <socket\.socket .*127\.0\.0\.1:ResourceWarning"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the tests that use Spark, and only those, leave a socket open."""
+    for item in items:
+        if "spark" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.filterwarnings(SOCKETS_OF_COLLECT))
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """The session as the platform starts it, with half the heap."""
+    java_home = os.environ.get("JAVA_HOME")
+    session = start_session(load_settings(state_dir=tmp_path_factory.mktemp("spark") / ".rtap", spark_driver_memory="1g"))
+    yield session
+    session.stop()
+    if java_home is None:
+        os.environ.pop("JAVA_HOME", None)
+    else:
+        os.environ["JAVA_HOME"] = java_home
+
+
+@pytest.fixture
+def lake_settings(spark: SparkSession, tmp_path: Path) -> Settings:
+    """Settings of a test that needs tables and no broker: an empty lake, mounted in the session."""
+    return with_own_catalog(spark, load_settings(state_dir=tmp_path / ".rtap"))
+
+
+def with_own_catalog(session: SparkSession, settings: Settings) -> Settings:
+    """The settings with a catalog that no other test has, mounted in the session: fresh tables without a second session."""
+    own = settings.model_copy(update={"catalog_name": f"lake_{uuid4().hex[:8]}"})
+    own.lake_dir.mkdir(parents=True, exist_ok=True)
+    for key, value in spark_catalog_conf(own).items():
+        session.conf.set(key, value)
+    return own
+
+
+def schema_of(spec: TableSpec) -> str:
+    """The table's columns as Spark reads a schema."""
+    return ", ".join(f"{column.name} {column.type}" for column in spec.columns)
+
+
+def frame_of(session: SparkSession, spec: TableSpec, rows: Sequence[Row]) -> DataFrame:
+    """The rows as a DataFrame of the table's columns; what a row leaves out is null."""
+    return session.createDataFrame([tuple(row.get(name) for name in spec.column_names) for row in rows], schema_of(spec))
+
+
+def rows_of(frame: DataFrame) -> list[dict[str, Any]]:
+    """The frame's rows, with instants in UTC (`collect` would turn them into this machine's time)."""
+    rows: list[dict[str, Any]] = frame.toArrow().to_pylist()
+    return rows
