@@ -13,9 +13,6 @@ from rtap_assets.lake.snapshots import TableState, table_state
 from rtap_assets.resources.spark import Layers
 from rtap_assets.streaming.drain import DrainReport
 
-# Runs that drain share one pool, so that with a limit of one the second waits in the queue instead of finding the
-# checkpoints in use.
-STREAMS_POOL = "streams"
 WITH_WATERMARK = {"silver", "gold"}
 
 DEAD_LETTER_COLUMNS = (
@@ -54,7 +51,8 @@ def _layer(key: AssetKey, *, stream: str, spec: TableSpec | None, **shown: Any) 
         state = None if spec is None else table_state(get_settings(), spec)
         return MaterializeResult(metadata=drain_metadata(report, state))
 
-    return asset(key=key, owners=OWNERS, pool=STREAMS_POOL, **shown)(layer)
+    definition: AssetsDefinition = asset(key=key, owners=OWNERS, **shown)(layer)
+    return definition
 
 
 def drain_line(report: DrainReport) -> str:

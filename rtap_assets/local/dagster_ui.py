@@ -1,9 +1,18 @@
-"""Dagster's webserver and daemon as background services on 127.0.0.1, over the platform's definitions."""
+"""Dagster's webserver and daemon as background services on 127.0.0.1, over one code server with the platform's definitions.
+
+The code server is a service of its own: a daemon that has to load the definitions itself starts a new process for them every
+minute (about four seconds of CPU each time).
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import socket
 import sys
+import tempfile
+from pathlib import Path
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
@@ -13,14 +22,27 @@ from rtap_assets.config import Settings
 from rtap_assets.local.ports import LOOPBACK, listens
 from rtap_assets.local.processes import Service
 
+CODE_SERVER = "dagster-code-server"
 WEBSERVER = "dagster-webserver"
 DAEMON = "dagster-daemon"
 DEFINITIONS = "rtap_assets.definitions"
 PROBE_SECONDS = 1.0
+MAX_SOCKET_PATH_BYTES = 100  # macOS takes 104, Linux 108
+
+# A shell starts its background jobs with SIGINT ignored, and the code server would treat SIGTERM alike.
+DAGSTER_COMMAND = """\
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from dagster._cli import main
+main()
+"""
 
 # A file that is there already is left alone: somebody may have pointed Dagster at PostgreSQL in it.
+# One run at a time: each starts a Spark session of its own, and the second would find the checkpoints in use.
 DAGSTER_YAML = """\
 telemetry:
+  enabled: false
+nux:
   enabled: false
 sensors:
   use_threads: true
@@ -28,39 +50,63 @@ sensors:
 schedules:
   use_threads: true
   num_workers: 2
+concurrency:
+  runs:
+    max_concurrent_runs: 1
 """
 
 
 def ui_services(settings: Settings) -> list[Service]:
-    """Webserver and daemon; sensors and schedules run in the daemon, so the one without the other is half a UI."""
-    options = ["-m", DEFINITIONS]
+    """Code server, webserver and daemon; schedules and queued runs need the daemon, so without it it is half a UI."""
+    path = code_socket(settings)
     environment = settings_environment(settings) | {"DAGSTER_HOME": str(settings.dagster_home)}
-    webserver = Service(
-        name=WEBSERVER,
-        title="Dagster webserver",
-        command=[sys.executable, "-m", "dagster_webserver", "-h", LOOPBACK, "-p", str(settings.ui_port), *options],
-        is_ready=lambda: _answers(settings.ui_port),
-        ports={"RTAP_UI_PORT": settings.ui_port},
+    workspace = ["-w", str(settings.dagster_home / "workspace.yaml")]
+    code = ["--socket", str(path), "-m", DEFINITIONS, "--location-name", DEFINITIONS]
+    patience = ["--startup-timeout", str(int(settings.startup_timeout_seconds))]
+    code_server = Service(
+        name=CODE_SERVER,
+        title="Dagster code",
+        command=[sys.executable, "-c", DAGSTER_COMMAND, "code-server", "start", *code, *patience, "--log-level", "warning"],
+        is_ready=lambda: _accepts(path),
         environment=environment,
         prepare=lambda: write_dagster_home(settings),
     )
     daemon = Service(
         name=DAEMON,
         title="Dagster daemon",
-        command=[sys.executable, "-m", "dagster._daemon", "run", *options, "--log-level", "warning"],
+        command=[sys.executable, "-m", "dagster._daemon", "run", *workspace, "--log-level", "warning"],
         is_ready=lambda: True,  # it listens nowhere; that it lives is checked once more when the webserver is ready
         environment=environment,
-        prepare=lambda: write_dagster_home(settings),
     )
-    return [daemon, webserver]
+    webserver = Service(
+        name=WEBSERVER,
+        title="Dagster webserver",
+        command=[sys.executable, "-m", "dagster_webserver", "-h", LOOPBACK, "-p", str(settings.ui_port), *workspace],
+        is_ready=lambda: _answers(settings.ui_port),
+        ports={"RTAP_UI_PORT": settings.ui_port},
+        environment=environment,
+    )
+    return [code_server, daemon, webserver]
+
+
+def code_socket(settings: Settings) -> Path:
+    """Where the code server listens: a Unix socket, which needs no port and which no other user may connect to."""
+    path = settings.run_dir / "dagster.sock"
+    if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
+        return path
+    digest = hashlib.sha256(os.fsencode(settings.state_dir)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"rtap-{digest}.sock"
 
 
 def write_dagster_home(settings: Settings) -> None:
-    """Make the folder that `DAGSTER_HOME` names, with telemetry off and sensors in threads."""
+    """Make the folder that `DAGSTER_HOME` names: telemetry off, sensors in threads, one run at a time."""
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     config = settings.dagster_home / "dagster.yaml"
     if not config.exists():
         config.write_text(DAGSTER_YAML, encoding="utf-8")
+    location = {"grpc_server": {"socket": str(code_socket(settings)), "location_name": DEFINITIONS}}
+    workspace = settings.dagster_home / "workspace.yaml"
+    workspace.write_text(json.dumps({"load_from": [location]}, indent=2), encoding="utf-8")  # JSON is YAML
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:
@@ -73,6 +119,16 @@ def _as_text(value: object) -> str:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     return json.dumps(value) if isinstance(value, dict | list | bool) else str(value)
+
+
+def _accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(PROBE_SECONDS)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def _answers(port: int) -> bool:

@@ -25,7 +25,7 @@ from rtap_assets.local.state import claim_state_dir, remove_state_dir, require_s
 Echo = Callable[[str], None]
 
 # Those who depend on others end first; a service that is not named here (it left its own record) ends before all of these.
-STOP_ORDER = ("dagster-daemon", "dagster-webserver", "registry", "kafka")
+STOP_ORDER = ("dagster-daemon", "dagster-webserver", "dagster-code-server", "registry", "kafka")
 
 
 @dataclass(frozen=True)
