@@ -77,6 +77,7 @@ def ui_services(settings: Settings) -> list[Service]:
         command=[sys.executable, "-m", "dagster._daemon", "run", *workspace, "--log-level", "warning"],
         is_ready=lambda: True,  # it listens nowhere; that it lives is checked once more when the webserver is ready
         environment=environment,
+        starts_after=code_server,
     )
     webserver = Service(
         name=WEBSERVER,
@@ -85,6 +86,7 @@ def ui_services(settings: Settings) -> list[Service]:
         is_ready=lambda: _answers(settings.ui_port),
         ports={"RTAP_UI_PORT": settings.ui_port},
         environment=environment,
+        starts_after=code_server,
     )
     return [code_server, daemon, webserver]
 

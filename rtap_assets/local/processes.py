@@ -37,6 +37,7 @@ class Service:
     ports: dict[str, int] = field(default_factory=dict)  # setting -> port; the first is its address
     environment: dict[str, str] = field(default_factory=dict)
     log_files: list[Path] = field(default_factory=list)  # besides its output
+    starts_after: Service | None = None  # one that answers before this is started
     prepare: Callable[[], None] = lambda: None
 
     @property

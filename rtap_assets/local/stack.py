@@ -120,6 +120,8 @@ def _start_services(settings: Settings, services: list[Service], *, echo: Echo) 
     began = time.monotonic()
     try:
         for service in missing:
+            if (first := service.starts_after) is not None:
+                wait_ready(first, (adopted | started)[first.name], seconds=settings.startup_timeout_seconds)
             started[service.name] = start(settings, service)
         for service in services:
             record = (adopted | started)[service.name]
