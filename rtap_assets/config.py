@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     spark_master: str = Field("local[2]", description="Spark master URL.")
     spark_driver_memory: str = Field("2g", pattern=r"^\d+[mg]$", description="Heap of the Spark driver.")
     spark_shuffle_partitions: int = Field(2, ge=1, description="Shuffle partitions; pinned by a checkpoint's first start.")
+    spark_quick_start: bool = Field(
+        False, description="Compile Spark's code fast rather than well: for demos, tests and other runs of a few minutes."
+    )
     spark_extra_conf: dict[str, str] = Field({}, description="More Spark settings, as a JSON object.")
 
     # Streams

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 
 import click
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rtap_assets.config import get_settings
-from rtap_assets.generator.reconcile import DetailSet, Reconciliation
+from rtap_assets.generator.reconcile import DetailSet, Line, Reconciliation
 from rtap_assets.generator.reconcile import reconcile as compare
 from rtap_assets.serving.connection import connect_lake
 from rtap_assets.serving.lake_files import plan_lake
@@ -30,13 +31,13 @@ def reconcile() -> None:
     sys.exit(0 if result.holds else 1)
 
 
-def show_reconciliation(result: Reconciliation, console: Console) -> None:
-    """Print the lines as a table, then the damaged records and the remarkable ones."""
+def show_reconciliation(result: Reconciliation, console: Console, *, more: Sequence[Line] = ()) -> None:
+    """Print the lines as a table, `more` at its end, then the damaged records and the remarkable ones."""
     table = Table(title="Reconciliation", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("what", no_wrap=True)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("parts")
-    for line in result.lines:
+    for line in (*result.lines, *more):
         mark = "[green]✓[/]" if line.equal else "[bold red]✗[/]"
         value = _grouped(line.left) if line.equal else f"[red]{_grouped(line.left)} ≠ {_grouped(line.right)}[/]"
         table.add_row(f"{mark} {line.name}", value, line.note)
@@ -46,7 +47,8 @@ def show_reconciliation(result: Reconciliation, console: Console) -> None:
     for name in ("settled", "conflicting", "late"):
         if result.details[name].count:
             console.print(f"{result.details[name].count:,} {name}: {result.details[name].meaning}")
-    verdict = "[green]Every line holds.[/]" if result.holds else "[bold red]Not every line holds.[/]"
+    holds = result.holds and all(line.equal for line in more)
+    verdict = "[green]Every line holds.[/]" if holds else "[bold red]Not every line holds.[/]"
     console.print(verdict)
 
 

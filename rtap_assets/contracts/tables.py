@@ -72,7 +72,7 @@ KAFKA_COLUMNS = (
 BRONZE = TableSpec(
     namespace="bronze",
     name="sales_events",
-    doc="Every record of the events topic, decoded as far as it goes, with its raw bytes; quarantined when error_reason is set.",
+    doc="Every record of the events topic, decoded as far as it goes, raw bytes kept; quarantined when error_reason is set.",
     grain="one Kafka record",
     key=("topic", "kafka_partition", "kafka_offset"),
     partition="days(kafka_timestamp)",
@@ -83,7 +83,6 @@ BRONZE = TableSpec(
         Column("raw_key", "binary", "The record's key, unchanged."),
         Column("raw_value", "binary", "The record's value, unchanged; null for a tombstone."),
         Column("kafka_headers", "array<struct<key:string,value:binary>>", "The record's headers, unchanged."),
-        Column("processed_at", "timestamp", "Timestamp of the micro-batch that wrote the row, UTC."),
     ),
 )
 

@@ -20,7 +20,7 @@ def known_entries(settings: Settings) -> set[str]:
         settings.ledger_dir, settings.run_dir, settings.log_dir, settings.dagster_home,
     ]  # fmt: skip
     return {folder.relative_to(settings.state_dir).parts[0] for folder in folders} | {
-        "kafka", "registry", "jvm", LOCK_NAME, MARKER_NAME, ".DS_Store",
+        "kafka", "registry", "jvm", "demo", "duckdb-tmp", LOCK_NAME, MARKER_NAME, ".DS_Store",
     }  # fmt: skip
 
 

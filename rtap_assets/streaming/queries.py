@@ -21,7 +21,7 @@ from rtap_assets.streaming.writers import list_writers
 from rtap_assets.transforms.bronze import decode_sales_events
 from rtap_assets.transforms.dlq import build_dead_letters
 from rtap_assets.transforms.gold import aggregate_revenue
-from rtap_assets.transforms.silver import deduplicate_sales_events, normalise_sales_events
+from rtap_assets.transforms.silver import deduplicate_sales_events, normalise_sales_events, stamp_processing
 
 DLQ_HEADROOM_BYTES = 65_536
 
@@ -82,7 +82,8 @@ def dlq_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
 def silver_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
     """Valid bronze rows to silver, each event once."""
     events = normalise_sales_events(_follow(session, settings, BRONZE))
-    return _iceberg_sink(deduplicate_sales_events(events, watermark_delay_seconds=settings.watermark_delay_seconds))
+    unique = deduplicate_sales_events(events, watermark_delay_seconds=settings.watermark_delay_seconds)
+    return _iceberg_sink(stamp_processing(unique))
 
 
 def gold_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:

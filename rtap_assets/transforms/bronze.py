@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from decimal import Decimal
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame
@@ -20,6 +21,7 @@ from rtap_assets.contracts.tables import BRONZE, EVENT_COLUMNS
 from rtap_assets.contracts.wire import HEADER_BYTES, MAGIC_BYTE
 
 UNLISTED_SCHEMA_ID = "RTAP_UNLISTED_SCHEMA_ID"
+LARGEST_AMOUNT = Decimal("99999999999999.9999")
 WIDEST_PRECISION = 38
 # Instants that every reader can show; a decoded time outside is kept in raw_value alone.
 EARLIEST_TIME, LATEST_TIME = "0001-01-02 00:00:00", "9999-12-30 00:00:00"
@@ -76,8 +78,7 @@ def decode_sales_events(
     )
     reason = _reason(writers, max_event_bytes=max_event_bytes, future_seconds=future_seconds, past_seconds=past_seconds)
     judged = flat.select("*", reason.alias("error_reason"))
-    stamped = judged.withColumn("processed_at", F.current_timestamp())
-    return stamped.select(*(_storable(name).alias(name) for name in BRONZE.column_names))
+    return judged.select(*(_storable(name).alias(name) for name in BRONZE.column_names))
 
 
 def _event_fields() -> list[tuple[str, str]]:
@@ -114,16 +115,15 @@ def _encoded_again(writers: RegisteredWriters) -> Column:
 
 
 def _overflows(writers: RegisteredWriters) -> Column:
-    """True where the record decodes once the amount may have 38 digits. Evaluated for undecodable records alone."""
+    """True where the amount, read with up to 38 digits, has more than the contract allows."""
     result = F.lit(False)
     for schema_id, text in writers.accepted.items():
         wide = json.loads(text)
         for field in wide["fields"]:
             if field["name"] == "amount":
                 field["type"] = {**field["type"], "precision": WIDEST_PRECISION}
-        result = F.when(F.col("schema_id") == schema_id, _from_avro(json.dumps(wide))["event_id"].isNotNull()).otherwise(
-            result
-        )
+        too_large = F.abs(_from_avro(json.dumps(wide))["amount"]) > F.lit(LARGEST_AMOUNT)
+        result = F.when(F.col("schema_id") == schema_id, F.coalesce(too_large, F.lit(False))).otherwise(result)
     return result
 
 
@@ -165,7 +165,8 @@ def _reason(writers: RegisteredWriters, *, max_event_bytes: int, future_seconds:
         Reason.BAD_MAGIC: F.col("schema_id").isNull(),
         Reason.UNKNOWN_SCHEMA_ID: _unknown_schema_id(writers),
         Reason.INCOMPATIBLE_SCHEMA: F.col("schema_id").isin(list(writers.refused)) if writers.refused else F.lit(False),
-        Reason.AMOUNT_OVERFLOW: F.when(absent, _overflows(writers)).otherwise(F.lit(False)),
+        # Of an amount beyond 64 bits Spark takes the lowest 64, which may look valid; but they are not the bytes that came.
+        Reason.AMOUNT_OVERFLOW: F.when(absent | (again != F.col("body")), _overflows(writers)).otherwise(F.lit(False)),
         Reason.UNDECODABLE: absent,
         # Only a proper prefix: other encoders write -128 and -32768 with one byte more than Java, which is no error.
         Reason.TRAILING_BYTES: (F.length(again) < F.length("body")) & F.startswith(F.col("body"), again),
@@ -191,8 +192,10 @@ def _reason(writers: RegisteredWriters, *, max_event_bytes: int, future_seconds:
 
 
 def _storable(name: str) -> Column:
-    """The column as it is stored: a time outside what readers can show becomes null (raw_value still has it)."""
+    """The column as it is stored: what could not be read or shown as it came becomes null (raw_value still has it)."""
     if name in ("event_time", "ingest_time"):
         bounds = (F.lit(time).cast("timestamp") for time in (EARLIEST_TIME, LATEST_TIME))
         return F.when(F.col(name).between(*bounds), F.col(name))
+    if name == "amount":
+        return F.when(~F.col("error_reason").eqNullSafe(Reason.AMOUNT_OVERFLOW.value), F.col(name))
     return F.col(name)

@@ -11,11 +11,14 @@ from pyspark.sql.window import Window
 from rtap_assets.contracts import rules
 from rtap_assets.contracts.tables import SILVER
 
+ARRIVAL_ORDER = ("kafka_timestamp", "kafka_partition", "kafka_offset")
+
 
 def normalise_sales_events(bronze: DataFrame) -> DataFrame:
     """Return the valid rows with codes trimmed and mapped to canonical values, the net amount signed and latencies added.
 
-    Shape: bronze columns to the columns of `contracts.tables.SILVER`; grain: one valid Kafka record.
+    Shape: bronze columns to the columns of `contracts.tables.SILVER` but for those of `stamp_processing`; grain: one valid
+        Kafka record.
     Units: latencies in milliseconds; `net_amount` in `currency`, minus the amount for a refund.
     Source: architecture overview, section 5.
     """
@@ -32,26 +35,41 @@ def normalise_sales_events(bronze: DataFrame) -> DataFrame:
         "net_amount": F.when(refund, -F.abs("amount")).otherwise(F.col("amount")).cast("decimal(18,4)"),
         "ingest_latency_ms": _milliseconds("event_time", "ingest_time"),
         "delivery_latency_ms": _milliseconds("event_time", "kafka_timestamp"),
-        "processing_latency_ms": _milliseconds("kafka_timestamp", "processed_at"),
         "is_late": F.lit(False),
     }
-    now = valid.withColumn("processed_at", F.current_timestamp())
-    return now.select(*(replaced.get(name, F.col(name)).alias(name) for name in SILVER.column_names))
+    added_later = ("processing_latency_ms", "processed_at")
+    names = [name for name in SILVER.column_names if name not in added_later]
+    return valid.select(*(replaced.get(name, F.col(name)).alias(name) for name in names))
 
 
 def deduplicate_sales_events(events: DataFrame, *, watermark_delay_seconds: int) -> DataFrame:
-    """Return each event once, the first copy seen.
+    """Return each event once: of copies in one batch the one with the smallest Kafka timestamp and offset, else the first.
 
-    Time: event time; as a stream the memory of seen ids is bounded by the watermark, and a row older than the watermark is
-        dropped (Spark counts it in `numRowsDroppedByWatermark`). As a batch nothing is late and the copy with the smallest
-        Kafka timestamp and offset is kept.
+    Time: event time; as a stream the memory of seen ids is bounded by the watermark, and a row older than the watermark of
+        the batch before is dropped (Spark counts it in `numRowsDroppedByWatermark`). As a batch nothing is late.
     Source: architecture overview, sections 5 and 6.
     """
     if events.isStreaming:
         watermarked = events.withWatermark("event_time", f"{watermark_delay_seconds} seconds")
-        return watermarked.dropDuplicatesWithinWatermark(["event_id"])
-    order = Window.partitionBy("event_id").orderBy("kafka_timestamp", "kafka_partition", "kafka_offset")
+        # Spark keeps the copy that its shuffle happens to deliver first, so they are put in order within the micro-batch.
+        # Its check of streaming plans would refuse that, so the session has it off (`streaming/session.py`).
+        ordered = watermarked.repartition("event_id").sortWithinPartitions(*ARRIVAL_ORDER)
+        return ordered.dropDuplicatesWithinWatermark(["event_id"])
+    order = Window.partitionBy("event_id").orderBy(*ARRIVAL_ORDER)
     return events.withColumn("copy", F.row_number().over(order)).where("copy = 1").drop("copy")
+
+
+def stamp_processing(events: DataFrame) -> DataFrame:
+    """Return the events with the micro-batch's timestamp and the latency up to it.
+
+    Apply it last: Spark compiles the batch's timestamp into the code of its stage, which is then compiled anew for each
+    batch. After the deduplication that stage is a small one.
+
+    Shape: adds `processing_latency_ms` and `processed_at`, and puts the columns in the order of `contracts.tables.SILVER`.
+    """
+    stamped = events.withColumn("processed_at", F.current_timestamp())
+    latency = _milliseconds("kafka_timestamp", "processed_at")
+    return stamped.withColumn("processing_latency_ms", latency).select(*SILVER.column_names)
 
 
 def _canonical(column: str, spellings: Mapping[str, str]) -> Column:

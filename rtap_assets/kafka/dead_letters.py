@@ -1,0 +1,62 @@
+"""Reads the dead-letter topic: which records of which topic were quarantined. Repeats are dropped by identity."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from rtap_assets.config import Settings
+from rtap_assets.errors import DependencyUnavailable
+from rtap_assets.kafka.clients import client_config, translate
+from rtap_assets.kafka.topics import end_offsets
+
+HEADER_PREFIX = "rtap.dlq."
+BATCH = 500
+
+
+class DeadLetter(NamedTuple):
+    """The identity of a quarantined record, and why it is one."""
+
+    topic: str
+    kafka_partition: int
+    kafka_offset: int
+    reason: str
+
+
+def dead_letters(settings: Settings) -> set[DeadLetter]:
+    """Everything in the dead-letter topic up to its end at the call, each record once. Commits nothing.
+
+    Raises:
+        DependencyUnavailable: the broker does not answer, or stops answering in between.
+    """
+    remaining = {partition: end for partition, end in end_offsets(settings, settings.topic_dlq).items() if end}
+    found: set[DeadLetter] = set()
+    consumer = Consumer(client_config(settings) | {"group.id": "rtap-dlq-reader", "enable.auto.commit": False})
+    try:
+        consumer.assign([TopicPartition(settings.topic_dlq, partition, 0) for partition in remaining])
+        while remaining:
+            messages = consumer.consume(BATCH, timeout=settings.request_timeout_seconds)
+            if not messages:
+                raise DependencyUnavailable(
+                    f"The broker sent nothing more of {settings.topic_dlq}.", remedy="See `rtap status`."
+                )
+            for message in messages:
+                found.add(_identity(message))
+                if message.offset() + 1 >= remaining.get(message.partition(), 0):
+                    remaining.pop(message.partition(), None)
+    except KafkaException as error:
+        raise translate(error, settings=settings, what=f"reading {settings.topic_dlq}") from error
+    finally:
+        consumer.close()
+    return found
+
+
+def _identity(message: Message) -> DeadLetter:
+    """The last header of a name is ours: the record's own headers come first."""
+    error = message.error()
+    if error is not None:
+        raise KafkaException(error)
+    context = {name: value.decode() for name, value in message.headers() or [] if name.startswith(HEADER_PREFIX) and value}
+    named = {name.removeprefix(HEADER_PREFIX): value for name, value in context.items()}
+    return DeadLetter(named["topic"], int(named["partition"]), int(named["offset"]), named["reason"])
