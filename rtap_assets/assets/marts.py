@@ -18,7 +18,13 @@ from rtap_assets.serving.marts import MARTS, MartsReport, mart_sql, refresh_mart
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-SOURCES = {"dlq_by_reason": [BRONZE], "latency_percentiles": [SILVER]}
+# What the statement of a mart reads; by default the tumbling windows.
+SOURCES = {
+    "rolling_revenue": GOLD,
+    "tumbling_revenue": mart_key("rolling_revenue"),
+    "dlq_by_reason": BRONZE,
+    "latency_percentiles": SILVER,
+}
 PREVIEW_ROWS = 5
 # Which rows a preview shows first; by default the newest.
 PREVIEW_ORDER = {"dlq_by_reason": "records DESC, reason", "latency_percentiles": "hour DESC NULLS FIRST, latency"}
@@ -28,7 +34,7 @@ def _mart_spec(name: str) -> AssetSpec:
     header, statement = _split_header(mart_sql(name))
     return AssetSpec(
         mart_key(name),
-        deps=SOURCES.get(name, [GOLD]),
+        deps=[SOURCES.get(name, mart_key("tumbling_revenue"))],
         description=header,
         group_name=MARTS_GROUP,
         kinds={"duckdb", "sql"},
@@ -78,7 +84,7 @@ def mart_metadata(report: MartsReport, name: str) -> dict[str, Any]:
         "dagster/row_count": report.rows[name],
         "source snapshots": MetadataValue.json({table: str(id_) for table, id_ in report.snapshot_ids.items()}),
         "watermark": watermark(report.watermark),
-        "duration of the refresh (s)": round(report.seconds, 3),
+        "duration (s)": round(report.seconds, 3),
         "file": MetadataValue.path(report.path),
     }
 

@@ -1,0 +1,64 @@
+"""Prints the asset graph, in a process in which touching the network, starting a process or writing a file is an error.
+
+Run by `test_definitions.py`. After a change on purpose, send its output to `asset_graph.txt`.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+from typing import Any
+
+FORBIDDEN = {"socket.connect", "socket.bind", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork"}
+CHANGES = {"os.mkdir", "os.rename", "os.remove", "sqlite3.connect"}
+WRITING = "wax+"
+
+
+def forbid(event: str, arguments: tuple[Any, ...]) -> None:
+    """An audit hook: the outside world is out of bounds."""
+    if event in FORBIDDEN | CHANGES:
+        raise AssertionError(f"loading the definitions does {event} {arguments}")
+    if event == "open":
+        path, mode, _ = arguments
+        if mode and set(mode) & set(WRITING) and str(path) != "/dev/null":
+            raise AssertionError(f"loading the definitions writes {path}")
+
+
+def described(spec: Any) -> str:
+    """One asset as a few lines: what a reviewer of the graph wants to see."""
+    schema = spec.metadata.get("dagster/column_schema")
+    deps = sorted(dep.asset_key.to_user_string() for dep in spec.deps)
+    summary = " ".join(spec.description.partition("\n\n")[0].split())
+    columns = "as in the contract" if schema else "known once it is built" if spec.key.path[0] == "marts" else "-"
+    lines = [
+        f"from:    {', '.join(deps) or '-'}",
+        f"group:   {spec.group_name}",
+        f"kinds:   {', '.join(sorted(spec.kinds))}",
+        f"owners:  {', '.join(spec.owners)}",
+        f"says:    {summary}",
+        f"columns: {columns}",
+    ]
+    wrapped = (textwrap.fill(line, 120, initial_indent="  ", subsequent_indent=" " * 11) for line in lines)
+    return "\n".join([spec.key.to_user_string(), *wrapped])
+
+
+def main() -> None:
+    """Load under guard, then print."""
+    import dagster  # noqa: F401, PLC0415  (asks `file` about the interpreter when it is imported)
+
+    tempfile.gettempdir()  # finds out by writing where it may
+    sys.addaudithook(forbid)
+    from rtap_assets.definitions import defs  # noqa: PLC0415
+
+    executor = defs.executor.name if defs.executor else "the default"
+    specs = sorted(defs.resolve_all_asset_specs(), key=lambda spec: spec.key)
+    jobs = sorted(f"{job.name}: {job.description}" for job in defs.jobs or [])
+    print(f"executor: {executor}", *(f"job {job}" for job in jobs), "", sep="\n")
+    print("\n\n".join(described(spec) for spec in specs))
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    main()
