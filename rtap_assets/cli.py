@@ -1,4 +1,4 @@
-"""The `rtap` command. Each group lives in `commands/` and is imported when it is called, so that `rtap --help` is instant."""
+"""The `rtap` command. Each group lives in `commands/` and is imported when called: `rtap --help` is instant."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def _lateness_line(late: list[LateRecord]) -> Line:
     proven = sum(record.is_proven for record in late)
     note = ""
     if late and proven == len(late):
-        nearest = min((record for record in late if record.watermark), key=lambda record: _margin(record))
+        nearest = min((record for record in late if record.watermark), key=_margin)
         note = f"the nearest by {_margin(nearest):.1f} s, in batch {nearest.silver_batch}"
     return Line("late = older than its batch's watermark", str(len(late)), str(proven), proven == len(late), note)
 

@@ -81,7 +81,7 @@ def _supervise(session: SparkSession, settings: Settings, one: _Supervised, echo
         one.committed, one.failures = committed, 0
         _restate_if_gold_dropped(session, settings, one, echo)
         if one.waiting_for:
-            echo(f"{name}: goes on, {one.waiting_for} answers again")
+            echo(f"{name}: goes on after waiting for {one.waiting_for}")
             one.waiting_for = None
     if one.query is not None and not one.query.isActive:
         error = one.query.exception()

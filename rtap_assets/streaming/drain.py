@@ -154,7 +154,7 @@ class _Run:
                 self._judge(error)
 
     def _watch(self, query: StreamingQuery) -> None:
-        seen = -1
+        seen = newest_committed(self.checkpoint)
         while True:
             committed = newest_committed(self.checkpoint)
             if committed is not None and committed != seen:
@@ -180,7 +180,7 @@ class _Run:
             self.progress[entry.batchId] = (entry.numInputRows, dropped_rows(entry))
 
     def _judge(self, error: Exception) -> None:
-        verdict, reason = (Verdict.WAIT, str(error)) if isinstance(error, DependencyUnavailable) else judge(error)
+        verdict, reason = (Verdict.WAIT, error.message) if isinstance(error, DependencyUnavailable) else judge(error)
         if verdict is Verdict.FAULT and reason in self.faults:
             raise StreamError(
                 f"{self.stream.name} failed twice in the same way: {reason}.",
@@ -189,22 +189,25 @@ class _Run:
             ) from error
         if verdict is Verdict.WAIT:
             self._wait_for(reason, error)
-        elif len(self.restarts) >= MAX_RESTARTS:
+            return
+        if len(self.restarts) >= MAX_RESTARTS:
             raise StreamError(f"{self.stream.name} was restarted {MAX_RESTARTS} times: {reason}.") from error
         if verdict is Verdict.FAULT:
             self.faults.append(reason)
         self.restarts.append(reason)
         self.echo(f"{self.stream.name}: starting again on the same checkpoint ({reason})")
 
-    def _wait_for(self, dependency: str, error: Exception) -> None:
+    def _wait_for(self, reason: str, error: Exception) -> None:
+        """Pause before the next attempt; `reason` is the name of what is away, or a sentence about it."""
         now = time.monotonic()
         self.away_since = self.away_since or now
         if now - self.away_since > self.settings.dependency_patience_seconds:
+            remedy = error.remedy if isinstance(error, DependencyUnavailable) else "See `rtap status`."
             raise DependencyUnavailable(
-                f"{self.stream.name} gave up after {now - self.away_since:.0f} s: {dependency} does not answer.",
-                remedy="See `rtap status`; run the command again when it is back. Nothing was lost.",
+                f"{self.stream.name} gave up after waiting {now - self.away_since:.0f} s for {reason}",
+                remedy=f"{remedy} Then run the command again: it goes on where it stopped.",
             ) from error
-        self.echo(f"{self.stream.name}: waiting for {dependency}")
+        self.echo(f"{self.stream.name}: waiting for {reason}")
         time.sleep(WAIT_SECONDS)
 
 

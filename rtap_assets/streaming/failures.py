@@ -31,7 +31,7 @@ class Verdict(Enum):
 
 def judge(error: BaseException) -> tuple[Verdict, str]:
     """The verdict on a query's error, and the reason in a few words (for WAIT: what is away)."""
-    text = f"{error}\n{getattr(error, 'stackTrace', None) or ''}\n{getattr(error, '_stackTrace', None) or ''}"
+    text = _with_causes(error)
     if UNLISTED_SCHEMA_ID in text:
         return Verdict.RESTART, "a schema id was registered after the last listing"
     if KAFKA_METRICS_FAULT in text:
@@ -40,3 +40,12 @@ def judge(error: BaseException) -> tuple[Verdict, str]:
         if any(mark in text for mark in marks):
             return Verdict.WAIT, dependency
     return Verdict.FAULT, text.strip().splitlines()[0][:500]
+
+
+def _with_causes(error: BaseException) -> str:
+    """What the error says, and its causes with their stack traces: a query's own error has neither."""
+    told, cause = [str(error)], getattr(error, "_cause", None)
+    while cause is not None:
+        told += [str(cause), getattr(cause, "_stackTrace", None) or ""]
+        cause = getattr(cause, "_cause", None)
+    return "\n".join([*told, getattr(error, "_stackTrace", None) or ""])

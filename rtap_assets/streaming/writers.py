@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from rtap_assets.config import Settings
 from rtap_assets.contracts.registered import RegisteredWriters, judge_writers
 from rtap_assets.contracts.schemas import load_subject
+from rtap_assets.errors import ConfigurationError
 from rtap_assets.kafka.registry import Registry
 
 CONTRACT_SUBJECT = "sales.events.v1-value"
@@ -21,11 +22,17 @@ def list_writers(settings: Settings) -> RegisteredWriters:
         when broker and registry are embedded, for they share this machine's clock).
     Raises:
         DependencyUnavailable: the registry does not answer.
+        ConfigurationError: nothing is registered. Every record would be quarantined then, and it is not their fault.
     """
     embedded = settings.uses_embedded_broker and settings.uses_embedded_registry
     margin = timedelta(0) if embedded else timedelta(seconds=settings.schema_clock_skew_seconds)
     started = datetime.now(UTC)
     versions = Registry(settings).versions(settings.events_subject)
+    if not versions:
+        raise ConfigurationError(
+            f"No schema is registered under {settings.events_subject} at {settings.schema_registry_url}.",
+            remedy="Run `rtap contracts register`, or correct RTAP_REGISTRY_URL.",
+        )
     return judge_writers(
         versions,
         load_subject(settings.schemas_dir, CONTRACT_SUBJECT),
