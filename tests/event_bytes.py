@@ -65,12 +65,12 @@ def event_id(number: int) -> str:
     return str(UUID(int=number, version=4))
 
 
-def event(**changes: Any) -> dict[str, Any]:
+def event(at: datetime = APPENDED_AT, **changes: Any) -> dict[str, Any]:
     """A purchase of 12.5 EUR, twelve seconds before the broker had it."""
     return {
         "event_id": event_id(1),
-        "event_time": APPENDED_AT - timedelta(seconds=12),
-        "ingest_time": APPENDED_AT - timedelta(seconds=2),
+        "event_time": at - timedelta(seconds=12),
+        "ingest_time": at - timedelta(seconds=2),
         "schema_version": 1,
         "event_type": "purchase",
         "account_id": ACCOUNT,
@@ -88,6 +88,15 @@ def body(datum: dict[str, Any], schema: str = V1) -> bytes:
     buffer = io.BytesIO()
     schemaless_writer(buffer, parse_schema(json.loads(schema)), datum)
     return buffer.getvalue()
+
+
+def varint(number: int) -> bytes:
+    """An Avro integer: zigzag, seven bits a byte."""
+    rest, encoded = (number << 1) ^ (number >> 63), bytearray()
+    while rest > 0x7F:
+        encoded.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    return bytes([*encoded, rest])
 
 
 def framed(schema_id: int, avro: bytes) -> bytes:

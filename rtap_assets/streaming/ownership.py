@@ -14,7 +14,7 @@ from rtap_assets.config import Settings
 from rtap_assets.errors import StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.snapshots import newest_stream_commit
-from rtap_assets.streaming.checkpoints import newest_planned, query_id
+from rtap_assets.streaming.checkpoints import newest_committed, newest_planned, query_id
 from rtap_assets.streaming.queries import StreamDefinition
 
 OWNER_FILE = "owner"
@@ -61,28 +61,38 @@ def _try_lock(channel: Any) -> Any:
 
 
 def verify_binding(settings: Settings, stream: StreamDefinition) -> None:
-    """Make sure that the checkpoint belongs to the table it writes.
+    """Make sure that the checkpoint and the table it writes belong together and are at the same batch.
 
     Raises:
-        StreamError: the checkpoint is missing, foreign or rolled back under a table that has this stream's commits. Starting
-            on it would write rows a second time, or skip new ones in silence.
+        StreamError: the checkpoint is missing, foreign or rolled back under a table that has this stream's commits, or the
+            table is behind the checkpoint. Going on would write rows a second time, or skip new ones in silence.
     """
     checkpoint = stream.checkpoint(settings)
     own_id = query_id(checkpoint)
     if stream.writes is None:
         return
-    commit = newest_stream_commit(load_table(open_catalog(settings), stream.writes.identifier))
-    if commit is None:
-        return
-    remedy = (
-        f"Put the checkpoint folder {checkpoint} back from its backup, or rebuild: remove the layer's table, its checkpoint "
-        "and those of everything below it, then drain again (bronze is read again from Kafka, the rest from bronze)."
+    table, commit = (
+        stream.writes.identifier,
+        newest_stream_commit(load_table(open_catalog(settings), stream.writes.identifier)),
     )
-    where = f"{stream.writes.identifier} has batch {commit.epoch_id} of query {commit.query_id}"
-    if own_id is None:
-        raise StreamError(f"The checkpoint of {stream.name} is missing: {where}.", remedy=remedy)
-    if own_id != commit.query_id:
-        raise StreamError(f"The checkpoint of {stream.name} belongs to query {own_id}: {where}.", remedy=remedy)
-    planned = newest_planned(checkpoint)
-    if planned is None or planned < commit.epoch_id:
-        raise StreamError(f"The checkpoint of {stream.name} ends at batch {planned}: {where}.", remedy=remedy)
+    planned, committed = newest_planned(checkpoint), newest_committed(checkpoint)
+    where = (
+        f"{table} has batch {commit.epoch_id} of query {commit.query_id}" if commit else f"{table} has none of its batches"
+    )
+    fault = None
+    if commit is not None and own_id is None:
+        fault = f"is missing: {where}"
+    elif commit is not None and own_id != commit.query_id:
+        fault = f"belongs to query {own_id}: {where}"
+    elif commit is not None and (planned is None or planned < commit.epoch_id):
+        fault = f"ends at batch {planned}: {where}"
+    # Iceberg's own sink makes a snapshot of every batch, even of an empty one; gold's upsert does not.
+    elif stream.native_sink and committed is not None and (commit is None or commit.epoch_id < committed):
+        fault = f"has committed batch {committed}: {where}, so it was rolled back or made anew"
+    if fault is not None:
+        raise StreamError(
+            f"The checkpoint of {stream.name} {fault}.",
+            remedy=f"Put checkpoint folder {checkpoint} and table back from the same backup, or rebuild: remove the layer's "
+            "table, its checkpoint and those of everything below it, then drain again (bronze is read again from Kafka, the "
+            "rest from bronze).",
+        )

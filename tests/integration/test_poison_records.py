@@ -1,0 +1,47 @@
+"""Poison in the real topic: each record in bronze with its reason, in the dead-letter topic as it came; nothing stops."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from event_bytes import Record, event_id
+from poison import YEAR_2099, Writer, poison
+from pyspark.sql import SparkSession
+from stream_fixtures import ask, drain, received, send
+
+from rtap_assets.config import Settings
+from rtap_assets.kafka.registry import Registry
+
+HEADERS: list[tuple[str, bytes | None]] = [("trace", b"\x00\xff"), ("trace", None)]
+
+
+def test_every_poison_record_is_quarantined_with_its_bytes_and_headers_and_the_streams_go_on(
+    spark: SparkSession, streams: Settings
+) -> None:
+    v1_id, v2_id = Registry(streams).versions(streams.events_subject)
+    writer = Writer(v1_id, v2_id, at=datetime.now(UTC))
+    cases = poison(writer, unknown_id=v2_id + 10_000_000, max_event_bytes=streams.max_event_bytes)
+    bad = [Record(record.value, record.key, headers=HEADERS) for _, record in cases.values()]
+    send(streams, bad, claimed_ms=round(YEAR_2099.timestamp() * 1000))
+    first = drain(spark, streams)
+    assert (first["bronze"].input_rows, first["silver"].input_rows) == (len(bad), len(bad))
+    assert ask(streams, "SELECT count(*) FROM silver") == ask(streams, "SELECT count(*) FROM gold") == [(0,)]
+
+    # What is valid behind it passes, among it money that encoders write differently.
+    awkward = {event_id(2): Decimal("-0.0128"), event_id(3): Decimal("-3.2768")}
+    send(streams, [Record(writer.v1(event_id=name, amount=amount)) for name, amount in awkward.items()])
+    second = drain(spark, streams)
+    assert [report.restarts for report in (*first.values(), *second.values())] == [()] * 8
+    assert dict(ask(streams, "SELECT event_id, net_amount FROM silver")) == awkward
+
+    sent = sorted((record.key or b"", record.value or b"", reason.value) for reason, record in cases.values())
+    stored = ask(streams, "SELECT raw_key, raw_value, error_reason FROM bronze WHERE error_reason IS NOT NULL")
+    assert sorted((key or b"", value or b"", reason) for key, value, reason in stored) == sent
+    letters = received(streams, streams.topic_dlq)
+    assert (
+        sorted((one.key() or b"", one.value() or b"", dict(one.headers())["rtap.dlq.reason"].decode()) for one in letters)
+        == sent
+    )
+    assert all(one.headers()[: len(HEADERS)] == HEADERS for one in letters)
+    assert {one.value() is None for one in letters if dict(one.headers())["rtap.dlq.reason"] == b"tombstone"} == {True}

@@ -1,0 +1,90 @@
+"""Streams under test against the real broker and registry: records in, drains, messages out, questions to the lake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from event_bytes import Record
+from pyspark.sql import SparkSession
+from spark_fixtures import with_own_catalog
+
+from rtap_assets.config import Settings
+from rtap_assets.contracts.tables import TABLES
+from rtap_assets.generator.generate import generate
+from rtap_assets.generator.options import GeneratorOptions
+from rtap_assets.generator.reconcile import Reconciliation, reconcile
+from rtap_assets.kafka.clients import client_config
+from rtap_assets.kafka.topics import end_offsets
+from rtap_assets.lake.catalog import load_table, open_catalog
+from rtap_assets.lake.tables import ensure_tables
+from rtap_assets.serving.connection import open_lake
+from rtap_assets.streaming.drain import DrainReport, drain_stream
+from rtap_assets.streaming.queries import STREAMS
+
+MESSAGE_SECONDS = 30
+
+
+@pytest.fixture
+def streams(spark: SparkSession, settings: Settings) -> Settings:
+    """Settings with topics, a catalog and tables of the test's own; a drain of some thousand events takes several batches.
+
+    Broker and registry count as external ones here, but they share this machine's clock.
+    """
+    small = {"bronze_max_offsets_per_batch": 1_000, "source_max_files_per_batch": 3, "schema_clock_skew_seconds": 0}
+    own = with_own_catalog(spark, settings.model_copy(update=small))
+    ensure_tables(spark, own.catalog_name)
+    return own
+
+
+def send_events(settings: Settings, **options: Any) -> None:
+    """Generated events, recorded in the ledger."""
+    generate(settings, GeneratorOptions(**options), echo=lambda _: None)
+
+
+def send(settings: Settings, records: Iterable[Record], *, claimed_ms: int = 0) -> None:
+    """The records, as they are, into the events topic; the producer claims the timestamp (0: now)."""
+    producer = Producer(client_config(settings) | {"acks": "all", "message.max.bytes": settings.topic_max_message_bytes})
+    for record in records:
+        producer.produce(settings.topic_events, record.value, record.key, headers=record.headers, timestamp=claimed_ms)
+    assert producer.flush(MESSAGE_SECONDS) == 0
+
+
+def received(settings: Settings, topic: str) -> list[Message]:
+    """Every message of the topic, in the order of offsets within each Kafka partition."""
+    ends = end_offsets(settings, topic)
+    consumer = Consumer(client_config(settings) | {"group.id": "test", "enable.auto.commit": False})
+    consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
+    messages: list[Message] = []
+    while len(messages) < sum(ends.values()):
+        (message,) = consumer.consume(1, timeout=MESSAGE_SECONDS)
+        assert message.error() is None
+        messages.append(message)
+    consumer.close()
+    return messages
+
+
+def drain(session: SparkSession, settings: Settings, *names: str) -> dict[str, DrainReport]:
+    """Drain the named streams, all four by default."""
+    return {name: drain_stream(session, settings, name) for name in names or STREAMS}
+
+
+def ask(settings: Settings, question: str) -> list[tuple[Any, ...]]:
+    """The answer over the newest snapshots of `bronze`, `silver` and `gold`."""
+    with open_lake(settings) as connection:
+        return connection.execute(question).fetchall()
+
+
+def reconciled(settings: Settings) -> Reconciliation:
+    """The lake compared with the ledger."""
+    with open_lake(settings) as connection:
+        return reconcile(connection, settings)
+
+
+def snapshots(settings: Settings) -> dict[str, list[int]]:
+    """The snapshots of each table."""
+    with open_catalog(settings) as catalog:
+        tables = {spec.namespace: load_table(catalog, spec.identifier) for spec in TABLES}
+    return {name: [snapshot.snapshot_id for snapshot in table.snapshots()] for name, table in tables.items()}
