@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -49,17 +50,24 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 @pytest.fixture
 def settings(stack: Settings, tmp_path: Path) -> Iterator[Settings]:
-    """Settings of one test: the session's broker and registry as external ones, everything else new.
+    """Settings of one test: see `own_settings`."""
+    with own_settings(stack, tmp_path / ".rtap") as own:
+        yield own
 
-    The topics are created, the schemas registered under the subject of this test's events topic, and the state folder (lake,
-    checkpoints, ledger, …) is this test's own, still empty.
+
+@contextmanager
+def own_settings(stack: Settings, state_dir: Path) -> Iterator[Settings]:
+    """The session's broker and registry as external ones, everything else new.
+
+    The topics are created, the schemas registered under the subject of the new events topic, and the state folder (lake,
+    checkpoints, ledger, …) is still empty.
     """
     suffix = uuid4().hex[:8]
     roles = ("topic_events", "topic_dlq", "topic_revenue", "topic_dq")
     own = stack.model_copy(
         update={role: f"{getattr(stack, role)}.{suffix}" for role in roles}
         | {
-            "state_dir": tmp_path / ".rtap",
+            "state_dir": state_dir,
             "kafka_bootstrap": stack.bootstrap_servers,
             "registry_url": stack.schema_registry_url,
         }

@@ -1,0 +1,222 @@
+"""The pipeline as Dagster runs it, on the real broker and registry: one command, then the UI's own way."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import psutil
+import pytest
+from dagster_runs import GRAPH, LAUNCH, RUN_SECONDS, STATUS, FinishedRun, ask_ui, environment, materialise, newest_metadata
+from polling import wait_until
+from stack_fixtures import own_settings
+
+from rtap_assets.config import Settings
+from rtap_assets.contracts.tables import TABLES
+from rtap_assets.generator.generate import generate
+from rtap_assets.generator.options import GeneratorOptions
+from rtap_assets.kafka.topics import end_offsets
+from rtap_assets.lake.catalog import load_table, open_catalog
+from rtap_assets.local.ports import free_ports, is_free
+from rtap_assets.local.stack import status
+from rtap_assets.serving.connection import open_lake
+
+EVENTS = 5_000
+COMMAND_SECONDS = 120
+LAYERS = ("bronze/sales_events", "silver/sales_events", "gold/revenue_5m")
+PATIENCE_SECONDS = 2
+BOUND_SECONDS = 60  # import, JVM and patience, on a busy machine
+
+
+@pytest.fixture(scope="module")
+def pipeline(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Some thousand events in a topic of this module's own; a drain of them takes several batches."""
+    with own_settings(stack, tmp_path_factory.mktemp("dagster") / ".rtap") as own:
+        small = {
+            "bronze_max_offsets_per_batch": 2_000,
+            "source_max_files_per_batch": 3,
+            "spark_driver_memory": "1g",
+            "spark_quick_start": True,
+        }
+        settings = own.model_copy(update=small)
+        generate(settings, GeneratorOptions(events=EVENTS, seed=6, invalid=0.02), echo=lambda _: None)
+        yield settings
+
+
+@pytest.fixture(scope="module")
+def first_run(pipeline: Settings) -> FinishedRun:
+    """`dagster asset materialize -m rtap_assets.definitions --select '*'`."""
+    return materialise(pipeline, "*")
+
+
+@pytest.fixture(scope="module")
+def ui(pipeline: Settings, first_run: FinishedRun) -> Iterator[Settings]:
+    """The webserver and the daemon over the instance of the first run."""
+    rtap(pipeline, "up", "--ui")
+    try:
+        yield pipeline
+    finally:
+        rtap(pipeline, "down")
+
+
+def rtap(settings: Settings, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "rtap_assets.cli", *arguments],
+        env=environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def ask(settings: Settings, question: str) -> tuple[Any, ...]:
+    with open_lake(settings) as connection:
+        row = connection.execute(question).fetchone()
+    assert row is not None
+    return row
+
+
+def snapshots(settings: Settings) -> dict[str, list[int]]:
+    with open_catalog(settings) as catalog:
+        tables = {f"{spec.namespace}/{spec.name}": load_table(catalog, spec.identifier) for spec in TABLES}
+    return {name: [snapshot.snapshot_id for snapshot in table.snapshots()] for name, table in tables.items()}
+
+
+def test_one_command_materialises_every_asset_in_one_jvm(pipeline: Settings, first_run: FinishedRun) -> None:
+    assert first_run.exit_code == 0, first_run.output[-5_000:]
+    assert len(first_run.jvms) == 1
+    assert newest_metadata(pipeline).keys() == {
+        *LAYERS,
+        "kafka/sales_events_dlq",
+        "export/revenue_5m",
+        "marts/rolling_revenue",
+        "marts/tumbling_revenue",
+        "marts/revenue_by_region_hour",
+        "marts/revenue_by_plan_hour",
+        "marts/refund_share",
+        "marts/dlq_by_reason",
+        "marts/latency_percentiles",
+    }
+
+
+def test_a_materialisation_tells_the_rows_snapshots_and_offsets_of_the_lake(
+    pipeline: Settings, first_run: FinishedRun
+) -> None:
+    told = newest_metadata(pipeline)
+    ends = end_offsets(pipeline, pipeline.topic_events)
+    newest = {name: str(ids[-1]) for name, ids in snapshots(pipeline).items()}
+    rows = {name: ask(pipeline, f"SELECT count(*) FROM {name.partition('/')[0]}")[0] for name in LAYERS}
+    assert rows["bronze/sales_events"] == sum(ends.values()) == EVENTS
+    assert {name: told[name]["dagster/row_count"] for name in LAYERS} == rows
+    assert {name: told[name]["snapshot id"] for name in LAYERS} == newest
+    assert told["bronze/sales_events"]["source offsets"] == {
+        pipeline.topic_events: {str(partition): offset for partition, offset in ends.items()}
+    }
+    assert told["silver/sales_events"]["source offsets"]["snapshot id"] == newest["bronze/sales_events"]
+    assert told["gold/revenue_5m"]["source offsets"]["snapshot id"] == newest["silver/sales_events"]
+    read = {name: told[name]["rows read"] for name in (*LAYERS, "kafka/sales_events_dlq")}
+    assert read == {
+        "bronze/sales_events": EVENTS,
+        "kafka/sales_events_dlq": EVENTS,
+        "silver/sales_events": EVENTS,
+        "gold/revenue_5m": rows["silver/sales_events"],
+    }
+    assert told["export/revenue_5m"]["dagster/row_count"] == rows["gold/revenue_5m"]
+    assert told["export/revenue_5m"]["snapshot id"] == newest["gold/revenue_5m"]
+    for mart in (name for name in told if name.startswith("marts/")):
+        assert told[mart]["dagster/row_count"] == ask(pipeline, f"SELECT count(*) FROM {mart.replace('/', '.')}")[0]
+        assert set(told[mart]["source snapshots"].values()) == set(newest.values())
+        assert told[mart]["preview"].startswith("| ")
+    assert all(0 < asset["duration (s)"] < RUN_SECONDS for asset in told.values())
+
+
+def test_a_materialisation_tells_the_watermark(pipeline: Settings, first_run: FinishedRun) -> None:
+    """Silver's is that of its newest batch: the newest event of the batches before, less the delay."""
+    told = newest_metadata(pipeline)
+    (newest_before,) = ask(
+        pipeline, "SELECT max(event_time) FROM silver WHERE processed_at < (SELECT max(processed_at) FROM silver)"
+    )
+    expected = newest_before - timedelta(seconds=pipeline.watermark_delay_seconds)
+    assert told["silver/sales_events"]["watermark"] == expected.timestamp()
+    (of_gold,) = ask(pipeline, "SELECT watermark FROM marts.refresh")
+    assert told["gold/revenue_5m"]["watermark"] == of_gold.timestamp()
+    assert told["marts/rolling_revenue"]["watermark"] == of_gold.timestamp()
+    assert told["gold/revenue_5m"]["watermark"] < told["silver/sales_events"]["watermark"]
+
+
+def test_the_ui_shows_the_graph_on_127_0_0_1_alone(ui: Settings) -> None:
+    nodes = {"/".join(node["assetKey"]["path"]): node for node in ask_ui(ui, GRAPH)["assetNodes"]}
+    upstream = {name: {"/".join(key["path"]) for key in node["dependencyKeys"]} for name, node in nodes.items()}
+    assert upstream["bronze/sales_events"] == {"kafka/sales_events"}
+    assert upstream["kafka/sales_events_dlq"] == upstream["silver/sales_events"] == {"bronze/sales_events"}
+    assert upstream["gold/revenue_5m"] == {"silver/sales_events"}
+    assert upstream["kafka/revenue_5m_agg"] == upstream["marts/rolling_revenue"] == {"gold/revenue_5m"}
+    running = [psutil.Process(line.pid) for line in status(ui)]
+    family = {process for parent in running for process in (parent, *parent.children(recursive=True))}
+    listening = {
+        (connection.laddr.ip, connection.laddr.port)
+        for process in family
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening == {("127.0.0.1", ui.ui_port)}
+
+
+def test_a_second_run_from_the_ui_finds_nothing_new_and_adds_no_snapshot(ui: Settings) -> None:
+    before = snapshots(ui)
+    launched = ask_ui(ui, LAUNCH, job="materialize_everything")["launchRun"]
+    assert launched["__typename"] == "LaunchRunSuccess", launched
+    run_id = launched["run"]["runId"]
+
+    def ended() -> bool:
+        state = ask_ui(ui, STATUS, id=run_id)["runOrError"]["status"]
+        assert state not in {"FAILURE", "CANCELED"}
+        return bool(state == "SUCCESS")
+
+    wait_until(ended, seconds=RUN_SECONDS, what="the run has succeeded")
+    told = newest_metadata(ui)
+    drained = (*LAYERS, "kafka/sales_events_dlq")
+    assert {name: (told[name]["rows read"], told[name]["micro-batches"]) for name in drained} == dict.fromkeys(
+        drained, (0, 0)
+    )
+    assert told["export/revenue_5m"]["files written"] == 0
+    assert snapshots(ui) == before
+
+
+def test_down_ends_the_ui_and_leaves_no_process(ui: Settings) -> None:
+    running = [psutil.Process(line.pid) for line in status(ui)]
+    family = {process for parent in running for process in (parent, *parent.children(recursive=True))}
+    assert len(running) == 3
+    assert rtap(ui, "down").splitlines() == [
+        "Dagster daemon     stopped",
+        "Dagster webserver  stopped",
+        "Dagster code       stopped",
+    ]
+    assert status(ui) == []
+    assert [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
+    assert is_free(ui.ui_port)
+
+
+def test_a_run_without_a_broker_fails_in_bounded_time_and_says_so(pipeline: Settings) -> None:
+    (nobody,) = free_ports(1)
+    lost = pipeline.model_copy(
+        update={
+            "kafka_bootstrap": f"127.0.0.1:{nobody}",
+            "dependency_patience_seconds": PATIENCE_SECONDS,
+            "request_timeout_seconds": PATIENCE_SECONDS,
+            "state_dir": pipeline.state_dir / "lost",
+        }
+    )
+    began = time.monotonic()
+    run = materialise(lost, "key:bronze/sales_events")
+    assert time.monotonic() - began < BOUND_SECONDS
+    assert run.exit_code != 0
+    assert "rtap_assets.errors.DependencyUnavailable" in run.output
+    assert f"127.0.0.1:{nobody}" in run.output
