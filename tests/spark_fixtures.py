@@ -33,7 +33,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """The session as the platform starts it, with half the heap."""
     java_home = os.environ.get("JAVA_HOME")
-    session = start_session(load_settings(state_dir=tmp_path_factory.mktemp("spark") / ".rtap", spark_driver_memory="1g"))
+    session = start_session(
+        load_settings(state_dir=tmp_path_factory.mktemp("spark") / ".rtap", spark_driver_memory="1g", spark_quick_start=True)
+    )
     yield session
     session.stop()
     if java_home is None:
