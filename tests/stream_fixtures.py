@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from threading import Event
 from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from event_bytes import Record
+from fastavro import parse_schema, schemaless_reader
 from pyspark.sql import SparkSession
 from spark_fixtures import with_own_catalog
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.tables import TABLES
+from rtap_assets.contracts.tables import GOLD, TABLES
+from rtap_assets.contracts.wire import unframe
 from rtap_assets.generator.generate import generate
 from rtap_assets.generator.options import GeneratorOptions
-from rtap_assets.generator.reconcile import Reconciliation, reconcile
 from rtap_assets.kafka.clients import client_config
+from rtap_assets.kafka.registry import Registry
 from rtap_assets.kafka.topics import end_offsets
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.tables import ensure_tables
 from rtap_assets.serving.connection import open_lake
+from rtap_assets.streaming.continuous import run_streams
 from rtap_assets.streaming.drain import DrainReport, drain_stream
 from rtap_assets.streaming.queries import STREAMS
 
@@ -77,14 +86,45 @@ def ask(settings: Settings, question: str) -> list[tuple[Any, ...]]:
         return connection.execute(question).fetchall()
 
 
-def reconciled(settings: Settings) -> Reconciliation:
-    """The lake compared with the ledger."""
-    with open_lake(settings) as connection:
-        return reconcile(connection, settings)
-
-
 def snapshots(settings: Settings) -> dict[str, list[int]]:
     """The snapshots of each table."""
     with open_catalog(settings) as catalog:
         tables = {spec.namespace: load_table(catalog, spec.identifier) for spec in TABLES}
     return {name: [snapshot.snapshot_id for snapshot in table.snapshots()] for name, table in tables.items()}
+
+
+@contextmanager
+def running(session: SparkSession, settings: Settings, *names: str) -> Iterator[list[str]]:
+    """The named streams, all four by default, run continuously for the time of the block; yields what they say.
+
+    At the end each must have stopped between batches.
+    """
+    said: list[str] = []
+    stop, streams = Event(), names or tuple(STREAMS)
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(run_streams, session, settings, names=streams, stop=stop, echo=said.append)
+        try:
+            yield said
+        finally:
+            stop.set()
+        assert run.result(MESSAGE_SECONDS) == dict.fromkeys(streams, True)
+
+
+def assert_newest_messages_are_gold(settings: Settings) -> None:
+    """The newest message of each key of the aggregate topic is gold's row."""
+    newest = {message.key(): message for message in received(settings, settings.topic_revenue)}
+    schemas = Registry(settings).versions(f"{settings.topic_revenue}-value")
+    messages = [_window(message, schemas) for message in newest.values()]
+    rows = ask(settings, f"SELECT {', '.join(GOLD.column_names)} FROM gold")
+    assert sorted(messages) == sorted(tuple(_to_the_millisecond(value) for value in row) for row in rows)
+    assert rows
+
+
+def _window(message: Message, schemas: Mapping[int, str]) -> tuple[Any, ...]:
+    schema_id, body = unframe(message.value() or b"")
+    window: Any = schemaless_reader(io.BytesIO(body), parse_schema(json.loads(schemas[schema_id])), None)
+    return tuple(window[name] for name in GOLD.column_names)
+
+
+def _to_the_millisecond(value: Any) -> Any:
+    return value - timedelta(microseconds=value.microsecond % 1000) if hasattr(value, "microsecond") else value

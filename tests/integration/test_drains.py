@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
-from confluent_kafka import Message
-from fastavro import parse_schema, schemaless_reader
 from pyspark.sql import SparkSession
-from stream_fixtures import ask, drain, received, reconciled, send_events, snapshots
+from stream_fixtures import ask, assert_newest_messages_are_gold, drain, received, send_events, snapshots
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.rules import Reason
-from rtap_assets.contracts.tables import GOLD
-from rtap_assets.contracts.wire import unframe
-from rtap_assets.kafka.registry import Registry
+from rtap_assets.demo.proof import Proof, prove
 
 TROUBLE: Mapping[str, Any] = {"events": 5_000, "duplicates": 0.05, "delayed": 0.02, "invalid": 0.03, "span_seconds": 3000}
 
@@ -30,9 +23,8 @@ def test_drains_reconcile_exactly_rest_when_nothing_is_new_and_go_on_where_they_
     assert {name: report.restarts for name, report in first.items()} == dict.fromkeys(first, ())
     assert first["bronze"].input_rows == 5_000
     assert min(report.batches for report in first.values()) >= 2
-    result = reconciled(streams)
-    assert result.holds, result
-    assert first["silver"].dropped_late > 0
+    late = proof_of(streams).late
+    assert len(late) == first["silver"].dropped_late > 0
     assert first["silver"].input_rows == first["dlq"].input_rows == 5_000
     assert_dead_letters_are_the_quarantined_rows(streams)
     assert_newest_messages_are_gold(streams)
@@ -49,10 +41,17 @@ def test_drains_reconcile_exactly_rest_when_nothing_is_new_and_go_on_where_they_
     rest = drain(spark, streams)
     assert rest["bronze"].input_rows == rest["silver"].input_rows == rest["dlq"].input_rows == 1_500
     assert rest["gold"].input_rows == ask(streams, "SELECT count(*) FROM silver")[0][0] - first["gold"].input_rows
-    result = reconciled(streams)
-    assert result.holds, result
+    proof_of(streams)
     assert_dead_letters_are_the_quarantined_rows(streams)
     assert_newest_messages_are_gold(streams)
+
+
+def proof_of(settings: Settings) -> Proof:
+    """The proof that every line holds: ledger, lake and dead-letter topic agree, and what is late was late."""
+    proof = prove(settings)
+    assert [line for line in (*proof.reconciliation.lines, *proof.lines) if not line.equal] == []
+    assert proof.holds, proof.reconciliation.damage
+    return proof
 
 
 def assert_dead_letters_are_the_quarantined_rows(settings: Settings) -> None:
@@ -69,25 +68,3 @@ def assert_dead_letters_are_the_quarantined_rows(settings: Settings) -> None:
         found[identity] = (said["rtap.dlq.reason"], letter.key(), letter.value())
     assert found == wanted
     assert wanted
-
-
-def assert_newest_messages_are_gold(settings: Settings) -> None:
-    """The newest message of each key of the aggregate topic is gold's row."""
-    newest = {message.key(): message for message in received(settings, settings.topic_revenue)}
-    schemas = Registry(settings).versions(f"{settings.topic_revenue}-value")
-    messages = [_decoded(message, schemas) for message in newest.values()]
-    rows = ask(settings, f"SELECT {', '.join(GOLD.column_names)} FROM gold")
-    assert sorted(messages) == sorted(tuple(_to_the_millisecond(value) for value in row) for row in rows)
-    assert rows
-
-
-def _decoded(message: Message, schemas: Mapping[int, str]) -> tuple[Any, ...]:
-    schema_id, body = unframe(message.value() or b"")
-    event: Any = schemaless_reader(io.BytesIO(body), parse_schema(json.loads(schemas[schema_id])), None)
-    return tuple(event[name] for name in GOLD.column_names)
-
-
-def _to_the_millisecond(value: Any) -> Any:
-    if not hasattr(value, "microsecond"):
-        return value
-    return value - timedelta(microseconds=value.microsecond % 1000)
