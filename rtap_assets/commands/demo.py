@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 
 import click
 import duckdb
@@ -41,7 +42,7 @@ def demo(events: int, seed: int) -> None:
         _show_result(settings, console, proof)
     finally:
         _heading(console, "Stopping")
-        down(settings, echo=console.print)
+        down(settings, echo=partial(console.print, highlight=False, markup=False))
     if not enough:
         console.print(
             f"[bold red]Too little to prove:[/] {silver_batches(settings)} silver batches, {len(proof.late)} late rows."
@@ -51,25 +52,30 @@ def demo(events: int, seed: int) -> None:
 
 
 def _run(settings: Settings, console: Console, *, events: int, seed: int) -> Proof:
+    echo = partial(console.print, highlight=False, markup=False)
     _heading(console, "Starting a Kafka broker and a schema registry")
-    up(settings, echo=console.print)
+    up(settings, echo=echo)
     _heading(console, f"Sending {events:,} sales events, with every kind of trouble among them")
     with shown_progress() as progress:
-        report = generate(settings, demo_events(events=events, seed=seed), echo=console.print, progress=progress)
-    console.print(summary(report), highlight=False)
+        report = generate(settings, demo_events(events=events, seed=seed), echo=echo, progress=progress)
+    echo(summary(report))
     _heading(console, "Materialising with Dagster: bronze, dead letters, silver, gold, marts")
     started = time.monotonic()
-    materialise(
-        settings,
-        echo=lambda asset: console.print(f"  [green]✓[/] {time.monotonic() - started:5.1f} s  {asset}", highlight=False),
-    )
-    _heading(console, "Reconciling every record and every cent")
-    return prove(settings)
+
+    def done(asset: str) -> None:
+        console.print(f"  [green]✓[/] {time.monotonic() - started:5.1f} s  {asset}", highlight=False)
+
+    with console.status("Dagster runs; Spark takes about ten seconds to start"):
+        materialise(settings, echo=done)
+    with console.status("Reconciling"):
+        return prove(settings)
 
 
 def _show_result(settings: Settings, console: Console, proof: Proof) -> None:
+    _heading(console, "What the marts say")
     console.print(revenue_panel(revenue_rows(settings)))
     console.print(_quarantined(settings))
+    _heading(console, "Every record and every cent, reconciled with the generator's ledger")
     show_reconciliation(proof.reconciliation, console, more=proof.lines)
 
 

@@ -153,9 +153,17 @@ def shown_progress() -> Iterator[ProgressCallback]:
         yield _plain_progress()
         return
     columns = (TextColumn("sent"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("sent", total=None)
-        yield lambda settled, total: bar.update(task, completed=settled, total=total)
+    bar = Progress(*columns, console=console, transient=True)
+    task = bar.add_task("sent", total=None)
+
+    def show(settled: int, total: int | None) -> None:
+        bar.start()  # with the first chunk, so that what the generator says before it is not written into the bar
+        bar.update(task, completed=settled, total=total)
+
+    try:
+        yield show
+    finally:
+        bar.stop()
 
 
 def _plain_progress() -> ProgressCallback:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -40,7 +41,7 @@ def show_reconciliation(result: Reconciliation, console: Console, *, more: Seque
     for line in (*result.lines, *more):
         mark = "[green]✓[/]" if line.equal else "[bold red]✗[/]"
         value = _grouped(line.left) if line.equal else f"[red]{_grouped(line.left)} ≠ {_grouped(line.right)}[/]"
-        table.add_row(f"{mark} {line.name}", value, line.note)
+        table.add_row(f"{mark} {line.name}", value, _grouped_within(line.note))
     console.print(table)
     for detail in result.damage:
         _show_detail(detail, console)
@@ -59,6 +60,11 @@ def _show_detail(detail: DetailSet, console: Console) -> None:
     for row in detail.rows:
         table.add_row(*("" if value is None else str(value) for value in row))
     console.print(table)
+
+
+def _grouped_within(note: str) -> str:
+    """Each number of a note in groups of three; decimals stay as they are."""
+    return re.sub(r"(?<![\d.])\d{4,}", lambda number: _grouped(number[0]), note)
 
 
 def _grouped(number: str) -> str:

@@ -81,7 +81,7 @@ def materialise(settings: Settings, *, echo: Callable[[str], None]) -> None:
             for line in process.stdout or ():
                 file.write(line)
                 if MATERIALISED in line:
-                    echo(line.split(MATERIALISED)[1].strip().rstrip("."))
+                    echo(line.split(MATERIALISED)[1].strip().rstrip(".").replace(" ", "/"))
         finally:
             if process.poll() is None:
                 process.terminate()

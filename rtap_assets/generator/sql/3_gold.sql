@@ -66,7 +66,7 @@ SELECT
     (s.gross_amount, s.refund_amount, s.net_amount, s.orders, s.refunds)
     IS NOT DISTINCT FROM (g.gross_amount, g.refund_amount, g.net_amount, g.orders, g.refunds) AS equal,
     -- A number becomes text before it is formatted: `format` would turn a decimal into a double.
-    CASE WHEN equal THEN format('{} + {}', s.orders, s.refunds)
+    CASE WHEN equal THEN format('{} orders + {} refunds', s.orders, s.refunds)
         ELSE format(
             'gross {} / {}, refunded {} / {}, orders {} / {}, refunds {} / {}',
             coalesce(s.gross_amount, 0)::VARCHAR, coalesce(g.gross_amount, 0)::VARCHAR,
