@@ -1,0 +1,91 @@
+"""`rtap drain` killed with -9 in mid-batch, several times and in several ways, then drained again: exact to the ledger."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import psutil
+import pytest
+from polling import wait_until
+from pyspark.sql import SparkSession
+from stream_fixtures import assert_newest_messages_are_gold, drain, send_events
+
+from rtap_assets.config import Settings
+from rtap_assets.demo.proof import prove
+from rtap_assets.errors import StreamError
+from rtap_assets.local.dagster_ui import settings_environment
+from rtap_assets.streaming.checkpoints import has_unfinished_batch, newest_committed, newest_planned
+from rtap_assets.streaming.ownership import owned_checkpoints
+
+BATCH_SECONDS, DEATH_SECONDS = 180, 60
+POLL_SECONDS = 0.005
+
+
+@contextmanager
+def drain_process(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    """A `rtap drain` of its own, which must not come to its end."""
+    log = settings.state_dir / "drain.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "rtap_assets.cli", "drain"],
+            env=os.environ | settings_environment(settings),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield process
+        assert process.returncode == -signal.SIGKILL, log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_for_batch_in_flight(process: subprocess.Popen[bytes], settings: Settings, name: str, *, after: int) -> None:
+    """Return while the named stream works on a batch, with at least `after` batches behind it."""
+    checkpoint, deadline = settings.checkpoint_dir / name, time.monotonic() + BATCH_SECONDS
+    while not (has_unfinished_batch(checkpoint) and (newest_committed(checkpoint) or 0) >= after):
+        assert process.poll() is None, f"ended with {process.returncode} before {name} was at batch {after}"
+        assert time.monotonic() < deadline, f"{name} is at batch {newest_planned(checkpoint)}"
+        time.sleep(POLL_SECONDS)
+
+
+def kill(process: subprocess.Popen[bytes], *, with_jvm: bool) -> None:
+    """Kill -9 Python, and its JVM or not; return when both are gone."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    jvm: Sequence[psutil.Process] = [child for child in children if "java" in child.name()]
+    assert len(jvm) == 1
+    for pid in [process.pid, *(one.pid for one in jvm if with_jvm)]:
+        os.kill(pid, signal.SIGKILL)
+    assert process.wait(DEATH_SECONDS) == -signal.SIGKILL
+    wait_until(lambda: not any(one.is_running() for one in jvm), seconds=DEATH_SECONDS, what="the JVM is gone")
+
+
+def test_a_drain_killed_again_and_again_ends_exactly_where_the_ledger_says(spark: SparkSession, streams: Settings) -> None:
+    settings = streams.model_copy(update={"bronze_max_offsets_per_batch": 300, "spark_driver_memory": "1g"})
+    # Nothing is delayed, so that no row may be missing from silver for having come too late.
+    send_events(settings, events=1_500, duplicates=0.05, delayed=0, invalid=0.03, span_seconds=1800)
+
+    with drain_process(settings) as process:
+        wait_for_batch_in_flight(process, settings, "bronze", after=2)
+        with pytest.raises(StreamError, match=rf"in use by process {process.pid}\."), owned_checkpoints(spark, settings):
+            pass
+        kill(process, with_jvm=True)
+    with drain_process(settings) as process:
+        wait_for_batch_in_flight(process, settings, "silver", after=1)
+        kill(process, with_jvm=False)
+    with drain_process(settings) as process:
+        wait_for_batch_in_flight(process, settings, "gold", after=1)
+        kill(process, with_jvm=True)
+
+    drain(spark, settings)
+    proof = prove(settings)
+    assert [line for line in (*proof.reconciliation.lines, *proof.lines) if not line.equal] == []
+    assert proof.holds, proof.reconciliation.damage
+    assert proof.late == ()
+    assert_newest_messages_are_gold(settings)
