@@ -35,12 +35,12 @@ def of_another_query(checkpoint: Path) -> None:
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
-    "missing": (shutil.rmtree, "The checkpoint of bronze is missing: bronze.sales_events has batch 2 of query "),
-    "foreign": (of_another_query, "The checkpoint of bronze belongs to query 0b8d6c1e-.*: bronze.sales_events has batch 2"),
-    "rolled back": (without_newest_batch, "The checkpoint of bronze ends at batch 1: bronze.sales_events has batch 2 of "),
+    "missing": (shutil.rmtree, "The checkpoint of bronze is missing: bronze.sales_events has batch \\d+ of query "),
+    "foreign": (of_another_query, "The checkpoint of bronze belongs to query 0b8d6c1e-.*: bronze.sales_events has batch \\d+"),
+    "rolled back": (without_newest_batch, "The checkpoint of bronze ends at batch \\d+: bronze.sales_events has batch \\d+ of "),
     "without its offset log": (
         lambda checkpoint: shutil.rmtree(checkpoint / "offsets"),
-        "The checkpoint of bronze ends at batch None: bronze.sales_events has batch 2",
+        "The checkpoint of bronze ends at batch None: bronze.sales_events has batch \\d+",
     ),
     "without its metadata": (
         lambda checkpoint: (checkpoint / "metadata").unlink(),
@@ -53,7 +53,8 @@ def test_a_checkpoint_or_table_that_was_tampered_with_is_refused_and_nothing_is_
     spark: SparkSession, streams: Settings
 ) -> None:
     send_events(streams, events=3_000, invalid=0)
-    assert drain(spark, streams, "bronze")["bronze"].batches == 3
+    batches = drain(spark, streams, "bronze")["bronze"].batches
+    assert batches >= 3  # Spark rounds each Kafka partition's share of a batch down, so there may be a small fourth
     send_events(streams, events=100, invalid=0, seed=2)
     checkpoint, backup = streams.checkpoint_dir / "bronze", streams.state_dir / "backup"
     shutil.copytree(checkpoint, backup)
@@ -73,11 +74,15 @@ def test_a_checkpoint_or_table_that_was_tampered_with_is_refused_and_nothing_is_
     table = f"{streams.catalog_name}.{BRONZE.identifier}"
     rollback = f"{streams.catalog_name}.system.rollback_to_snapshot('{BRONZE.identifier}', {before['bronze'][0]})"
     spark.sql(f"CALL {rollback}").collect()
-    with pytest.raises(StreamError, match=r"committed batch 2: bronze\.sales_events has batch 0 of query .* rolled back or"):
+    with pytest.raises(
+        StreamError, match=rf"committed batch {batches - 1}: bronze\.sales_events has batch 0 .* rolled back"
+    ):
         drain_stream(spark, streams, "bronze")
     spark.sql(f"DROP TABLE {table}")
     ensure_tables(spark, streams.catalog_name)
-    with pytest.raises(StreamError, match=r"committed batch 2: bronze\.sales_events has none of its batches.* made anew"):
+    with pytest.raises(
+        StreamError, match=rf"committed batch {batches - 1}: bronze\.sales_events has none of its.* made anew"
+    ):
         drain_stream(spark, streams, "bronze")
 
     # Both gone is a fresh start: bronze is read again from Kafka.
