@@ -36,8 +36,14 @@ def of_another_query(checkpoint: Path) -> None:
 
 DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "missing": (shutil.rmtree, "The checkpoint of bronze is missing: bronze.sales_events has batch \\d+ of query "),
-    "foreign": (of_another_query, "The checkpoint of bronze belongs to query 0b8d6c1e-.*: bronze.sales_events has batch \\d+"),
-    "rolled back": (without_newest_batch, "The checkpoint of bronze ends at batch \\d+: bronze.sales_events has batch \\d+ of "),
+    "foreign": (
+        of_another_query,
+        "The checkpoint of bronze belongs to query 0b8d6c1e-.*: bronze.sales_events has batch \\d+",
+    ),
+    "rolled back": (
+        without_newest_batch,
+        "The checkpoint of bronze ends at batch \\d+: bronze.sales_events has batch \\d+ of ",
+    ),
     "without its offset log": (
         lambda checkpoint: shutil.rmtree(checkpoint / "offsets"),
         "The checkpoint of bronze ends at batch None: bronze.sales_events has batch \\d+",

@@ -24,7 +24,12 @@ def test_drains_reconcile_exactly_rest_when_nothing_is_new_and_go_on_where_they_
     assert first["bronze"].input_rows == 5_000
     assert min(report.batches for report in first.values()) >= 2
     late = proof_of(streams).late
-    assert len(late) == first["silver"].dropped_late > 0
+    valid, unique = ask(streams, "SELECT count(*) FILTER (error_reason IS NULL), (SELECT count(*) FROM silver) FROM bronze")[
+        0
+    ]
+    copies = valid - unique - len(late)
+    # Spark counts a late copy of an event that silver has among the dropped rows; to the ledger that is a duplicate.
+    assert 0 < len(late) <= first["silver"].dropped_late <= len(late) + copies
     assert first["silver"].input_rows == first["dlq"].input_rows == 5_000
     assert_dead_letters_are_the_quarantined_rows(streams)
     assert_newest_messages_are_gold(streams)
