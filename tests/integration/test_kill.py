@@ -28,12 +28,12 @@ POLL_SECONDS = 0.005
 
 
 @contextmanager
-def drain_process(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+def drain_process(settings: Settings, *names: str) -> Iterator[subprocess.Popen[bytes]]:
     """A `rtap drain` of its own, which must not come to its end."""
     log = settings.state_dir / "drain.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "rtap_assets.cli", "drain"],
+            [sys.executable, "-m", "rtap_assets.cli", "drain", *names],
             env=os.environ | settings_environment(settings),
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -67,7 +67,8 @@ def kill(process: subprocess.Popen[bytes], *, with_jvm: bool) -> None:
 
 
 def test_a_drain_killed_again_and_again_ends_exactly_where_the_ledger_says(spark: SparkSession, streams: Settings) -> None:
-    settings = streams.model_copy(update={"bronze_max_offsets_per_batch": 300, "spark_driver_memory": "1g"})
+    small = {"bronze_max_offsets_per_batch": 300, "spark_driver_memory": "1g", "spark_quick_start": True}
+    settings = streams.model_copy(update=small)
     # Nothing is delayed, so that no row may be missing from silver for having come too late.
     send_events(settings, events=1_500, duplicates=0.05, delayed=0, invalid=0.03, span_seconds=1800)
 
@@ -76,10 +77,10 @@ def test_a_drain_killed_again_and_again_ends_exactly_where_the_ledger_says(spark
         with pytest.raises(StreamError, match=rf"in use by process {process.pid}\."), owned_checkpoints(spark, settings):
             pass
         kill(process, with_jvm=True)
-    with drain_process(settings) as process:
+    with drain_process(settings, "bronze", "silver") as process:
         wait_for_batch_in_flight(process, settings, "silver", after=1)
         kill(process, with_jvm=False)
-    with drain_process(settings) as process:
+    with drain_process(settings, "silver", "gold") as process:
         wait_for_batch_in_flight(process, settings, "gold", after=1)
         kill(process, with_jvm=True)
 
