@@ -29,14 +29,6 @@ DEFINITIONS = "rtap_assets.definitions"
 PROBE_SECONDS = 1.0
 MAX_SOCKET_PATH_BYTES = 100  # macOS takes 104, Linux 108
 
-# A shell starts its background jobs with SIGINT ignored, and the code server would treat SIGTERM alike.
-DAGSTER_COMMAND = """\
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from dagster._cli import main
-main()
-"""
-
 # A file that is there already is left alone: somebody may have pointed Dagster at PostgreSQL in it.
 # One run at a time: each starts a Spark session of its own, and the second would find the checkpoints in use.
 DAGSTER_YAML = """\
@@ -66,7 +58,7 @@ def ui_services(settings: Settings) -> list[Service]:
     code_server = Service(
         name=CODE_SERVER,
         title="Dagster code",
-        command=[sys.executable, "-c", DAGSTER_COMMAND, "code-server", "start", *code, *patience, "--log-level", "warning"],
+        command=[sys.executable, "-m", "rtap_assets.local.code_server", *code, *patience, "--log-level", "warning"],
         is_ready=lambda: _accepts(path),
         environment=environment,
         prepare=lambda: write_dagster_home(settings),

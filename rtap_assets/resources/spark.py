@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from dagster import ConfigurableResource, ResourceDependency
+from dagster import ConfigurableResource, ResourceDependency, get_dagster_logger
 from dagster_pyspark import LazyPySparkResource
 
 from rtap_assets.config import get_settings
@@ -17,6 +17,7 @@ class PlatformSpark(LazyPySparkResource):  # type: ignore[misc]
     def _init_session(self) -> None:
         if self._spark_session is None:
             settings = get_settings()
+            get_dagster_logger().info(f"starting a Spark session on {settings.spark_master}, about ten seconds")
             prepare_environment(settings)
             self.spark_config.update(spark_conf(settings))
         super()._init_session()
