@@ -10,8 +10,10 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import pyarrow as pa
 from fastavro import parse_schema, schemaless_writer
 from pyspark.sql import DataFrame, SparkSession
+from spark_fixtures import from_arrow
 
 from rtap_assets.config import PROJECT_ROOT
 from rtap_assets.contracts.schemas import EVENTS_SUBJECT_FOLDER, load_subject
@@ -19,9 +21,17 @@ from rtap_assets.contracts.schemas import EVENTS_SUBJECT_FOLDER, load_subject
 V1, V2 = (version.text for version in load_subject(PROJECT_ROOT / "schemas", EVENTS_SUBJECT_FOLDER))
 APPENDED_AT = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)  # the broker's timestamp unless a record says otherwise
 ACCOUNT = "acct-1"
-KAFKA_COLUMNS = (
-    "key binary, value binary, topic string, partition int, offset bigint, timestamp timestamp, timestampType int, "
-    "headers array<struct<key:string,value:binary>>"
+KAFKA_SOURCE = pa.schema(
+    [
+        ("key", pa.binary()),
+        ("value", pa.binary()),
+        ("topic", pa.string()),
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("timestamp", pa.timestamp("us", tz="UTC")),
+        ("timestampType", pa.int32()),
+        ("headers", pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))),
+    ]
 )
 
 
@@ -107,7 +117,16 @@ def framed(schema_id: int, avro: bytes) -> bytes:
 def kafka_frame(session: SparkSession, records: list[Record], *, topic: str = "sales.events.v1") -> DataFrame:
     """The records as Spark's Kafka source gives them: Kafka partition 0, offsets in order."""
     rows = [
-        (record.key, record.value, topic, 0, offset, record.timestamp, 1, record.headers)
+        {
+            "key": record.key,
+            "value": record.value,
+            "topic": topic,
+            "partition": 0,
+            "offset": offset,
+            "timestamp": record.timestamp,
+            "timestampType": 1,
+            "headers": record.headers and [{"key": key, "value": value} for key, value in record.headers],
+        }
         for offset, record in enumerate(records)
     ]
-    return session.createDataFrame(rows, KAFKA_COLUMNS)
+    return from_arrow(session, rows, KAFKA_SOURCE)

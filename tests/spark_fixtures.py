@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pyarrow as pa
 import pytest
+from lake_fixtures import iceberg_schema
+from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyspark.sql import DataFrame, SparkSession
 
 from rtap_assets.config import Settings, load_settings
@@ -66,7 +69,12 @@ def schema_of(spec: TableSpec) -> str:
 
 def frame_of(session: SparkSession, spec: TableSpec, rows: Sequence[Row]) -> DataFrame:
     """The rows as a DataFrame of the table's columns; what a row leaves out is null."""
-    return session.createDataFrame([tuple(row.get(name) for name in spec.column_names) for row in rows], schema_of(spec))
+    return from_arrow(session, rows, schema_to_pyarrow(iceberg_schema(spec), include_field_ids=False))
+
+
+def from_arrow(session: SparkSession, rows: Sequence[Row], schema: pa.Schema) -> DataFrame:
+    """The rows as a DataFrame. Through Arrow: from Python objects, Spark would start Python workers."""
+    return session.createDataFrame(pa.Table.from_pylist([dict(row) for row in rows], schema=schema))
 
 
 def rows_of(frame: DataFrame) -> list[dict[str, Any]]:

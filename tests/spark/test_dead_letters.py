@@ -32,7 +32,7 @@ def test_key_and_value_are_the_original_bytes_and_its_own_headers_come_first(spa
         "error_reason": Reason.UNKNOWN_SCHEMA_ID.value,
         "raw_key": every_byte,
         "raw_value": every_byte * 3,
-        "kafka_headers": own,
+        "kafka_headers": [{"key": key, "value": value} for key, value in own],
         "kafka_partition": 2,
         "kafka_offset": 2**40,
         "kafka_timestamp": datetime(2026, 3, 1, 12, 0, 0, 40_000, tzinfo=UTC),
