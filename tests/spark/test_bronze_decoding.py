@@ -216,7 +216,9 @@ def test_the_rows_have_the_columns_of_bronze(spark: SparkSession) -> None:
 UNLISTED = Record(framed(UNLISTED_ID, body(event())), timestamp=KNOWN_UNTIL + timedelta(milliseconds=1))
 
 
-def test_an_id_that_may_be_younger_than_the_listing_ends_the_batch_before_its_commit(spark: SparkSession, tmp_path: Any) -> None:
+def test_an_id_that_may_be_younger_than_the_listing_ends_the_batch_before_its_commit(
+    spark: SparkSession, tmp_path: Any
+) -> None:
     records = kafka_frame(spark, [Record(v1()), UNLISTED])
     records.coalesce(1).write.parquet(str(tmp_path / "in"))
     stream = decoded(spark.readStream.schema(records.schema).parquet(str(tmp_path / "in")))
