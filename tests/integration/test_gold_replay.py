@@ -47,9 +47,9 @@ def test_gold_loses_neither_message_nor_row_and_a_replayed_batch_changes_nothing
         gold_sink(streams, GOLD_STREAM.checkpoint(streams))(batch, batch_id)
         raise RuntimeError(KILLED)
 
-    send_events(streams, events=600, invalid=0, span_seconds=900)
+    send_events(streams, events=600, invalid=0, delayed=0, span_seconds=900)
     drain(spark, streams)
-    send_events(streams, events=600, invalid=0, span_seconds=900, seed=2)
+    send_events(streams, events=600, invalid=0, delayed=0, span_seconds=900, seed=2)
     drain(spark, streams, "bronze", "silver")
     rows, merged, committed = gold(streams), snapshots(streams)["gold"], newest_committed(GOLD_STREAM.checkpoint(streams))
     messages = len(received(streams, streams.topic_revenue))
