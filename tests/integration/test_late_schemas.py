@@ -16,7 +16,8 @@ from rtap_assets.kafka.registry import Registry
 from rtap_assets.lake.snapshots import table_state
 
 V3 = with_field(V2, "campaign_id", "long")
-NEW_FIELDS = {"promo_code": "SPRING", "sales_channel": None, "campaign_id": 7}
+V4 = with_field(V3, "partner_id", "string")
+NEW_FIELDS = {"promo_code": "SPRING", "sales_channel": None, "campaign_id": 7, "partner_id": "p-1"}
 RELISTED = "a schema id was registered after the last listing"
 METRICS = "Spark's Kafka source failed in its metrics after a recovered batch (SPARK-54027)"
 
@@ -40,14 +41,14 @@ def test_a_version_registered_between_two_drains_is_decoded(spark: SparkSession,
     ]
 
 
-def test_a_version_registered_while_the_streams_run_is_decoded_and_nothing_is_misrouted(
+def test_versions_registered_while_the_streams_run_are_decoded_and_nothing_is_misrouted(
     spark: SparkSession, streams: Settings
 ) -> None:
     fast = {f"trigger_{name}_seconds": 0.2 for name in ("bronze", "dlq", "silver", "gold")}
     settings = streams.model_copy(update=fast)
     nobodys = Record(framed(2**31, body(event(datetime.now(UTC), event_id=event_id(9)))))
     with running(spark, settings) as said:
-        for number, schema in enumerate((V2, V3), start=1):
+        for number, schema in enumerate((V2, V3, V4), start=1):
             send(settings, [written_with(settings, schema, number), nobodys])
             wait_until(
                 lambda seen=number: table_state(settings, SILVER).rows == seen,
@@ -55,17 +56,17 @@ def test_a_version_registered_while_the_streams_run_is_decoded_and_nothing_is_mi
                 what=f"event {number} in silver; {said}",
             )
     assert ask(settings, "SELECT event_id, promo_code, error_reason FROM bronze WHERE error_reason IS NULL ORDER BY 1") == [
-        (event_id(number), "SPRING", None) for number in (1, 2)
+        (event_id(number), "SPRING", None) for number in (1, 2, 3)
     ]
     assert ask(settings, "SELECT error_reason, count(*) FROM bronze GROUP BY 1 ORDER BY 1") == [
-        ("unknown_schema_id", 2),
-        (None, 2),
+        ("unknown_schema_id", 3),
+        (None, 3),
     ]
     drain(spark, settings, "dlq", "gold")
     assert {letter.value() for letter in received(settings, settings.topic_dlq)} == {nobodys.value}
-    assert ask(settings, "SELECT sum(orders) FROM gold WHERE epoch_us(window_start) % 300000000 = 0") == [(2,)]
+    assert ask(settings, "SELECT sum(orders) FROM gold WHERE epoch_us(window_start) % 300000000 = 0") == [(3,)]
 
     restarts = [line for line in said if "starting again" in line]
-    assert sum(RELISTED in line for line in restarts) == 1
+    assert sum(RELISTED in line for line in restarts) == 2
     assert {line.split(": ")[0] for line in restarts} == {"bronze"}
     assert all(RELISTED in line or METRICS in line for line in restarts)
