@@ -30,6 +30,11 @@ def written_with(settings: Settings, schema: str, number: int) -> Record:
     return Record(framed(schema_id, body(event(datetime.now(UTC), event_id=event_id(number), **known), schema)))
 
 
+def starts(said: list[str]) -> int:
+    """How often bronze was started."""
+    return sum(line.startswith("bronze: running") for line in said)
+
+
 def test_a_version_registered_between_two_drains_is_decoded(spark: SparkSession, streams: Settings) -> None:
     send(streams, [written_with(streams, V2, 1)])
     drain(spark, streams, "bronze")
@@ -51,7 +56,9 @@ def test_versions_registered_while_the_streams_run_are_decoded_and_nothing_is_mi
         for number, schema in enumerate((V2, V3, V4), start=1):
             send(settings, [written_with(settings, schema, number), nobodys])
             wait_until(
-                lambda seen=number: table_state(settings, SILVER).rows == seen,
+                # The batch that a new listing repeats makes Spark's Kafka source fail once more (SPARK-54027), and that start
+                # lists the registry again. The next version is registered only afterwards, so that it is the one to be found.
+                lambda seen=number: table_state(settings, SILVER).rows == seen and starts(said) == 2 * seen - 1,
                 seconds=90,
                 what=f"event {number} in silver; {said}",
             )
@@ -67,6 +74,6 @@ def test_versions_registered_while_the_streams_run_are_decoded_and_nothing_is_mi
     assert ask(settings, "SELECT sum(orders) FROM gold WHERE epoch_us(window_start) % 300000000 = 0") == [(3,)]
 
     restarts = [line for line in said if "starting again" in line]
-    assert sum(RELISTED in line for line in restarts) == 2
+    assert sum(RELISTED in line for line in restarts) == sum(METRICS in line for line in restarts) == 2
     assert {line.split(": ")[0] for line in restarts} == {"bronze"}
-    assert all(RELISTED in line or METRICS in line for line in restarts)
+    assert len(restarts) == 4
