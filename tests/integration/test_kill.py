@@ -24,7 +24,7 @@ from rtap_assets.streaming.checkpoints import has_unfinished_batch, newest_commi
 from rtap_assets.streaming.ownership import owned_checkpoints
 
 BATCH_SECONDS, DEATH_SECONDS = 180, 60
-POLL_SECONDS = 0.005
+POLL_SECONDS = 0.01
 
 
 @contextmanager
@@ -72,16 +72,16 @@ def test_a_drain_killed_again_and_again_ends_exactly_where_the_ledger_says(spark
     # Nothing is delayed, so that no row may be missing from silver for having come too late.
     send_events(settings, events=1_500, duplicates=0.05, delayed=0, invalid=0.03, span_seconds=1800)
 
-    with drain_process(settings) as process:
+    with drain_process(settings, "bronze") as process:
         wait_for_batch_in_flight(process, settings, "bronze", after=2)
         with pytest.raises(StreamError, match=rf"in use by process {process.pid}\."), owned_checkpoints(spark, settings):
             pass
         kill(process, with_jvm=True)
-    with drain_process(settings, "bronze", "silver") as process:
+    with drain_process(settings, "silver") as process:
         wait_for_batch_in_flight(process, settings, "silver", after=1)
         kill(process, with_jvm=False)
-    with drain_process(settings, "silver", "gold") as process:
-        wait_for_batch_in_flight(process, settings, "gold", after=1)
+    with drain_process(settings, "gold") as process:
+        wait_for_batch_in_flight(process, settings, "gold", after=0)
         kill(process, with_jvm=True)
 
     drain(spark, settings)
