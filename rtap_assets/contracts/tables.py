@@ -24,7 +24,10 @@ class Column:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """One table of the lake. `partition` is an Iceberg partition transform in Spark SQL."""
+    """One table of the lake. `partition` is an Iceberg partition transform in Spark SQL.
+
+    `mostly_unique` names the columns whose values hardly repeat within a file, so that a dictionary of them saves nothing.
+    """
 
     namespace: str
     name: str
@@ -33,6 +36,7 @@ class TableSpec:
     key: tuple[str, ...]
     partition: str
     columns: tuple[Column, ...]
+    mostly_unique: tuple[str, ...] = ()
     properties: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -61,6 +65,8 @@ EVENT_COLUMNS = (
     Column("sales_channel", "string", "Where the sale was made; null when written before contract version 2."),
 )
 
+MOSTLY_UNIQUE = ("event_id", "event_time", "ingest_time", "amount", "kafka_offset")
+
 KAFKA_COLUMNS = (
     Column("topic", "string", "Kafka topic the record came from."),
     Column("kafka_partition", "int", "Kafka partition the record came from."),
@@ -84,6 +90,7 @@ BRONZE = TableSpec(
         Column("raw_value", "binary", "The record's value, unchanged; null for a tombstone."),
         Column("kafka_headers", "array<struct<key:string,value:binary>>", "The record's headers, unchanged."),
     ),
+    mostly_unique=(*MOSTLY_UNIQUE, "raw_value"),
 )
 
 SILVER = TableSpec(
@@ -103,6 +110,7 @@ SILVER = TableSpec(
         Column("is_late", "boolean", "True when the stream had to drop the row and reconciliation added it."),
         Column("processed_at", "timestamp", "Timestamp of the micro-batch that wrote the row, UTC."),
     ),
+    mostly_unique=(*MOSTLY_UNIQUE, "net_amount"),
 )
 
 GOLD = TableSpec(

@@ -42,7 +42,9 @@ def ensure_tables(session: SparkSession, catalog: str) -> None:
 def create_statement(spec: TableSpec, name: str) -> str:
     """The `CREATE TABLE` of a spec."""
     columns = ",\n  ".join(_declared(column) for column in spec.columns)
-    properties = ", ".join(f"'{key}'='{value}'" for key, value in (TABLE_PROPERTIES | spec.properties).items())
+    # The writer would hash each value of such a column into a dictionary, and throw that away.
+    plain = {f"write.parquet.dict-encoding-enabled.column.{name}": "false" for name in spec.mostly_unique}
+    properties = ", ".join(f"'{key}'='{value}'" for key, value in (TABLE_PROPERTIES | plain | spec.properties).items())
     return (
         f"CREATE TABLE IF NOT EXISTS {name} (\n  {columns}\n) USING iceberg\n"
         f"PARTITIONED BY ({spec.partition})\nCOMMENT {_quoted(spec.doc)}\nTBLPROPERTIES ({properties})"

@@ -55,6 +55,8 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.session.timeZone": "UTC",
         # The JVM only interprets a method of over 8,000 bytecodes (3x the CPU): let Spark split such code instead.
         "spark.sql.codegen.hugeMethodLimit": "8000",
+        # Codes are ASCII: Java's own upper and lower case do, and ICU's tables take two seconds of CPU to load.
+        "spark.sql.icu.caseMappings.enabled": "false",
         "spark.sql.shuffle.partitions": str(settings.spark_shuffle_partitions),
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
         "spark.sql.streaming.checkpointFileManagerClass": CHECKPOINT_FILES,
