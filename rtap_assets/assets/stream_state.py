@@ -4,8 +4,6 @@ The supervisor sensor renews it without a run; the check may also be executed by
 longer a statement about now: Dagster goes on showing it, so description and metadata say that it means "unknown".
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime

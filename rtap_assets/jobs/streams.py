@@ -1,10 +1,8 @@
 """The jobs by which people command the streams: start, stop, restart, drain. Each is short and ends with proof or cause."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
-from dagster import Config, Failure, JobDefinition, OpExecutionContext, RunConfig, job, op
+from dagster import Config, Failure, JobDefinition, OpExecutionContext, job, op
 from pydantic import Field
 
 from rtap_assets.errors import RtapError
@@ -29,7 +27,8 @@ class Selection(Config):
     """Which streams a command is for."""
 
     streams: list[StreamName] = Field(
-        default=list(StreamName),
+        # As plain text: Dagster cannot keep a member of our enum as a default.
+        default=list(STREAM_NAMES),  # type: ignore[arg-type]
         min_length=1,
         description="Which streams: any of bronze, dlq, silver, gold. By default all four, which is what you want unless "
         "one of them has a fault of its own.",
@@ -46,7 +45,12 @@ def _command(action: Action, description: str) -> JobDefinition:
         for operation in _carried_out(action, chosen, context, streams):
             context.log.info(f"{operation.stream}: {action} proven{_summary(operation)}")
 
-    @job(name=name, description=description, config=RunConfig(ops={name: Selection()}), tags=PRIORITY)
+    @job(
+        name=name,
+        description=description,
+        config={"ops": {name: {"config": {"streams": list(STREAM_NAMES)}}}},
+        tags=PRIORITY,
+    )
     def streams_job() -> None:
         command()
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from dagster import ConfigurableResource
+from pydantic import Field
 
 from rtap_assets.config import get_settings, settings_environment
 from rtap_assets.errors import DependencyUnavailable, RtapError, StreamError
@@ -26,18 +27,21 @@ Echo = Callable[[str], None]
 class StreamHost(ConfigurableResource):  # type: ignore[type-arg]
     """Asks the stream host of the platform's settings; starts it where it is embedded and away."""
 
+    may_start_host: bool = Field(default=True, description="Start the embedded stream host where none runs.")
+
     def client(self) -> StreamsClient:
         """A client of the host; asks nothing yet."""
         return StreamsClient(get_settings())
 
     def ensure(self, echo: Echo) -> None:
-        """Adopt the host or start it, and wait until it answers."""
-        ensure_host(get_settings(), echo=echo)
+        """Adopt the host or start it, and wait until it answers; an external one is only asked."""
+        if self.may_start_host:
+            ensure_host(get_settings(), echo=echo)
 
     def begin(self) -> bool:
         """Start the host when it is embedded and no process of it lives. Waits for nothing; says whether it started one."""
         settings = get_settings()
-        if not settings.uses_embedded_host or running_host(settings) is not None:
+        if not self.may_start_host or not settings.uses_embedded_host or running_host(settings) is not None:
             return False
         spawn_background(HOST_COMMAND, output=host_output(settings), environment=settings_environment(settings))
         return True

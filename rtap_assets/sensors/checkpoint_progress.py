@@ -4,8 +4,6 @@ At most one per asset and minute, at once when the state of its stream changes. 
 and so does the metadata of a drain's own materialisation: after an hour without a daemon, one roll-up says it all, once.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -62,7 +60,7 @@ def checkpoint_progress(context: SensorEvaluationContext, streams: StreamHost) -
         if is_being_drained(status):
             continue  # whoever drains it tells
         try:
-            event, fresh = _progress_of(
+            event, fresh = progress_of(
                 status.name, settings, context.instance, told.get(status.name), observed=status.observed, now=now
             )
         except RtapError as error:
@@ -78,7 +76,7 @@ def checkpoint_progress(context: SensorEvaluationContext, streams: StreamHost) -
     return SensorResult(asset_events=events, cursor=cursor, skip_reason=reason)
 
 
-def _progress_of(
+def progress_of(
     stream: str, settings: Settings, instance: DagsterInstance, told: Told | None, *, observed: str, now: datetime
 ) -> tuple[AssetMaterialization | None, Told | None]:
     """The materialisation that is due, if any, and what was told then."""

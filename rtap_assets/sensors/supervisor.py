@@ -3,13 +3,11 @@
 It waits for nothing. What it must remember between two ticks is its cursor, so that a daemon that was away starts well.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 from dagster import (
     AssetCheckEvaluation,
@@ -41,7 +39,7 @@ class Memory:
     started_at: str = ""
 
     @classmethod
-    def of(cls, cursor: str | None) -> Memory:
+    def of(cls, cursor: str | None) -> Self:
         return cls(**json.loads(cursor)) if cursor else cls()
 
     def as_cursor(self) -> str:

@@ -7,7 +7,6 @@ crash or be rotated away; then that is said.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,7 @@ def roll_up(settings: Settings, stream: str, *, reached: Standing, after_batch: 
     return RollUp(report, after_batch + 1, reached.batch_id, reached.query_id, is_complete)
 
 
-def _entries(path: Path, query: str, after_batch: int) -> Iterator[dict[str, Any]]:
+def _entries(path: Path, query: str, after_batch: int) -> list[dict[str, Any]]:
     """The log's entries of this query, oldest first, back to the first that is not needed (and maybe some more)."""
     needed: list[dict[str, Any]] = []
     for part in (path, path.with_suffix(".older.jsonl")):
@@ -79,9 +78,9 @@ def _entries(path: Path, query: str, after_batch: int) -> Iterator[dict[str, Any
             if entry is None:
                 continue
             if entry["query_id"] != query or entry["batch_id"] <= after_batch:
-                return reversed(needed)
+                return needed[::-1]
             needed.append(entry)
-    return reversed(needed)
+    return needed[::-1]
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
