@@ -9,8 +9,8 @@ import click
 
 from rtap_assets.config import get_settings
 from rtap_assets.errors import StreamError
-from rtap_assets.streaming.continuous import run_streams
 from rtap_assets.streaming.drain import drain_stream
+from rtap_assets.streaming.engine import StreamEngine
 from rtap_assets.streaming.layers import open_layers
 from rtap_assets.streaming.queries import STREAMS
 from rtap_assets.streaming.session import start_session
@@ -39,7 +39,11 @@ def stream(names: tuple[str, ...]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with open_layers(start_session(settings), settings) as session:
-        clean = run_streams(session, settings, names=names or tuple(STREAMS), stop=stop, echo=click.echo)
+        engine = StreamEngine(session, settings, say=click.echo)
+        for name in names or tuple(STREAMS):
+            engine.submit(name, "start")
+        stop.wait()
+        clean = engine.close(seconds=2 * settings.stop_timeout_seconds)
     dirty = [name for name, stopped in clean.items() if not stopped]
     if dirty:
         raise StreamError(
