@@ -1,4 +1,4 @@
-"""`rtap drain`: the streams in a session of this command's own, until what is there is done. Not while a stream host runs."""
+"""`rtap drain`: the streams in a session of this command's own, until what is there is done. Not beside a stream host."""
 
 from __future__ import annotations
 

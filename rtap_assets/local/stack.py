@@ -45,7 +45,8 @@ class ServiceStatus:
 def up(settings: Settings, *, ui: bool = False, streams: bool = False, echo: Echo = print) -> None:
     """Start what is not running yet, wait until it answers, and make sure of topics and schemas.
 
-    A second call adopts what runs. The stream host comes last, on what it reads. When another service fails to start, those that this call started are ended again.
+    A second call adopts what runs. When a service fails to start, those that this call started are ended again. The stream
+    host comes last, on what it reads.
 
     Raises:
         LocalStackError: a port is taken, or a process died or did not answer; the message holds the tail of its log.

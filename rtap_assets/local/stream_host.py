@@ -1,4 +1,7 @@
-"""The stream host among the embedded services: its record, by which `rtap status` and `rtap down` know it however it was started."""
+"""The stream host among the embedded services: its record, by which `rtap status` and `rtap down` know it.
+
+It leaves the record itself, so it is known however it was started.
+"""
 
 from __future__ import annotations
 

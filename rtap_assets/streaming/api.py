@@ -159,10 +159,9 @@ class _Endpoints:
         return JSONResponse(self._host.info.to_json() | {"stopping": True}, status_code=202)
 
     async def _jvm_is_alive(self) -> bool:
-        alive = False
-        with anyio.move_on_after(JVM_ANSWER_SECONDS):  # a frozen JVM answers nothing
-            alive = await anyio.to_thread.run_sync(self._host.engine.jvm_is_alive, abandon_on_cancel=True)
-        return alive
+        with anyio.move_on_after(JVM_ANSWER_SECONDS):
+            return await anyio.to_thread.run_sync(self._host.engine.jvm_is_alive, abandon_on_cancel=True)
+        return False
 
     def _stream_name(self, request: Request) -> str:
         name: str = request.path_params["name"]

@@ -176,8 +176,8 @@ class StreamsClient:
         message, remedy = error.get("message", f"HTTP {status}"), error.get("remedy", "")
         if status == 401:
             return ConfigurationError(
-                f"The stream host at {self._settings.streams_address} does not take the token of {self._settings.state_dir}: "
-                "it belongs to another state folder.",
+                f"The stream host at {self._settings.streams_address} does not take the token of "
+                f"{self._settings.state_dir}: it belongs to another state folder.",
                 remedy="Set RTAP_STREAMS_PORT to a free port, or RTAP_STATE_DIR to that host's folder.",
             )
         if status in (403, 421):

@@ -26,8 +26,9 @@ class Guard:
         self._names = LOOPBACK_NAMES | {name.lower() for name in allowed_hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return  # neither websockets nor a lifespan here
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
         refusal = self._refusal(scope["path"], Headers(scope=scope))
         await (refusal or self._app)(scope, receive, send)
 

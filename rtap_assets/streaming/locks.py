@@ -1,7 +1,7 @@
 """File locks between processes: who holds one, told without taking it, and the note that its holder leaves.
 
-The kernel frees a lock when its holder ends, however it ends; the note beside it only says who that was. A lock is one of
-POSIX (`fcntl`), which is also what Java's FileLock takes. It belongs to a process: closing any descriptor of the file frees it.
+The kernel frees a lock when its holder ends, however it ends; the note beside it only says who that was. Java's FileLock is a
+lock of POSIX (`fcntl`), the kind that is looked at here. It belongs to a process: closing any descriptor of the file frees it.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ STREAM_METRICS = (
         "rtap_stream_last_commit_timestamp_seconds",
         "When the last micro-batch was committed, seconds since the epoch.",
         lambda s: s.last_commit_at,
-    ),  # fmt: skip
+    ),
     StreamMetric("rtap_stream_last_batch_id", "Id of the newest committed micro-batch.", lambda s: s.last_batch_id),
     StreamMetric(
         "rtap_stream_batch_duration_seconds", "Duration of the last micro-batch, seconds.", lambda s: s.batch_seconds
@@ -81,7 +81,7 @@ STREAM_METRICS = (
         "rtap_stream_next_start_timestamp_seconds",
         "When a failed stream starts again, seconds since the epoch.",
         lambda s: s.next_start,
-    ),  # fmt: skip
+    ),
 )
 STATE_METRIC = "rtap_stream_state"
 STATE_HELP = "1 for the state that is observed, 0 for the others."

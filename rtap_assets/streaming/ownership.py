@@ -68,8 +68,8 @@ def in_use(settings: Settings, owner: OwnerNote | None) -> StreamError:
     who = str(owner) if owner is not None and owner.is_alive else f"the JVM of a process that is gone (pid {held_by})"
     return StreamError(
         f"The streams' checkpoints in {settings.checkpoint_dir} are in use by {who}.",
-        remedy="Ask the stream host to do it (`rtap streams --help`), or wait until that process ends; two owners would write "
-        "the same tables.",
+        remedy="Ask the stream host to do it (`rtap streams --help`), or wait until that process ends; two owners would "
+        "write the same tables.",
         pid=held_by if owner is None else owner.pid,
     )
 
