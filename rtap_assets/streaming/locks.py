@@ -1,7 +1,8 @@
 """File locks between processes: who holds one, told without taking it, and the note that its holder leaves.
 
-The kernel frees a lock when its holder ends, however it ends; the note beside it only says who that was. Java's FileLock is a
-lock of POSIX (`fcntl`), the kind that is looked at here. It belongs to a process: closing any descriptor of the file frees it.
+The kernel frees a lock when its holder ends, however it ends; the note beside it only says who that was. Java's FileLock is
+a POSIX lock (`fcntl`), the kind that is looked at here. It belongs to a process, and is freed when that process closes any
+descriptor of the file: look at it from another one only.
 """
 
 from __future__ import annotations
