@@ -6,6 +6,7 @@ catalog or Spark master is a matter of configuration. `.env.example` documents e
 
 from __future__ import annotations
 
+import json
 import os
 from functools import cache
 from pathlib import Path
@@ -45,6 +46,7 @@ class Settings(BaseSettings):
     kafka_controller_port: Port = Field(19093, description="Port of the embedded broker's KRaft controller.")
     registry_port: Port = Field(18081, description="Port of the embedded schema registry.")
     ui_port: Port = Field(3000, description="Port of the Dagster webserver.")
+    streams_port: Port = Field(18090, description="Port of the stream host's API.")
     startup_timeout_seconds: float = Field(90, gt=0, description="How long an embedded process may take to get ready.")
 
     # Kafka and registry
@@ -130,6 +132,21 @@ class Settings(BaseSettings):
         16_000_000, ge=10_000, description="Size at which a stream's progress log is rotated; one older file is kept."
     )
 
+    # Stream host
+    streams_url: str = Field("", description="URL of an external stream host. Empty: the embedded one, started when needed.")
+    streams_bind: str = Field("127.0.0.1", description="Address that the stream host listens on.")
+    streams_allowed_hosts: list[str] = Field(
+        [], description="Host names besides the loopback ones by which the stream host may be called, as a JSON list."
+    )
+    streams_request_timeout_seconds: float = Field(3, gt=0, description="Deadline of one call to the stream host.")
+    host_idle_seconds: float = Field(
+        900, gt=0, description="An embedded stream host with nothing to run and nothing asked of it leaves after this time."
+    )
+    host_watch_seconds: float = Field(1, gt=0, description="How often the stream host looks whether its JVM lives.")
+    checkpoint_takeover_seconds: float = Field(
+        60, ge=0, description="How long a new owner of the checkpoints waits for the JVM of a dead one to end."
+    )
+
     # Serving
     export_retention_seconds: float = Field(600, ge=0, description="How long old versions of the Parquet folder are kept.")
 
@@ -162,6 +179,14 @@ class Settings(BaseSettings):
         return not self.registry_url
 
     @property
+    def uses_embedded_host(self) -> bool:
+        return not self.streams_url
+
+    @property
+    def streams_address(self) -> str:
+        return self.streams_url.rstrip("/") or f"http://127.0.0.1:{self.streams_port}"
+
+    @property
     def events_subject(self) -> str:
         return f"{self.topic_events}-value"
 
@@ -175,7 +200,7 @@ class Settings(BaseSettings):
 
     @property
     def streams_dir(self) -> Path:
-        """Desired states, breakers and progress logs of the streams."""
+        """What the stream host keeps: token, lock, desired states, breakers, progress."""
         return self.state_dir / "streams"
 
     @property
@@ -219,6 +244,18 @@ def load_settings(**overrides: object) -> Settings:
         raise ConfigurationError(
             f"The settings are not valid: {faults}.", remedy="Correct them in the environment or in .env (see .env.example)."
         ) from error
+
+
+def settings_environment(settings: Settings) -> dict[str, str]:
+    """The `RTAP_…` variables from which another process reads these same settings, whatever folder it runs in."""
+    values = {name: getattr(settings, name) for name in type(settings).model_fields}
+    return {f"RTAP_{name.upper()}": _as_text(value) for name, value in values.items() if value is not None}
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return json.dumps(value) if isinstance(value, dict | list | bool) else str(value)
 
 
 @cache

@@ -16,9 +16,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
-from pydantic import SecretStr
-
-from rtap_assets.config import Settings
+from rtap_assets.config import Settings, settings_environment
 from rtap_assets.local.ports import LOOPBACK, listens
 from rtap_assets.local.processes import Service
 
@@ -101,18 +99,6 @@ def write_dagster_home(settings: Settings) -> None:
     location = {"grpc_server": {"socket": str(code_socket(settings)), "location_name": DEFINITIONS}}
     workspace = settings.dagster_home / "workspace.yaml"
     workspace.write_text(json.dumps({"load_from": [location]}, indent=2), encoding="utf-8")  # JSON is YAML
-
-
-def settings_environment(settings: Settings) -> dict[str, str]:
-    """The `RTAP_…` variables from which another process reads these same settings, whatever folder it runs in."""
-    values = {name: getattr(settings, name) for name in type(settings).model_fields}
-    return {f"RTAP_{name.upper()}": _as_text(value) for name, value in values.items() if value is not None}
-
-
-def _as_text(value: object) -> str:
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    return json.dumps(value) if isinstance(value, dict | list | bool) else str(value)
 
 
 def _accepts(path: Path) -> bool:

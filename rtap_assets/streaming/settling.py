@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from rtap_assets.errors import DependencyUnavailable
 from rtap_assets.streaming.checkpoints import committed_position, has_unfinished_batch
-from rtap_assets.streaming.drain import DrainReport, everything_there_is
+from rtap_assets.streaming.drain import everything_there_is
 from rtap_assets.streaming.operation_book import Command
 from rtap_assets.streaming.operations import Action
 from rtap_assets.streaming.queries import GOLD_STREAM
+from rtap_assets.streaming.reports import DrainReport
 from rtap_assets.streaming.states import Desired, Observed, as_text
 from rtap_assets.streaming.verdicts import Patience, observe
 

@@ -14,8 +14,8 @@ from urllib.request import ProxyHandler, Request, build_opener
 import psutil
 from dagster import AssetKey, DagsterInstance
 
-from rtap_assets.config import Settings
-from rtap_assets.local.dagster_ui import DEFINITIONS, settings_environment, write_dagster_home
+from rtap_assets.config import Settings, settings_environment
+from rtap_assets.local.dagster_ui import DEFINITIONS, write_dagster_home
 
 RUN_SECONDS = 300
 ANSWER_SECONDS = 30
