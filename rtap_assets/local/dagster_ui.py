@@ -28,7 +28,9 @@ PROBE_SECONDS = 1.0
 MAX_SOCKET_PATH_BYTES = 100  # macOS takes 104, Linux 108
 
 # A file that is there already is left alone: somebody may have pointed Dagster at PostgreSQL in it.
-# One run at a time: each starts a Spark session of its own, and the second would find the checkpoints in use.
+# Runs only wait for the stream host, which serialises what must be serial per stream; refreshes of the marts take turns by
+# their lock. So a command need not wait for a materialisation; the bound is one of memory (about 250 MB a run). Ticks come every
+# ten seconds: one sensor that is held up must not hold up the supervisor, and their records are not kept for long.
 DAGSTER_YAML = """\
 telemetry:
   enabled: false
@@ -36,13 +38,16 @@ nux:
   enabled: false
 sensors:
   use_threads: true
-  num_workers: 2
+  num_workers: 4
 schedules:
   use_threads: true
   num_workers: 2
+retention:
+  sensor:
+    purge_after_days: {skipped: 1, started: 1, success: 7, failure: 7}
 concurrency:
   runs:
-    max_concurrent_runs: 1
+    max_concurrent_runs: 6
 """
 
 
@@ -91,7 +96,7 @@ def code_socket(settings: Settings) -> Path:
 
 
 def write_dagster_home(settings: Settings) -> None:
-    """Make the folder that `DAGSTER_HOME` names: telemetry off, sensors in threads, one run at a time."""
+    """Make the folder that `DAGSTER_HOME` names: telemetry off, sensors in threads, several runs at a time."""
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     config = settings.dagster_home / "dagster.yaml"
     if not config.exists():
