@@ -40,7 +40,10 @@ TICKS = """
 query ($sensor: String!) {
   sensorOrError(sensorSelector: {
     repositoryLocationName: "rtap_assets.definitions", repositoryName: "__repository__", sensorName: $sensor
-  }) { ... on Sensor { sensorState { status ticks(limit: 100) { status timestamp endTimestamp skipReason error { message } } } } }
+  }) { ... on Sensor { sensorState {
+    status
+    ticks(limit: 100) { status timestamp endTimestamp skipReason error { message } }
+  } } }
 }"""
 GRAPH = "{ assetNodes { assetKey { path } groupName kinds dependencyKeys { path } } }"
 
