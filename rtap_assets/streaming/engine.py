@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,7 +20,7 @@ from rtap_assets.streaming.desired import DurableStates
 from rtap_assets.streaming.lag import BROKER, CATALOG, SourceProbe, dependencies_of
 from rtap_assets.streaming.operation_book import OperationBook
 from rtap_assets.streaming.operations import Action, Operation
-from rtap_assets.streaming.queries import STREAMS
+from rtap_assets.streaming.queries import STREAMS, StreamDefinition
 from rtap_assets.streaming.runner import StreamRunner
 from rtap_assets.streaming.settling import patience_of
 from rtap_assets.streaming.states import Observed, StreamStatus
@@ -43,6 +43,7 @@ class StreamEngine:
         session: SparkSession,
         settings: Settings,
         *,
+        streams: Mapping[str, StreamDefinition] = STREAMS,
         say: Callable[[str], None] = LOG.info,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -59,10 +60,10 @@ class StreamEngine:
                 say=say,
                 jvm_is_alive=self.jvm_is_alive,
             )
-            for name, stream in STREAMS.items()
+            for name, stream in streams.items()
         }
-        kafka = [stream for stream in STREAMS.values() if stream.reads is None]
-        tables = [stream for stream in STREAMS.values() if stream.reads is not None]
+        kafka = [stream for stream in streams.values() if stream.reads is None]
+        tables = [stream for stream in streams.values() if stream.reads is not None]
         self._probes = {
             BROKER: SourceProbe(settings, BROKER, kafka, clock=clock, say=say),
             CATALOG: SourceProbe(settings, CATALOG, tables, clock=clock, say=say),
