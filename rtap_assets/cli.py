@@ -11,16 +11,16 @@ from rtap_assets.errors import RtapError
 
 # name -> (module, attribute, one line for the help page)
 COMMANDS = {
-    "up": ("rtap_assets.commands.stack", "up", "Start the embedded broker and registry (and the UI)."),
-    "down": ("rtap_assets.commands.stack", "down", "Stop what `up` started."),
+    "up": ("rtap_assets.commands.stack", "up", "Start the embedded broker and registry (and UI, and streams)."),
+    "down": ("rtap_assets.commands.stack", "down", "Stop what runs; streams are drained first."),
     "status": ("rtap_assets.commands.stack", "status", "Show what runs, where, and since when."),
     "reset": ("rtap_assets.commands.stack", "reset", "Remove everything in the state folder."),
     "doctor": ("rtap_assets.commands.doctor", "doctor", "Check Java, jars, ports, memory and disk."),
     "jars": ("rtap_assets.commands.jars", "jars", "Fetch or verify the jars."),
     "contracts": ("rtap_assets.commands.contracts", "contracts", "Check and register the Avro schemas."),
     "generate": ("rtap_assets.commands.generate", "generate", "Produce seeded sales events with a ledger of the truth."),
-    "drain": ("rtap_assets.commands.streams", "drain", "Process what is there now, layer by layer, and end."),
-    "stream": ("rtap_assets.commands.streams", "stream", "Run the streams continuously in the foreground."),
+    "streams": ("rtap_assets.commands.streams", "streams", "Start, watch and stop the streams; be their host."),
+    "drain": ("rtap_assets.commands.drain", "drain", "Process what is there now, layer by layer, without a host."),
     "marts": ("rtap_assets.commands.marts", "marts", "Refresh the DuckDB marts and the published Parquet folder."),
     "sql": ("rtap_assets.commands.sql", "sql", "Ask a question of bronze, silver, gold and the marts."),
     "reconcile": ("rtap_assets.commands.reconcile", "reconcile", "Compare topic, lake and ledger, record by record."),

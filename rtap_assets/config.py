@@ -6,6 +6,7 @@ catalog or Spark master is a matter of configuration. `.env.example` documents e
 
 from __future__ import annotations
 
+import json
 import os
 from functools import cache
 from pathlib import Path
@@ -45,6 +46,7 @@ class Settings(BaseSettings):
     kafka_controller_port: Port = Field(19093, description="Port of the embedded broker's KRaft controller.")
     registry_port: Port = Field(18081, description="Port of the embedded schema registry.")
     ui_port: Port = Field(3000, description="Port of the Dagster webserver.")
+    streams_port: Port = Field(18090, description="Port of the stream host's API.")
     startup_timeout_seconds: float = Field(90, gt=0, description="How long an embedded process may take to get ready.")
 
     # Kafka and registry
@@ -93,6 +95,9 @@ class Settings(BaseSettings):
     spark_quick_start: bool = Field(
         False, description="Compile Spark's code fast rather than well: for demos, tests and other runs of a few minutes."
     )
+    spark_count_state_rows: bool = Field(
+        True, description="Count the live rows of the streams' state; costs a look-up per row written to it."
+    )
     spark_extra_conf: dict[str, str] = Field({}, description="More Spark settings, as a JSON object.")
 
     # Streams
@@ -113,6 +118,34 @@ class Settings(BaseSettings):
     drain_timeout_seconds: float = Field(900, gt=0, description="Deadline for draining one stream.")
 
     stop_timeout_seconds: float = Field(30, gt=0, description="How long a stop waits for the batch in flight.")
+    start_timeout_seconds: float = Field(120, gt=0, description="How long a start waits for the first proof that it runs.")
+    running_proof_seconds: float = Field(
+        30, gt=0, description="How long a commit or idle input proves that a stream runs (a trigger interval is added)."
+    )
+    status_validity_seconds: float = Field(60, gt=0, description="How long a stream's status may be believed.")
+    backoff_first_seconds: float = Field(1, gt=0, description="First pause before a failed stream starts again; it doubles.")
+    backoff_longest_seconds: float = Field(30, gt=0, description="Longest pause before a failed stream starts again.")
+    breaker_failures: int = Field(5, ge=2, description="The same failure this many times in a row opens the breaker.")
+    breaker_healthy_seconds: float = Field(300, ge=0, description="A stream that ran this long has its failures forgotten.")
+    lag_probe_seconds: float = Field(10, gt=0, description="How often the ends of the streams' sources are looked at.")
+    progress_log_max_bytes: int = Field(
+        16_000_000, ge=10_000, description="Size at which a stream's progress log is rotated; one older file is kept."
+    )
+
+    # Stream host
+    streams_url: str = Field("", description="URL of an external stream host. Empty: the embedded one, started when needed.")
+    streams_bind: str = Field("127.0.0.1", description="Address that the stream host listens on.")
+    streams_allowed_hosts: list[str] = Field(
+        [], description="Host names besides the loopback ones by which the stream host may be called, as a JSON list."
+    )
+    streams_request_timeout_seconds: float = Field(3, gt=0, description="Deadline of one call to the stream host.")
+    host_idle_seconds: float = Field(
+        900, gt=0, description="An embedded stream host with nothing to run and nothing asked of it leaves after this time."
+    )
+    host_watch_seconds: float = Field(1, gt=0, description="How often the stream host looks whether its JVM lives.")
+    checkpoint_takeover_seconds: float = Field(
+        60, ge=0, description="How long a new owner of the checkpoints waits for the JVM of a dead one to end."
+    )
 
     # Serving
     export_retention_seconds: float = Field(600, ge=0, description="How long old versions of the Parquet folder are kept.")
@@ -146,6 +179,14 @@ class Settings(BaseSettings):
         return not self.registry_url
 
     @property
+    def uses_embedded_host(self) -> bool:
+        return not self.streams_url
+
+    @property
+    def streams_address(self) -> str:
+        return self.streams_url.rstrip("/") or f"http://127.0.0.1:{self.streams_port}"
+
+    @property
     def events_subject(self) -> str:
         return f"{self.topic_events}-value"
 
@@ -156,6 +197,11 @@ class Settings(BaseSettings):
     @property
     def checkpoint_dir(self) -> Path:
         return self.state_dir / "checkpoints"
+
+    @property
+    def streams_dir(self) -> Path:
+        """What the stream host keeps: token, lock, desired states, breakers, progress."""
+        return self.state_dir / "streams"
 
     @property
     def marts_path(self) -> Path:
@@ -198,6 +244,18 @@ def load_settings(**overrides: object) -> Settings:
         raise ConfigurationError(
             f"The settings are not valid: {faults}.", remedy="Correct them in the environment or in .env (see .env.example)."
         ) from error
+
+
+def settings_environment(settings: Settings) -> dict[str, str]:
+    """The `RTAP_…` variables from which another process reads these same settings, whatever folder it runs in."""
+    values = {name: getattr(settings, name) for name in type(settings).model_fields}
+    return {f"RTAP_{name.upper()}": _as_text(value) for name, value in values.items() if value is not None}
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return json.dumps(value) if isinstance(value, dict | list | bool) else str(value)
 
 
 @cache

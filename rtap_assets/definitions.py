@@ -6,19 +6,25 @@ from dagster import Definitions, in_process_executor
 
 from rtap_assets.assets.layers import LAYERS
 from rtap_assets.assets.marts import refreshed_marts
+from rtap_assets.assets.stream_state import stream_state
 from rtap_assets.assets.topics import topic_specs
 from rtap_assets.config import get_settings
 from rtap_assets.jobs.materialize import materialize_everything
+from rtap_assets.jobs.streams import STREAM_JOBS
 from rtap_assets.resources.marts import Marts
-from rtap_assets.resources.spark import Layers, PlatformSpark
+from rtap_assets.resources.streams import StreamHost
+from rtap_assets.sensors.checkpoint_progress import checkpoint_progress
+from rtap_assets.sensors.supervisor import stream_supervisor
 
 defs = Definitions(
     assets=[*topic_specs(), *LAYERS, refreshed_marts],
-    jobs=[materialize_everything],
+    asset_checks=[stream_state],
+    jobs=[materialize_everything, *STREAM_JOBS],
+    sensors=[stream_supervisor, checkpoint_progress],
     resources={
-        "layers": Layers(spark=PlatformSpark(spark_config={})),
+        "streams": StreamHost(),
         "marts": Marts(database=str(get_settings().marts_path)),
     },
-    # One Spark session for all assets of a run: never one JVM per step.
+    # Steps are short and wait for the stream host most of the time: a process for each would cost more than it does.
     executor=in_process_executor,
 )

@@ -9,7 +9,12 @@ import os
 
 from rtap_assets.config import Settings
 
-pytest_plugins = ["stack_fixtures", "spark_fixtures", "stream_fixtures"]  # nothing is started until a test asks for it
+pytest_plugins = [
+    "stack_fixtures",
+    "spark_fixtures",
+    "stream_fixtures",
+    "host_fixtures",
+]  # nothing is started until a test asks for it
 
 KEPT = {"RTAP_CACHE_DIR", "RTAP_JAVA_HOME"}
 

@@ -10,10 +10,13 @@ from rtap_assets.config import get_settings
 from rtap_assets.contracts import tables
 from rtap_assets.contracts.tables import Column, TableSpec
 from rtap_assets.lake.snapshots import TableState, table_state
-from rtap_assets.resources.spark import Layers
-from rtap_assets.streaming.drain import DrainReport
+from rtap_assets.resources.streams import StreamHost
+from rtap_assets.streaming.reports import DrainReport
+from rtap_assets.streaming.rollups import Standing, standing
 
 WITH_WATERMARK = {"silver", "gold"}
+# By these two the sensor checkpoint_progress knows what was told already.
+NEWEST_BATCH, QUERY_ID = "newest batch", "query id"
 
 DEAD_LETTER_COLUMNS = (
     Column("key", "binary", "The record's key, unchanged."),
@@ -45,11 +48,12 @@ def _table(spec: TableSpec, *, deps: list[AssetKey], note: str) -> AssetsDefinit
 
 
 def _layer(key: AssetKey, *, stream: str, spec: TableSpec | None, **shown: Any) -> AssetsDefinition:
-    def layer(context: AssetExecutionContext, layers: Layers) -> MaterializeResult[None]:
-        report = layers.drain(stream, echo=context.log.info)
+    def layer(context: AssetExecutionContext, streams: StreamHost) -> MaterializeResult[None]:
+        report = streams.drain(stream, echo=context.log.info)
         context.log.info(drain_line(report))
-        state = None if spec is None else table_state(get_settings(), spec)
-        return MaterializeResult(metadata=drain_metadata(report, state))
+        settings = get_settings()
+        state = None if spec is None else table_state(settings, spec)
+        return MaterializeResult(metadata=drain_metadata(report, state, reached=standing(settings, stream)))
 
     definition: AssetsDefinition = asset(key=key, owners=OWNERS, **shown)(layer)
     return definition
@@ -63,7 +67,7 @@ def drain_line(report: DrainReport) -> str:
     return f"{report.stream}: {report.input_rows:,} rows read in {batches}, {report.seconds:.1f} s"
 
 
-def drain_metadata(report: DrainReport, state: TableState | None) -> dict[str, Any]:
+def drain_metadata(report: DrainReport, state: TableState | None, *, reached: Standing | None) -> dict[str, Any]:
     """What a materialisation says: rows, snapshot, where in its source the stream stands, watermark, duration."""
     metadata: dict[str, Any] = {
         "rows read": report.input_rows,
@@ -75,6 +79,8 @@ def drain_metadata(report: DrainReport, state: TableState | None) -> dict[str, A
         metadata |= {"watermark": watermark(instant_of(report.watermark_ms)), "rows dropped as late": report.dropped_late}
     if report.stream == "gold":
         metadata["rows restated"] = report.restated
+    if reached is not None:
+        metadata |= {NEWEST_BATCH: reached.batch_id, QUERY_ID: reached.query_id}
     if state is not None:
         metadata |= {"dagster/row_count": state.rows, "snapshot id": str(state.snapshot_id), "data files": state.files}
     return metadata

@@ -6,23 +6,27 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from rtap_assets.commands.stream_lines import stream_table
 from rtap_assets.config import Settings, get_settings
 from rtap_assets.local import stack
 from rtap_assets.local.stack import ServiceStatus
+from rtap_assets.streaming.client import StreamsClient
+from rtap_assets.streaming.states import Observed
 
 STATE_COLOURS = {"running": "green", "died": "red"}
 
 
 @click.command()
 @click.option("--ui", is_flag=True, help="Also start Dagster's webserver and daemon.")
-def up(ui: bool) -> None:
+@click.option("--streams", is_flag=True, help="Also start the stream host; it resumes what should run.")
+def up(ui: bool, streams: bool) -> None:
     """Start the embedded Kafka broker and schema registry, create the topics and register the schemas.
 
     What runs already is adopted. The processes stay when this command ends; `rtap down` ends them. With
     RTAP_KAFKA_BOOTSTRAP or RTAP_REGISTRY_URL set, that broker or registry is used and none is started in its place.
     """
     settings = get_settings()
-    stack.up(settings, ui=ui, echo=click.echo)
+    stack.up(settings, ui=ui, streams=streams, echo=click.echo)
     click.secho("ready", fg="green")
     if ui:
         click.echo(f"Dagster is at http://127.0.0.1:{settings.ui_port}")
@@ -30,13 +34,16 @@ def up(ui: bool) -> None:
 
 @click.command()
 def down() -> None:
-    """End what `rtap up` started: the UI, then the registry, then the broker. Data stay in the state folder."""
+    """End what runs: the UI, the stream host (with a drain), then the registry, then the broker. Data stay.
+
+    Streams that were running count as desired still: the next stream host resumes them.
+    """
     stack.down(get_settings(), echo=click.echo)
 
 
 @click.command()
 def status() -> None:
-    """Show each embedded service: its state, address, pid, since when it runs and its memory.
+    """Show each embedded service: its state, address, pid, since when it runs and its memory; and the state of each stream.
 
     The exit code is 1 when one has died without having been told to.
     """
@@ -47,6 +54,8 @@ def status() -> None:
     else:
         Console().print(_table(lines))
     _echo_external(settings)
+    if settings.streams_dir.exists() or not settings.uses_embedded_host:
+        _print_streams(settings)
     dead = [line for line in lines if line.state == "died"]
     for line in dead:
         click.secho(f"The {line.title} (pid {line.pid}) died. Its last lines:", fg="red")
@@ -67,6 +76,16 @@ def reset(yes: bool) -> None:
     if not yes:
         raise click.UsageError(f"This removes {settings.state_dir} and everything in it. Say `rtap reset --yes` to do so.")
     stack.reset(settings, echo=click.echo)
+
+
+def _print_streams(settings: Settings) -> None:
+    with StreamsClient(settings) as client:
+        found = client.statuses()
+    Console().print(stream_table(found))
+    for reason in {
+        stream.last_error.message for stream in found if stream.observed is Observed.UNKNOWN and stream.last_error
+    }:
+        click.secho(reason, fg="red")
 
 
 def _table(lines: list[ServiceStatus]) -> Table:

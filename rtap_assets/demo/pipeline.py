@@ -12,11 +12,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from rtap_assets.config import Settings
+from rtap_assets.config import Settings, settings_environment
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.errors import StreamError
 from rtap_assets.generator.options import GeneratorOptions
-from rtap_assets.local.dagster_ui import settings_environment, write_dagster_home
+from rtap_assets.local.dagster_ui import write_dagster_home
 from rtap_assets.local.ports import free_ports
 from rtap_assets.local.stack import down
 

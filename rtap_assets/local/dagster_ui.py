@@ -16,9 +16,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
-from pydantic import SecretStr
-
-from rtap_assets.config import Settings
+from rtap_assets.config import Settings, settings_environment
 from rtap_assets.local.ports import LOOPBACK, listens
 from rtap_assets.local.processes import Service
 
@@ -30,7 +28,9 @@ PROBE_SECONDS = 1.0
 MAX_SOCKET_PATH_BYTES = 100  # macOS takes 104, Linux 108
 
 # A file that is there already is left alone: somebody may have pointed Dagster at PostgreSQL in it.
-# One run at a time: each starts a Spark session of its own, and the second would find the checkpoints in use.
+# Runs only wait for the stream host, which serialises what must be serial per stream; refreshes of the marts take turns by
+# their lock. So a command need not wait for a materialisation; the bound is one of memory (about 250 MB a run). Ticks come every
+# ten seconds: one sensor that is held up must not hold up the supervisor, and their records are not kept for long.
 DAGSTER_YAML = """\
 telemetry:
   enabled: false
@@ -38,13 +38,16 @@ nux:
   enabled: false
 sensors:
   use_threads: true
-  num_workers: 2
+  num_workers: 4
 schedules:
   use_threads: true
   num_workers: 2
+retention:
+  sensor:
+    purge_after_days: {skipped: 1, started: 1, success: 7, failure: 7}
 concurrency:
   runs:
-    max_concurrent_runs: 1
+    max_concurrent_runs: 6
 """
 
 
@@ -93,7 +96,7 @@ def code_socket(settings: Settings) -> Path:
 
 
 def write_dagster_home(settings: Settings) -> None:
-    """Make the folder that `DAGSTER_HOME` names: telemetry off, sensors in threads, one run at a time."""
+    """Make the folder that `DAGSTER_HOME` names: telemetry off, sensors in threads, several runs at a time."""
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     config = settings.dagster_home / "dagster.yaml"
     if not config.exists():
@@ -101,18 +104,6 @@ def write_dagster_home(settings: Settings) -> None:
     location = {"grpc_server": {"socket": str(code_socket(settings)), "location_name": DEFINITIONS}}
     workspace = settings.dagster_home / "workspace.yaml"
     workspace.write_text(json.dumps({"load_from": [location]}, indent=2), encoding="utf-8")  # JSON is YAML
-
-
-def settings_environment(settings: Settings) -> dict[str, str]:
-    """The `RTAP_…` variables from which another process reads these same settings, whatever folder it runs in."""
-    values = {name: getattr(settings, name) for name in type(settings).model_fields}
-    return {f"RTAP_{name.upper()}": _as_text(value) for name, value in values.items() if value is not None}
-
-
-def _as_text(value: object) -> str:
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    return json.dumps(value) if isinstance(value, dict | list | bool) else str(value)
 
 
 def _accepts(path: Path) -> bool:

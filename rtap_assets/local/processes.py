@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,15 +13,10 @@ import psutil
 from rtap_assets.config import Settings
 from rtap_assets.errors import LocalStackError
 from rtap_assets.local.records import ProcessRecord, write_record
+from rtap_assets.runtime.background import spawn_background
 
 POLL_SECONDS = 0.05
-STOP_SECONDS = 20.0
 KILL_SECONDS = 5.0
-MAX_OUTPUT_BYTES = 10_000_000
-
-# `exec` in a background job of a shell: the process is init's child from the start, so it survives its starter, is reaped by
-# init however it ends, and leaves no unfinished child object behind in a long-lived caller.
-LAUNCHER = 'log="$1"; shift; exec "$@" </dev/null >>"$log" 2>&1 & echo $!'
 
 
 @dataclass(frozen=True)
@@ -47,20 +40,10 @@ class Service:
 
 def start(settings: Settings, service: Service) -> ProcessRecord:
     """Start the service in a session of its own and leave its record; does not wait for it to be ready."""
-    settings.log_dir.mkdir(parents=True, exist_ok=True)
     output = settings.log_dir / f"{service.name}.out"
-    if output.exists() and output.stat().st_size > MAX_OUTPUT_BYTES:
-        output.replace(output.with_suffix(".out.1"))
+    settings.log_dir.mkdir(parents=True, exist_ok=True)
     service.prepare()
-    done = subprocess.run(
-        ["/bin/sh", "-c", LAUNCHER, "sh", str(output), *service.command],
-        env=os.environ | service.environment,  # handed on, not read
-        start_new_session=True,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    pid = int(done.stdout)
+    pid = spawn_background(service.command, output=output, environment=service.environment)
     record = ProcessRecord(
         service=service.name,
         title=service.title,
@@ -104,8 +87,10 @@ def died(record: ProcessRecord, *, when: str) -> LocalStackError:
     )
 
 
-def stop(record: ProcessRecord, *, seconds: float = STOP_SECONDS) -> str:
+def stop(record: ProcessRecord, *, seconds: float | None = None) -> str:
     """End the process and its children: SIGTERM, and SIGKILL after the deadline. Returns how it went.
+
+    The deadline is the record's own, unless `seconds` says otherwise.
 
     Raises:
         LocalStackError: it survived SIGKILL (it hangs in the kernel), or it is not ours to end.
@@ -113,6 +98,7 @@ def stop(record: ProcessRecord, *, seconds: float = STOP_SECONDS) -> str:
     process = record.process()
     if process is None:
         return "was not running"
+    seconds = record.stop_seconds if seconds is None else seconds
     family = [process, *_children(process)]
     _signal([process], signal.SIGTERM)
     if _all_gone([process], seconds=seconds):

@@ -18,6 +18,7 @@ from rtap_assets.config import Settings
 # Two clocks are involved; a recycled pid within this time of the start is not a thing.
 CREATE_TIME_SLACK_SECONDS = 2.0
 TAIL_LINES = 15
+STOP_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class ProcessRecord:
     address: str
     command: list[str]
     log_files: list[str]
+    stop_seconds: float = STOP_SECONDS  # what it may take to end by itself
 
     def process(self) -> psutil.Process | None:
         """The process, or None when it has ended (a zombie has ended too) or its pid is somebody else's by now."""

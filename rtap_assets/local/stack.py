@@ -25,7 +25,7 @@ from rtap_assets.local.state import claim_state_dir, remove_state_dir, require_s
 Echo = Callable[[str], None]
 
 # Those who depend on others end first; a service that is not named here (it left its own record) ends before all of these.
-STOP_ORDER = ("dagster-daemon", "dagster-webserver", "dagster-code-server", "registry", "kafka")
+STOP_ORDER = ("dagster-daemon", "dagster-webserver", "dagster-code-server", "stream-host", "registry", "kafka")
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,11 @@ class ServiceStatus:
     tail: str  # last lines of the log of a process that died, else empty
 
 
-def up(settings: Settings, *, ui: bool = False, echo: Echo = print) -> None:
+def up(settings: Settings, *, ui: bool = False, streams: bool = False, echo: Echo = print) -> None:
     """Start what is not running yet, wait until it answers, and make sure of topics and schemas.
 
-    A second call adopts what runs. When a service fails to start, those that this call started are ended again.
+    A second call adopts what runs. When a service fails to start, those that this call started are ended again. The stream
+    host comes last, on what it reads.
 
     Raises:
         LocalStackError: a port is taken, or a process died or did not answer; the message holds the tail of its log.
@@ -55,6 +56,8 @@ def up(settings: Settings, *, ui: bool = False, echo: Echo = print) -> None:
     with stack_lock(settings, echo=echo):
         _start_services(settings, _services(settings, ui=ui), echo=echo)
         _ensure_topics_and_contracts(settings, echo=echo)
+        if streams:
+            _ensure_stream_host(settings, echo=echo)
 
 
 def down(settings: Settings, echo: Echo = print) -> None:
@@ -165,6 +168,12 @@ def _ensure_topics_and_contracts(settings: Settings, *, echo: Echo) -> None:
     subjects = with_patience(lambda: register_contracts(settings), what="registering the schemas", seconds=patience)
     for subject, ids in subjects.items():
         echo(f"schemas {subject} " + ", ".join(f"v{version} = id {schema_id}" for version, schema_id in ids.items()))
+
+
+def _ensure_stream_host(settings: Settings, *, echo: Echo) -> None:
+    from rtap_assets.streaming.launch import ensure_host  # noqa: PLC0415
+
+    ensure_host(settings, echo=echo)
 
 
 def _stop_and_forget(settings: Settings, record: ProcessRecord, *, echo: Echo) -> LocalStackError | None:

@@ -17,7 +17,7 @@ def known_entries(settings: Settings) -> set[str]:
     """The names that the platform itself puts into the state folder."""
     folders = [
         settings.lake_dir, settings.checkpoint_dir, settings.marts_path.parent, settings.export_dir.parent,
-        settings.ledger_dir, settings.run_dir, settings.log_dir, settings.dagster_home,
+        settings.ledger_dir, settings.run_dir, settings.log_dir, settings.dagster_home, settings.streams_dir,
     ]  # fmt: skip
     return {folder.relative_to(settings.state_dir).parts[0] for folder in folders} | {
         "kafka", "registry", "jvm", "demo", "duckdb-tmp", LOCK_NAME, MARKER_NAME, ".DS_Store",

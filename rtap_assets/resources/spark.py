@@ -1,13 +1,14 @@
-"""The Spark session as a Dagster resource, through dagster-pyspark: one per process, shared by all assets of a run."""
+"""The Spark session as a Dagster resource, through dagster-pyspark: one per process, for short batch runs (maintenance).
 
-from collections.abc import Callable
+The streams and the drains run in the stream host, never here: it owns the checkpoints.
+"""
 
-from dagster import ConfigurableResource, ResourceDependency, get_dagster_logger
+from __future__ import annotations
+
+from dagster import get_dagster_logger
 from dagster_pyspark import LazyPySparkResource
 
 from rtap_assets.config import get_settings
-from rtap_assets.streaming.drain import DrainReport, drain_stream
-from rtap_assets.streaming.layers import open_layers
 from rtap_assets.streaming.session import prepare_environment, spark_conf
 
 
@@ -21,15 +22,3 @@ class PlatformSpark(LazyPySparkResource):  # type: ignore[misc]
             prepare_environment(settings)
             self.spark_config.update(spark_conf(settings))
         super()._init_session()
-
-
-class Layers(ConfigurableResource):  # type: ignore[type-arg]
-    """Drains the layers of the lake."""
-
-    spark: ResourceDependency[PlatformSpark]
-
-    def drain(self, stream: str, *, echo: Callable[[str], None]) -> DrainReport:
-        """Process everything that the stream's source holds now; see `streaming.drain.drain_stream`."""
-        settings = get_settings()
-        with open_layers(self.spark.spark_session, settings) as session:
-            return drain_stream(session, settings, stream, echo=echo)

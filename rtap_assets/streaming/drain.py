@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
@@ -32,30 +30,13 @@ from rtap_assets.streaming.checkpoints import (
 from rtap_assets.streaming.failures import Verdict, judge
 from rtap_assets.streaming.ownership import verify_binding
 from rtap_assets.streaming.queries import GOLD_STREAM, STREAMS, StreamDefinition
+from rtap_assets.streaming.reports import DrainReport
 from rtap_assets.streaming.restate import restate_gold
 
 POLL_SECONDS = 0.02
 WAIT_SECONDS = 2.0
 MAX_RESTARTS = 5
 PROGRESS_KEPT = 50  # Spark keeps the progress of the last 100 batches
-
-
-@dataclass(frozen=True)
-class DrainReport:
-    """What a drain did. `position` is where the checkpoint stands now; `watermark_ms` that of the newest batch.
-
-    `restated` counts the rows of gold that had to be computed again from silver.
-    """
-
-    stream: str
-    batches: int
-    input_rows: int
-    dropped_late: int
-    position: dict[str, Any] | None
-    watermark_ms: int | None
-    seconds: float
-    restarts: tuple[str, ...]
-    restated: int = 0
 
 
 def drain_stream(
@@ -73,7 +54,9 @@ def drain_stream(
     checkpoint = stream.checkpoint(settings)
     verify_binding(settings, stream)
     reached = with_patience(
-        lambda: _target(settings, stream), what=f"the source of {name}", seconds=settings.dependency_patience_seconds
+        lambda: everything_there_is(settings, stream),
+        what=f"the source of {name}",
+        seconds=settings.dependency_patience_seconds,
     )
     before = newest_committed(checkpoint)
     run = _Run(session, settings, stream, reached, echo)
@@ -95,7 +78,7 @@ def drain_stream(
     )
 
 
-def _target(settings: Settings, stream: StreamDefinition) -> Callable[[], bool]:
+def everything_there_is(settings: Settings, stream: StreamDefinition) -> Callable[[], bool]:
     """A test of the checkpoint: has the query committed all that its source holds now?"""
     checkpoint = stream.checkpoint(settings)
     if stream.reads is None:

@@ -7,28 +7,44 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
 
 import psutil
-from dagster import AssetKey, DagsterInstance
+from dagster import AssetCheckKey, AssetKey, DagsterInstance
+from polling import wait_until
 
-from rtap_assets.config import Settings
-from rtap_assets.local.dagster_ui import DEFINITIONS, settings_environment, write_dagster_home
+from rtap_assets.assets.stream_state import ASSET_OF_STREAM, STREAM_STATE
+from rtap_assets.config import Settings, settings_environment
+from rtap_assets.local.dagster_ui import DEFINITIONS, write_dagster_home
 
 RUN_SECONDS = 300
 ANSWER_SECONDS = 30
 POLL_SECONDS = 0.1
 
 LAUNCH = """
-mutation ($job: String!) {
+mutation ($job: String!, $config: RunConfigData) {
   launchRun(executionParams: {
     selector: {repositoryLocationName: "rtap_assets.definitions", repositoryName: "__repository__", jobName: $job},
-    runConfigData: {}
+    runConfigData: $config
   }) { __typename ... on LaunchRunSuccess { run { runId } } }
 }"""
 STATUS = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+LOGS = """
+query ($id: ID!) {
+  runOrError(runId: $id) { ... on Run { eventConnection(limit: 1000) { events { ... on MessageEvent { message } } } } }
+}"""
+TICKS = """
+query ($sensor: String!) {
+  sensorOrError(sensorSelector: {
+    repositoryLocationName: "rtap_assets.definitions", repositoryName: "__repository__", sensorName: $sensor
+  }) { ... on Sensor { sensorState {
+    status
+    ticks(limit: 100) { status timestamp endTimestamp skipReason error { message } }
+  } } }
+}"""
 GRAPH = "{ assetNodes { assetKey { path } groupName kinds dependencyKeys { path } } }"
 
 
@@ -37,6 +53,7 @@ class FinishedRun:
     """What a run on the command line said, and which JVMs it had."""
 
     exit_code: int = -1
+    seconds: float = 0.0
     output: str = ""
     jvms: set[int] = field(default_factory=set)
 
@@ -56,7 +73,7 @@ def materialise(settings: Settings, select: str) -> FinishedRun:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    run, ended = FinishedRun(), threading.Event()
+    run, ended, began = FinishedRun(), threading.Event(), time.monotonic()
     watcher = threading.Thread(target=_collect_jvms, args=(process.pid, run.jvms, ended))
     watcher.start()
     try:
@@ -65,7 +82,7 @@ def materialise(settings: Settings, select: str) -> FinishedRun:
         process.kill()
         ended.set()
         watcher.join()
-    run.exit_code = process.returncode
+    run.exit_code, run.seconds = process.returncode, time.monotonic() - began
     return run
 
 
@@ -90,6 +107,50 @@ def newest_metadata(settings: Settings) -> dict[str, dict[str, Any]]:
             assert event.asset_materialization is not None
             found[key.to_user_string()] = {name: value.value for name, value in event.asset_materialization.metadata.items()}
     return found
+
+
+def newest_state_checks(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Asset -> what the newest evaluation of its `stream_state` says; "passed" and "run" are of the evaluation itself."""
+    found = {}
+    with DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        for key in ASSET_OF_STREAM.values():
+            history = instance.event_log_storage.get_asset_check_execution_history(AssetCheckKey(key, STREAM_STATE), limit=1)
+            for record in history:
+                assert record.event is not None
+                evaluation = record.event.dagster_event.asset_check_evaluation_data  # type: ignore[union-attr]
+                said = {name: value.value for name, value in evaluation.metadata.items()}
+                found[key.to_user_string()] = said | {"passed": evaluation.passed, "run": record.run_id}
+    return found
+
+
+def newest_run_of(settings: Settings, asset: AssetKey) -> str:
+    """The run that materialised an asset last; empty when it was told without a run."""
+    with DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        event = instance.get_latest_materialization_event(asset)
+    return "" if event is None else event.run_id
+
+
+def succeed(
+    settings: Settings, job: str, config: dict[str, Any] | None = None, *, seconds: float = RUN_SECONDS
+) -> list[str]:
+    """Launch a job as the launchpad does, wait until it has succeeded, return the lines of its log."""
+    launched = ask_ui(settings, LAUNCH, job=job, config=config or {})["launchRun"]
+    assert launched["__typename"] == "LaunchRunSuccess", launched
+    run_id = launched["run"]["runId"]
+
+    def ended() -> bool:
+        state = ask_ui(settings, STATUS, id=run_id)["runOrError"]["status"]
+        assert state not in {"FAILURE", "CANCELED"}, messages(settings, run_id)
+        return bool(state == "SUCCESS")
+
+    wait_until(ended, seconds=seconds, what=f"{job} has succeeded")
+    return messages(settings, run_id)
+
+
+def messages(settings: Settings, run_id: str) -> list[str]:
+    """The lines of a run's log."""
+    events = ask_ui(settings, LOGS, id=run_id)["runOrError"]["eventConnection"]["events"]
+    return [event["message"] for event in events if event]
 
 
 def ask_ui(settings: Settings, query: str, **variables: Any) -> dict[str, Any]:

@@ -14,9 +14,8 @@ import duckdb
 import psutil
 import pytest
 
-from rtap_assets.config import Settings, load_settings
+from rtap_assets.config import Settings, load_settings, settings_environment
 from rtap_assets.contracts.rules import Reason
-from rtap_assets.local.dagster_ui import settings_environment
 from rtap_assets.local.stack import status
 from rtap_assets.serving.lake_files import plan_lake
 

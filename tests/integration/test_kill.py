@@ -16,10 +16,9 @@ from polling import wait_until
 from pyspark.sql import SparkSession
 from stream_fixtures import assert_newest_messages_are_gold, drain, send_events
 
-from rtap_assets.config import Settings
+from rtap_assets.config import Settings, settings_environment
 from rtap_assets.demo.proof import prove
 from rtap_assets.errors import StreamError
-from rtap_assets.local.dagster_ui import settings_environment
 from rtap_assets.streaming.checkpoints import has_unfinished_batch, newest_committed, newest_planned
 from rtap_assets.streaming.ownership import owned_checkpoints
 

@@ -14,11 +14,10 @@ from confluent_kafka import Consumer, Producer
 from polling import wait_until
 from stack_fixtures import embedded_settings, silent
 
-from rtap_assets.config import Settings
+from rtap_assets.config import Settings, settings_environment
 from rtap_assets.errors import LocalStackError
 from rtap_assets.kafka.clients import client_config
 from rtap_assets.kafka.registry import Registry
-from rtap_assets.local.dagster_ui import settings_environment
 from rtap_assets.local.ports import is_free
 from rtap_assets.local.stack import down, status, up
 

@@ -26,7 +26,7 @@ def forbid(event: str, arguments: tuple[Any, ...]) -> None:
             raise AssertionError(f"loading the definitions writes {path}")
 
 
-def described(spec: Any) -> str:
+def described(spec: Any, checks: list[str]) -> str:
     """One asset as a few lines: what a reviewer of the graph wants to see."""
     schema = spec.metadata.get("dagster/column_schema")
     deps = sorted(dep.asset_key.to_user_string() for dep in spec.deps)
@@ -39,6 +39,7 @@ def described(spec: Any) -> str:
         f"owners:  {', '.join(spec.owners)}",
         f"says:    {summary}",
         f"columns: {columns}",
+        *([f"checks:  {', '.join(checks)}"] if checks else []),
     ]
     wrapped = (textwrap.fill(line, 120, initial_indent="  ", subsequent_indent=" " * 11) for line in lines)
     return "\n".join([spec.key.to_user_string(), *wrapped])
@@ -54,9 +55,17 @@ def main() -> None:
 
     executor = defs.executor.name if defs.executor else "the default"
     specs = sorted(defs.resolve_all_asset_specs(), key=lambda spec: spec.key)
-    jobs = sorted(f"{job.name}: {job.description}" for job in defs.jobs or [])
-    print(f"executor: {executor}", *(f"job {job}" for job in jobs), "", sep="\n")
-    print("\n\n".join(described(spec) for spec in specs))
+    jobs = sorted(f"job {job.name}: {job.description}" for job in defs.jobs or [])
+    sensors = sorted(
+        f"sensor {one.name} ({one.default_status.value.lower()}, every {one.minimum_interval_seconds} s): {one.description}"
+        for one in defs.sensors or []
+    )
+    checks = sorted(defs.resolve_asset_graph().asset_check_keys)
+    print(
+        f"executor: {executor}", *(textwrap.fill(line, 120, subsequent_indent="  ") for line in (*jobs, *sensors)), sep="\n"
+    )
+    print()
+    print("\n\n".join(described(spec, [one.name for one in checks if one.asset_key == spec.key]) for spec in specs))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ import pytest
 from rtap_assets.assets.layers import drain_metadata
 from rtap_assets.assets.marts import table_metadata
 from rtap_assets.resources.marts import Marts
-from rtap_assets.streaming.drain import DrainReport
+from rtap_assets.streaming.reports import DrainReport
+from rtap_assets.streaming.rollups import Standing
 
 HERE = Path(__file__).parent
 LOAD_SECONDS = 120
@@ -36,8 +37,8 @@ def test_definitions_load_without_network_disk_or_jvm_and_show_the_reviewed_grap
     assert done.stdout == (HERE / "asset_graph.txt").read_text(encoding="utf-8")
 
 
-def report(stream: str, *, watermark_ms: int | None) -> DrainReport:
-    return DrainReport(
+def metadata_of(stream: str, *, watermark_ms: int | None) -> dict[str, Any]:
+    report = DrainReport(
         stream=stream,
         batches=2,
         input_rows=10,
@@ -47,17 +48,18 @@ def report(stream: str, *, watermark_ms: int | None) -> DrainReport:
         seconds=1.5,
         restarts=(),
     )
+    return drain_metadata(report, None, reached=Standing("a-query", 7))
 
 
 def test_a_snapshot_id_is_text_in_the_metadata() -> None:
-    offsets = drain_metadata(report("dlq", watermark_ms=0), None)["source offsets"]
+    offsets = metadata_of("dlq", watermark_ms=0)["source offsets"]
     assert offsets.value == {"snapshot id": str(BEYOND_DOUBLE), "files read": 3}
 
 
 def test_a_watermark_is_shown_for_the_streams_that_have_one_and_not_as_1970() -> None:
-    assert "watermark" not in drain_metadata(report("dlq", watermark_ms=0), None)
-    assert drain_metadata(report("silver", watermark_ms=0), None)["watermark"].value == "none yet"
-    assert drain_metadata(report("gold", watermark_ms=1_500), None)["watermark"].value == 1.5
+    assert "watermark" not in metadata_of("dlq", watermark_ms=0)
+    assert metadata_of("silver", watermark_ms=0)["watermark"].value == "none yet"
+    assert metadata_of("gold", watermark_ms=1_500)["watermark"].value == 1.5
 
 
 def drop_table(marts: Marts, connections: list[Any]) -> None:

@@ -87,7 +87,7 @@ def test_down_clears_what_is_half_dead_and_ends_the_rest_in_order(settings: Sett
     wait_until(lambda: killed.process() is None, seconds=10, what="the registry is dead")
     said: list[str] = []
     stack.down(settings, echo=said.append)
-    assert [line.split()[0] for line in said] == ["stream-host", "dagster-webserver", "registry", "kafka"]
+    assert [line.split()[0] for line in said] == ["dagster-webserver", "stream-host", "registry", "kafka"]
     assert "was not running" in said[2]
     assert list(settings.run_dir.iterdir()) == []
 

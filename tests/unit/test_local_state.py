@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rtap_assets.config import PROJECT_ROOT, Settings, load_settings
+from rtap_assets.config import PROJECT_ROOT, Settings, load_settings, settings_environment
 from rtap_assets.errors import LocalStackError
 from rtap_assets.local.processes import Service, start, stop
 from rtap_assets.local.stack import reset
@@ -75,8 +75,6 @@ def test_reset_refuses_while_something_runs(tmp_path: Path) -> None:
 def test_settings_that_a_service_is_started_with_are_read_back_as_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rtap_assets.local.dagster_ui import settings_environment  # noqa: PLC0415
-
     settings: Settings = load_settings(
         state_dir=tmp_path / "a b", kafka_password="s3cret", spark_extra_conf={"spark.x": "1"}, trigger_gold_seconds=0.5
     )

@@ -1,0 +1,147 @@
+"""The check `stream_state` on what each stream writes: the state as the host observed it, and until when to believe it.
+
+The supervisor sensor renews it without a run; the check may also be executed by hand. A result past its `valid until` is no
+longer a statement about now: Dagster goes on showing it, so description and metadata say that it means "unknown".
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckExecutionContext,
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    AssetKey,
+    MetadataValue,
+    multi_asset_check,
+)
+
+from rtap_assets.assets.keys import BRONZE, DLQ_TOPIC, GOLD, SILVER
+from rtap_assets.resources.streams import StreamHost
+from rtap_assets.streaming.states import Desired, Observed, StreamStatus
+
+STREAM_STATE = "stream_state"
+ASSET_OF_STREAM = {"bronze": BRONZE, "dlq": DLQ_TOPIC, "silver": SILVER, "gold": GOLD}
+STREAM_OF_ASSET = {key: stream for stream, key in ASSET_OF_STREAM.items()}
+AS_DESIRED = {Desired.RUNNING: Observed.RUNNING, Desired.STOPPED: Observed.STOPPED}
+NEEDS_A_PERSON = frozenset({Observed.BROKEN, Observed.REFUSED})
+
+SPECS = [
+    AssetCheckSpec(
+        STREAM_STATE,
+        asset=key,
+        description=f"Whether the {stream} stream is as desired (running or stopped), as the stream host observes it. "
+        "Renewed by the sensor stream_supervisor. Each result carries `valid until`: past that instant the state is "
+        "unknown, whatever is shown here.",
+    )
+    for stream, key in ASSET_OF_STREAM.items()
+]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the check says of one status."""
+
+    passed: bool
+    severity: AssetCheckSeverity
+    description: str
+    metadata: dict[str, Any]
+
+
+def judge_state(status: StreamStatus) -> Verdict:
+    """Passed when observed is as desired; an error when only a person can help, else a warning."""
+    severity = AssetCheckSeverity.ERROR if status.observed in NEEDS_A_PERSON else AssetCheckSeverity.WARN
+    return Verdict(AS_DESIRED[status.desired] is status.observed, severity, _description(status), _metadata(status))
+
+
+def state_evaluation(status: StreamStatus) -> AssetCheckEvaluation:
+    """The verdict as a runless event."""
+    verdict = judge_state(status)
+    return AssetCheckEvaluation(
+        asset_key=ASSET_OF_STREAM[status.name],
+        check_name=STREAM_STATE,
+        passed=verdict.passed,
+        severity=verdict.severity,
+        description=verdict.description,
+        metadata=verdict.metadata,
+    )
+
+
+@multi_asset_check(specs=SPECS, name=STREAM_STATE, can_subset=True)
+def stream_state(context: AssetCheckExecutionContext, streams: StreamHost) -> Iterator[AssetCheckResult]:
+    """Ask the stream host now."""
+    selected: set[AssetKey] = {key.asset_key for key in context.selected_asset_check_keys}
+    for status in streams.statuses():
+        if ASSET_OF_STREAM[status.name] in selected:
+            verdict = judge_state(status)
+            yield AssetCheckResult(
+                asset_key=ASSET_OF_STREAM[status.name],
+                check_name=STREAM_STATE,
+                passed=verdict.passed,
+                severity=verdict.severity,
+                description=verdict.description,
+                metadata=verdict.metadata,
+            )
+
+
+def state_line(status: StreamStatus) -> str:
+    """One stream in a few words: `silver waiting for registry (desired running)`."""
+    what = f"{status.name} {status.observed}"
+    if status.observed is Observed.UNKNOWN:
+        return what
+    if status.waiting_for:
+        what += f" for {status.waiting_for}"
+    return what if AS_DESIRED[status.desired] is status.observed else f"{what} (desired {status.desired})"
+
+
+def _description(status: StreamStatus) -> str:
+    desired = "" if status.observed is Observed.UNKNOWN else f", desired {status.desired}"
+    lines = [
+        f"{status.observed.upper()} since {_clock(status.since)}{desired}. Observed at "
+        f"{_clock(status.observed_at)}, valid until {_clock(status.valid_until)}; after that, read it as UNKNOWN."
+    ]
+    if status.waiting_for:
+        lines.append(f"Waits for: {status.waiting_for}.")
+    if status.last_error is not None and status.observed is not AS_DESIRED[status.desired]:
+        lines.append(f"{status.last_error.message} {status.last_error.remedy}".rstrip())
+    return " ".join(lines)
+
+
+def _metadata(status: StreamStatus) -> dict[str, Any]:
+    """Instants as timestamps; what is not known is left out, and so never shown as zero."""
+    error = status.last_error
+    instants = {
+        "since": status.since,
+        "observed at": status.observed_at,
+        "valid until": status.valid_until,
+        "last commit": status.last_commit_at,
+        "watermark": status.watermark,
+        "next start": status.next_start,
+        "last error at": None if error is None else error.at,
+    }
+    values = {
+        "desired": None if status.observed is Observed.UNKNOWN else status.desired.value,
+        "observed": status.observed.value,
+        "waiting for": status.waiting_for,
+        "newest batch": status.last_batch_id,
+        "batch time (s)": status.batch_seconds,
+        "input (rows/s)": status.input_rows_per_second,
+        "processed (rows/s)": status.processed_rows_per_second,
+        "lag (records)": status.lag_records,
+        "lag (s)": status.lag_seconds,
+        "state rows": status.state_rows,
+        "state (bytes)": status.state_bytes,
+        "failures": status.failures or None,
+        "last error": None if error is None else f"{error.code}: {error.message}",
+        "next step": None if error is None else error.remedy,
+    }
+    shown = {name: MetadataValue.timestamp(instant) for name, instant in instants.items() if instant is not None}
+    return {name: value for name, value in values.items() if value is not None} | shown
+
+
+def _clock(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%d %H:%M:%S}Z"

@@ -1,0 +1,88 @@
+"""The jobs by which people command the streams: start, stop, restart, drain. Each is short and ends with proof or cause."""
+
+from enum import StrEnum
+
+from dagster import Config, Failure, JobDefinition, OpExecutionContext, job, op
+from pydantic import Field
+
+from rtap_assets.errors import RtapError
+from rtap_assets.resources.streams import StreamHost
+from rtap_assets.streaming.names import STREAM_NAMES
+from rtap_assets.streaming.operations import Action, Operation
+
+# A command overtakes materialisations that wait in the queue.
+PRIORITY = {"dagster/priority": "10"}
+
+
+class StreamName(StrEnum):
+    """A stream as the launchpad offers it; Dagster shows the names of an enum's members."""
+
+    bronze = "bronze"
+    dlq = "dlq"
+    silver = "silver"
+    gold = "gold"
+
+
+class Selection(Config):
+    """Which streams a command is for."""
+
+    streams: list[StreamName] = Field(
+        # As plain text: Dagster cannot keep a member of our enum as a default.
+        default=list(STREAM_NAMES),  # type: ignore[arg-type]
+        min_length=1,
+        description="Which streams: any of bronze, dlq, silver, gold. By default all four, which is what you want unless "
+        "one of them has a fault of its own.",
+    )
+
+
+def _command(action: Action, description: str) -> JobDefinition:
+    name = f"{action}_streams"
+
+    @op(name=name, description=description)
+    def command(context: OpExecutionContext, config: Selection, streams: StreamHost) -> None:
+        chosen = [stream for stream in STREAM_NAMES if stream in config.streams]
+        context.log.info(f"{action}: {', '.join(chosen)}")
+        for operation in _carried_out(action, chosen, context, streams):
+            context.log.info(f"{operation.stream}: {action} proven{_summary(operation)}")
+
+    @job(
+        name=name,
+        description=description,
+        config={"ops": {name: {"config": {"streams": list(STREAM_NAMES)}}}},
+        tags=PRIORITY,
+    )
+    def streams_job() -> None:
+        command()
+
+    return streams_job
+
+
+def _carried_out(action: Action, chosen: list[str], context: OpExecutionContext, streams: StreamHost) -> list[Operation]:
+    """All at once; drains one after the other, since what a layer must read to is where the one before it ends."""
+    rounds = [[name] for name in chosen] if action is Action.DRAIN else [chosen]
+    try:
+        return [operation for names in rounds for operation in streams.command(action, names, echo=context.log.info)]
+    except RtapError as error:
+        raise Failure(error.message, metadata={"next step": error.remedy or "See `rtap streams status`."}) from error
+
+
+def _summary(operation: Operation) -> str:
+    result = operation.result or {}
+    return f", {result['input_rows']:,} rows read in {result['batches']} micro-batches" if "input_rows" in result else ""
+
+
+start_streams = _command(
+    Action.START,
+    "Start the streams and wait for proof: a commit, or input that is proven idle. One that runs is adopted. "
+    "Resets a breaker that is open.",
+)
+stop_streams = _command(
+    Action.STOP, "Stop the streams between two batches and wait for proof: every planned batch is committed."
+)
+restart_streams = _command(Action.RESTART, "Stop the streams between two batches, start them again, wait for proof.")
+drain_streams = _command(
+    Action.DRAIN,
+    "Make the layers complete up to now, in order. A stopped stream runs until then and is stopped again; a running one is "
+    "waited for.",
+)
+STREAM_JOBS = [start_streams, stop_streams, restart_streams, drain_streams]

@@ -1,0 +1,47 @@
+"""The stream host among the embedded services: its record, by which `rtap status` and `rtap down` know it.
+
+It leaves the record itself, so it is known however it was started.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psutil
+
+from rtap_assets.config import Settings
+from rtap_assets.local.records import ProcessRecord, forget, record_of, write_record
+from rtap_assets.streaming.host import stop_seconds
+from rtap_assets.streaming.launch import host_output
+
+NAME = "stream-host"
+TITLE = "Stream host"
+
+
+@contextmanager
+def recorded_host(settings: Settings) -> Iterator[Callable[[], None]]:
+    """Yields a function that leaves this process's record. A clean end removes it; after a crash it tells who died."""
+    yield lambda: write_record(settings, _own_record(settings))
+    record = record_of(settings, NAME)
+    if record is not None and record.pid == os.getpid():
+        forget(settings, record)
+
+
+def _own_record(settings: Settings) -> ProcessRecord:
+    process = psutil.Process()
+    return ProcessRecord(
+        service=NAME,
+        title=TITLE,
+        pid=process.pid,
+        create_time=process.create_time(),
+        address=f"{settings.streams_bind}:{settings.streams_port}",
+        command=process.cmdline(),
+        log_files=[
+            str(host_output(settings)),
+            str(settings.log_dir / "spark.log"),
+            str(settings.log_dir / "stream-host.log"),
+        ],
+        stop_seconds=stop_seconds(settings),
+    )

@@ -1,0 +1,117 @@
+"""The stream host as a Dagster resource: runs and sensors reach the streams through it alone.
+
+It holds no state. A command is short: it makes sure that a host is there, changes what is desired, waits for proof, ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from dagster import ConfigurableResource
+from pydantic import Field
+
+from rtap_assets.config import get_settings, settings_environment
+from rtap_assets.errors import DependencyUnavailable, RtapError, StreamError
+from rtap_assets.runtime.background import spawn_background
+from rtap_assets.streaming.client import StreamsClient
+from rtap_assets.streaming.host_lock import running_host
+from rtap_assets.streaming.launch import HOST_COMMAND, ensure_host, host_output
+from rtap_assets.streaming.operations import Action, Operation
+from rtap_assets.streaming.reports import DrainReport
+from rtap_assets.streaming.states import StreamStatus
+
+Echo = Callable[[str], None]
+
+
+class StreamHost(ConfigurableResource):  # type: ignore[type-arg]
+    """Asks the stream host of the platform's settings; starts it where it is embedded and away."""
+
+    may_start_host: bool = Field(default=True, description="Start the embedded stream host where none runs.")
+
+    def client(self) -> StreamsClient:
+        """A client of the host; asks nothing yet."""
+        return StreamsClient(get_settings())
+
+    def ensure(self, echo: Echo) -> None:
+        """Adopt the host or start it, and wait until it answers; an external one is only asked."""
+        if self.may_start_host:
+            ensure_host(get_settings(), echo=echo)
+
+    def begin(self) -> bool:
+        """Start the host when it is embedded and no process of it lives. Waits for nothing; says whether it started one."""
+        settings = get_settings()
+        if not self.may_start_host or not settings.uses_embedded_host or running_host(settings) is not None:
+            return False
+        spawn_background(HOST_COMMAND, output=host_output(settings), environment=settings_environment(settings))
+        return True
+
+    def statuses(self) -> list[StreamStatus]:
+        """The state of each stream; UNKNOWN with the reason when the host does not answer."""
+        with self.client() as client:
+            return client.statuses()
+
+    def command(self, action: Action, names: Sequence[str], *, echo: Echo) -> list[Operation]:
+        """Ask the same of several streams at once and wait until each has ended; their steps go to `echo`.
+
+        Raises:
+            StreamError: at least one did not get there; the others did. Causes and next steps of all.
+        """
+        self.ensure(echo)
+        failures: list[tuple[str, RtapError]] = []
+        ended: list[Operation] = []
+        with self.client() as client, _cancelled_on_interruption(client, echo) as pending:
+            for name in names:
+                pending.append(client.submit(name, action))
+            for operation in list(pending):
+                try:
+                    ended.append(client.wait(operation, echo=_prefixed(operation.stream, echo)))
+                except (StreamError, DependencyUnavailable) as error:
+                    echo(f"{operation.stream}: {action} failed: {error}")
+                    failures.append((operation.stream, error))
+                pending.remove(operation)
+        if failures:
+            raise _joined(action, failures)
+        return ended
+
+    def drain(self, name: str, *, echo: Echo) -> DrainReport:
+        """Make one layer complete up to now, by its running query or by a run of its own that ends.
+
+        Raises:
+            StreamError: it did not get there; with cause and next step.
+        """
+        (operation,) = self.command(Action.DRAIN, [name], echo=echo)
+        if operation.result is None:
+            raise StreamError(f"The drain of {name} ended without a report.", remedy="See the log of the stream host.")
+        return DrainReport.from_json(operation.result)
+
+
+@contextmanager
+def _cancelled_on_interruption(client: StreamsClient, echo: Echo) -> Iterator[list[Operation]]:
+    """Operations that are put into the list and not taken out are cancelled when the block is left early.
+
+    Dagster's termination of a run is a BaseException. The host ends a cancelled operation in a state that it can prove.
+    """
+    pending: list[Operation] = []
+    try:
+        yield pending
+    except BaseException:
+        for operation in reversed(pending):
+            try:
+                state = client.cancel(operation.id).state
+                echo(f"{operation.stream}: {operation.action} {state}")
+            except RtapError as error:
+                echo(f"{operation.stream}: {operation.action} could not be cancelled, the host ends it by itself: {error}")
+        raise
+
+
+def _prefixed(name: str, echo: Echo) -> Echo:
+    return lambda text: echo(text if text.startswith(f"{name}:") else f"{name}: {text}")
+
+
+def _joined(action: Action, failures: Sequence[tuple[str, RtapError]]) -> StreamError:
+    """One error for all; the remedies once each."""
+    causes = " ".join(f"{name}: {error.message}" for name, error in failures)
+    remedies = dict.fromkeys(error.remedy for _, error in failures if error.remedy)
+    what = "Not everything was done" if len(failures) > 1 else f"The {action} did not end as asked"
+    return StreamError(f"{what}. {causes}", remedy=" ".join(remedies), streams=[name for name, _ in failures])

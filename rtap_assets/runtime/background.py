@@ -1,0 +1,30 @@
+"""Starting a process that outlives its starter."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+MAX_OUTPUT_BYTES = 10_000_000
+
+# `exec` in a background job of a shell: the process is init's child from the start, so it survives its starter, is reaped by
+# init however it ends, and leaves no unfinished child object behind in a long-lived caller.
+LAUNCHER = 'log="$1"; shift; exec "$@" </dev/null >>"$log" 2>&1 & echo $!'
+
+
+def spawn_background(command: Sequence[str], *, output: Path, environment: Mapping[str, str]) -> int:
+    """Start the command in a session of its own, with its output appended to a bounded file. Returns its pid."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if output.exists() and output.stat().st_size > MAX_OUTPUT_BYTES:
+        output.replace(output.with_suffix(".out.1"))
+    done = subprocess.run(
+        ["/bin/sh", "-c", LAUNCHER, "sh", str(output), *command],
+        env=os.environ | environment,  # handed on, not read
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return int(done.stdout)

@@ -1,0 +1,122 @@
+"""The sensor `stream_supervisor`: desired against observed, every ten seconds; starts a host that died; raises alerts.
+
+It waits for nothing. What it must remember between two ticks is its cursor, so that a daemon that was away starts well.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+from dagster import (
+    AssetCheckEvaluation,
+    AssetObservation,
+    DefaultSensorStatus,
+    SensorEvaluationContext,
+    SensorResult,
+    sensor,
+)
+
+from rtap_assets.assets.stream_state import ASSET_OF_STREAM, NEEDS_A_PERSON, judge_state, state_evaluation, state_line
+from rtap_assets.config import get_settings
+from rtap_assets.errors import RtapError
+from rtap_assets.resources.streams import StreamHost
+from rtap_assets.streaming.states import Desired, Observed, StreamStatus, as_instant, as_text
+
+INTERVAL_SECONDS = 10
+RENEWAL_MARGIN_SECONDS = 2 * INTERVAL_SECONDS  # one tick may be late
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 30, 600
+ABSENT = frozenset({Observed.STOPPED, Observed.DIRTY, Observed.UNKNOWN})
+
+
+@dataclass
+class Memory:
+    """The cursor: what was last said of each stream and when; how often the host was started in vain, and when."""
+
+    told: dict[str, dict[str, str]] = field(default_factory=dict)
+    starts: int = 0
+    started_at: str = ""
+
+    @classmethod
+    def of(cls, cursor: str | None) -> Self:
+        return cls(**json.loads(cursor)) if cursor else cls()
+
+    def as_cursor(self) -> str:
+        return json.dumps(asdict(self))
+
+
+@sensor(
+    minimum_interval_seconds=INTERVAL_SECONDS,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Compares what is desired of each stream with what is observed. Renews the checks stream_state before they "
+    "lapse and at once on a change, starts an embedded stream host that died, and alerts on an open breaker.",
+)
+def stream_supervisor(context: SensorEvaluationContext, streams: StreamHost) -> SensorResult:
+    """One tick: ask the host once, say what is due."""
+    now, memory = datetime.now(UTC), Memory.of(context.cursor)
+    statuses = streams.statuses()
+    notice = revive_host(statuses, memory, now=now, begin=streams.begin)
+    events = tell(statuses, memory, now=now, validity_seconds=get_settings().status_validity_seconds)
+    for event in events:
+        if isinstance(event, AssetObservation):
+            context.log.error(event.description)
+    if notice:
+        context.log.warning(notice)
+    summary = ", ".join(state_line(status) for status in statuses)
+    return SensorResult(
+        asset_events=events, cursor=memory.as_cursor(), skip_reason=f"{summary}. {notice}" if notice else f"{summary}."
+    )
+
+
+def tell(
+    statuses: Sequence[StreamStatus], memory: Memory, *, now: datetime, validity_seconds: float
+) -> list[AssetCheckEvaluation | AssetObservation]:
+    """The check results that are due, and an observation for each stream that has come to need a person."""
+    renewal = timedelta(seconds=max(validity_seconds - RENEWAL_MARGIN_SECONDS, validity_seconds / 2))
+    events: list[AssetCheckEvaluation | AssetObservation] = []
+    for status in statuses:
+        before, face = memory.told.get(status.name), _face(status)
+        if before is not None and before["face"] == face and now - as_instant(before["at"]) < renewal:
+            continue
+        events.append(state_evaluation(status))
+        if status.observed in NEEDS_A_PERSON and (before is None or before["face"] != face):
+            events.append(_alert(status))
+        memory.told[status.name] = {"face": face, "at": as_text(now)}
+    return events
+
+
+def revive_host(statuses: Sequence[StreamStatus], memory: Memory, *, now: datetime, begin: Callable[[], bool]) -> str:
+    """Start the host when streams should run and none does, with a growing pause while that does not help.
+
+    Returns what to say about it, or an empty string. `begin` starts nothing while a host's process lives.
+    """
+    wanted = [status for status in statuses if status.desired is Desired.RUNNING]
+    if not wanted or any(status.observed not in ABSENT for status in wanted):
+        if wanted:
+            memory.starts, memory.started_at = 0, ""
+        return ""
+    pause = timedelta(seconds=min(FIRST_PAUSE_SECONDS * 2.0 ** (memory.starts - 1), LONGEST_PAUSE_SECONDS))
+    if memory.starts and now - as_instant(memory.started_at) < pause:
+        return f"The stream host was started at {memory.started_at} and does not answer yet."
+    try:
+        if not begin():
+            return "The stream host does not answer, though its process lives or it is not ours to start."
+    except RtapError as error:
+        return f"The stream host could not be started: {error}"
+    finally:
+        memory.starts, memory.started_at = memory.starts + 1, as_text(now)
+    return "The stream host was away; it was started and resumes what is desired."
+
+
+def _face(status: StreamStatus) -> str:
+    """What a change of must be told at once."""
+    error = status.last_error.code if status.last_error is not None else ""
+    return "/".join((status.desired, status.observed, status.waiting_for or "", error))
+
+
+def _alert(status: StreamStatus) -> AssetObservation:
+    verdict = judge_state(status)
+    text = f"The {status.name} stream needs a person. {verdict.description}"
+    metadata: dict[str, Any] = verdict.metadata | {"alert": f"{status.name} {status.observed}"}
+    return AssetObservation(asset_key=ASSET_OF_STREAM[status.name], description=text, metadata=metadata)

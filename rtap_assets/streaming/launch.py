@@ -1,0 +1,95 @@
+"""Making sure that a stream host runs: the one that answers is adopted, else one is started in the background."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from rtap_assets.config import Settings, settings_environment
+from rtap_assets.errors import DependencyUnavailable, StreamError
+from rtap_assets.runtime.background import spawn_background
+from rtap_assets.streaming.client import HostDescription, StreamsClient
+from rtap_assets.streaming.host_lock import running_host
+
+HOST_COMMAND = [sys.executable, "-m", "rtap_assets.cli", "streams", "serve", "--background"]
+POLL_SECONDS = 0.1
+TAIL_LINES = 15
+MOST_STARTS = 2  # the first may meet a host that is just ending
+
+
+def ensure_host(
+    settings: Settings, *, echo: Callable[[str], None] = lambda _: None, client: StreamsClient | None = None
+) -> HostDescription:
+    """The host of this state folder, started when there is none. Of several callers at once, one starts it.
+
+    Raises:
+        DependencyUnavailable: it is an external one and does not answer, or did not within `startup_timeout_seconds`.
+        StreamError: it died while it started; the message holds its last lines.
+        ConfigurationError: a host of another state folder answers.
+    """
+    own = client or StreamsClient(settings)
+    try:
+        return _ensure(settings, own, echo)
+    finally:
+        if client is None:
+            own.close()
+
+
+def host_output(settings: Settings) -> Path:
+    """Where a host in the background writes what it says outside its log."""
+    return settings.log_dir / "stream-host.out"
+
+
+def _ensure(settings: Settings, client: StreamsClient, echo: Callable[[str], None]) -> HostDescription:
+    # A host that is just ending may take its time for the drain first.
+    deadline = time.monotonic() + settings.startup_timeout_seconds + settings.stop_timeout_seconds
+    starts, pid = 0, 0
+    while True:
+        try:
+            host = client.host()
+            if not host.stopping:
+                how = "started" if host.pid == pid else "adopted"
+                echo(f"stream host {how}: process {host.pid}, since {host.since:%Y-%m-%d %H:%M:%S}Z")
+                return host
+        except DependencyUnavailable as error:
+            if not settings.uses_embedded_host or time.monotonic() > deadline:
+                raise
+            owner = running_host(settings)
+            if owner is None and not _runs(pid):
+                if starts == MOST_STARTS:
+                    raise _died(settings, pid) from error
+                starts += 1
+                pid = spawn_background(
+                    HOST_COMMAND, output=host_output(settings), environment=settings_environment(settings)
+                )
+                echo(f"starting the stream host: process {pid}")
+        if time.monotonic() > deadline:
+            raise DependencyUnavailable(
+                f"The stream host at {settings.streams_address} has been about to end for too long.",
+                remedy="See `rtap streams logs`; `rtap down` ends it.",
+                dependency="stream host",
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return bool(pid and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _died(settings: Settings, pid: int) -> StreamError:
+    path = host_output(settings)
+    with path.open(encoding="utf-8", errors="replace") as file:
+        tail = "".join(f"  {line.rstrip()[:300]}\n" for line in deque(file, maxlen=TAIL_LINES))
+    return StreamError(
+        f"The stream host (pid {pid}) died while it started. Its last lines:\n{tail or '(it wrote nothing)'}\n",
+        remedy=f"Its log is {settings.log_dir / 'stream-host.log'}; `rtap doctor` checks this machine.",
+        pid=pid,
+    )

@@ -1,0 +1,31 @@
+"""What a drain reports, as a value that host, client and Dagster exchange: standard library, no Spark, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class DrainReport:
+    """What a drain did. `position` is where the checkpoint stands now; `watermark_ms` that of the newest batch.
+
+    `restated` counts the rows of gold that had to be computed again from silver.
+    """
+
+    stream: str
+    batches: int
+    input_rows: int
+    dropped_late: int
+    position: dict[str, Any] | None
+    watermark_ms: int | None
+    seconds: float
+    restarts: tuple[str, ...]
+    restated: int = 0
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """The report that crossed the wire as `asdict` made it; what a newer version added is ignored."""
+        known = {field.name: document[field.name] for field in fields(cls) if field.name in document}
+        return cls(**known | {"restarts": tuple(known["restarts"])})

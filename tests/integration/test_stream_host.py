@@ -1,0 +1,230 @@
+"""The life of a stream host process: started, adopted, alone, ended, killed in parts, and resumed by the next one.
+
+The tests build on one another, in this order; the last one counts every event.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import psutil
+import pytest
+from polling import wait_until
+from stack_fixtures import own_settings, silent
+from stream_fixtures import send_events
+
+from rtap_assets.config import Settings, settings_environment
+from rtap_assets.demo.proof import prove
+from rtap_assets.local.ports import free_port
+from rtap_assets.local.stack import down
+from rtap_assets.local.stack import status as services
+from rtap_assets.streaming.client import HostDescription, StreamsClient
+from rtap_assets.streaming.host import JVM_DIED_EXIT_CODE
+from rtap_assets.streaming.launch import ensure_host
+from rtap_assets.streaming.names import STREAM_NAMES
+from rtap_assets.streaming.states import Desired, Observed, StreamStatus
+from rtap_assets.streaming.token import token_path
+
+START_SECONDS, PROOF_SECONDS, END_SECONDS, COMMAND_SECONDS = 90, 90, 60, 180
+
+
+@pytest.fixture(scope="module")
+def hosted(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings of a state folder with a port for its host; ends what a test left."""
+    with own_settings(stack, tmp_path_factory.mktemp("host") / ".rtap") as own:
+        settings = own.model_copy(
+            update={
+                "streams_port": free_port(),
+                "spark_driver_memory": "1g",
+                "spark_quick_start": True,
+                "schema_clock_skew_seconds": 0,
+                "host_watch_seconds": 0.2,
+            }
+            | {f"trigger_{name}_seconds": 1 for name in STREAM_NAMES}
+        )
+        try:
+            yield settings
+        finally:
+            down(settings, echo=silent)
+
+
+@pytest.fixture
+def client(hosted: Settings) -> Iterator[StreamsClient]:
+    with StreamsClient(hosted) as client:
+        yield client
+
+
+def rtap(settings: Settings, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "rtap_assets.cli", *arguments],
+        env=os.environ | settings_environment(settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def run(settings: Settings, *arguments: str) -> tuple[int, str]:
+    """Exit code and output of a command."""
+    with rtap(settings, *arguments) as process:
+        output, _ = process.communicate(timeout=COMMAND_SECONDS)
+        return process.returncode, output
+
+
+def wait_for_running(client: StreamsClient) -> None:
+    def all_run() -> bool:
+        return {one.observed for one in client.statuses()} == {Observed.RUNNING}
+
+    wait_until(all_run, seconds=PROOF_SECONDS, what="all streams run")
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def by_name(client: StreamsClient) -> dict[str, StreamStatus]:
+    return {one.name: one for one in client.statuses()}
+
+
+def test_a_host_is_started_once_and_adopted_after_that(hosted: Settings, client: StreamsClient) -> None:
+    said: list[str] = []
+    first = ensure_host(hosted, echo=said.append)
+    assert ensure_host(hosted, echo=said.append) == first
+    assert [" started" in said[1], " adopted" in said[2]] == [True, True]
+    assert stat.S_IMODE(token_path(hosted).stat().st_mode) == 0o600
+    assert first.state_dir == str(hosted.state_dir)
+    assert first.jvm_pid is not None
+    assert psutil.Process(first.jvm_pid).ppid() == first.pid
+    assert {(one.desired, one.observed) for one in client.statuses()} == {(Desired.STOPPED, Observed.STOPPED)}
+    listening = {
+        one.laddr.ip for one in psutil.Process(first.pid).net_connections("tcp") if one.status == psutil.CONN_LISTEN
+    }
+    assert listening == {"127.0.0.1"}
+
+
+def test_streams_start_with_proof_and_a_second_start_adopts(hosted: Settings, client: StreamsClient) -> None:
+    send_events(hosted, events=2_000, duplicates=0.02, delayed=0, invalid=0.02, span_seconds=1800)
+    code, output = run(hosted, "streams", "start")
+    assert code == 0, output
+    assert "adopted" in output
+    for name in STREAM_NAMES:
+        assert f"\n{name}" in output
+    wait_for_running(client)
+    started = datetime.now(UTC)
+    assert run(hosted, "streams", "start", "gold")[0] == 0
+    assert by_name(client)["gold"].since < started
+
+
+def test_status_knows_the_host_and_each_stream(hosted: Settings, client: StreamsClient) -> None:
+    code, output = run(hosted, "status")
+    assert code == 0, output
+    assert f"127.0.0.1:{hosted.streams_port}" in output
+    for name in STREAM_NAMES:
+        assert f"\n{name}" in output
+    assert run(hosted, "streams", "status")[0] == 0
+    (line,) = services(hosted)
+    assert (line.service, line.state, line.pid) == ("stream-host", "running", client.host().pid)
+
+
+@pytest.mark.parametrize("other_port", [False, True])
+def test_a_second_host_is_refused_with_pid_and_since(hosted: Settings, client: StreamsClient, other_port: bool) -> None:
+    second = hosted.model_copy(update={"streams_port": free_port()}) if other_port else hosted
+    first = client.host()
+    code, output = run(second, "streams", "serve")
+    assert code == 1
+    assert f"process {first.pid} (stream host, since {first.since:%Y-%m-%d %H:%M}" in output
+    assert client.host() == first
+    assert [line.pid for line in services(hosted)] == [first.pid]
+
+
+def test_a_drain_beside_the_host_is_refused_with_pid_and_since(hosted: Settings, client: StreamsClient) -> None:
+    code, output = run(hosted, "drain", "bronze")
+    assert code == 1
+    assert f"in use by process {client.host().pid} (stream host, since 20" in output
+
+
+def test_sigterm_drains_and_the_next_host_resumes(hosted: Settings, client: StreamsClient) -> None:
+    first = client.host()
+    os.kill(first.pid, signal.SIGTERM)
+    wait_until(lambda: is_gone(first.pid), seconds=END_SECONDS, what="the host has ended")
+    assert services(hosted) == []
+    wait_until(lambda: is_gone(first.jvm_pid or 0), seconds=END_SECONDS, what="its JVM too")
+    assert {(one.desired, one.observed) for one in client.statuses()} == {(Desired.RUNNING, Observed.STOPPED)}
+    assert "all streams stopped between batches" in (hosted.log_dir / "stream-host.log").read_text(encoding="utf-8")
+    assert ensure_host(hosted).pid != first.pid
+    wait_for_running(client)
+
+
+def killed(hosted: Settings, client: StreamsClient, *, python: bool, jvm: bool) -> HostDescription:
+    """Kill parts of the host with -9 while there is work; returns the host that was."""
+    host = client.host()
+    send_events(hosted, events=1_000, duplicates=0.02, delayed=0, invalid=0.02, span_seconds=1800)
+    assert host.jvm_pid is not None
+    for pid in [*([host.pid] if python else []), *([host.jvm_pid] if jvm else [])]:
+        os.kill(pid, signal.SIGKILL)
+    return host
+
+
+@pytest.mark.parametrize("jvm", [False, True], ids=["python alone", "both"])
+def test_a_killed_host_is_never_shown_as_running_and_the_next_one_resumes(
+    hosted: Settings, client: StreamsClient, jvm: bool
+) -> None:
+    host = killed(hosted, client, python=True, jvm=jvm)
+    wait_until(lambda: is_gone(host.pid), seconds=END_SECONDS, what="the host is dead")
+    told = client.statuses()
+    assert {one.observed for one in told} <= {Observed.UNKNOWN, Observed.STOPPED, Observed.DIRTY}
+    (line,) = services(hosted)
+    assert (line.state, line.pid) == ("died", host.pid)
+    said: list[str] = []
+    assert ensure_host(hosted, echo=said.append).pid != host.pid
+    wait_for_running(client)
+
+
+def test_a_host_whose_jvm_was_killed_ends_by_itself_with_its_own_exit_code(hosted: Settings, client: StreamsClient) -> None:
+    client.shutdown()
+    first = client.host().pid
+    wait_until(lambda: is_gone(first), seconds=END_SECONDS, what="the host has ended")
+    with rtap(hosted, "streams", "serve") as foreground:
+        assert ensure_host(hosted).pid == foreground.pid, "a host in the foreground is adopted"
+        wait_for_running(client)
+        killed(hosted, client, python=False, jvm=True)
+        output, _ = foreground.communicate(timeout=END_SECONDS)
+        assert foreground.returncode == JVM_DIED_EXIT_CODE, output
+        assert "has died. The stream host ends" in output
+    assert {one.observed for one in client.statuses()} <= {Observed.STOPPED, Observed.DIRTY}
+    ensure_host(hosted)
+    wait_for_running(client)
+
+
+def test_after_all_that_every_event_is_there_once(hosted: Settings, client: StreamsClient) -> None:
+    for name in STREAM_NAMES:
+        assert client.wait(client.submit(name, "drain"), seconds=COMMAND_SECONDS).result is not None
+    code, output = run(hosted, "streams", "stop")
+    assert code == 0, output
+    assert {(one.desired, one.observed) for one in client.statuses()} == {(Desired.STOPPED, Observed.STOPPED)}
+    batches = client.progress("bronze", limit=5)
+    assert batches
+    assert json.dumps(batches)
+    proof = prove(hosted)
+    assert [line for line in (*proof.reconciliation.lines, *proof.lines) if not line.equal] == []
+    assert proof.holds, proof.reconciliation.damage
+
+
+def test_an_idle_host_leaves_by_itself(hosted: Settings, client: StreamsClient) -> None:
+    client.shutdown()
+    first = client.host().pid
+    wait_until(lambda: is_gone(first), seconds=END_SECONDS, what="the host has ended")
+    host = ensure_host(hosted.model_copy(update={"host_idle_seconds": 1}))
+    wait_until(lambda: is_gone(host.pid), seconds=END_SECONDS, what="the idle host has left")
+    assert services(hosted) == []
+    assert "nothing to do for 1 s" in (hosted.log_dir / "stream-host.log").read_text(encoding="utf-8")
