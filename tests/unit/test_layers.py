@@ -39,7 +39,12 @@ PUBLIC_ENGINE_MODULES = {
     "kafka.registry",
     "kafka.topics",
     "lake.catalog",
+    "lake.maintenance",
+    "lake.pins",
+    "lake.retention",
     "lake.snapshots",
+    "lake.table_lock",
+    "lake.table_metrics",
     "lake.tables",
 }
 
