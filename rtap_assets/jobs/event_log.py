@@ -89,11 +89,10 @@ def _delete_run(instance: DagsterInstance, run_id: str) -> None:
 
 
 def _delete_runless_events(storage: SqlEventLogStorage, before: datetime) -> int:
+    # The rows of check results name no asset; the newest of each check is kept in the table of check results.
     events = SqlEventLogStorageTable.c
     newest = sa.select(sa.func.max(events.id)).group_by(events.asset_key, events.dagster_event_type)
-    old = sa.select(events.id).where(
-        events.run_id == RUNLESS_RUN_ID, events.timestamp < before, events.id.not_in(newest), events.asset_key.is_not(None)
-    )
+    old = sa.select(events.id).where(events.run_id == RUNLESS_RUN_ID, events.timestamp < before, events.id.not_in(newest))
     with storage.index_connection() as connection:
         ids = [row[0] for row in connection.execute(old)]
         _delete(connection, SqlEventLogStorageTable, events.id, ids)
