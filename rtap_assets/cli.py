@@ -21,6 +21,12 @@ COMMANDS = {
     "generate": ("rtap_assets.commands.generate", "generate", "Produce seeded sales events with a ledger of the truth."),
     "streams": ("rtap_assets.commands.streams", "streams", "Start, watch and stop the streams; be their host."),
     "drain": ("rtap_assets.commands.drain", "drain", "Process what is there now, layer by layer, without a host."),
+    "maintain": (
+        "rtap_assets.commands.maintenance",
+        "maintain",
+        "Compact the tables, expire their old snapshots.",
+    ),
+    "rebuild": ("rtap_assets.commands.maintenance", "rebuild", "Build a layer anew from the table above it."),
     "marts": ("rtap_assets.commands.marts", "marts", "Refresh the DuckDB marts and the published Parquet folder."),
     "sql": ("rtap_assets.commands.sql", "sql", "Ask a question of bronze, silver, gold and the marts."),
     "reconcile": ("rtap_assets.commands.reconcile", "reconcile", "Compare topic, lake and ledger, record by record."),

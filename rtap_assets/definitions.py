@@ -9,20 +9,27 @@ from rtap_assets.assets.marts import refreshed_marts
 from rtap_assets.assets.stream_state import stream_state
 from rtap_assets.assets.topics import topic_specs
 from rtap_assets.config import get_settings
+from rtap_assets.jobs.maintenance import maintain_tables, maintenance_schedule
 from rtap_assets.jobs.materialize import materialize_everything
 from rtap_assets.jobs.streams import STREAM_JOBS
+from rtap_assets.resources.maintenance import TableMaintenance
 from rtap_assets.resources.marts import Marts
+from rtap_assets.resources.spark import PlatformSpark
 from rtap_assets.resources.streams import StreamHost
 from rtap_assets.sensors.checkpoint_progress import checkpoint_progress
 from rtap_assets.sensors.supervisor import stream_supervisor
 
+spark = PlatformSpark(spark_config={})
+
 defs = Definitions(
     assets=[*topic_specs(), *LAYERS, refreshed_marts],
     asset_checks=[stream_state],
-    jobs=[materialize_everything, *STREAM_JOBS],
+    jobs=[materialize_everything, *STREAM_JOBS, maintain_tables],
     sensors=[stream_supervisor, checkpoint_progress],
+    schedules=[maintenance_schedule],
     resources={
         "streams": StreamHost(),
+        "maintenance": TableMaintenance(spark=spark),
         "marts": Marts(database=str(get_settings().marts_path)),
     },
     # Steps are short and wait for the stream host most of the time: a process for each would cost more than it does.

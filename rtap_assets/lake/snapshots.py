@@ -28,12 +28,14 @@ class StreamCommit:
 
 def ancestors(table: Table) -> list[Snapshot]:
     """The current snapshot and its retained ancestors, newest first."""
+    # By id: PyIceberg looks a snapshot up by going through all of them.
+    retained = {snapshot.snapshot_id: snapshot for snapshot in table.snapshots()}
     chain = []
     snapshot = table.current_snapshot()
     while snapshot is not None:
         chain.append(snapshot)
         parent = snapshot.parent_snapshot_id
-        snapshot = None if parent is None else table.snapshot_by_id(parent)
+        snapshot = None if parent is None else retained.get(parent)
     return chain
 
 

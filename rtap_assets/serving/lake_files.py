@@ -19,6 +19,7 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
 from rtap_assets.errors import DependencyUnavailable, ServingError
 from rtap_assets.lake.catalog import open_catalog
+from rtap_assets.lake.pins import pin_snapshots
 from rtap_assets.lake.snapshots import STAMP_WATERMARK_MS, ancestors, summary_value
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -38,7 +39,9 @@ class TableFiles:
 
 
 def plan_lake(settings: Settings, specs: Sequence[TableSpec] = PLANNING_ORDER) -> dict[str, TableFiles]:
-    """The files of each table's newest snapshot, by namespace (`bronze`, `silver`, `gold`).
+    """The files of each table's newest snapshot, by namespace (`bronze`, `silver`, `gold`); pins the snapshots.
+
+    Their files stay for `reader_pin_seconds` from now: long enough to read them, whatever is expired meanwhile.
 
     Raises:
         DependencyUnavailable: the catalog did not answer.
@@ -46,12 +49,15 @@ def plan_lake(settings: Settings, specs: Sequence[TableSpec] = PLANNING_ORDER) -
     """
     try:
         with open_catalog(settings) as catalog:
-            return {spec.namespace: _plan_with_one_reload(catalog, spec) for spec in specs}
+            plans = {spec.namespace: _plan_with_one_reload(catalog, spec) for spec in specs}
     except SQLAlchemyError as error:
         raise DependencyUnavailable(
             f"The Iceberg catalog of {settings.state_dir} did not answer: {error}.",
             remedy="Try again; nothing was read or changed.",
         ) from error
+    planned = {plan.spec.identifier: plan.snapshot_id for plan in plans.values() if plan.snapshot_id is not None}
+    pin_snapshots(settings, planned, now=datetime.now(UTC))
+    return plans
 
 
 def watermark_of(table: Table) -> datetime | None:

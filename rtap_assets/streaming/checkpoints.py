@@ -95,6 +95,17 @@ def query_id(checkpoint: Path) -> str | None:
     return None
 
 
+def initial_offset_file(checkpoint: Path) -> Path:
+    """Where Iceberg's streaming source keeps the offset that the checkpoint began with."""
+    return checkpoint / "sources" / "0" / "offsets" / "0"
+
+
+def begins_with_everything(checkpoint: Path) -> bool:
+    """True when the checkpoint began, or is prepared to begin, with all files of a snapshot (see `streaming/rebuild.py`)."""
+    path = initial_offset_file(checkpoint)
+    return path.exists() and bool(json.loads(path.read_text(encoding="utf-8"))["scan_all_files"])
+
+
 def _newest(folder: Path) -> int | None:
     # Compaction and temporary files have other names than plain batch ids.
     names = [int(path.name) for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []

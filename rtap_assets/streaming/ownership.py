@@ -11,10 +11,18 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.tables import TableSpec
 from rtap_assets.errors import StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
+from rtap_assets.lake.retention import history_is_whole
 from rtap_assets.lake.snapshots import newest_stream_commit
-from rtap_assets.streaming.checkpoints import newest_committed, newest_planned, query_id
+from rtap_assets.streaming.checkpoints import (
+    begins_with_everything,
+    committed_position,
+    newest_committed,
+    newest_planned,
+    query_id,
+)
 from rtap_assets.streaming.locks import LOCK_FILE, OWNER_FILE, OwnerNote, lock_holder
 from rtap_assets.streaming.queries import StreamDefinition
 
@@ -88,16 +96,19 @@ def verify_binding(settings: Settings, stream: StreamDefinition) -> None:
 
     Raises:
         StreamError: the checkpoint is missing, foreign or rolled back under a table that has this stream's commits, or the
-            table is behind the checkpoint. Going on would write rows a second time, or skip new ones in silence.
+            table is behind the checkpoint, or the source no longer has what the stream would read next. Going on would write
+            rows a second time, or skip new ones in silence.
     """
-    checkpoint = stream.checkpoint(settings)
-    own_id = query_id(checkpoint)
-    if stream.writes is None:
-        return
-    table, commit = (
-        stream.writes.identifier,
-        newest_stream_commit(load_table(open_catalog(settings), stream.writes.identifier)),
-    )
+    own_id = query_id(stream.checkpoint(settings))
+    if stream.writes is not None:
+        _verify_sink(settings, stream, stream.writes, own_id)
+    if stream.reads is not None:
+        _verify_source(settings, stream, stream.reads)
+
+
+def _verify_sink(settings: Settings, stream: StreamDefinition, sink: TableSpec, own_id: str | None) -> None:
+    checkpoint, table = stream.checkpoint(settings), sink.identifier
+    commit = newest_stream_commit(load_table(open_catalog(settings), table))
     planned, committed = newest_planned(checkpoint), newest_committed(checkpoint)
     where = (
         f"{table} has batch {commit.epoch_id} of query {commit.query_id}" if commit else f"{table} has none of its batches"
@@ -115,7 +126,40 @@ def verify_binding(settings: Settings, stream: StreamDefinition) -> None:
     if fault is not None:
         raise StreamError(
             f"The checkpoint of {stream.name} {fault}.",
-            remedy=f"Put checkpoint folder {checkpoint} and table back from the same backup, or rebuild: remove the layer's "
-            "table, its checkpoint and those of everything below it, then drain again (bronze is read again from Kafka, the "
-            "rest from bronze).",
+            remedy=f"Put checkpoint folder {checkpoint} and table back from the same backup, or build the layer anew: "
+            f"{_rebuild(stream)}.",
+            stream=stream.name,
+        )
+
+
+def _rebuild(stream: StreamDefinition) -> str:
+    if stream.reads is not None:
+        return f"`rtap rebuild {stream.name}`"
+    return (
+        "remove the layer's table, its checkpoint and those of everything below it, then drain again (bronze is read again "
+        "from Kafka, the rest from bronze)"
+    )
+
+
+def _verify_source(settings: Settings, stream: StreamDefinition, source: TableSpec) -> None:
+    """Make sure that the source table still has everything that the stream has not read.
+
+    A fresh checkpoint starts at the oldest snapshot that the source retains, and reads what was added from there on: once
+    older ones have expired, Iceberg would leave their rows out without a word.
+    """
+    checkpoint = stream.checkpoint(settings)
+    table = load_table(open_catalog(settings), source.identifier)
+    position = committed_position(checkpoint)
+    fault = None
+    if position is None:
+        if not history_is_whole(table) and not begins_with_everything(checkpoint):
+            fault = f"has read nothing yet, and the oldest snapshots of {source.identifier} have expired"
+    elif table.snapshot_by_id(position["snapshot_id"]) is None:
+        fault = f"stands at snapshot {position['snapshot_id']}, which {source.identifier} no longer has"
+    if fault is not None:
+        raise StreamError(
+            f"The checkpoint of {stream.name} {fault}: the stream would leave rows out.",
+            remedy=f"Put checkpoint folder {checkpoint} back from its backup, or build the layer anew from all that "
+            f"{source.identifier} holds: {_rebuild(stream)}.",
+            stream=stream.name,
         )

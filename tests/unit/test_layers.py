@@ -41,7 +41,12 @@ PUBLIC_ENGINE_MODULES = {
     "kafka.topics",
     "lake.backlog",
     "lake.catalog",
+    "lake.maintenance",
+    "lake.pins",
+    "lake.retention",
     "lake.snapshots",
+    "lake.table_lock",
+    "lake.table_metrics",
     "lake.tables",
 }
 

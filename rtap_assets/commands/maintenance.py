@@ -1,0 +1,43 @@
+"""`rtap maintain` and `rtap rebuild`: care for the tables while no stream host runs."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from rtap_assets.config import get_settings
+from rtap_assets.errors import StreamError
+from rtap_assets.streaming.layers import open_layers
+from rtap_assets.streaming.maintenance import maintain_tables
+from rtap_assets.streaming.queries import STREAMS
+from rtap_assets.streaming.rebuild import downstream_of, rebuild_layer
+from rtap_assets.streaming.session import start_session
+
+REBUILDABLE = click.Choice([name for name, stream in STREAMS.items() if stream.reads is not None])
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def maintain(as_json: bool) -> None:
+    """Compact closed partitions, expire snapshots and remove orphan files. While a stream host runs, it does this itself."""
+    settings = get_settings()
+    with open_layers(start_session(settings), settings) as session:
+        report = maintain_tables(session, settings, echo=lambda line: click.echo(line, err=as_json))
+    if as_json:
+        click.echo(json.dumps(report.to_json(), indent=2))
+    if faults := [fault for table in report.tables for fault in table.faults]:
+        raise StreamError(f"{len(faults)} steps failed: {'; '.join(faults)}.", remedy="Nothing is lost: run it again.")
+
+
+@click.command()
+@click.argument("name", type=REBUILDABLE)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def rebuild(name: str, yes: bool) -> None:
+    """Drop a layer and what is below it, and build them anew from the table above. NAME: dlq, silver or gold."""
+    settings = get_settings()
+    doomed = ", ".join(stream.writes.identifier if stream.writes else stream.name for stream in downstream_of(STREAMS[name]))
+    if not yes:
+        click.confirm(f"Drop and build anew: {doomed}?", abort=True)
+    with open_layers(start_session(settings), settings) as session:
+        rebuild_layer(session, settings, name, echo=click.echo)

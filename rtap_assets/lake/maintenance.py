@@ -1,0 +1,135 @@
+"""What keeps a table small: compaction, manifest rewriting, snapshot expiry, removal of orphan files. One table at a time.
+
+Each function is one step; the caller holds the table's lock and knows the consumers (`streaming/maintenance.py`). The order
+is compaction, manifests, expiry: an expiry under a running compaction makes it fail.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+from pyspark.sql import Row, SparkSession
+
+from rtap_assets.config import Settings
+from rtap_assets.contracts.tables import TableSpec
+from rtap_assets.errors import StreamError
+from rtap_assets.lake.retention import ExpiryPlan
+from rtap_assets.lake.table_metrics import TableMetrics
+
+# A file group is one Spark job: small groups, one after the other, let the streams' jobs in between.
+GROUP_SIZE_IN_TARGETS = 2
+MANIFEST_TARGET_BYTES = 8 * 1024 * 1024  # Iceberg's default
+
+
+@dataclass(frozen=True)
+class Compaction:
+    """How many data files were replaced by how many, and the bytes that were rewritten."""
+
+    replaced: int
+    by: int
+    rewritten_bytes: int
+
+
+def compact_closed_partitions(session: SparkSession, settings: Settings, spec: TableSpec, *, now: datetime) -> Compaction:
+    """Rewrite small data files of closed day partitions to the target size; the rows stay the same.
+
+    Gold has one writer: call it for gold only while its stream does not run, or one of the two fails.
+
+    Time: the newest `compaction_open_days` days, by UTC, are left alone.
+    Raises:
+        StreamError: the rewrite failed; the table is as it was.
+    """
+    day = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    closed_before = day - timedelta(days=settings.compaction_open_days - 1)
+    target = settings.compaction_target_bytes
+    options = {
+        "target-file-size-bytes": target,
+        "min-input-files": settings.compaction_min_files,
+        "max-file-group-size-bytes": GROUP_SIZE_IN_TARGETS * target,
+        "max-concurrent-file-group-rewrites": 1,
+    }
+    pairs = ", ".join(f"'{key}', '{value}'" for key, value in options.items())
+    where = f'{partition_column(spec)} < TIMESTAMP "{_instant(closed_before)}"'
+    row = _call(session, settings, "rewrite_data_files", spec, f"options => map({pairs}), where => '{where}'")
+    return Compaction(row.rewritten_data_files_count, row.added_data_files_count, row.rewritten_bytes_count)
+
+
+def manifests_are_worth_rewriting(metrics: TableMetrics, settings: Settings) -> bool:
+    """True for many manifests: appends merge the newest ones, so many means that compactions or merges left small ones."""
+    return metrics.manifests > settings.manifest_rewrite_count
+
+
+def rewrite_manifests(session: SparkSession, settings: Settings, spec: TableSpec) -> int:
+    """Rewrite the manifests to their target size; returns how many were replaced. Streams skip the snapshot it makes.
+
+    Raises:
+        StreamError: an append that merged manifests at the same time won; the table is as it was.
+    """
+    return int(_call(session, settings, "rewrite_manifests", spec, "use_caching => false").rewritten_manifests_count)
+
+
+def expire_snapshots(session: SparkSession, settings: Settings, spec: TableSpec, plan: ExpiryPlan) -> None:
+    """Expire the plan's snapshots and delete the files that only they named.
+
+    Iceberg's own API rather than the Spark procedure: it reads the manifests of what expires, not of the whole table twice.
+
+    Raises:
+        StreamError: it failed; at most files that no snapshot names are left behind.
+    """
+    with _translated(f"Snapshots of {spec.identifier} could not be expired"):
+        table = _java_table(session, settings, spec)
+        expiry = table.expireSnapshots().expireOlderThan(plan.cutoff_ms).retainLast(plan.kept)
+        expiry.cleanExpiredFiles(True).commit()
+
+
+def remove_orphan_files(session: SparkSession, settings: Settings, spec: TableSpec, *, now: datetime) -> int:
+    """Remove old files of the table's folder that no snapshot names (writers that died leave them); returns how many.
+
+    Raises:
+        StreamError: the folder could not be listed or compared.
+    """
+    older_than = _instant(now - timedelta(seconds=settings.orphan_retention_seconds))
+    arguments = f"table => '{spec.identifier}', older_than => TIMESTAMP '{older_than}'"
+    with _translated(f"Orphan files of {spec.identifier} could not be removed"):
+        return len(session.sql(f"CALL {settings.catalog_name}.system.remove_orphan_files({arguments})").collect())
+
+
+def partition_column(spec: TableSpec) -> str:
+    """The timestamp column by whose day the table is partitioned."""
+    found = re.fullmatch(r"days\((\w+)\)", spec.partition)
+    assert found is not None, f"{spec.identifier} is not partitioned by day"
+    return found[1]
+
+
+def _call(session: SparkSession, settings: Settings, procedure: str, spec: TableSpec, arguments: str) -> Row:
+    with _translated(f"{procedure} of {spec.identifier} failed"):
+        statement = f"CALL {settings.catalog_name}.system.{procedure}(table => '{spec.identifier}', {arguments})"
+        row: Row = session.sql(statement).collect()[0]
+        return row
+
+
+def _java_table(session: SparkSession, settings: Settings, spec: TableSpec) -> Any:
+    spark_util = session.sparkContext._jvm.org.apache.iceberg.spark.Spark3Util
+    return spark_util.loadIcebergTable(session._jsparkSession, f"{settings.catalog_name}.{spec.identifier}")
+
+
+def _instant(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00:00")
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        cause = str(error).strip().splitlines()[0]
+        raise StreamError(
+            f"{what}: {cause}.", remedy="Nothing is lost; the next maintenance tries again. The details are in spark.log."
+        ) from error
