@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rtap_assets.contracts.quality import StreamPositions
 from rtap_assets.errors import StreamError
+
+# How many of gold's batches a pass of checks looks back for the one that its snapshot holds.
+GOLD_BATCHES = 20
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,17 @@ def committed_position(checkpoint: Path) -> dict[str, Any] | None:
     """Where the newest committed batch ends in its source; None before the first commit."""
     batch_id = newest_committed(checkpoint)
     return None if batch_id is None else read_batch(checkpoint, batch_id).source
+
+
+def stream_positions(checkpoints: Path, *, topic: str) -> StreamPositions:
+    """How far bronze, silver and gold have read, as the checkpoints below the folder say now."""
+    bronze = (committed_position(checkpoints / "bronze") or {}).get(topic, {})
+    gold = checkpoints / "gold"
+    return StreamPositions(
+        bronze={int(partition): offset for partition, offset in bronze.items()},
+        silver=committed_position(checkpoints / "silver"),
+        gold_batches={batch: read_batch(gold, batch).source for batch in planned_batches(gold)[-GOLD_BATCHES:]},
+    )
 
 
 def query_id(checkpoint: Path) -> str | None:

@@ -39,6 +39,7 @@ PUBLIC_ENGINE_MODULES = {
     "kafka.registry",
     "kafka.topics",
     "lake.catalog",
+    "lake.positions",
     "lake.snapshots",
     "lake.tables",
 }
