@@ -117,6 +117,7 @@ class Settings(BaseSettings):
     # Data quality: thresholds (a check passes when what it observes is at most this), and how often it is looked at
     dq_max_invalid_share: float = Field(0.05, ge=0, le=1, description="Largest share of records that are quarantined.")
     dq_max_reason_share: float = Field(0.02, ge=0, le=1, description="Largest share quarantined for one single reason.")
+    dq_max_quarantined_per_batch: int = Field(1_000, ge=0, description="Most records quarantined in a batch for one reason.")
     dq_max_null_share: float = Field(0, ge=0, le=1, description="Largest share of valid rows with a null required column.")
     dq_max_duplicate_share: float = Field(0.05, ge=0, le=1, description="Largest share of copies among valid rows.")
     dq_max_late_share: float = Field(0.01, ge=0, le=1, description="Largest share of valid rows later than the watermark.")

@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.quality import CHECKS, NULLS_PREFIX, REASON_PREFIX, DqResult, judge, share
+from rtap_assets.contracts.quality import CHECKS, DqResult, judge, share
 from rtap_assets.contracts.tables import BRONZE, SILVER
 from rtap_assets.errors import StreamError
 
-BRONZE_METRICS, SILVER_INPUT_METRICS, SILVER_METRICS = "bronze", "silver_input", "silver"
+BRONZE_METRICS, DLQ_METRICS, SILVER_INPUT_METRICS, SILVER_METRICS = "bronze", "dlq", "silver_input", "silver"
 
 DROPPED_COPIES = "numDroppedDuplicateRows"
 
@@ -30,7 +30,7 @@ def results_of(progress: Mapping[str, Any], settings: Settings) -> list[DqResult
         StreamError: the progress lacks a count that the running plan must have made.
     """
     observed = progress.get("observedMetrics") or {}
-    by_stream = {"bronze": _bronze_results, "silver": _silver_results}
+    by_stream = {"bronze": _bronze_results, "dlq": _dlq_results, "silver": _silver_results}
     read = by_stream.get(str(progress.get("name")))
     if read is None or not observed:
         return []
@@ -50,10 +50,17 @@ def _bronze_results(progress: Counts, observed: Counts, settings: Settings) -> I
         return
     result = _judge_of(progress, BRONZE.identifier, settings)
     valid = records - invalid
-    yield result("stream_invalid_share", invalid, records, _named(counts, REASON_PREFIX))
+    yield result("stream_invalid_share", invalid, records)
     yield result("stream_null_share", incomplete, valid)
     delays = {name: counts[name] for name in ("least_delay_ms", "greatest_delay_ms") if counts.get(name) is not None}
     yield result("stream_event_time_skew", skewed, valid, delays)
+
+
+def _dlq_results(progress: Counts, observed: Counts, settings: Settings) -> Iterator[DqResult]:
+    counts = {reason: int(count) for reason, count in observed[DLQ_METRICS].items() if int(count)}
+    letters, most = sum(counts.values()), max(counts.values(), default=0)
+    result = _judge_of(progress, BRONZE.identifier, settings)
+    yield result("stream_quarantined", most, letters, counts, observed=float(most))
 
 
 def _silver_results(progress: Counts, observed: Counts, settings: Settings) -> Iterator[DqResult]:
@@ -63,9 +70,7 @@ def _silver_results(progress: Counts, observed: Counts, settings: Settings) -> I
     kept = int(counts["events"])
     late, copies = dropped_late(progress), dropped_copies(progress)
     result = _judge_of(progress, SILVER.identifier, settings)
-    nulls = _named(counts, NULLS_PREFIX, zeros=True)
-    # A row may lack several columns: the worst column is a lower bound that is exact when there is none.
-    yield result("stream_null_share", max(nulls.values()), kept, {name: count for name, count in nulls.items() if count})
+    yield result("stream_null_share", int(counts["incomplete"]), kept)
     yield result("stream_duplicate_share", copies, read)
     yield result("stream_late_share", late, read)
     missing = abs(read - kept - copies - late)
@@ -115,15 +120,6 @@ def _judge_of(progress: Counts, table: str, settings: Settings) -> Judge:
         )
 
     return result
-
-
-def _named(counts: Counts, prefix: str, *, zeros: bool = False) -> dict[str, int]:
-    """The counts whose name starts with the prefix, without it."""
-    return {
-        name.removeprefix(prefix): int(value)
-        for name, value in counts.items()
-        if name.startswith(prefix) and (zeros or int(value))
-    }
 
 
 def _event_times(counts: Counts) -> dict[str, object]:

@@ -35,10 +35,12 @@ MAY_IMPORT_LAYERS = {
 # The modules through which one engine may use another; everything else in an engine is its own affair.
 PUBLIC_ENGINE_MODULES = {
     "kafka.clients",
+    "kafka.dq_results",
     "kafka.patience",
     "kafka.registry",
     "kafka.topics",
     "lake.catalog",
+    "lake.dq_results",
     "lake.positions",
     "lake.snapshots",
     "lake.tables",
