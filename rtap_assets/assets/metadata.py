@@ -20,7 +20,7 @@ def column_schema(columns: Iterable[Column]) -> TableSchema:
 
 
 def freshness_policy() -> FreshnessPolicy:
-    """For how long a layer or mart may be without news: the streams commit all the time, and so roll-ups come each minute."""
+    """For how long a layer or mart may be without news: running streams report each minute."""
     settings = get_settings()
     return FreshnessPolicy.time_window(
         fail_window=timedelta(minutes=settings.freshness_fail_minutes),

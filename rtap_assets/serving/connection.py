@@ -11,16 +11,17 @@ from contextlib import contextmanager
 import duckdb
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.quality import DQ_RESULTS
 from rtap_assets.errors import ServingError
 from rtap_assets.serving.columns import typed_empty_select
-from rtap_assets.serving.lake_files import TableFiles, plan_lake
+from rtap_assets.serving.lake_files import PLANNING_ORDER, TableFiles, plan_lake
 
 MARTS_CATALOG = "marts"
 
 
 @contextmanager
 def open_lake(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An in-memory connection with the views `bronze`, `silver`, `gold` and, once refreshed, the marts as `marts.<name>`.
+    """An in-memory connection with the views `bronze`, `silver`, `gold`, `quality` and, once refreshed, `marts.<name>`.
 
     Outside the planned files nothing can be read, written, attached or installed, and the configuration is fixed. The
     planned files themselves are only as safe as the statement: DuckDB has no read-only permission for a path, so text from
@@ -31,7 +32,7 @@ def open_lake(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         ServingError: the lake or the marts cannot be read.
         DependencyUnavailable: the catalog did not answer.
     """
-    plans = plan_lake(settings)
+    plans = plan_lake(settings, (*PLANNING_ORDER, DQ_RESULTS))
     with connect_lake(settings, plans) as connection:
         if settings.marts_path.exists():
             try:
