@@ -1,4 +1,4 @@
-"""Quality results through the real broker and registry: published, read back by offset, kept in the table; the asset checks."""
+"""Quality results through the real broker and registry: published, read back, kept in the table; the asset checks."""
 
 from __future__ import annotations
 

@@ -235,3 +235,12 @@ def test_old_results_leave_the_table_and_the_position_stays(settings: Settings) 
     remove_old_results(settings, now=NOON + timedelta(days=settings.dq_results_retention_days, minutes=30))
     assert [row[0] for row in kept(settings)] == ["stream_delay"]
     assert archived_offsets(settings) == {0: 2}
+
+
+def test_the_quality_page_lists_every_check() -> None:
+    page = (PROJECT_ROOT / "docs" / "quality.md").read_text(encoding="utf-8")
+    for check in CHECKS.values():
+        severity = f"{check.severity}, blocking" if check.blocking else str(check.severity)
+        name, setting = " ".join(check.key), f"RTAP_{check.threshold_setting.upper()}"
+        assert f"| `{name}` | {check.sentence} | {severity} | `{setting}` |" in page
+    assert page.count("\n| `") == len(CHECKS)
