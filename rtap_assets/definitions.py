@@ -6,27 +6,31 @@ from dagster import Definitions, in_process_executor
 
 from rtap_assets.assets.layers import LAYERS
 from rtap_assets.assets.marts import refreshed_marts
+from rtap_assets.assets.quality_checks import QUALITY_CHECKS
 from rtap_assets.assets.stream_state import stream_state
 from rtap_assets.assets.topics import topic_specs
 from rtap_assets.config import get_settings
 from rtap_assets.jobs.maintenance import maintain_tables, maintenance_schedule
 from rtap_assets.jobs.materialize import materialize_everything
+from rtap_assets.jobs.quality import QUALITY_JOBS, QUALITY_SCHEDULES
 from rtap_assets.jobs.streams import STREAM_JOBS
 from rtap_assets.resources.maintenance import TableMaintenance
 from rtap_assets.resources.marts import Marts
 from rtap_assets.resources.spark import PlatformSpark
 from rtap_assets.resources.streams import StreamHost
 from rtap_assets.sensors.checkpoint_progress import checkpoint_progress
+from rtap_assets.sensors.dlq_lag import dlq_lag_sensor
+from rtap_assets.sensors.dq_results import dq_results_sensor
 from rtap_assets.sensors.supervisor import stream_supervisor
 
 spark = PlatformSpark(spark_config={})
 
 defs = Definitions(
     assets=[*topic_specs(), *LAYERS, refreshed_marts],
-    asset_checks=[stream_state],
-    jobs=[materialize_everything, *STREAM_JOBS, maintain_tables],
-    sensors=[stream_supervisor, checkpoint_progress],
-    schedules=[maintenance_schedule],
+    asset_checks=[stream_state, *QUALITY_CHECKS],
+    jobs=[materialize_everything, *STREAM_JOBS, *QUALITY_JOBS, maintain_tables],
+    sensors=[stream_supervisor, checkpoint_progress, dq_results_sensor, dlq_lag_sensor],
+    schedules=[*QUALITY_SCHEDULES, maintenance_schedule],
     resources={
         "streams": StreamHost(),
         "maintenance": TableMaintenance(spark=spark),

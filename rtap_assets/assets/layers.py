@@ -5,7 +5,7 @@ from typing import Any
 from dagster import AssetExecutionContext, AssetKey, AssetsDefinition, MaterializeResult, asset
 
 from rtap_assets.assets.keys import BRONZE, DLQ_TOPIC, EVENTS_TOPIC, GOLD, OWNERS, PUBLISHED_GROUP, SILVER
-from rtap_assets.assets.metadata import column_schema, instant_of, source_offsets, watermark
+from rtap_assets.assets.metadata import column_schema, freshness_policy, instant_of, source_offsets, watermark
 from rtap_assets.config import get_settings
 from rtap_assets.contracts import tables
 from rtap_assets.contracts.tables import Column, TableSpec
@@ -39,6 +39,7 @@ def _table(spec: TableSpec, *, deps: list[AssetKey], note: str) -> AssetsDefinit
         description=f"{spec.doc} {note}\n\nGrain: {spec.grain}.\n\nKey: {', '.join(spec.key)}.",
         group_name=spec.namespace,
         kinds={"spark", "iceberg", "parquet"},
+        freshness_policy=freshness_policy(),
         metadata={
             "dagster/column_schema": column_schema(spec.columns),
             "dagster/table_name": spec.identifier,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dagster import AssetExecutionContext, AssetSpec, MaterializeResult, MetadataValue, TableColumn, TableSchema, multi_asset
 
 from rtap_assets.assets.keys import BRONZE, GOLD, MARTS_GROUP, OWNERS, PUBLISHED_GROUP, REVENUE_PARQUET, SILVER, mart_key
-from rtap_assets.assets.metadata import column_schema, watermark
+from rtap_assets.assets.metadata import column_schema, freshness_policy, watermark
 from rtap_assets.config import get_settings
 from rtap_assets.contracts import tables
 from rtap_assets.resources.marts import Marts
@@ -38,6 +38,7 @@ def _mart_spec(name: str) -> AssetSpec:
         description=header,
         group_name=MARTS_GROUP,
         kinds={"duckdb", "sql"},
+        freshness_policy=freshness_policy(),
         owners=OWNERS,
         metadata={"dagster/table_name": name, "SQL": MetadataValue.md(f"```sql\n{statement}\n```")},
     )

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dagster import JsonMetadataValue, MetadataValue, TableColumn, TableSchema
+from dagster import FreshnessPolicy, JsonMetadataValue, MetadataValue, TableColumn, TableSchema
 
+from rtap_assets.config import get_settings
 from rtap_assets.contracts.tables import Column
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -16,6 +17,15 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def column_schema(columns: Iterable[Column]) -> TableSchema:
     """The contract's columns as Dagster shows them."""
     return TableSchema([TableColumn(column.name, column.type, description=column.doc) for column in columns])
+
+
+def freshness_policy() -> FreshnessPolicy:
+    """For how long a layer or mart may be without news: running streams report each minute."""
+    settings = get_settings()
+    return FreshnessPolicy.time_window(
+        fail_window=timedelta(minutes=settings.freshness_fail_minutes),
+        warn_window=timedelta(minutes=settings.freshness_warn_minutes),
+    )
 
 
 def source_offsets(position: Mapping[str, Any] | None) -> JsonMetadataValue:

@@ -33,7 +33,12 @@ def topic_specs() -> list[AssetSpec]:
             deps=[GOLD],
             columns=tables.GOLD.columns,
         ),
-        _topic(DQ_TOPIC, settings.topic_dq, "Results of data-quality checks.", group=PUBLISHED_GROUP),
+        _topic(
+            DQ_TOPIC,
+            settings.topic_dq,
+            "Results of data-quality checks as Avro messages, keyed by table and check.",
+            group=PUBLISHED_GROUP,
+        ),
     ]
 
 

@@ -19,6 +19,7 @@ from rtap_assets.errors import ContractError
 PUBLISHED_SUMS = "published.sha256"
 EVENTS_SUBJECT_FOLDER = "sales.events.v1-value"
 REVENUE_SUBJECT_FOLDER = "sales.agg.revenue_5m.v1-value"
+DQ_SUBJECT_FOLDER = "dq.results.v1-value"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.schemas import EVENTS_SUBJECT_FOLDER, REVENUE_SUBJECT_FOLDER, load_subject
+from rtap_assets.contracts.schemas import DQ_SUBJECT_FOLDER, EVENTS_SUBJECT_FOLDER, REVENUE_SUBJECT_FOLDER, load_subject
 from rtap_assets.errors import ContractError
 from rtap_assets.kafka.registry import Registry
 
@@ -15,6 +15,7 @@ def subject_folders(settings: Settings) -> dict[str, str]:
     return {
         settings.events_subject: EVENTS_SUBJECT_FOLDER,
         f"{settings.topic_revenue}-value": REVENUE_SUBJECT_FOLDER,
+        f"{settings.topic_dq}-value": DQ_SUBJECT_FOLDER,
     }
 
 

@@ -11,7 +11,7 @@ import duckdb
 from rtap_assets.errors import ServingError
 from rtap_assets.serving.connection import MARTS_CATALOG
 
-LAYERS = ("bronze", "silver", "gold")
+LAYERS = ("bronze", "silver", "gold", "quality")
 
 _EXPLAIN = re.compile(r"\s*EXPLAIN\b\s*(\([^)]*\)|ANALYZE\b|VERBOSE\b)*", re.IGNORECASE)
 

@@ -9,6 +9,7 @@ _PRIMITIVES = {
     "int": "INTEGER",
     "bigint": "BIGINT",
     "boolean": "BOOLEAN",
+    "double": "DOUBLE",
     "binary": "BLOB",
     "timestamp": "TIMESTAMP WITH TIME ZONE",
 }

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 import duckdb
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.quality import DQ_RESULTS
 from rtap_assets.errors import ServingError
 from rtap_assets.serving.columns import typed_empty_select
-from rtap_assets.serving.lake_files import TableFiles, plan_lake
+from rtap_assets.serving.lake_files import PLANNING_ORDER, TableFiles, plan_lake
 
 MARTS_CATALOG = "marts"
 # As `streaming/progress.py` writes them.
@@ -39,8 +40,8 @@ PROGRESS_COLUMNS = {
 
 @contextmanager
 def open_lake(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An in-memory connection with the views `bronze`, `silver`, `gold`, the streams' batches as `stream_progress` and, once
-    refreshed, the marts as `marts.<name>`.
+    """An in-memory connection with the views `bronze`, `silver`, `gold`, `quality`, the streams' batches as
+    `stream_progress` and, once refreshed, the marts as `marts.<name>`.
 
     Outside the planned files nothing can be read, written, attached or installed, and the configuration is fixed. The
     planned files themselves are only as safe as the statement: DuckDB has no read-only permission for a path, so text from
@@ -51,7 +52,7 @@ def open_lake(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         ServingError: the lake or the marts cannot be read.
         DependencyUnavailable: the catalog did not answer.
     """
-    plans = plan_lake(settings)
+    plans = plan_lake(settings, (*PLANNING_ORDER, DQ_RESULTS))
     with connect_lake(settings, plans) as connection:
         if settings.marts_path.exists():
             try:

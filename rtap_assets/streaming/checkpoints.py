@@ -12,7 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from rtap_assets.contracts.quality import StreamPositions
 from rtap_assets.errors import StreamError
+
+# How many of gold's batches a pass of checks looks back for the one that its snapshot holds.
+GOLD_BATCHES = 20
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,17 @@ def committed_position(checkpoint: Path) -> dict[str, Any] | None:
 def commit_time(checkpoint: Path, batch_id: int) -> datetime:
     """When the batch was committed: the time at which its entry in the commit log was written."""
     return datetime.fromtimestamp((checkpoint / "commits" / str(batch_id)).stat().st_mtime, tz=UTC)
+
+
+def stream_positions(checkpoints: Path, *, topic: str) -> StreamPositions:
+    """How far bronze, silver and gold have read, as the checkpoints below the folder say now."""
+    bronze = (committed_position(checkpoints / "bronze") or {}).get(topic, {})
+    gold = checkpoints / "gold"
+    return StreamPositions(
+        bronze={int(partition): offset for partition, offset in bronze.items()},
+        silver=committed_position(checkpoints / "silver"),
+        gold_batches={batch: read_batch(gold, batch).source for batch in planned_batches(gold)[-GOLD_BATCHES:]},
+    )
 
 
 def query_id(checkpoint: Path) -> str | None:

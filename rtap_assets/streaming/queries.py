@@ -17,10 +17,12 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
 from rtap_assets.kafka.clients import spark_kafka_options
 from rtap_assets.streaming.gold_sink import gold_sink
+from rtap_assets.streaming.quality import BRONZE_METRICS, DLQ_METRICS, SILVER_INPUT_METRICS, SILVER_METRICS
 from rtap_assets.streaming.writers import list_writers
 from rtap_assets.transforms.bronze import decode_sales_events
 from rtap_assets.transforms.dlq import build_dead_letters
 from rtap_assets.transforms.gold import aggregate_revenue
+from rtap_assets.transforms.quality import bronze_counts, dead_letter_counts, silver_counts, silver_input_counts
 from rtap_assets.transforms.silver import deduplicate_sales_events, normalise_sales_events, stamp_processing
 
 DLQ_HEADROOM_BYTES = 65_536
@@ -62,12 +64,14 @@ def bronze_writer(session: SparkSession, settings: Settings) -> DataStreamWriter
         future_seconds=settings.event_time_future_seconds,
         past_seconds=settings.event_time_past_seconds,
     )
-    return _iceberg_sink(rows)
+    counted = rows.observe(BRONZE_METRICS, *bronze_counts(skew_seconds=settings.dq_event_time_skew_seconds))
+    return _iceberg_sink(counted)
 
 
 def dlq_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
     """Quarantined bronze rows to the dead-letter topic, at least once."""
-    letters = build_dead_letters(_follow(session, settings, BRONZE))
+    quarantined = _follow(session, settings, BRONZE).where("error_reason IS NOT NULL")
+    letters = build_dead_letters(quarantined.observe(DLQ_METRICS, *dead_letter_counts()))
     return (
         letters.writeStream.format("kafka")
         .options(**spark_kafka_options(settings))
@@ -81,9 +85,9 @@ def dlq_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
 
 def silver_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
     """Valid bronze rows to silver, each event once."""
-    events = normalise_sales_events(_follow(session, settings, BRONZE))
+    events = normalise_sales_events(_follow(session, settings, BRONZE)).observe(SILVER_INPUT_METRICS, *silver_input_counts())
     unique = deduplicate_sales_events(events, watermark_delay_seconds=settings.watermark_delay_seconds)
-    return _iceberg_sink(stamp_processing(unique))
+    return _iceberg_sink(stamp_processing(unique.observe(SILVER_METRICS, *silver_counts())))
 
 
 def gold_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:

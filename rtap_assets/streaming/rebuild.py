@@ -19,8 +19,9 @@ from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.snapshots import newest_append
 from rtap_assets.lake.tables import ensure_tables
 from rtap_assets.streaming.checkpoints import initial_offset_file
-from rtap_assets.streaming.drain import DrainReport, drain_stream
+from rtap_assets.streaming.drain import drain_stream
 from rtap_assets.streaming.queries import STREAMS, StreamDefinition
+from rtap_assets.streaming.reports import DrainReport
 
 UNLIMITED = 2**31 - 1
 

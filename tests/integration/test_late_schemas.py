@@ -56,8 +56,8 @@ def test_versions_registered_while_the_streams_run_are_decoded_and_nothing_is_mi
         for number, schema in enumerate((V2, V3, V4), start=1):
             send(settings, [written_with(settings, schema, number), nobodys])
             wait_until(
-                # The batch that a new listing repeats makes Spark's Kafka source fail once more (SPARK-54027), and that start
-                # lists the registry again. The next version is registered only afterwards, so that it is the one to be found.
+                # The batch that a new listing repeats makes Spark's Kafka source fail once more (SPARK-54027), and that
+                # start lists the registry again. The next version is registered only afterwards, to be found on its own.
                 lambda seen=number: table_state(settings, SILVER).rows == seen and starts(said) == 2 * seen - 1,
                 seconds=90,
                 what=f"event {number} in silver; {said}",

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from lake_fixtures import NOON, bronze_row
@@ -16,11 +15,10 @@ from spark_fixtures import frame_of
 from stream_fixtures import ask, drain, received
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.tables import BRONZE, SILVER
+from rtap_assets.contracts.tables import BRONZE
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.snapshots import ancestors, has_read_to, newest_append
 from rtap_assets.lake.table_metrics import TableMetrics, table_metrics
-from rtap_assets.serving.lake_files import plan_lake
 from rtap_assets.streaming.checkpoints import committed_position
 from rtap_assets.streaming.drain import start_stream, stop_between_batches
 from rtap_assets.streaming.maintenance import expire_when_due, maintain_tables
@@ -122,7 +120,8 @@ def test_bounds_hold_and_consumers_go_on_exactly(spark: SparkSession, maintained
         expiry = expire_when_due(spark, maintained, BRONZE, in_minutes(60))
         assert expiry.expired == 19
         assert stopped_at in chain_of(maintained)
-        assert len(expiry.alerts) == 1 and "dlq has not read" in expiry.alerts[0]
+        assert len(expiry.alerts) == 1
+        assert "dlq has not read" in expiry.alerts[0]
 
         drain(spark, maintained, "dlq")
         print(time.monotonic())

@@ -10,7 +10,7 @@ import pytest
 
 from rtap_assets.config import PROJECT_ROOT, Settings
 from rtap_assets.contracts.compatibility import contract_breaks
-from rtap_assets.contracts.schemas import EVENTS_SUBJECT_FOLDER, REVENUE_SUBJECT_FOLDER, load_subject
+from rtap_assets.contracts.schemas import DQ_SUBJECT_FOLDER, EVENTS_SUBJECT_FOLDER, REVENUE_SUBJECT_FOLDER, load_subject
 from rtap_assets.errors import ContractError
 from rtap_assets.generator.preparation import incompatible_schema
 from rtap_assets.kafka.registration import register_contracts
@@ -30,9 +30,13 @@ def newest_text() -> str:
 def test_each_version_is_registered_under_its_topics_subject_and_a_second_call_changes_nothing(settings: Settings) -> None:
     first = register_contracts(settings)
     assert register_contracts(settings) == first
-    revenue_subject = f"{settings.topic_revenue}-value"
-    assert set(first) == {settings.events_subject, revenue_subject}
-    for subject, folder in ((settings.events_subject, EVENTS_SUBJECT_FOLDER), (revenue_subject, REVENUE_SUBJECT_FOLDER)):
+    folders = {
+        settings.events_subject: EVENTS_SUBJECT_FOLDER,
+        f"{settings.topic_revenue}-value": REVENUE_SUBJECT_FOLDER,
+        f"{settings.topic_dq}-value": DQ_SUBJECT_FOLDER,
+    }
+    assert set(first) == set(folders)
+    for subject, folder in folders.items():
         registered = Registry(settings).versions(subject)
         ours = load_subject(settings.schemas_dir, folder)
         assert {first[subject][version.version]: json.loads(version.text) for version in ours} == {

@@ -1,0 +1,163 @@
+"""The data-quality checks as asset checks: the pass over the lake, and what the streams measured of themselves.
+
+One function per table for the pass, so that the blocking checks of a layer run before the layer below it.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckExecutionContext,
+    AssetCheckResult,
+    AssetChecksDefinition,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    AssetKey,
+    MetadataValue,
+    multi_asset_check,
+)
+
+from rtap_assets.config import get_settings
+from rtap_assets.contracts.quality import PASS_CHECKS, STREAM_CHECKS, Check, DqResult, Severity
+from rtap_assets.contracts.quality_rollup import RollUp, roll_up
+from rtap_assets.contracts.tables import TABLES, TableSpec
+from rtap_assets.errors import RtapError
+from rtap_assets.kafka.dq_archive import archive_results
+from rtap_assets.kafka.dq_results import DqPublisher, newest_results
+from rtap_assets.serving.quality import run_checks
+from rtap_assets.streaming.checkpoints import stream_positions
+
+SEVERITIES = {Severity.WARN: AssetCheckSeverity.WARN, Severity.ERROR: AssetCheckSeverity.ERROR}
+# How many of the newest messages a hand-started check of the streams looks through, per Kafka partition.
+NEWEST_MESSAGES = 2_000
+
+
+def asset_key(table_name: str) -> AssetKey:
+    """The asset of a table: `silver.sales_events` is `silver/sales_events`."""
+    return AssetKey(table_name.split("."))
+
+
+def check_spec(check: Check) -> AssetCheckSpec:
+    """The check as Dagster lists it."""
+    return AssetCheckSpec(
+        check.name,
+        asset=asset_key(check.spec.identifier),
+        description=f"{check.sentence} Threshold: RTAP_{check.threshold_setting.upper()}.",
+        blocking=check.blocking,
+        metadata={"severity": str(check.severity), "measured": str(check.source)},
+    )
+
+
+def _pass_over(spec: TableSpec) -> AssetChecksDefinition:
+    checks = [check for check in PASS_CHECKS if check.spec is spec]
+
+    @multi_asset_check(
+        specs=[check_spec(check) for check in checks],
+        name=f"{spec.namespace}_quality",
+        can_subset=True,
+        description=f"Exact checks of {spec.identifier} over the newest snapshots; the results also go to the topic.",
+    )
+    def check_table(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
+        settings, now = get_settings(), datetime.now(UTC)
+        wanted = {key.name for key in context.selected_asset_check_keys}
+        results = run_checks(
+            settings,
+            positions=stream_positions(settings.checkpoint_dir, topic=settings.topic_events),
+            now=now,
+            lookback_hours=settings.dq_lookback_hours,
+            checks=[check for check in checks if check.name in wanted],
+        )
+        trouble = _published(context, results, now=now)
+        yield from (check_result(result) for result in results)
+        if trouble is not None:
+            raise trouble
+
+    return check_table
+
+
+def _published(context: AssetCheckExecutionContext, results: Sequence[DqResult], *, now: datetime) -> RtapError | None:
+    """Send the results to the topic and the topic to the table. A failure must not keep the verdicts from being shown."""
+    settings = get_settings()
+    try:
+        DqPublisher(settings).publish(results)
+        appended = archive_results(settings, now=now)
+    except RtapError as error:
+        context.log.warning(f"the verdicts are not in {settings.topic_dq}: {error}")
+        return error
+    context.log.info(f"{len(results)} results published, {appended} copied into quality.dq_results")
+    return None
+
+
+def check_result(result: DqResult) -> AssetCheckResult:
+    """A result of the pass as Dagster shows it."""
+    (rolled,) = roll_up({}, [result]).values()
+    shown = rolled_evaluation(rolled)
+    metadata = dict(shown.metadata)
+    if result.snapshot_id is not None:
+        metadata["snapshot id"] = MetadataValue.text(str(result.snapshot_id))
+    return AssetCheckResult(
+        asset_key=shown.asset_key,
+        check_name=shown.check_name,
+        passed=shown.passed,
+        severity=shown.severity,
+        description=shown.description,
+        metadata=metadata,
+    )
+
+
+def rolled_evaluation(rolled: RollUp) -> AssetCheckEvaluation:
+    """A roll-up as an event without a run."""
+    verdict = "at most" if rolled.passed else "more than"
+    metadata: dict[str, MetadataValue[Any]] = {
+        "observed": MetadataValue.float(rolled.observed),
+        "threshold": MetadataValue.float(rolled.threshold),
+        "rows checked": MetadataValue.int(rolled.rows_checked),
+        "rows failed": MetadataValue.int(rolled.rows_failed),
+        "measured at": MetadataValue.timestamp(datetime.fromisoformat(rolled.last_at)),
+    }
+    if rolled.evaluations > 1:
+        metadata |= {
+            "micro-batches": MetadataValue.int(rolled.evaluations),
+            "micro-batches over the threshold": MetadataValue.int(rolled.failed_evaluations),
+            "since": MetadataValue.timestamp(datetime.fromisoformat(rolled.first_at)),
+        }
+    if rolled.detail:
+        metadata["detail"] = MetadataValue.json(rolled.detail)
+    return AssetCheckEvaluation(
+        asset_key=asset_key(rolled.table_name),
+        check_name=rolled.check_name,
+        passed=rolled.passed,
+        severity=SEVERITIES[Severity(rolled.severity)],
+        description=f"observed {rolled.observed:.6g}, {verdict} the threshold {rolled.threshold:g}",
+        metadata=metadata,
+    )
+
+
+@multi_asset_check(
+    specs=[check_spec(check) for check in STREAM_CHECKS],
+    name="stream_quality",
+    can_subset=True,
+    description="The newest result of each check that the streams measure in their batches. The sensor dq_results renews "
+    "them; this looks at once.",
+)
+def stream_quality(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
+    settings = get_settings()
+    newest = {(one.table_name, one.check_name): one for one in newest_results(settings, per_partition=NEWEST_MESSAGES)}
+    wanted = {(".".join(key.asset_key.path), key.name) for key in context.selected_asset_check_keys}
+    for table_name, check_name in sorted(wanted):
+        result = newest.get((table_name, check_name))
+        if result is not None:
+            yield check_result(result)
+        else:
+            yield AssetCheckResult(
+                asset_key=asset_key(table_name),
+                check_name=check_name,
+                passed=True,
+                description="not measured yet: no stream has committed a batch lately",
+            )
+
+
+TABLE_CHECKS = [_pass_over(spec) for spec in TABLES]
+QUALITY_CHECKS = [*TABLE_CHECKS, stream_quality]

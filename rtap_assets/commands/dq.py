@@ -1,0 +1,85 @@
+"""`rtap dq`: run the data-quality checks over the lake, and list them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from rtap_assets.config import get_settings
+from rtap_assets.contracts.quality import CHECKS, DqResult
+from rtap_assets.kafka.dq_archive import archive_results
+from rtap_assets.kafka.dq_results import DqPublisher
+from rtap_assets.serving.quality import run_checks
+from rtap_assets.streaming.checkpoints import stream_positions
+
+PIPE_WIDTH = 200
+
+
+@click.group()
+def dq() -> None:
+    """Data-quality checks. Thresholds are settings (RTAP_DQ_…)."""
+
+
+@dq.command()
+@click.option("--lookback-hours", type=click.FloatRange(min=0), default=0, help="Leave older rows out; 0: look at all.")
+@click.option("--publish/--no-publish", default=True, show_default=True, help="Send the results to the topic and the table.")
+def run(lookback_hours: float, publish: bool) -> None:
+    """Check bronze, silver and gold at their newest snapshots. Exit code 1 when a blocking check fails."""
+    settings, now = get_settings(), datetime.now(UTC)
+    positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
+    results = run_checks(settings, positions=positions, now=now, lookback_hours=lookback_hours)
+    console = Console()
+    (console if console.is_terminal else Console(width=PIPE_WIDTH)).print(results_table(results))
+    if publish:
+        DqPublisher(settings).publish(results)
+        archive_results(settings, now=now)
+    failed = [f"{result.table_name} {result.check_name}" for result in results if result.blocking and not result.passed]
+    if failed:
+        click.secho(f"blocking checks failed: {', '.join(failed)}", fg="red", err=True)
+        sys.exit(1)
+
+
+@dq.command("list")
+def list_checks() -> None:
+    """Show every check with its threshold."""
+    settings = get_settings()
+    table = Table("table", "check", "severity", "setting", "threshold", "what it says", box=None, pad_edge=False)
+    for check in CHECKS.values():
+        severity = f"{check.severity}, blocking" if check.blocking else str(check.severity)
+        setting = f"RTAP_{check.threshold_setting.upper()}"
+        table.add_row(*check.key, severity, setting, f"{check.threshold(settings):g}", check.sentence)
+    Console().print(table)
+
+
+def results_table(results: Sequence[DqResult]) -> Table:
+    """The verdicts, one line each."""
+    table = Table("verdict", "table", "check", title="Data quality", title_justify="left")
+    for column in ("observed", "threshold", "rows checked", "rows failed"):
+        table.add_column(column, justify="right")
+    table.add_column("detail", overflow="fold")
+    for result in results:
+        table.add_row(
+            verdict(result),
+            result.table_name,
+            result.check_name,
+            f"{result.observed:.6g}",
+            f"{result.threshold:g}",
+            f"{result.rows_checked:,}",
+            f"{result.rows_failed:,}",
+            ", ".join(f"{name} {value}" for name, value in result.detail.items()),
+        )
+    return table
+
+
+def verdict(result: DqResult) -> str:
+    """`pass`, `warn`, `FAIL`, or `FAIL, blocking`."""
+    if result.passed:
+        return "[green]pass[/]"
+    if result.severity == "warn":
+        return "[yellow]warn[/]"
+    return "[red]FAIL, blocking[/]" if result.blocking else "[red]FAIL[/]"

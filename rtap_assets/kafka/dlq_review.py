@@ -1,0 +1,138 @@
+"""Who has looked at the dead-letter topic: what lies past the committed offsets of the review group, and committing them.
+
+Looking never commits; `acknowledge` does, as does a redrive. The group has no members: its offsets are a mark, nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Message, TopicPartition
+
+from rtap_assets.config import Settings
+from rtap_assets.kafka.bounded_read import read_after, start_of
+from rtap_assets.kafka.clients import Admin
+from rtap_assets.kafka.dead_letters import HEADER_PREFIX
+from rtap_assets.kafka.topics import beginning_offsets, end_offsets
+
+REVIEW_GROUP = "rtap-dlq-review"
+UNREADABLE = "no reason in the headers"
+
+
+@dataclass(frozen=True)
+class UnseenLetter:
+    """One record past the committed offsets, and where it came from."""
+
+    kafka_partition: int
+    kafka_offset: int
+    appended_at: datetime
+    reason: str
+    detail: str
+    source: str
+
+
+@dataclass(frozen=True)
+class DlqLag:
+    """What nobody has looked at yet.
+
+    `records` counts all of it; `by_reason` and `oldest` are of the first `read` of them, which is all of it unless there is
+    more than the limit.
+    """
+
+    records: int
+    read: int
+    by_reason: dict[str, int] = field(default_factory=dict)
+    oldest: datetime | None = None
+
+
+def unseen_letters(settings: Settings, *, limit: int) -> list[UnseenLetter]:
+    """The records past the committed offsets, oldest first, at most `limit`. Commits nothing.
+
+    Raises:
+        DependencyUnavailable: the broker does not answer.
+    """
+    messages, _ = read_after(settings, settings.topic_dlq, after=committed(settings), limit=limit)
+    letters = [letter_of(message) for message in messages]
+    return sorted(letters, key=lambda letter: (letter.appended_at, letter.kafka_partition, letter.kafka_offset))[:limit]
+
+
+def dlq_lag(settings: Settings, *, limit: int) -> DlqLag:
+    """How much lies past the committed offsets; reads at most about `limit` records for their reasons. Commits nothing."""
+    ends, seen = end_offsets(settings, settings.topic_dlq), _seen(settings)
+    records = sum(max(0, end - seen[partition]) for partition, end in ends.items())
+    if not records:
+        return DlqLag(0, 0)
+    messages, _ = read_after(settings, settings.topic_dlq, after=seen, limit=limit)
+    letters = [letter_of(message) for message in messages]
+    counts = Counter(letter.reason for letter in letters)
+    oldest = min((letter.appended_at for letter in letters), default=None)
+    return DlqLag(records, len(letters), dict(counts.most_common()), oldest)
+
+
+def acknowledge(settings: Settings) -> int:
+    """Commit the topic's end, as it is at the call, as looked at; returns how many records that newly covers.
+
+    Raises:
+        DependencyUnavailable: the broker does not answer.
+        ConfigurationError: the group has members: something consumes under its name.
+    """
+    ends, seen = end_offsets(settings, settings.topic_dlq), _seen(settings)
+    fresh = {partition: end for partition, end in ends.items() if end != seen[partition]}
+    if fresh:
+        commit(settings, fresh)
+    return sum(max(0, end - seen[partition]) for partition, end in fresh.items())
+
+
+def commit(settings: Settings, offsets: Mapping[int, int]) -> None:
+    """Set the committed offsets of the review group."""
+    admin = Admin(settings)
+    partitions = [TopicPartition(settings.topic_dlq, partition, offset) for partition, offset in sorted(offsets.items())]
+    request = [ConsumerGroupTopicPartitions(REVIEW_GROUP, partitions)]
+    what = f"commit the offsets of {REVIEW_GROUP}"
+    with admin.translated(what):
+        for future in admin.client.alter_consumer_group_offsets(request, request_timeout=admin.timeout_seconds).values():
+            for partition in future.result().topic_partitions:
+                if partition.error is not None:
+                    raise KafkaException(partition.error)
+
+
+def committed(settings: Settings) -> dict[int, int]:
+    """Kafka partition -> the committed offset of the review group; a partition without one is left out."""
+    admin = Admin(settings)
+    request = [ConsumerGroupTopicPartitions(REVIEW_GROUP)]
+    with admin.translated(f"tell the offsets of {REVIEW_GROUP}"):
+        (future,) = admin.client.list_consumer_group_offsets(request, request_timeout=admin.timeout_seconds).values()
+        partitions = future.result().topic_partitions
+    return {one.partition: one.offset for one in partitions if one.topic == settings.topic_dlq and one.offset >= 0}
+
+
+def letter_of(message: Message) -> UnseenLetter:
+    """The context of a dead letter. The last header of a name is ours: the record's own headers come first."""
+    context = {
+        name.removeprefix(HEADER_PREFIX): (value or b"").decode("utf-8", errors="replace")
+        for name, value in message.headers() or []
+        if name.startswith(HEADER_PREFIX)
+    }
+    _, milliseconds = message.timestamp()
+    source = "/".join(context.get(part, "?") for part in ("topic", "partition", "offset"))
+    return UnseenLetter(
+        kafka_partition=message.partition() or 0,
+        kafka_offset=message.offset() or 0,
+        appended_at=datetime.fromtimestamp(milliseconds / 1000, tz=UTC),
+        reason=context.get("reason", UNREADABLE),
+        detail=context.get("detail", ""),
+        source=source,
+    )
+
+
+def _seen(settings: Settings) -> dict[int, int]:
+    """Where the unseen records of each Kafka partition begin."""
+    beginnings, ends, marks = (
+        beginning_offsets(settings, settings.topic_dlq),
+        end_offsets(settings, settings.topic_dlq),
+        committed(settings),
+    )
+    return {partition: start_of(marks.get(partition), beginnings[partition], end) for partition, end in ends.items()}

@@ -1,0 +1,69 @@
+"""The sensor `dlq_lag`: what in the dead-letter topic nobody has looked at yet, as an observation of that asset."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from dagster import (
+    AssetObservation,
+    DefaultSensorStatus,
+    MetadataValue,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+    sensor,
+)
+
+from rtap_assets.assets.keys import DLQ_TOPIC
+from rtap_assets.config import get_settings
+from rtap_assets.errors import DependencyUnavailable
+from rtap_assets.kafka.dlq_review import REVIEW_GROUP, DlqLag, dlq_lag
+
+INTERVAL_SECONDS = 60
+# Enough to know the reasons; the number of records is exact whatever it is.
+RECORDS_READ = 2_000
+
+
+@sensor(
+    name="dlq_lag",
+    minimum_interval_seconds=INTERVAL_SECONDS,
+    default_status=DefaultSensorStatus.RUNNING,
+    description=f"Observes the dead letters past the committed offsets of {REVIEW_GROUP}: how many, for what reasons, how "
+    "old the oldest is. `rtap dlq ack` commits them as looked at.",
+)
+def dlq_lag_sensor(context: SensorEvaluationContext) -> SensorResult | SkipReason:
+    settings, now = get_settings(), datetime.now(UTC)
+    try:
+        lag = dlq_lag(settings, limit=RECORDS_READ)
+    except DependencyUnavailable as error:
+        return SkipReason(f"{error} The lag is read at a later tick.")
+    last = json.loads(context.cursor) if context.cursor else {}
+    if not is_due(last, lag, now=now, interval=timedelta(seconds=settings.dq_rollup_seconds)):
+        return SkipReason(f"{lag.records} records, told already")
+    cursor = json.dumps({"records": lag.records, "at": now.isoformat()})
+    return SensorResult(asset_events=[lag_observation(lag, now=now)], cursor=cursor)
+
+
+def is_due(last: dict[str, Any], lag: DlqLag, *, now: datetime, interval: timedelta) -> bool:
+    """At once when there is a first or no unseen record any more; other changes once per interval; else not."""
+    if not last or bool(last["records"]) != bool(lag.records):
+        return True
+    changed = last["records"] != lag.records
+    return changed and now - datetime.fromisoformat(last["at"]) >= interval
+
+
+def lag_observation(lag: DlqLag, *, now: datetime) -> AssetObservation:
+    """The lag as Dagster shows it; the age is given as the instant of the oldest, which stays true."""
+    metadata: dict[str, Any] = {
+        "records not looked at": lag.records,
+        "by reason": MetadataValue.json(lag.by_reason),
+        "review group": REVIEW_GROUP,
+        "observed at": MetadataValue.timestamp(now),
+    }
+    if lag.read < lag.records:
+        metadata["reasons are of the oldest"] = lag.read
+    if lag.oldest is not None:
+        metadata["oldest"] = MetadataValue.timestamp(lag.oldest)
+        metadata["age of the oldest (s)"] = round((now - lag.oldest).total_seconds(), 1)
+    description = f"{lag.records} dead letters nobody has looked at" if lag.records else "every dead letter was looked at"
+    return AssetObservation(asset_key=DLQ_TOPIC, description=description, metadata=metadata)

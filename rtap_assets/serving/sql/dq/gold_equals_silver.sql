@@ -1,0 +1,61 @@
+-- Closed windows of gold against the aggregation of silver: of the files that gold had read by its newest batch, or of all
+-- files, for a restatement reads them all. A window that equals neither differs.
+WITH events AS (
+    SELECT
+        plan_tier, region, currency, event_type = 'refund' AS is_refund, net_amount,
+        sequence_number IS NULL OR (sequence_number, file_index) < ($read_sequence, $read_index) AS is_read,
+        unnest(range($window_seconds // $slide_seconds)) AS step,
+        epoch_us(event_time) // 1_000_000 // $slide_seconds * $slide_seconds AS newest_start
+    FROM silver_with_files LEFT JOIN silver_order ON path = filename
+    WHERE event_time >= $since
+),
+windowed AS (
+    SELECT *, to_timestamp(newest_start - step * $slide_seconds) AS window_start FROM events
+),
+recomputed AS (
+    SELECT
+        window_start, plan_tier, region, currency,
+        {
+            'gross': coalesce(sum(net_amount) FILTER (WHERE NOT is_refund AND is_read), 0)::DECIMAL(28, 4),
+            'refund': -coalesce(sum(net_amount) FILTER (WHERE is_refund AND is_read), 0)::DECIMAL(28, 4),
+            'orders': count(*) FILTER (WHERE NOT is_refund AND is_read),
+            'refunds': count(*) FILTER (WHERE is_refund AND is_read)
+        } AS of_read,
+        {
+            'gross': coalesce(sum(net_amount) FILTER (WHERE NOT is_refund), 0)::DECIMAL(28, 4),
+            'refund': -coalesce(sum(net_amount) FILTER (WHERE is_refund), 0)::DECIMAL(28, 4),
+            'orders': count(*) FILTER (WHERE NOT is_refund),
+            'refunds': count(*) FILTER (WHERE is_refund)
+        } AS of_all
+    FROM windowed
+    WHERE window_start >= $since AND window_start + to_seconds($window_seconds) <= $watermark::TIMESTAMPTZ
+    GROUP BY ALL
+),
+held AS (
+    SELECT
+        window_start, plan_tier, region, currency, count(*) AS copies,
+        {
+            'gross': any_value(gross_amount), 'refund': any_value(refund_amount),
+            'orders': any_value(orders), 'refunds': any_value(refunds)
+        } AS measures,
+        any_value(net_amount = gross_amount - refund_amount) AS is_balanced
+    FROM gold
+    WHERE window_start >= $since AND window_end <= $watermark::TIMESTAMPTZ
+    GROUP BY ALL
+),
+compared AS (
+    SELECT
+        window_start, plan_tier, region, currency,
+        CASE
+            WHEN copies > 1 OR is_balanced IS FALSE THEN true
+            WHEN measures IS NULL THEN (of_read).orders + (of_read).refunds > 0
+            ELSE measures IS DISTINCT FROM of_read AND measures IS DISTINCT FROM of_all
+        END AS differs
+    FROM held FULL JOIN recomputed USING (window_start, plan_tier, region, currency)
+)
+SELECT
+    count(*) AS rows_checked,
+    count(*) FILTER (WHERE differs) AS rows_failed,
+    rows_failed::DOUBLE AS observed,
+    {'example': coalesce(min(concat_ws('/', window_start, plan_tier, region, currency)) FILTER (WHERE differs), 'none')} AS detail
+FROM compared;

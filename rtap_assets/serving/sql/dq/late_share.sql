@@ -1,0 +1,7 @@
+-- Late rows among the valid rows read.
+SELECT
+    events_read AS rows_checked,
+    late AS rows_failed,
+    coalesce(late / nullif(events_read, 0), 0)::DOUBLE AS observed,
+    {'kept': kept} AS detail
+FROM silver_accounts;

@@ -1,0 +1,62 @@
+"""The review of the dead-letter topic: lag by reason past the group's offsets, and acknowledging it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+from click.testing import CliRunner
+from confluent_kafka import Producer
+
+from rtap_assets.commands import dlq as command
+from rtap_assets.config import Settings
+from rtap_assets.kafka.clients import client_config
+from rtap_assets.kafka.dlq_review import UNREADABLE, acknowledge, committed, dlq_lag, unseen_letters
+
+MESSAGE_SECONDS = 30
+
+
+def quarantine(settings: Settings, reasons: Iterable[str]) -> None:
+    """Dead letters as the DLQ query writes them, with a header of the record's own that has our name."""
+    producer = Producer(client_config(settings))
+    for offset, reason in enumerate(reasons):
+        ours = {"reason": reason, "detail": "why", "topic": "sales", "partition": "0", "offset": str(offset)}
+        headers = [("rtap.dlq.reason", b"forged"), *((f"rtap.dlq.{name}", value.encode()) for name, value in ours.items())]
+        producer.produce(settings.topic_dlq, b"value", str(offset).encode(), headers=headers)
+    assert producer.flush(MESSAGE_SECONDS) == 0
+
+
+def test_the_lag_counts_by_reason_what_nobody_has_acknowledged(settings: Settings) -> None:
+    assert (dlq_lag(settings, limit=100).records, committed(settings)) == (0, {})
+    quarantine(settings, ["bad_magic", "too_short", "bad_magic"])
+    lag = dlq_lag(settings, limit=100)
+    assert (lag.records, lag.read, lag.by_reason) == (3, 3, {"bad_magic": 2, "too_short": 1})
+    letters = unseen_letters(settings, limit=2)
+    assert lag.oldest == letters[0].appended_at
+    assert [letter.source.split("/")[0] for letter in letters] == ["sales", "sales"]
+    assert dlq_lag(settings, limit=100) == lag  # looking commits nothing
+
+    assert acknowledge(settings) == 3
+    assert acknowledge(settings) == 0
+    assert dlq_lag(settings, limit=100).records == 0
+    quarantine(settings, ["undecodable"])
+    assert dlq_lag(settings, limit=100).by_reason == {"undecodable": 1}
+
+
+def test_a_letter_without_context_is_shown_all_the_same(settings: Settings) -> None:
+    producer = Producer(client_config(settings))
+    producer.produce(settings.topic_dlq, None, None)
+    assert producer.flush(MESSAGE_SECONDS) == 0
+    (letter,) = unseen_letters(settings, limit=9)
+    assert (letter.reason, letter.source) == (UNREADABLE, "?/?/?")
+
+
+def test_show_and_ack_on_the_command_line(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "get_settings", lambda: settings)
+    quarantine(settings, ["bad_magic"])
+    shown = CliRunner().invoke(command.dlq, ["show"])
+    assert shown.exit_code == 0
+    assert "1 records not acknowledged" in shown.output
+    assert "did not use a Schema Registry serializer" in shown.output
+    assert "1 records acknowledged" in CliRunner().invoke(command.dlq, ["ack"]).output
+    assert "nothing new" in CliRunner().invoke(command.dlq, ["show"]).output

@@ -1,0 +1,111 @@
+"""Quality results through the real broker and registry: published, read back, kept in the table; the asset checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from dagster import DagsterInstance
+from lake_fixtures import NOON, bronze_row, gold_row, make_lake, silver_row
+from quality_fixtures import stream_result
+
+from rtap_assets.config import Settings, get_settings
+from rtap_assets.kafka.dq_archive import archive_results
+from rtap_assets.kafka.dq_results import DqPublisher, newest_results, read_results
+from rtap_assets.local.dagster_ui import settings_environment
+from rtap_assets.serving.connection import open_lake
+
+NOW = NOON + timedelta(minutes=10)
+
+
+def archived(settings: Settings) -> list[str]:
+    with open_lake(settings) as connection:
+        return [row[0] for row in connection.execute("SELECT result_id FROM quality ORDER BY ALL").fetchall()]
+
+
+def test_results_are_published_read_back_by_offset_and_kept_once(settings: Settings) -> None:
+    first = [stream_result("stream_late_share", 1, 10), stream_result("stream_delay", 0, 10, observed=2)]
+    publisher = DqPublisher(settings)
+    assert publisher.publish(first) == 2
+    batch = read_results(settings, after={}, limit=100)
+    assert sorted(batch.results, key=lambda one: one.check_name, reverse=True) == first
+    assert sum(batch.offsets.values()) == 2
+    assert read_results(settings, after=batch.offsets, limit=100).results == []
+    assert archive_results(settings, now=NOW) == 2
+
+    later = stream_result("stream_late_share", 0, 10, minute=1)
+    publisher.publish([later])
+    assert read_results(settings, after=batch.offsets, limit=100).results == [later]
+    assert archive_results(settings, now=NOW) == 1
+    assert archive_results(settings, now=NOW) == 0
+    assert archived(settings) == sorted(one.result_id for one in (*first, later))
+    newest = newest_results(settings, per_partition=100)
+    assert sorted(one.result_id for one in newest) == sorted(one.result_id for one in (first[1], later))
+
+
+def test_a_read_ends_near_its_limit_and_goes_on_from_there(settings: Settings) -> None:
+    results = [stream_result("stream_late_share", 0, 10, minute=minute) for minute in range(30)]
+    DqPublisher(settings).publish(results)
+    found: list[str] = []
+    after: dict[int, int] = {}
+    while batch := read_results(settings, after=after, limit=7):
+        found += [one.result_id for one in batch.results]
+        after = batch.offsets
+        if not batch.results:
+            break
+    assert found == [one.result_id for one in results]
+
+
+def test_an_offset_past_the_end_starts_over(settings: Settings) -> None:
+    result = replace(stream_result("stream_late_share", 0, 10), measured_at=datetime(2026, 3, 1, tzinfo=UTC))
+    DqPublisher(settings).publish([result])
+    assert read_results(settings, after=dict.fromkeys(range(settings.topic_partitions), 99), limit=9).results == [result]
+
+
+@pytest.fixture
+def as_process(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """The test's settings as those that Dagster's code reads."""
+    for name, value in settings_environment(settings).items():
+        monkeypatch.setenv(name, value)
+    get_settings.cache_clear()
+    yield settings
+    get_settings.cache_clear()
+
+
+def evaluations(gold: list[dict[str, Any]], settings: Settings) -> tuple[bool, dict[str, bool]]:
+    """Run the job over a small lake; whether it succeeded, and the verdict of each check."""
+    from rtap_assets.definitions import defs  # noqa: PLC0415
+
+    now = datetime.now(UTC)
+    event = {"event_time": now - timedelta(hours=1), "kafka_timestamp": now - timedelta(seconds=5)}
+    start = event["event_time"].replace(second=0, microsecond=0)
+    make_lake(
+        settings,
+        bronze=[bronze_row(0, event_id="event-0", **event)],
+        silver=[silver_row("event-0", processed_at=now, **event)],
+        gold=[gold_row(start - timedelta(minutes=step), updated_at=now, **columns) for step, columns in enumerate(gold)],
+        watermark=now - timedelta(minutes=20),
+    )
+    with DagsterInstance.ephemeral() as instance:
+        job = defs.resolve_job_def("check_quality")
+        done = job.execute_in_process(instance=instance, raise_on_error=False)
+    return done.success, {
+        f"{found.asset_key.path[0]}/{found.check_name}": found.passed for found in done.get_asset_check_evaluations()
+    }
+
+
+def test_the_scheduled_job_shows_every_check_and_publishes_the_results(as_process: Settings) -> None:
+    succeeded, verdicts = evaluations([{}] * 5, as_process)
+    assert succeeded, verdicts
+    assert [name for name, passed in verdicts.items() if not passed] == []
+    assert len(archived(as_process)) == len(verdicts)
+
+
+def test_the_scheduled_job_fails_when_a_blocking_check_does(as_process: Settings) -> None:
+    succeeded, verdicts = evaluations([{"orders": 2}] * 5, as_process)
+    assert not succeeded
+    assert [name for name, passed in verdicts.items() if not passed] == ["gold/gold_equals_silver"]
+    assert len(archived(as_process)) == len(verdicts)
