@@ -32,7 +32,7 @@ def written_with(settings: Settings, schema: str, number: int) -> Record:
 
 def starts(said: list[str]) -> int:
     """How often bronze was started."""
-    return sum(line.startswith("bronze: running") for line in said)
+    return sum(line.startswith("bronze: started") for line in said)
 
 
 def test_a_version_registered_between_two_drains_is_decoded(spark: SparkSession, streams: Settings) -> None:
