@@ -74,12 +74,13 @@ def test_streams_start_and_stop_with_proof_and_what_is_desired_survives_the_engi
         starts = [engine.submit(name, "start") for name in STREAMS]
         for operation in starts:
             assert ended(engine, operation).state is OperationState.SUCCEEDED, ended(engine, operation)
+        wait_until(lambda: status(engine, "bronze").lag_records == 0, seconds=SECONDS, what="bronze is complete")
+        wait_until(lambda: bool(status(engine, "silver").state_rows), seconds=SECONDS, what="rows in silver's state")
         wait_until(lambda: status(engine, "silver").lag_records == 0, seconds=SECONDS, what="silver is complete")
-        wait_until(lambda: status(engine, "bronze").lag_records == 0, seconds=SECONDS, what="bronze's lag is seen")
         running = status(engine, "silver")
         assert (running.desired, running.observed) == (Desired.RUNNING, Observed.RUNNING)
         assert running.last_commit_at is not None
-        assert (running.state_rows or 0) > 0 < (running.state_bytes or 0)
+        assert (running.state_bytes or 0) > 0
         assert status(engine, "bronze").lag_seconds == 0.0
 
         again = done(engine, "silver", "start")

@@ -23,6 +23,7 @@ REPORT = {
     "runId": "r",
     "batchId": 3,
     "timestamp": "2026-03-01T12:00:00.000Z",
+    "eventTime": {"watermark": "1970-01-01T00:00:01.000Z"},
     "numInputRows": 10,
     "processedRowsPerSecond": 40.0,
     "durationMs": {"addBatch": 200, "triggerExecution": 250},
@@ -74,7 +75,7 @@ def test_a_damaged_file_is_named(settings: Settings, text: str) -> None:
 def test_the_progress_log_is_bounded_and_read_again_by_the_next_host(settings: Settings) -> None:
     log = ProgressLog(settings, "silver")
     for number in range(200):
-        log.append(entry_of("silver", REPORT | {"batchId": number}, watermark_ms=None))
+        log.append(entry_of("silver", REPORT | {"batchId": number}))
     files = sorted(log.path.parent.iterdir())
     assert [file.name for file in files] == ["silver.jsonl", "silver.older.jsonl"]
     assert all(file.stat().st_size < 11_000 for file in files)
@@ -90,8 +91,9 @@ def test_the_progress_log_can_be_asked_in_sql(settings: Settings) -> None:
     question = "SELECT batch_id, input_rows, state_rows, dropped_late, observed_metrics->'quality'->>'invalid', started_at"
     with open_lake(settings) as connection:
         assert connection.execute(f"{question} FROM stream_progress").fetchall() == []
-    entry = entry_of("silver", REPORT, watermark_ms=1)
+    entry = entry_of("silver", REPORT)
     assert set(PROGRESS_COLUMNS) == set(entry)
+    assert entry["watermark_ms"] == 1000
     log = ProgressLog(settings, "silver")
     log.append(entry)
     with log.path.open("a") as file:
