@@ -95,6 +95,9 @@ class Settings(BaseSettings):
     spark_quick_start: bool = Field(
         False, description="Compile Spark's code fast rather than well: for demos, tests and other runs of a few minutes."
     )
+    spark_count_state_rows: bool = Field(
+        True, description="Count the live rows of the streams' state; costs a look-up per row written to it."
+    )
     spark_extra_conf: dict[str, str] = Field({}, description="More Spark settings, as a JSON object.")
 
     # Streams
@@ -115,8 +118,19 @@ class Settings(BaseSettings):
     drain_timeout_seconds: float = Field(900, gt=0, description="Deadline for draining one stream.")
 
     stop_timeout_seconds: float = Field(30, gt=0, description="How long a stop waits for the batch in flight.")
-
+    start_timeout_seconds: float = Field(120, gt=0, description="How long a start waits for the first proof that it runs.")
+    running_proof_seconds: float = Field(
+        30, gt=0, description="How long a commit or idle input proves that a stream runs (a trigger interval is added)."
+    )
     status_validity_seconds: float = Field(60, gt=0, description="How long a stream's status may be believed.")
+    backoff_first_seconds: float = Field(1, gt=0, description="First pause before a failed stream starts again; it doubles.")
+    backoff_longest_seconds: float = Field(30, gt=0, description="Longest pause before a failed stream starts again.")
+    breaker_failures: int = Field(5, ge=2, description="The same failure this many times in a row opens the breaker.")
+    breaker_healthy_seconds: float = Field(300, ge=0, description="A stream that ran this long has its failures forgotten.")
+    lag_probe_seconds: float = Field(10, gt=0, description="How often the ends of the streams' sources are looked at.")
+    progress_log_max_bytes: int = Field(
+        16_000_000, ge=10_000, description="Size at which a stream's progress log is rotated; one older file is kept."
+    )
 
     # Stream host
     streams_url: str = Field("", description="URL of an external stream host. Empty: the embedded one, started when needed.")

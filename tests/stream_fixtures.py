@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from threading import Event
 from typing import Any
 
 import pytest
@@ -29,8 +27,8 @@ from rtap_assets.kafka.topics import end_offsets
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.tables import ensure_tables
 from rtap_assets.serving.connection import open_lake
-from rtap_assets.streaming.continuous import run_streams
 from rtap_assets.streaming.drain import DrainReport, drain_stream
+from rtap_assets.streaming.engine import StreamEngine
 from rtap_assets.streaming.queries import STREAMS
 
 MESSAGE_SECONDS = 30
@@ -100,14 +98,23 @@ def running(session: SparkSession, settings: Settings, *names: str) -> Iterator[
     At the end each must have stopped between batches.
     """
     said: list[str] = []
-    stop, streams = Event(), names or tuple(STREAMS)
-    with ThreadPoolExecutor(1) as pool:
-        run = pool.submit(run_streams, session, settings, names=streams, stop=stop, echo=said.append)
-        try:
-            yield said
-        finally:
-            stop.set()
-        assert run.result(MESSAGE_SECONDS) == dict.fromkeys(streams, True)
+    with open_engine(session, settings, say=said.append) as engine:
+        for name in names or STREAMS:
+            engine.submit(name, "start")
+        yield said
+
+
+@contextmanager
+def open_engine(
+    session: SparkSession, settings: Settings, *, say: Callable[[str], None] = lambda _: None
+) -> Iterator[StreamEngine]:
+    """An engine for the time of the block. At the end each stream must have stopped between batches."""
+    engine = StreamEngine(session, settings, say=say)
+    try:
+        yield engine
+    finally:
+        clean = engine.close(seconds=MESSAGE_SECONDS)
+    assert clean == dict.fromkeys(STREAMS, True)
 
 
 def assert_newest_messages_are_gold(settings: Settings) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table
+from sqlalchemy.exc import SQLAlchemyError
 
 from rtap_assets.config import Settings
-from rtap_assets.errors import ServingError
+from rtap_assets.errors import DependencyUnavailable, ServingError
 
 SQLITE_BUSY_TIMEOUT_SECONDS = 30
 
@@ -54,7 +55,11 @@ def spark_catalog_conf(settings: Settings) -> dict[str, str]:
 
 
 def open_catalog(settings: Settings) -> Catalog:
-    """The same catalog for PyIceberg; creates the embedded file when it is missing."""
+    """The same catalog for PyIceberg; creates the embedded file when it is missing.
+
+    Raises:
+        DependencyUnavailable: the catalog does not answer.
+    """
     if settings.catalog_uri.startswith("http"):
         properties = {"type": "rest", "uri": settings.catalog_uri}
     elif settings.catalog_uri:
@@ -65,7 +70,10 @@ def open_catalog(settings: Settings) -> Catalog:
         settings.lake_dir.mkdir(parents=True, exist_ok=True)
         path = sqlite_path(settings)
         properties = {"type": "sql", "uri": f"sqlite:///{path}?timeout={SQLITE_BUSY_TIMEOUT_SECONDS}"}
-    return load_catalog(settings.catalog_name, warehouse=warehouse_uri(settings), **properties)
+    try:
+        return load_catalog(settings.catalog_name, warehouse=warehouse_uri(settings), **properties)
+    except SQLAlchemyError as error:
+        raise _unavailable(settings.catalog_name, error) from error
 
 
 def load_table(catalog: Catalog, identifier: str) -> Table:
@@ -73,6 +81,7 @@ def load_table(catalog: Catalog, identifier: str) -> Table:
 
     Raises:
         ServingError: there is no such table yet.
+        DependencyUnavailable: the catalog does not answer.
     """
     try:
         return catalog.load_table(identifier)
@@ -80,3 +89,13 @@ def load_table(catalog: Catalog, identifier: str) -> Table:
         raise ServingError(
             f"There is no table {identifier} in the catalog.", remedy="Materialise the layers first: `rtap drain`."
         ) from error
+    except SQLAlchemyError as error:
+        raise _unavailable(catalog.name, error) from error
+
+
+def _unavailable(name: str, error: SQLAlchemyError) -> DependencyUnavailable:
+    return DependencyUnavailable(
+        f"The Iceberg catalog {name} did not answer: {error}.",
+        remedy="Check RTAP_CATALOG_URI, and that no other program holds the embedded catalog's file.",
+        dependency="catalog",
+    )

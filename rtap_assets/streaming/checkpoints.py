@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,11 @@ def committed_position(checkpoint: Path) -> dict[str, Any] | None:
     """Where the newest committed batch ends in its source; None before the first commit."""
     batch_id = newest_committed(checkpoint)
     return None if batch_id is None else read_batch(checkpoint, batch_id).source
+
+
+def commit_time(checkpoint: Path, batch_id: int) -> datetime:
+    """When the batch was committed: the time at which its entry in the commit log was written."""
+    return datetime.fromtimestamp((checkpoint / "commits" / str(batch_id)).stat().st_mtime, tz=UTC)
 
 
 def query_id(checkpoint: Path) -> str | None:

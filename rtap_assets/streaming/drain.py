@@ -73,7 +73,9 @@ def drain_stream(
     checkpoint = stream.checkpoint(settings)
     verify_binding(settings, stream)
     reached = with_patience(
-        lambda: _target(settings, stream), what=f"the source of {name}", seconds=settings.dependency_patience_seconds
+        lambda: everything_there_is(settings, stream),
+        what=f"the source of {name}",
+        seconds=settings.dependency_patience_seconds,
     )
     before = newest_committed(checkpoint)
     run = _Run(session, settings, stream, reached, echo)
@@ -95,7 +97,7 @@ def drain_stream(
     )
 
 
-def _target(settings: Settings, stream: StreamDefinition) -> Callable[[], bool]:
+def everything_there_is(settings: Settings, stream: StreamDefinition) -> Callable[[], bool]:
     """A test of the checkpoint: has the query committed all that its source holds now?"""
     checkpoint = stream.checkpoint(settings)
     if stream.reads is None:

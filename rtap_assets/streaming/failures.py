@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from enum import Enum
 
+from rtap_assets.errors import DependencyUnavailable, RtapError
 from rtap_assets.transforms.bronze import UNLISTED_SCHEMA_ID
 
 # SPARK-54027 / SPARK-55271: after finishing a batch left over by a crash, Kafka's source dies in its metrics. Nothing is
@@ -19,6 +22,10 @@ AWAY = {
     "catalog": ("SQLITE_BUSY", "database is locked", "UncheckedSQLException", "org.postgresql.util.PSQLException"),
     "registry": ("RTAP_REGISTRY_AWAY",),
 }
+
+
+JAVA_FAULT = re.compile(r"\b(?:[a-z][\w$]*\.)+([A-Z][\w$]*(?:Exception|Error))\b")
+DEPENDENCIES = {"kafka": "broker"}  # as the errors name them -> as states name them
 
 
 class Verdict(Enum):
@@ -40,6 +47,36 @@ def judge(error: BaseException) -> tuple[Verdict, str]:
         if any(mark in text for mark in marks):
             return Verdict.WAIT, dependency
     return Verdict.FAULT, text.strip().splitlines()[0][:500]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A failure in the words that people see. `dependency` is what to wait for, where the verdict is WAIT."""
+
+    verdict: Verdict
+    code: str
+    reason: str
+    remedy: str
+    dependency: str | None = None
+
+
+def diagnose(error: BaseException, *, log: str) -> Diagnosis:
+    """What a failed start or a failed query means; `log` is where the whole story is."""
+    if isinstance(error, DependencyUnavailable):
+        name = str(error.context.get("dependency", "dependency"))
+        dependency = DEPENDENCIES.get(name, name)
+        return Diagnosis(Verdict.WAIT, f"{dependency}_away", error.message, error.remedy, dependency)
+    if isinstance(error, RtapError):
+        return Diagnosis(Verdict.FAULT, type(error).__name__, error.message, error.remedy)
+    verdict, reason = judge(error)
+    if verdict is Verdict.WAIT:
+        remedy = "Nothing to do if it comes back by itself; see `rtap status`."
+        return Diagnosis(verdict, f"{reason}_away", f"the {reason} does not answer", remedy, reason)
+    if verdict is Verdict.RESTART:
+        return Diagnosis(verdict, "restart", reason, "Nothing: the stream starts again by itself.")
+    named = JAVA_FAULT.findall(_with_causes(error))
+    code = named[-1] if named else type(error).__name__
+    return Diagnosis(verdict, code, reason, f"See {log}; the checkpoint is kept, nothing was lost.")
 
 
 def _with_causes(error: BaseException) -> str:

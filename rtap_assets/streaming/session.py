@@ -62,12 +62,15 @@ def spark_conf(settings: Settings) -> dict[str, str]:
             "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
         ),
         "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
-        "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": "false",
+        "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": str(settings.spark_count_state_rows).lower(),
         # A batch without data would only add an empty snapshot to each table; state is cleaned with the next data.
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",
         # Silver sorts within a micro-batch, which the check of streaming plans refuses even where it is sound.
         "spark.sql.streaming.unsupportedOperationCheck": "false",
-        "spark.sql.streaming.stopTimeout": "60s",
+        # An idle trigger is the proof that a stream runs although nothing comes in.
+        "spark.sql.streaming.noDataProgressEventInterval": "1000",
+        # How long a hard stop waits for the batch to end; the engine asks again, and never starts a second query meanwhile.
+        "spark.sql.streaming.stopTimeout": "15s",
         "spark.sql.streaming.metricsEnabled": "false",
         **spark_catalog_conf(settings),
     }

@@ -92,9 +92,12 @@ def test_streams_wait_for_the_registry_and_a_drain_gives_up(spark: SparkSession,
     assert snapshots(streams) == before
 
     with running(spark, cut_off) as said:
-        waiting = ("bronze: WAITING for The schema registry at", "gold: WAITING for The schema registry at")
+        waiting = (
+            "bronze: WAITING for registry: The schema registry at",
+            "gold: WAITING for registry: The schema registry at",
+        )
         wait_until(lambda: all(any(line.startswith(text) for line in said) for text in waiting), seconds=60, what=str(said))
-        assert not any(line.startswith(("bronze: running", "gold: running")) for line in said)
+        assert not any(line.startswith(("bronze: started", "gold: started")) for line in said)
         with forwarded(port, (address.hostname or "", address.port or 0)):
             wait_until(lambda: any(line.startswith("gold: goes on after") for line in said), seconds=90, what=str(said))
     assert ask(streams, "SELECT count(DISTINCT event_id), count(*) FROM silver") == [(1, 1)]

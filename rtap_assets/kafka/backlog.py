@@ -1,0 +1,59 @@
+"""What of a topic a consumer has not read yet: how many records, and since when the oldest of them waits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+
+from rtap_assets.config import Settings
+from rtap_assets.kafka.clients import client_config, translate
+from rtap_assets.kafka.topics import beginning_offsets, end_offsets
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """Records not read yet; `oldest_at` is the Kafka timestamp of the oldest, None when there is none or it is not known."""
+
+    records: int
+    oldest_at: datetime | None
+
+
+def backlog(settings: Settings, topic: str, positions: Mapping[int, int]) -> Backlog:
+    """What lies between the positions (Kafka partition -> next offset to read) and the topic's end.
+
+    Raises:
+        DependencyUnavailable: the broker did not answer within its deadline.
+        ConfigurationError: there is no such topic.
+    """
+    ends = end_offsets(settings, topic)
+    known = {partition: positions[partition] for partition in ends if partition in positions}
+    if len(known) < len(ends):
+        known = beginning_offsets(settings, topic) | known
+    waiting = {partition: known[partition] for partition, end in ends.items() if known[partition] < end}
+    records = sum(ends[partition] - offset for partition, offset in waiting.items())
+    return Backlog(records, _oldest(settings, topic, waiting) if waiting else None)
+
+
+def _oldest(settings: Settings, topic: str, offsets: Mapping[int, int]) -> datetime | None:
+    """The smallest timestamp among the records at these offsets."""
+    small = {"fetch.message.max.bytes": 1024, "queued.max.messages.kbytes": 1024, "queued.min.messages": 1}
+    group = {"group.id": "rtap-lag-probe", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+    consumer = Consumer(client_config(settings) | small | group)
+    stamps: dict[int, int] = {}
+    deadline = time.monotonic() + settings.request_timeout_seconds
+    try:
+        consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in offsets.items()])
+        while len(stamps) < len(offsets) and (left := deadline - time.monotonic()) > 0:
+            for message in consumer.consume(1, timeout=left):
+                if message.error() is None:
+                    stamps.setdefault(message.partition(), message.timestamp()[1])
+                    consumer.pause([TopicPartition(topic, message.partition(), OFFSET_BEGINNING)])
+    except KafkaException as error:
+        raise translate(error, settings=settings, what=f"tell the age of the records of {topic}") from error
+    finally:
+        consumer.close()
+    return datetime.fromtimestamp(min(stamps.values()) / 1000, tz=UTC) if stamps else None

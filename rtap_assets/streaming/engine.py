@@ -1,0 +1,182 @@
+"""The stream engine: four streams in one Spark session, a thread for each, and what may be asked of them.
+
+The caller owns the checkpoints and has the tables in place (`open_layers`). Questions are answered from memory: a frozen
+JVM, broker or catalog holds up its own thread, and no answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from rtap_assets.config import Settings
+from rtap_assets.errors import StreamError
+from rtap_assets.streaming.desired import DurableStates
+from rtap_assets.streaming.lag import BROKER, CATALOG, SourceProbe, dependencies_of
+from rtap_assets.streaming.operation_book import OperationBook
+from rtap_assets.streaming.operations import Action, Operation
+from rtap_assets.streaming.queries import STREAMS
+from rtap_assets.streaming.runner import StreamRunner
+from rtap_assets.streaming.settling import patience_of
+from rtap_assets.streaming.states import Observed, StreamStatus
+from rtap_assets.streaming.verdicts import observe
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+HARD_STOP_SECONDS = 20.0  # beyond Spark's own `stopTimeout`
+LOG = logging.getLogger(__name__)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class StreamEngine:
+    """The streams of one host. Nothing runs until `resume`, or a start or drain is submitted."""
+
+    def __init__(
+        self,
+        session: SparkSession,
+        settings: Settings,
+        *,
+        say: Callable[[str], None] = LOG.info,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._session, self._settings, self._clock = session, settings, clock
+        durable = DurableStates(settings)
+        self._runners = {
+            name: StreamRunner(
+                session,
+                settings,
+                stream,
+                durable=durable,
+                book=OperationBook(name, timeouts=_timeouts(settings), clock=clock),
+                clock=clock,
+                say=say,
+                jvm_is_alive=self.jvm_is_alive,
+            )
+            for name, stream in STREAMS.items()
+        }
+        kafka = [stream for stream in STREAMS.values() if stream.reads is None]
+        tables = [stream for stream in STREAMS.values() if stream.reads is not None]
+        self._probes = {
+            BROKER: SourceProbe(settings, BROKER, kafka, clock=clock, say=say),
+            CATALOG: SourceProbe(settings, CATALOG, tables, clock=clock, say=say),
+        }
+        for runner in self._runners.values():
+            runner.start()
+        for probe in self._probes.values():
+            probe.start()
+
+    def resume(self) -> None:
+        """Start the streams that are desired to run."""
+        for runner in self._runners.values():
+            runner.may_run = True
+            runner.wake()
+
+    def statuses(self) -> list[StreamStatus]:
+        """Every stream as of now, from memory."""
+        now = self._clock()
+        return [self._status(runner, now) for runner in self._runners.values()]
+
+    def submit(self, stream: str, action: str) -> Operation:
+        """Take a command and return at once; ask `operation` how it went.
+
+        Raises:
+            StreamError: there is no such stream or action.
+        """
+        if stream not in self._runners or action not in list(Action):
+            raise StreamError(
+                f"There is no {action} of {stream}.",
+                remedy=f"Streams: {', '.join(self._runners)}; actions: {', '.join(Action)}.",
+            )
+        operation = self._runners[stream].book.submit(Action(action))
+        self._runners[stream].wake()
+        return operation
+
+    def operation(self, id: str) -> Operation | None:
+        """The course of a command; None when it is not known (any more)."""
+        found = (runner.book.get(id) for runner in self._runners.values())
+        return next((operation for operation in found if operation is not None), None)
+
+    def cancel(self, id: str) -> Operation:
+        """End a command: a drain gives the stream back to what is desired, start and stop keep what they made desired.
+
+        Raises:
+            StreamError: the operation is not known.
+        """
+        for runner in self._runners.values():
+            operation = runner.book.cancel(id)
+            if operation is not None:
+                runner.wake()
+                return operation
+        raise StreamError(f"There is no operation {id}.", remedy="Operations are kept until the host ends.")
+
+    def progress(self, stream: str, limit: int) -> list[dict[str, Any]]:
+        """The newest batches of a stream, oldest first.
+
+        Raises:
+            StreamError: there is no such stream.
+        """
+        if stream not in self._runners:
+            raise StreamError(f"There is no stream {stream}.", remedy=f"Streams: {', '.join(self._runners)}.")
+        return self._runners[stream].log.newest(limit)
+
+    def jvm_is_alive(self) -> bool:
+        """Whether the session's JVM process still exists (it may be frozen)."""
+        process = getattr(self._session.sparkContext._gateway, "proc", None)
+        return process is None or process.poll() is None
+
+    def close(self, *, seconds: float) -> dict[str, bool]:
+        """Stop every stream between batches and end the threads; what is desired stays. Returns name -> clean."""
+        deadline = time.monotonic() + seconds
+        for runner in self._runners.values():
+            runner.close(stop_seconds=seconds)
+        clean = {name: runner.join(deadline - time.monotonic()) for name, runner in self._runners.items()}
+        for probe in self._probes.values():
+            probe.close(max(0.0, min(1.0, deadline - time.monotonic())))
+        return clean
+
+    def _status(self, runner: StreamRunner, now: datetime) -> StreamStatus:
+        facts, settings = runner.facts, self._settings
+        away = sorted(name for name in dependencies_of(runner.stream) if self._probes[name].is_away(now))
+        observed, since = observe(facts, now, patience=patience_of(runner), is_source_away=bool(away))
+        probe = self._probes[BROKER if runner.stream.reads is None else CATALOG]
+        lag = probe.lag(runner.stream.name, now)
+        newest = (runner.log.newest(1) or [{}])[0]
+        return StreamStatus(
+            name=runner.stream.name,
+            desired=runner.desired,
+            observed=observed,
+            since=since,
+            observed_at=now,
+            valid_until=now + timedelta(seconds=settings.status_validity_seconds),
+            last_commit_at=runner.last_commit_at,
+            last_batch_id=runner.committed,
+            batch_seconds=newest.get("batch_seconds"),
+            input_rows_per_second=newest.get("input_rows_per_second"),
+            processed_rows_per_second=newest.get("processed_rows_per_second"),
+            lag_records=None if lag is None else lag.records,
+            lag_seconds=None if lag is None else lag.seconds(now),
+            watermark=EPOCH + timedelta(milliseconds=runner.watermark_ms) if runner.watermark_ms else None,
+            state_rows=newest.get("state_rows"),
+            state_bytes=newest.get("state_bytes"),
+            waiting_for=facts.waiting_for or (away[0] if away else None) if observed is Observed.WAITING else None,
+            next_start=facts.next_start if observed in (Observed.BACKOFF, Observed.WAITING) else None,
+            failures=runner.failures,
+            last_error=runner.last_error,
+        )
+
+
+def _timeouts(settings: Settings) -> dict[Action, float]:
+    stop = settings.stop_timeout_seconds + HARD_STOP_SECONDS
+    return {
+        Action.START: settings.start_timeout_seconds,
+        Action.STOP: stop,
+        Action.RESTART: stop + settings.start_timeout_seconds,
+        Action.DRAIN: settings.drain_timeout_seconds,
+    }

@@ -1,0 +1,242 @@
+"""Runs one stream in a thread of its own: starts its query, watches it, judges its failures, stops it between batches.
+
+The thread may be held up by Spark; whoever asks reads what it published last (`facts`, `desired`, …) and never waits for it.
+What people's commands do is in `settling.py`, what follows a failure in `recovery.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from threading import Event, Thread
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from rtap_assets.config import Settings
+from rtap_assets.errors import StreamError
+from rtap_assets.streaming import recovery, settling
+from rtap_assets.streaming.checkpoints import commit_time, has_unfinished_batch, newest_committed, read_batch
+from rtap_assets.streaming.desired import DurableStates, KeptBreaker
+from rtap_assets.streaming.drain import start_stream, stop_between_batches
+from rtap_assets.streaming.operation_book import OperationBook
+from rtap_assets.streaming.operations import Action
+from rtap_assets.streaming.ownership import verify_binding
+from rtap_assets.streaming.progress import ProgressLog, entry_of
+from rtap_assets.streaming.queries import GOLD_STREAM, StreamDefinition
+from rtap_assets.streaming.query_watch import Sight, WatchedQuery
+from rtap_assets.streaming.restate import restate_gold
+from rtap_assets.streaming.states import Desired, FailureNote
+from rtap_assets.streaming.verdicts import (
+    Facts,
+    extend_proof,
+)
+
+TICK_SECONDS, IDLE_TICK_SECONDS = 0.2, 1.0
+LOG = logging.getLogger(__name__)
+
+
+class StreamRunner:
+    """One stream; everything public but `start`, `wake` and `close` is written by its thread alone."""
+
+    def __init__(
+        self,
+        session: SparkSession,
+        settings: Settings,
+        stream: StreamDefinition,
+        *,
+        durable: DurableStates,
+        book: OperationBook,
+        clock: Callable[[], datetime],
+        say: Callable[[str], None],
+        jvm_is_alive: Callable[[], bool],
+    ) -> None:
+        self.session, self.settings, self.stream = session, settings, stream
+        self.durable, self.book, self.clock, self.jvm_is_alive = durable, book, clock, jvm_is_alive
+        self.checkpoint = stream.checkpoint(settings)
+        self.log = ProgressLog(settings, stream.name)
+        self.desired = durable.desired(stream.name)
+        kept = durable.breaker(stream.name)
+        self.last_error: FailureNote | None = kept.note
+        self.facts = Facts(ended_at=clock(), broken_since=kept.breaker.opened_at)
+        self.committed: int | None = None
+        self.last_commit_at: datetime | None = None
+        self.watermark_ms: int | None = None
+        self.failures, self.faults = 0, 0
+        self.restarts: list[str] = []
+        self.query: WatchedQuery | None = None
+        self.may_run = False  # until the host resumes, or a person starts
+        self._restate_due = False
+        self._say = say
+        self._closing, self._wake = Event(), Event()
+        self._stop_seconds = settings.stop_timeout_seconds
+        self._thread = Thread(target=self._run, name=f"stream-{stream.name}", daemon=True)
+
+    def start(self) -> None:
+        self._read_checkpoint()
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look at the commands now."""
+        self._wake.set()
+
+    def close(self, *, stop_seconds: float) -> None:
+        """Ask the thread to stop its query and to end; what is desired stays."""
+        self._stop_seconds = min(stop_seconds, self._stop_seconds)
+        self._closing.set()
+        self._wake.set()
+
+    def join(self, seconds: float) -> bool:
+        """Whether the thread ended in time with no batch unfinished."""
+        self._thread.join(max(0.0, seconds))
+        return not self._thread.is_alive() and not has_unfinished_batch(self.checkpoint)
+
+    def say(self, text: str) -> None:
+        self._say(f"{self.stream.name}: {text}")
+
+    def update(self, **changes: Any) -> None:
+        """Publish new facts, all at once."""
+        self.facts = replace(self.facts, **changes)
+
+    def reset(self) -> None:
+        """Forget breaker, refusal and back-off: a person wants it tried now."""
+        self.failures = 0
+        self.keep_breaker(KeptBreaker())
+        self.update(broken_since=None, refused_since=None, failed_at=None, next_start=None)
+
+    def keep_breaker(self, kept: KeptBreaker) -> None:
+        try:
+            self.durable.set_breaker(self.stream.name, kept)
+        except OSError as error:
+            self.say(f"the breaker counts until the host ends, it could not be written: {error}")
+
+    def _run(self) -> None:
+        while True:
+            busy = self.book.has_pending or self._restate_due
+            self._wake.wait(TICK_SECONDS if busy else min(IDLE_TICK_SECONDS, self.settings.running_proof_seconds / 4))
+            self._wake.clear()
+            try:
+                self._tick()
+            except Exception as error:  # the thread must live on: the failure becomes the stream's state
+                LOG.exception("%s: looking after the stream failed", self.stream.name)
+                recovery.failed(self, error)
+            if self._closing.is_set() and self.query is None:
+                for command in self.book.active():
+                    self.book.fail(command, "The stream host ended.", remedy="Ask again once it runs.")
+                return
+
+    def _tick(self) -> None:
+        for command in self.book.activate():
+            settling.begin(self, command)
+        if self.query is not None:
+            self._look(self.query)
+        wanted = self._wanted_trigger()
+        self.update(is_wanted=wanted is not None)
+        query = self.query
+        if query is not None and (wanted is None or wanted != query.trigger_seconds or self._restate_due):
+            self._stop(query)
+        if self.query is None and wanted is not None and self._may_start():
+            self._start(wanted)
+        for command in self.book.active():
+            settling.settle(self, command)
+
+    def _wanted_trigger(self) -> float | None:
+        """The trigger interval that the query should run with now; None: it should not run."""
+        if self._closing.is_set() or self.book.active(Action.STOP) or not self.jvm_is_alive():
+            return None
+        if any(not settling.has_stopped(command) for command in self.book.active(Action.RESTART)):
+            return None
+        if self.desired is Desired.RUNNING and self.may_run:
+            return self.stream.trigger_seconds(self.settings)
+        return 0.0 if any(settling.needs_query(command) for command in self.book.active(Action.DRAIN)) else None
+
+    def _may_start(self) -> bool:
+        facts = self.facts
+        is_due = facts.next_start is None or self.clock() >= facts.next_start
+        return is_due and facts.refused_since is None and facts.broken_since is None
+
+    def _start(self, trigger_seconds: float) -> None:
+        self.update(attempt_since=self.clock(), proven_at=None, proven_since=None, next_start=None)
+        try:
+            verify_binding(self.settings, self.stream)
+            if self._restate_due:
+                self.restate()
+            committed = newest_committed(self.checkpoint)
+            query = start_stream(self.session, self.settings, self.stream, trigger_seconds=trigger_seconds)
+        except StreamError as error:
+            recovery.refused(self, error)
+        except Exception as error:  # judged, counted and shown
+            recovery.failed(self, error)
+        else:
+            self.query = WatchedQuery(query, trigger_seconds=trigger_seconds, committed=committed)
+            self.say(f"started, every {trigger_seconds:g} s")
+
+    def _look(self, query: WatchedQuery) -> None:
+        sight = query.look(self.clock())
+        self._note(sight)
+        if not sight.is_active and self.facts.stopping_since is not None:
+            self.ended()
+        elif not sight.is_active:
+            self.query = None
+            recovery.failed(self, sight.error or StreamError(f"The query of {self.stream.name} ended by itself."))
+
+    def _note(self, sight: Sight) -> None:
+        """Take over what a look at the query found."""
+        before = self.committed
+        self._read_checkpoint()
+        if sight.proven_at is not None and sight.proven_at != self.facts.proven_at:
+            self._proven(sight.proven_at)
+        elif self.committed != before:
+            self._proven(self.last_commit_at or self.clock())
+        for report in sight.batches:
+            entry = entry_of(self.stream.name, report, watermark_ms=self.watermark_ms)
+            if self.stream is GOLD_STREAM and entry["dropped_late"]:
+                self.say(f"{entry['dropped_late']} events came after their windows were closed")
+                self._restate_due = True
+            try:
+                self.log.append(entry)
+            except OSError as error:
+                self.say(f"batch {entry['batch_id']} is missing from the progress log: {error}")
+
+    def _proven(self, at: datetime) -> None:
+        if self.facts.waiting_for is not None:
+            self.say(f"goes on after waiting for {self.facts.waiting_for}")
+        self.failures = 0
+        trigger = 0.0 if self.query is None else self.query.trigger_seconds
+        proven_at, since = extend_proof(self.facts, at, proof_seconds=self.settings.running_proof_seconds + trigger)
+        self.update(proven_at=proven_at, proven_since=since, waiting_for=None, waiting_since=None, failed_at=None)
+
+    def _read_checkpoint(self) -> None:
+        committed = newest_committed(self.checkpoint)
+        if committed is not None and committed != self.committed:
+            self.last_commit_at = commit_time(self.checkpoint, committed)
+            self.watermark_ms = read_batch(self.checkpoint, committed).watermark_ms
+            self.committed = committed
+        if self.query is None:
+            self.update(is_dirty=has_unfinished_batch(self.checkpoint))
+
+    def _stop(self, query: WatchedQuery) -> None:
+        """Stop between batches, or hard after the deadline. A query that Spark cannot end stays, and is asked again."""
+        asked_before = self.facts.stopping_since is not None
+        self.update(stopping_since=self.facts.stopping_since or self.clock())
+        stop_between_batches(query.query, seconds=0 if asked_before else self._stop_seconds)
+        sight = query.look(self.clock())
+        self.query = None
+        self._note(sight)
+        self.ended()
+
+    def ended(self) -> None:
+        """Publish that no query is active."""
+        self.query = None
+        self._read_checkpoint()
+        self.update(attempt_since=None, stopping_since=None, ended_at=self.clock())
+
+    def restate(self) -> int:
+        """Write the windows of gold again that lack events; gold's query must not run. Returns the number of rows."""
+        restated = restate_gold(self.session, self.settings, watermark_ms=self.watermark_ms or 0)
+        self._restate_due = False
+        if restated:
+            self.say(f"{restated} rows restated from silver")
+        return restated
