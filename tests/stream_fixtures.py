@@ -29,7 +29,7 @@ from rtap_assets.lake.tables import ensure_tables
 from rtap_assets.serving.connection import open_lake
 from rtap_assets.streaming.drain import DrainReport, drain_stream
 from rtap_assets.streaming.engine import StreamEngine
-from rtap_assets.streaming.queries import STREAMS
+from rtap_assets.streaming.queries import STREAMS, StreamDefinition
 
 MESSAGE_SECONDS = 30
 
@@ -106,15 +106,20 @@ def running(session: SparkSession, settings: Settings, *names: str) -> Iterator[
 
 @contextmanager
 def open_engine(
-    session: SparkSession, settings: Settings, *, say: Callable[[str], None] = lambda _: None
+    session: SparkSession,
+    settings: Settings,
+    *,
+    definitions: Mapping[str, StreamDefinition] = STREAMS,
+    say: Callable[[str], None] = lambda _: None,
+    clean: bool = True,
 ) -> Iterator[StreamEngine]:
-    """An engine for the time of the block. At the end each stream must have stopped between batches."""
-    engine = StreamEngine(session, settings, say=say)
+    """An engine for the time of the block. At the end each stream must have stopped between batches, unless not `clean`."""
+    engine = StreamEngine(session, settings, streams=definitions, say=say)
     try:
         yield engine
     finally:
-        clean = engine.close(seconds=MESSAGE_SECONDS)
-    assert clean == dict.fromkeys(STREAMS, True)
+        stopped = engine.close(seconds=MESSAGE_SECONDS)
+    assert not clean or stopped == dict.fromkeys(STREAMS, True)
 
 
 def assert_newest_messages_are_gold(settings: Settings) -> None:

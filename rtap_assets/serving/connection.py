@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import duckdb
@@ -16,11 +16,31 @@ from rtap_assets.serving.columns import typed_empty_select
 from rtap_assets.serving.lake_files import TableFiles, plan_lake
 
 MARTS_CATALOG = "marts"
+# As `streaming/progress.py` writes them.
+PROGRESS_COLUMNS = {
+    "stream": "VARCHAR",
+    "batch_id": "BIGINT",
+    "query_id": "VARCHAR",
+    "run_id": "VARCHAR",
+    "started_at": "TIMESTAMPTZ",
+    "batch_seconds": "DOUBLE",
+    "step_seconds": "MAP(VARCHAR, DOUBLE)",
+    "input_rows": "BIGINT",
+    "input_rows_per_second": "DOUBLE",
+    "processed_rows_per_second": "DOUBLE",
+    "watermark_ms": "BIGINT",
+    "state_rows": "BIGINT",
+    "state_bytes": "BIGINT",
+    "dropped_late": "BIGINT",
+    "source": "JSON",
+    "observed_metrics": "JSON",
+}
 
 
 @contextmanager
 def open_lake(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An in-memory connection with the views `bronze`, `silver`, `gold` and, once refreshed, the marts as `marts.<name>`.
+    """An in-memory connection with the views `bronze`, `silver`, `gold`, the streams' batches as `stream_progress` and, once
+    refreshed, the marts as `marts.<name>`.
 
     Outside the planned files nothing can be read, written, attached or installed, and the configuration is fixed. The
     planned files themselves are only as safe as the statement: DuckDB has no read-only permission for a path, so text from
@@ -41,7 +61,8 @@ def open_lake(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
                     f"The marts in {settings.marts_path} cannot be opened: {error}.",
                     remedy="Build them anew: `rtap marts refresh`.",
                 ) from error
-        _lock_down(connection, plans)
+        logs = _create_progress_view(connection, settings)
+        _lock_down(connection, [*(path for files in plans.values() for path in files.paths), *logs])
         yield connection
 
 
@@ -79,9 +100,23 @@ def _create_view(connection: duckdb.DuckDBPyConnection, name: str, files: TableF
     connection.execute(f"CREATE TEMP VIEW {name} AS {select}")
 
 
-def _lock_down(connection: duckdb.DuckDBPyConnection, plans: Mapping[str, TableFiles]) -> None:
-    paths = [path for files in plans.values() for path in files.paths]
-    connection.execute("SET allowed_paths = ?", [paths])
+def _create_progress_view(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[str]:
+    """The batches of the streams as the view `stream_progress`; returns the log files that it reads."""
+    logs = sorted(str(path) for path in (settings.streams_dir / "progress").glob("*.jsonl"))
+    columns = ", ".join(f"{_quoted(name)}: {_quoted(kind)}" for name, kind in PROGRESS_COLUMNS.items())
+    names = ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in PROGRESS_COLUMNS.items())
+    select = f"SELECT {names} WHERE false"
+    if logs:
+        connection.execute("SET VARIABLE progress_files = ?", [logs])
+        # A line that is being written, or that a crash cut short, is left out.
+        form = f"columns = {{{columns}}}, format = 'newline_delimited', ignore_errors = true"
+        select = f"SELECT * FROM read_json(getvariable('progress_files'), {form}) WHERE batch_id IS NOT NULL"
+    connection.execute(f"CREATE TEMP VIEW stream_progress AS {select}")
+    return logs
+
+
+def _lock_down(connection: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> None:
+    connection.execute("SET allowed_paths = ?", [list(paths)])
     connection.execute("SET autoinstall_known_extensions = false")
     connection.execute("SET autoload_known_extensions = false")
     connection.execute("SET enable_external_access = false")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pyspark.errors import StreamingQueryException
@@ -36,6 +37,7 @@ from rtap_assets.streaming.restate import restate_gold
 
 POLL_SECONDS = 0.02
 WAIT_SECONDS = 2.0
+STOP_POLL_SECONDS, IDLE_SECONDS = 0.005, 1.0
 MAX_RESTARTS = 5
 PROGRESS_KEPT = 50  # Spark keeps the progress of the last 100 batches
 
@@ -149,7 +151,7 @@ class _Run:
                 try:
                     self._watch(query)
                 finally:
-                    stop_between_batches(query, seconds=self.settings.request_timeout_seconds)
+                    stop_between_batches(query, self.checkpoint, seconds=self.settings.request_timeout_seconds)
                     self._collect(query)
                 return
             except (StreamingQueryException, DependencyUnavailable) as error:
@@ -228,14 +230,21 @@ def start_stream(
     return writer.start()
 
 
-def stop_between_batches(query: StreamingQuery, *, seconds: float) -> bool:
-    """Stop a query while no batch is in flight; after the deadline stop it all the same. Returns whether it was clean."""
-    deadline = time.monotonic() + seconds
-    while query.isActive and query.status["isTriggerActive"] and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS)
-    clean = not (query.isActive and query.status["isTriggerActive"])
+def stop_between_batches(query: StreamingQuery, checkpoint: Path, *, seconds: float) -> bool:
+    """Stop a query while no batch is in flight; after the deadline stop it all the same. Returns whether it was clean.
+
+    Between two triggers is best. A query under load has no such moment, nor has one whose source does not answer: after a
+    second any moment will do at which every planned batch is committed. The query may plan one more just then.
+    """
+    started = time.monotonic()
+    while query.isActive and (waited := time.monotonic() - started) < seconds:
+        if not query.status["isTriggerActive"]:
+            break
+        if waited > IDLE_SECONDS and not has_unfinished_batch(checkpoint):
+            break
+        time.sleep(STOP_POLL_SECONDS)
     query.stop()
-    return clean
+    return not has_unfinished_batch(checkpoint)
 
 
 def dropped_rows(progress: StreamingQueryProgress) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,7 +20,7 @@ from rtap_assets.streaming.desired import DurableStates
 from rtap_assets.streaming.lag import BROKER, CATALOG, SourceProbe, dependencies_of
 from rtap_assets.streaming.operation_book import OperationBook
 from rtap_assets.streaming.operations import Action, Operation
-from rtap_assets.streaming.queries import STREAMS
+from rtap_assets.streaming.queries import STREAMS, StreamDefinition
 from rtap_assets.streaming.runner import StreamRunner
 from rtap_assets.streaming.settling import patience_of
 from rtap_assets.streaming.states import Observed, StreamStatus
@@ -43,10 +43,17 @@ class StreamEngine:
         session: SparkSession,
         settings: Settings,
         *,
+        streams: Mapping[str, StreamDefinition] = STREAMS,
         say: Callable[[str], None] = LOG.info,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._session, self._settings, self._clock = session, settings, clock
+        kafka = [stream for stream in streams.values() if stream.reads is None]
+        tables = [stream for stream in streams.values() if stream.reads is not None]
+        self._probes = {
+            BROKER: SourceProbe(settings, BROKER, kafka, clock=clock, say=say),
+            CATALOG: SourceProbe(settings, CATALOG, tables, clock=clock, say=say),
+        }
         durable = DurableStates(settings)
         self._runners = {
             name: StreamRunner(
@@ -58,14 +65,9 @@ class StreamEngine:
                 clock=clock,
                 say=say,
                 jvm_is_alive=self.jvm_is_alive,
+                source_away=self._source_away,
             )
-            for name, stream in STREAMS.items()
-        }
-        kafka = [stream for stream in STREAMS.values() if stream.reads is None]
-        tables = [stream for stream in STREAMS.values() if stream.reads is not None]
-        self._probes = {
-            BROKER: SourceProbe(settings, BROKER, kafka, clock=clock, say=say),
-            CATALOG: SourceProbe(settings, CATALOG, tables, clock=clock, say=say),
+            for name, stream in streams.items()
         }
         for runner in self._runners.values():
             runner.start()
@@ -141,10 +143,15 @@ class StreamEngine:
             probe.close(max(0.0, min(1.0, deadline - time.monotonic())))
         return clean
 
+    def _source_away(self, stream: StreamDefinition) -> str | None:
+        """The dependency that the stream cannot go on without and that does not answer its probe, if any."""
+        now = self._clock()
+        return next((name for name in sorted(dependencies_of(stream)) if self._probes[name].is_away(now)), None)
+
     def _status(self, runner: StreamRunner, now: datetime) -> StreamStatus:
         facts, settings = runner.facts, self._settings
-        away = sorted(name for name in dependencies_of(runner.stream) if self._probes[name].is_away(now))
-        observed, since = observe(facts, now, patience=patience_of(runner), is_source_away=bool(away))
+        away = self._source_away(runner.stream)
+        observed, since = observe(facts, now, patience=patience_of(runner), is_source_away=away is not None)
         probe = self._probes[BROKER if runner.stream.reads is None else CATALOG]
         lag = probe.lag(runner.stream.name, now)
         newest = (runner.log.newest(1) or [{}])[0]
@@ -165,7 +172,7 @@ class StreamEngine:
             watermark=EPOCH + timedelta(milliseconds=runner.watermark_ms) if runner.watermark_ms else None,
             state_rows=newest.get("state_rows"),
             state_bytes=newest.get("state_bytes"),
-            waiting_for=facts.waiting_for or (away[0] if away else None) if observed is Observed.WAITING else None,
+            waiting_for=facts.waiting_for or away if observed is Observed.WAITING else None,
             next_start=facts.next_start if observed in (Observed.BACKOFF, Observed.WAITING) else None,
             failures=runner.failures,
             last_error=runner.last_error,

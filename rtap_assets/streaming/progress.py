@@ -37,13 +37,14 @@ class ProgressLog:
             file.write(json.dumps(entry) + "\n")
 
 
-def entry_of(stream: str, report: Mapping[str, Any], *, watermark_ms: int | None) -> dict[str, Any]:
+def entry_of(stream: str, report: Mapping[str, Any]) -> dict[str, Any]:
     """One line of the log, from Spark's report of a batch that it ran.
 
     Units: seconds, rows, bytes; `observed_metrics` holds what the query's `observe` counted, by name.
     """
     state = report.get("stateOperators", [])
     seconds = report.get("durationMs", {})
+    watermark = report.get("eventTime", {}).get("watermark")
     return {
         "stream": stream,
         "batch_id": report["batchId"],
@@ -55,7 +56,7 @@ def entry_of(stream: str, report: Mapping[str, Any], *, watermark_ms: int | None
         "input_rows": report.get("numInputRows", 0),
         "input_rows_per_second": report.get("inputRowsPerSecond"),
         "processed_rows_per_second": report.get("processedRowsPerSecond"),
-        "watermark_ms": watermark_ms,
+        "watermark_ms": None if watermark is None else round(as_instant(watermark).timestamp() * 1000),
         "state_rows": sum(one["numRowsTotal"] for one in state) if state else None,
         "state_bytes": sum(one["memoryUsedBytes"] for one in state) if state else None,
         "dropped_late": sum(one["numRowsDroppedByWatermark"] for one in state),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import Event, Thread
 from typing import Any
 
@@ -34,6 +34,8 @@ from rtap_assets.streaming.verdicts import (
     extend_proof,
 )
 
+# With an interval this long a started query runs the batch that was planned, and then pauses.
+FINISHING_TRIGGER_SECONDS = 3_600.0
 TICK_SECONDS, IDLE_TICK_SECONDS = 0.2, 1.0
 LOG = logging.getLogger(__name__)
 
@@ -52,9 +54,11 @@ class StreamRunner:
         clock: Callable[[], datetime],
         say: Callable[[str], None],
         jvm_is_alive: Callable[[], bool],
+        source_away: Callable[[StreamDefinition], str | None],
     ) -> None:
         self.session, self.settings, self.stream = session, settings, stream
         self.durable, self.book, self.clock, self.jvm_is_alive = durable, book, clock, jvm_is_alive
+        self.source_away = lambda: source_away(stream)
         self.checkpoint = stream.checkpoint(settings)
         self.log = ProgressLog(settings, stream.name)
         self.desired = durable.desired(stream.name)
@@ -67,6 +71,7 @@ class StreamRunner:
         self.failures, self.faults = 0, 0
         self.restarts: list[str] = []
         self.query: WatchedQuery | None = None
+        self.finish_by: datetime | None = None  # set while a batch that a stop cut off is to be run to its end
         self.may_run = False  # until the host resumes, or a person starts
         self._restate_due = False
         self._say = say
@@ -114,7 +119,7 @@ class StreamRunner:
 
     def _run(self) -> None:
         while True:
-            busy = self.book.has_pending or self._restate_due
+            busy = self.book.has_pending or self._restate_due or self._closing.is_set()
             self._wake.wait(TICK_SECONDS if busy else min(IDLE_TICK_SECONDS, self.settings.running_proof_seconds / 4))
             self._wake.clear()
             try:
@@ -122,7 +127,7 @@ class StreamRunner:
             except Exception as error:  # the thread must live on: the failure becomes the stream's state
                 LOG.exception("%s: looking after the stream failed", self.stream.name)
                 recovery.failed(self, error)
-            if self._closing.is_set() and self.query is None:
+            if self._closing.is_set() and self.query is None and self.finish_by is None:
                 for command in self.book.active():
                     self.book.fail(command, "The stream host ended.", remedy="Ask again once it runs.")
                 return
@@ -144,13 +149,25 @@ class StreamRunner:
 
     def _wanted_trigger(self) -> float | None:
         """The trigger interval that the query should run with now; None: it should not run."""
-        if self._closing.is_set() or self.book.active(Action.STOP) or not self.jvm_is_alive():
+        if not self.jvm_is_alive():
             return None
         if any(not settling.has_stopped(command) for command in self.book.active(Action.RESTART)):
             return None
+        if self._closing.is_set() or self.book.active(Action.STOP):
+            return self._finishing_trigger()
         if self.desired is Desired.RUNNING and self.may_run:
             return self.stream.trigger_seconds(self.settings)
-        return 0.0 if any(settling.needs_query(command) for command in self.book.active(Action.DRAIN)) else None
+        if any(settling.needs_query(command) for command in self.book.active(Action.DRAIN)):
+            return 0.0
+        return self._finishing_trigger()
+
+    def _finishing_trigger(self) -> float | None:
+        """A stop that cut a batch off, with time left: run that batch alone, and stop in the pause after it."""
+        if self.finish_by is None or self.clock() > self.finish_by or not has_unfinished_batch(self.checkpoint):
+            self.finish_by = None
+            return None
+        is_ours = self.query is None or self.query.trigger_seconds == FINISHING_TRIGGER_SECONDS
+        return FINISHING_TRIGGER_SECONDS if is_ours else None
 
     def _may_start(self) -> bool:
         facts = self.facts
@@ -191,7 +208,7 @@ class StreamRunner:
         elif self.committed != before:
             self._proven(self.last_commit_at or self.clock())
         for report in sight.batches:
-            entry = entry_of(self.stream.name, report, watermark_ms=self.watermark_ms)
+            entry = entry_of(self.stream.name, report)
             if self.stream is GOLD_STREAM and entry["dropped_late"]:
                 self.say(f"{entry['dropped_late']} events came after their windows were closed")
                 self._restate_due = True
@@ -221,7 +238,9 @@ class StreamRunner:
         """Stop between batches, or hard after the deadline. A query that Spark cannot end stays, and is asked again."""
         asked_before = self.facts.stopping_since is not None
         self.update(stopping_since=self.facts.stopping_since or self.clock())
-        stop_between_batches(query.query, seconds=0 if asked_before else self._stop_seconds)
+        deadline = self.clock() + timedelta(seconds=self._stop_seconds)
+        clean = stop_between_batches(query.query, self.checkpoint, seconds=0 if asked_before else self._stop_seconds)
+        self.finish_by = None if clean else deadline
         sight = query.look(self.clock())
         self.query = None
         self._note(sight)
@@ -230,8 +249,11 @@ class StreamRunner:
     def ended(self) -> None:
         """Publish that no query is active."""
         self.query = None
-        self._read_checkpoint()
         self.update(attempt_since=None, stopping_since=None, ended_at=self.clock())
+        try:
+            self._read_checkpoint()
+        except (OSError, StreamError) as error:
+            self.say(f"the checkpoint cannot be read: {error}")
 
     def restate(self) -> int:
         """Write the windows of gold again that lack events; gold's query must not run. Returns the number of rows."""

@@ -89,16 +89,16 @@ def _settle_start(runner: StreamRunner, command: Command) -> None:
     elif state in (Observed.BROKEN, Observed.REFUSED):
         _fail_with_cause(runner, command, state.value)
     elif runner.clock() > command.deadline:
-        waiting = runner.facts.waiting_for
-        what = f"waiting for {waiting}" if waiting else state.value
+        what = _awaited(runner) if state is Observed.WAITING else state.value
         _fail_with_cause(runner, command, f"{what} after {runner.settings.start_timeout_seconds:g} s; it stays desired")
     else:
-        runner.book.step(command, f"waiting for {runner.facts.waiting_for}" if state is Observed.WAITING else state.value)
+        runner.book.step(command, _awaited(runner) if state is Observed.WAITING else state.value)
 
 
 def _settle_stop(runner: StreamRunner, command: Command) -> None:
-    if runner.query is not None:
-        runner.book.step(command, "stopping between batches")
+    if runner.query is not None or runner.finish_by is not None:
+        is_cut = runner.finish_by is not None
+        runner.book.step(command, "finishing the batch that the stop cut off" if is_cut else "stopping between batches")
         return
     is_dirty = runner.facts.is_dirty
     if is_dirty and command.memory["ran"]:
@@ -126,7 +126,7 @@ def _settle_drain(runner: StreamRunner, command: Command) -> None:
     patience = timedelta(seconds=runner.settings.dependency_patience_seconds)
     try:
         if state is Observed.WAITING and runner.clock() - since > patience:
-            _fail_with_cause(runner, command, f"waiting for {runner.facts.waiting_for}")
+            _fail_with_cause(runner, command, _awaited(runner))
             return
         _look_at_target(runner, command)
     except DependencyUnavailable as error:
@@ -179,7 +179,12 @@ def _report(runner: StreamRunner, memory: dict[str, Any], *, restated: int) -> D
 
 
 def _observed(runner: StreamRunner) -> tuple[Observed, Any]:
-    return observe(runner.facts, runner.clock(), patience=patience_of(runner))
+    is_away = runner.source_away() is not None
+    return observe(runner.facts, runner.clock(), patience=patience_of(runner), is_source_away=is_away)
+
+
+def _awaited(runner: StreamRunner) -> str:
+    return f"waiting for {runner.facts.waiting_for or runner.source_away()}"
 
 
 def patience_of(runner: StreamRunner) -> Patience:

@@ -34,10 +34,12 @@ MAY_IMPORT_LAYERS = {
 
 # The modules through which one engine may use another; everything else in an engine is its own affair.
 PUBLIC_ENGINE_MODULES = {
+    "kafka.backlog",
     "kafka.clients",
     "kafka.patience",
     "kafka.registry",
     "kafka.topics",
+    "lake.backlog",
     "lake.catalog",
     "lake.snapshots",
     "lake.tables",
