@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from rich.table import Table
 
@@ -20,10 +20,12 @@ COLOURS = {
 }
 
 
-def stream_table(statuses: Iterable[StreamStatus]) -> Table:
-    """Desired and observed state, since when, last commit, lag and rate of each stream."""
-    columns = ("stream", "desired", "observed", "since", "last commit", "lag", "rows/s", "watermark")
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+def stream_table(statuses: Iterable[StreamStatus], *, now: datetime | None = None) -> Table:
+    """Desired and observed state, for how long, age of the last commit, lag, rate and delay of the watermark."""
+    now = now or datetime.now(UTC)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("stream", "desired", "observed", "for", "commit", "lag", "rows/s", "watermark"):
+        table.add_column(column, no_wrap=True)
     for one in statuses:
         colour = COLOURS.get(one.observed, "red")
         observed = f"{one.observed} for {one.waiting_for}" if one.waiting_for else str(one.observed)
@@ -31,19 +33,27 @@ def stream_table(statuses: Iterable[StreamStatus]) -> Table:
             one.name,
             str(one.desired),
             f"[{colour}]{observed}[/{colour}]",
-            _instant(one.since),
-            _instant(one.last_commit_at),
+            _age(one.since, now),
+            _age(one.last_commit_at, now, " ago"),
             _lag(one),
             "-" if one.processed_rows_per_second is None else f"{one.processed_rows_per_second:,.0f}",
-            _instant(one.watermark),
+            _age(one.watermark, now, " ago"),
         )
     return table
 
 
 def _lag(status: StreamStatus) -> str:
     records = "-" if status.lag_records is None else f"{status.lag_records:,}"
-    return records if status.lag_seconds is None else f"{records} ({status.lag_seconds:.0f} s)"
+    return records if not status.lag_seconds else f"{records} ({_span(status.lag_seconds)})"
 
 
-def _instant(instant: datetime | None) -> str:
-    return "-" if instant is None else f"{instant:%m-%d %H:%M:%S}Z"
+def _age(instant: datetime | None, now: datetime, suffix: str = "") -> str:
+    return "-" if instant is None else f"{_span((now - instant).total_seconds())}{suffix}"
+
+
+def _span(seconds: float) -> str:
+    """The two-digit form that people compare at a glance: 45s, 12m, 30h, 9d."""
+    for size, unit in ((86_400 * 2, "d"), (3_600 * 2, "h"), (60 * 2, "m")):
+        if seconds >= size:
+            return f"{seconds / (size / 2):.0f}{unit}"
+    return f"{max(0, seconds):.0f}s"

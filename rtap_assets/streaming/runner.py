@@ -58,7 +58,7 @@ class StreamRunner:
     ) -> None:
         self.session, self.settings, self.stream = session, settings, stream
         self.durable, self.book, self.clock, self.jvm_is_alive = durable, book, clock, jvm_is_alive
-        self.source_away = lambda: source_away(stream)
+        self.source_away: Callable[[], str | None] = lambda: source_away(stream)
         self.checkpoint = stream.checkpoint(settings)
         self.log = ProgressLog(settings, stream.name)
         self.desired = durable.desired(stream.name)

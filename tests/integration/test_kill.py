@@ -73,7 +73,10 @@ def test_a_drain_killed_again_and_again_ends_exactly_where_the_ledger_says(spark
 
     with drain_process(settings, "bronze") as process:
         wait_for_batch_in_flight(process, settings, "bronze", after=2)
-        with pytest.raises(StreamError, match=rf"in use by process {process.pid}\."), owned_checkpoints(spark, settings):
+        with (
+            pytest.raises(StreamError, match=rf"in use by process {process.pid} \(rtap, since 20"),
+            owned_checkpoints(spark, settings),
+        ):
             pass
         kill(process, with_jvm=True)
     with drain_process(settings, "silver") as process:

@@ -27,10 +27,13 @@ from rtap_assets.streaming.states import Desired, Observed
 from rtap_assets.streaming.token import ensure_token
 
 # Another process that holds a lock on the file until its standard input ends.
-HOLDER = (
-    "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); "
-    "print('held', flush=True); sys.stdin.read()"
-)
+HOLDER = """
+import fcntl, sys
+with open(sys.argv[1], "w") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 @pytest.fixture
