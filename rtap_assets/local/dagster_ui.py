@@ -29,8 +29,8 @@ MAX_SOCKET_PATH_BYTES = 100  # macOS takes 104, Linux 108
 
 # A file that is there already is left alone: somebody may have pointed Dagster at PostgreSQL in it.
 # Runs only wait for the stream host, which serialises what must be serial per stream; refreshes of the marts take turns by
-# their lock. So a command need not wait for a materialisation; the bound is one of memory (about 250 MB a run). Ticks come every
-# ten seconds: one sensor that is held up must not hold up the supervisor, and their records are not kept for long.
+# their lock. So a command need not wait for a materialisation; the bound is one of memory (about 250 MB a run). Ticks come
+# every ten seconds: one sensor that is held up must not hold up the supervisor, and their records are not kept for long.
 DAGSTER_YAML = """\
 telemetry:
   enabled: false
