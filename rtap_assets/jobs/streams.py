@@ -36,9 +36,7 @@ class Selection(Config):
 
 
 def _command(action: Action, description: str) -> JobDefinition:
-    name = f"{action}_streams"
-
-    @op(name=name, description=description)
+    @op(name=action.value, description=description)
     def command(context: OpExecutionContext, config: Selection, streams: StreamHost) -> None:
         chosen = [stream for stream in STREAM_NAMES if stream in config.streams]
         context.log.info(f"{action}: {', '.join(chosen)}")
@@ -46,9 +44,9 @@ def _command(action: Action, description: str) -> JobDefinition:
             context.log.info(f"{operation.stream}: {action} proven{_summary(operation)}")
 
     @job(
-        name=name,
+        name=f"{action}_streams",
         description=description,
-        config={"ops": {name: {"config": {"streams": list(STREAM_NAMES)}}}},
+        config={"ops": {action.value: {"config": {"streams": list(STREAM_NAMES)}}}},  # fills the launchpad
         tags=PRIORITY,
     )
     def streams_job() -> None:

@@ -221,9 +221,7 @@ def test_streams_that_are_started_from_the_launchpad_are_watched_and_stopped(ui:
         return {(one["observed"], one["passed"], one["run"]) for one in checks.values()} == {(observed, True, "")}
 
     wait_until(lambda: shown("running"), seconds=TRUTH_SECONDS, what="the checks say running")
-    assert "adopted" in " ".join(
-        succeed(ui, "start_streams", {"ops": {"start_streams": {"config": {"streams": ["bronze"]}}}})
-    )
+    assert "adopted" in " ".join(succeed(ui, "start_streams", {"ops": {"start": {"config": {"streams": ["bronze"]}}}}))
 
     generate(ui, GeneratorOptions(events=MORE_EVENTS, seed=7, invalid=0.02), echo=lambda _: None)
     ends = {str(partition): end for partition, end in end_offsets(ui, ui.topic_events).items()}

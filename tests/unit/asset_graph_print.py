@@ -53,6 +53,8 @@ def main() -> None:
     sys.addaudithook(forbid)
     from rtap_assets.definitions import defs  # noqa: PLC0415
 
+    defs.get_repository_def().load_all_definitions()  # finds what conflicts, as the code server does
+
     executor = defs.executor.name if defs.executor else "the default"
     specs = sorted(defs.resolve_all_asset_specs(), key=lambda spec: spec.key)
     jobs = sorted(f"job {job.name}: {job.description}" for job in defs.jobs or [])

@@ -17,11 +17,15 @@ EACH_JOB = pytest.mark.parametrize("job", STREAM_JOBS, ids=lambda job: job.name)
 
 
 def run(job: JobDefinition, client: FakeClient, *, streams: list[str] | None = None) -> ExecuteInProcessResult:
-    config = {"ops": {job.name: {"config": {"streams": streams}}}} if streams is not None else None
+    config = {"ops": {action_of(job): {"config": {"streams": streams}}}} if streams is not None else None
     with DagsterInstance.ephemeral() as instance:
         return job.execute_in_process(
             run_config=config, instance=instance, resources={"streams": host_over(client)}, raise_on_error=False
         )
+
+
+def action_of(job: JobDefinition) -> str:
+    return job.name.removesuffix("_streams")
 
 
 def failure_of(result: ExecuteInProcessResult) -> tuple[str, dict[str, Any]]:
@@ -39,14 +43,13 @@ def test_the_launchpad_offers_the_streams_that_exist() -> None:
 def test_a_job_is_for_all_streams_by_default(job: JobDefinition) -> None:
     client = FakeClient()
     assert run(job, client).success
-    action = job.name.removesuffix("_streams")
-    assert [stream for asked, stream in client.asked if asked == action] == list(STREAM_NAMES)
-    assert job.run_config["ops"][job.name]["config"] == {"streams": list(STREAM_NAMES)}  # type: ignore[index]
+    assert [stream for asked, stream in client.asked if asked == action_of(job)] == list(STREAM_NAMES)
+    assert job.run_config["ops"][action_of(job)]["config"] == {"streams": list(STREAM_NAMES)}  # type: ignore[index]
 
 
 @EACH_JOB
 def test_a_job_explains_its_configuration(job: JobDefinition) -> None:
-    config = job.get_node_named(job.name).definition.config_schema.config_type  # type: ignore[union-attr]
+    config = job.get_node_named(action_of(job)).definition.config_schema.config_type  # type: ignore[union-attr]
     assert "Which streams" in config.fields["streams"].description  # type: ignore[attr-defined, operator]
     assert job.description
 
@@ -96,7 +99,7 @@ def test_an_interrupted_run_cancels_what_has_not_ended() -> None:
     client = FakeClient(interruption=DagsterExecutionInterruptedError())
     with pytest.raises(DagsterExecutionInterruptedError), DagsterInstance.ephemeral() as instance:
         start_streams.execute_in_process(
-            run_config={"ops": {"start_streams": {"config": {"streams": ["bronze", "dlq"]}}}},
+            run_config={"ops": {"start": {"config": {"streams": ["bronze", "dlq"]}}}},
             instance=instance,
             resources={"streams": host_over(client)},
         )
