@@ -17,7 +17,7 @@ from rtap_assets.kafka.dq_results import DqPublisher
 from rtap_assets.serving.quality import run_checks
 from rtap_assets.streaming.checkpoints import stream_positions
 
-PIPE_WIDTH = 200
+PIPE_WIDTH = 240
 
 
 @click.group()
@@ -33,8 +33,7 @@ def run(lookback_hours: float, publish: bool) -> None:
     settings, now = get_settings(), datetime.now(UTC)
     positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
     results = run_checks(settings, positions=positions, now=now, lookback_hours=lookback_hours)
-    console = Console()
-    (console if console.is_terminal else Console(width=PIPE_WIDTH)).print(results_table(results))
+    _console().print(results_table(results))
     if publish:
         DqPublisher(settings).publish(results)
         archive_results(settings, now=now)
@@ -53,7 +52,13 @@ def list_checks() -> None:
         severity = f"{check.severity}, blocking" if check.blocking else str(check.severity)
         setting = f"RTAP_{check.threshold_setting.upper()}"
         table.add_row(*check.key, severity, setting, f"{check.threshold(settings):g}", check.sentence)
-    Console().print(table)
+    _console().print(table)
+
+
+def _console() -> Console:
+    """Off a terminal as wide as the content needs: folded cells cannot be searched."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPE_WIDTH)
 
 
 def results_table(results: Sequence[DqResult]) -> Table:
