@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -26,11 +28,11 @@ from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.snapshots import has_read_to, newest_append
 from rtap_assets.lake.tables import ensure_tables
 from rtap_assets.serving.connection import connect_lake
-from rtap_assets.serving.lake_files import plan_lake
+from rtap_assets.serving.lake_files import local_path, plan_lake
 from rtap_assets.streaming.checkpoints import committed_position
 from rtap_assets.streaming.drain import start_stream, stop_between_batches
-from rtap_assets.streaming.maintenance import TableMaintenance, expire_when_due, maintain_tables
-from rtap_assets.streaming.queries import DLQ_STREAM, SILVER_STREAM, StreamDefinition
+from rtap_assets.streaming.maintenance import MaintenanceReport, TableMaintenance, expire_when_due, maintain_tables
+from rtap_assets.streaming.queries import DLQ_STREAM, GOLD_STREAM, SILVER_STREAM, StreamDefinition
 from rtap_assets.streaming.rebuild import rebuild_layer
 
 COMMITS = 300
@@ -81,7 +83,7 @@ class Writer:
 
 @contextmanager
 def running_silver(session: SparkSession, settings: Settings) -> Iterator[None]:
-    query = start_stream(session, settings, SILVER_STREAM, trigger_seconds=0)
+    query = start_stream(session, settings, SILVER_STREAM, trigger_seconds=1)
     try:
         yield
         assert query.exception() is None
@@ -214,7 +216,11 @@ def test_a_checkpoint_on_a_source_whose_history_has_expired_is_refused_and_rebui
     assert [(done.stream, done.input_rows) for done in reports] == [("silver", 16), ("gold", writer.rows - writer.invalid)]
     drain(spark, maintained, "silver", "gold")
     writer.commit(4)
-    maintain_tables(spark, maintained, echo=lambda _: None, clock=in_minutes(60))  # a compaction in between
+    orphan, young = file_in(bronze(maintained), days_old=4), file_in(bronze(maintained), days_old=2)
+    report = maintain_beside_gold(spark, maintained)  # a compaction in between
+    assert [(done.faults, done.orphans_removed) for done in report.tables] == [((), 1), ((), 0), ((), 0)]
+    assert not orphan.exists()
+    assert young.exists()
     drain(spark, maintained, "silver", "gold")
     valid = writer.rows - writer.invalid
     assert ask(maintained, "SELECT count(*), count(DISTINCT event_id) FROM silver") == [(valid, valid)]
@@ -229,3 +235,30 @@ def test_a_checkpoint_on_a_source_whose_history_has_expired_is_refused_and_rebui
     bronze(maintained).maintenance.expire_snapshots().by_id(lost).commit()
     with pytest.raises(StreamError, match=f"dlq stands at snapshot {lost}, which bronze.sales_events no longer has"):
         drain(spark, maintained, "dlq")
+
+
+def maintain_beside_gold(session: SparkSession, settings: Settings) -> MaintenanceReport:
+    """Maintenance while gold's stream runs: refused unless it is paused for its table's compaction."""
+    queries = [start_stream(session, settings, GOLD_STREAM, trigger_seconds=1)]
+
+    @contextmanager
+    def pause_gold() -> Iterator[None]:
+        assert stop_between_batches(queries[-1], seconds=SECONDS)
+        yield
+        queries.append(start_stream(session, settings, GOLD_STREAM, trigger_seconds=1))
+
+    try:
+        with pytest.raises(StreamError, match="Gold's stream runs while gold is to be compacted"):
+            maintain_tables(session, settings, echo=lambda _: None, clock=lambda: datetime.now(UTC))
+        return maintain_tables(session, settings, echo=lambda _: None, pause_gold=pause_gold, clock=in_minutes(60))
+    finally:
+        assert stop_between_batches(queries[-1], seconds=SECONDS)
+
+
+def file_in(table: Table, *, days_old: float) -> Path:
+    """A file that no snapshot names, as a writer that died leaves it."""
+    path = Path(local_path(table.location())) / "data" / f"{days_old:g}-days-old.parquet"
+    path.write_bytes(b"in flight")
+    modified = time.time() - days_old * 86_400
+    os.utime(path, (modified, modified))
+    return path
