@@ -119,8 +119,8 @@ def test_a_consumer_far_behind_is_reported_and_not_cut_off(settings: Settings) -
     found = plan(settings, Consumer("dlq", (4,)))
     assert found.kept == 5
     assert found.alerts == (
-        "dlq has not read 4 snapshots, the oldest of them 1.0 h old: they are kept for it and the table grows. Start or "
-        "drain dlq.",
+        "dlq has not read 4 snapshots, the oldest of them 1.0 h old: they are kept for it and the table grows. "
+        "Start or drain dlq.",
     )
 
 
