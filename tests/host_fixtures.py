@@ -54,6 +54,9 @@ class FakeEngine:
         self.operations[operation.id] = operation
         return operation
 
+    def maintain(self) -> Operation:
+        return self.submit("tables", Action.MAINTAIN)
+
     def operation(self, id: str) -> Operation | None:
         return self.operations.get(id)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,10 +18,11 @@ from pyspark.sql import SparkSession
 from rtap_assets.config import Settings
 from rtap_assets.errors import StreamError
 from rtap_assets.streaming.desired import DurableStates
+from rtap_assets.streaming.housekeeping import Housekeeper
 from rtap_assets.streaming.lag import BROKER, CATALOG, SourceProbe, dependencies_of
 from rtap_assets.streaming.operation_book import OperationBook
-from rtap_assets.streaming.operations import Action, Operation
-from rtap_assets.streaming.queries import STREAMS, StreamDefinition
+from rtap_assets.streaming.operations import STREAM_ACTIONS, Action, Operation
+from rtap_assets.streaming.queries import GOLD_STREAM, STREAMS, StreamDefinition
 from rtap_assets.streaming.runner import StreamRunner
 from rtap_assets.streaming.settling import patience_of
 from rtap_assets.streaming.states import Observed, StreamStatus
@@ -44,6 +46,7 @@ class StreamEngine:
         settings: Settings,
         *,
         streams: Mapping[str, StreamDefinition] = STREAMS,
+        on_batch: Callable[[Mapping[str, Any]], object] = lambda _: None,
         say: Callable[[str], None] = LOG.info,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -62,6 +65,7 @@ class StreamEngine:
                 stream,
                 durable=durable,
                 book=OperationBook(name, timeouts=_timeouts(settings), clock=clock),
+                on_batch=on_batch,
                 clock=clock,
                 say=say,
                 jvm_is_alive=self.jvm_is_alive,
@@ -69,10 +73,9 @@ class StreamEngine:
             )
             for name, stream in streams.items()
         }
-        for runner in self._runners.values():
-            runner.start()
-        for probe in self._probes.values():
-            probe.start()
+        self._housekeeper = Housekeeper(session, settings, pause_gold=lambda: self.paused(GOLD_STREAM.name), clock=clock)
+        for part in (*self._runners.values(), *self._probes.values(), self._housekeeper):
+            part.start()
 
     def resume(self) -> None:
         """Start the streams that are desired to run."""
@@ -91,19 +94,44 @@ class StreamEngine:
         Raises:
             StreamError: there is no such stream or action.
         """
-        if stream not in self._runners or action not in list(Action):
+        if stream not in self._runners or action not in STREAM_ACTIONS:
             raise StreamError(
                 f"There is no {action} of {stream}.",
-                remedy=f"Streams: {', '.join(self._runners)}; actions: {', '.join(Action)}.",
+                remedy=f"Streams: {', '.join(self._runners)}; actions: {', '.join(STREAM_ACTIONS)}.",
             )
         operation = self._runners[stream].book.submit(Action(action))
         self._runners[stream].wake()
         return operation
 
+    def maintain(self) -> Operation:
+        """Ask for the maintenance of all tables; returns at once. It cannot be cancelled: its steps are short."""
+        return self._housekeeper.maintain()
+
     def operation(self, id: str) -> Operation | None:
         """The course of a command; None when it is not known (any more)."""
         found = (runner.book.get(id) for runner in self._runners.values())
-        return next((operation for operation in found if operation is not None), None)
+        return next((operation for operation in found if operation is not None), self._housekeeper.operation(id))
+
+    @contextmanager
+    def paused(self, name: str) -> Iterator[None]:
+        """The stream rests between two batches for the time of the block, whatever is desired of it.
+
+        Raises:
+            StreamError: it did not come to rest within the time that a stop may take.
+        """
+        runner = self._runners.get(name)
+        if runner is None:
+            yield
+            return
+        resting = runner.pause()
+        try:
+            if not resting.wait(self._settings.stop_timeout_seconds + HARD_STOP_SECONDS):
+                raise StreamError(
+                    f"{name} did not come to rest between two batches.", remedy="Try again when its batches are shorter."
+                )
+            yield
+        finally:
+            runner.go_on()
 
     def cancel(self, id: str) -> Operation:
         """End a command: a drain gives the stream back to what is desired, start and stop keep what they made desired.
@@ -136,9 +164,11 @@ class StreamEngine:
     def close(self, *, seconds: float) -> dict[str, bool]:
         """Stop every stream between batches and end the threads; what is desired stays. Returns name -> clean."""
         deadline = time.monotonic() + seconds
+        self._housekeeper.close(0)
         for runner in self._runners.values():
             runner.close(stop_seconds=seconds)
         clean = {name: runner.join(deadline - time.monotonic()) for name, runner in self._runners.items()}
+        self._housekeeper.close(deadline - time.monotonic())
         for probe in self._probes.values():
             probe.close(max(0.0, min(1.0, deadline - time.monotonic())))
         return clean

@@ -36,6 +36,7 @@ from rtap_assets.streaming.failures import Verdict, judge
 from rtap_assets.streaming.host_lock import only_host
 from rtap_assets.streaming.locks import OwnerNote
 from rtap_assets.streaming.ownership import owned_checkpoints, refuse_a_living_owner
+from rtap_assets.streaming.quality_reports import QualityReports
 from rtap_assets.streaming.session import start_session
 from rtap_assets.streaming.token import ensure_token
 
@@ -130,7 +131,8 @@ def _serve_streams(
     leave_when_idle: bool,
 ) -> dict[str, bool]:
     """Run engine and API until there is a reason to end; returns for each stream whether its stop was clean."""
-    engine = StreamEngine(session, settings)
+    reports = QualityReports(settings)
+    engine = StreamEngine(session, settings, on_batch=reports.report)
     host = Host(
         engine=engine,
         info=HostInfo(note.pid, note.since, str(settings.state_dir), version("rtap-assets"), _jvm_pid(session)),
@@ -147,6 +149,7 @@ def _serve_streams(
         _leave_by(stop_seconds(settings))
         log.info("stream host ends (%s): draining", ending.reason)
         clean = engine.close(seconds=settings.stop_timeout_seconds)
+        reports.close(seconds=API_STOP_SECONDS)
         drained.set()
     return clean
 

@@ -15,12 +15,16 @@ from rtap_assets.streaming.states import as_instant, as_text
 
 
 class Action(StrEnum):
-    """What may be asked of a stream."""
+    """What may be asked: of a stream, and (the last) of the tables."""
 
     START = "start"
     STOP = "stop"
     RESTART = "restart"
     DRAIN = "drain"
+    MAINTAIN = "maintain"
+
+
+STREAM_ACTIONS = (Action.START, Action.STOP, Action.RESTART, Action.DRAIN)
 
 
 class OperationState(StrEnum):

@@ -55,6 +55,7 @@ class StreamRunner:
         say: Callable[[str], None],
         jvm_is_alive: Callable[[], bool],
         source_away: Callable[[StreamDefinition], str | None],
+        on_batch: Callable[[Mapping[str, Any]], object],
     ) -> None:
         self.session, self.settings, self.stream = session, settings, stream
         self.durable, self.book, self.clock, self.jvm_is_alive = durable, book, clock, jvm_is_alive
@@ -74,7 +75,8 @@ class StreamRunner:
         self.finish_by: datetime | None = None  # set while a batch that a stop cut off is to be run to its end
         self.may_run = False  # until the host resumes, or a person starts
         self._restate_due = False
-        self._say = say
+        self._resting: Event | None = None  # while paused; set once no query is active
+        self._say, self._on_batch = say, on_batch
         self._closing, self._wake = Event(), Event()
         self._stop_seconds = settings.stop_timeout_seconds
         self._thread = Thread(target=self._run, name=f"stream-{stream.name}", daemon=True)
@@ -85,6 +87,17 @@ class StreamRunner:
 
     def wake(self) -> None:
         """Look at the commands now."""
+        self._wake.set()
+
+    def pause(self) -> Event:
+        """Ask for a rest between two batches; the event is set when it has begun. One at a time: the caller sees to that."""
+        self._resting = Event()
+        self._wake.set()
+        return self._resting
+
+    def go_on(self) -> None:
+        """End the rest."""
+        self._resting = None
         self._wake.set()
 
     def close(self, *, stop_seconds: float) -> None:
@@ -144,12 +157,15 @@ class StreamRunner:
             self._stop(query)
         if self.query is None and wanted is not None and self._may_start():
             self._start(wanted)
+        if (resting := self._resting) is not None and self.query is None:
+            resting.set()
+            return
         for command in self.book.active():
             settling.settle(self, command)
 
     def _wanted_trigger(self) -> float | None:
         """The trigger interval that the query should run with now; None: it should not run."""
-        if not self.jvm_is_alive():
+        if not self.jvm_is_alive() or self._resting is not None:
             return None
         if any(not settling.has_stopped(command) for command in self.book.active(Action.RESTART)):
             return None
@@ -212,6 +228,10 @@ class StreamRunner:
             if self.stream is GOLD_STREAM and entry["dropped_late"]:
                 self.say(f"{entry['dropped_late']} events came after their windows were closed")
                 self._restate_due = True
+            try:
+                self._on_batch(report)
+            except StreamError as error:
+                self.say(f"batch {entry['batch_id']} has no quality results: {error}")
             try:
                 self.log.append(entry)
             except OSError as error:

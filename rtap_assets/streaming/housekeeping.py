@@ -1,0 +1,107 @@
+"""The tables' upkeep inside the stream host: its session is warm, and it alone knows what each stream has read.
+
+Old snapshots expire every few minutes, since each commit of a stream adds one; the whole maintenance runs when it is asked
+for (Dagster's schedule does). A thread of its own, so that no stream waits for it; gold alone is paused for its compaction.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime
+from threading import Event, Thread
+
+from pyspark.sql import SparkSession
+
+from rtap_assets.config import Settings
+from rtap_assets.contracts.tables import TABLES
+from rtap_assets.errors import RtapError
+from rtap_assets.streaming.maintenance import expire_when_due, maintain_tables, utc_now
+from rtap_assets.streaming.operation_book import Command, OperationBook
+from rtap_assets.streaming.operations import Action, Operation
+
+TABLES_NAME = "tables"  # in the place of a stream's name
+LOG = logging.getLogger(__name__)
+
+
+class Housekeeper:
+    """Looks after the tables of one host. `pause_gold` stops gold's stream between batches for the time of a block."""
+
+    def __init__(
+        self,
+        session: SparkSession,
+        settings: Settings,
+        *,
+        pause_gold: Callable[[], AbstractContextManager[object]],
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._session, self._settings, self._pause_gold, self._clock = session, settings, pause_gold, clock
+        self._book = OperationBook(
+            TABLES_NAME, timeouts={Action.MAINTAIN: settings.maintenance_timeout_seconds}, clock=clock
+        )
+        self._closing, self._wake = Event(), Event()
+        self._expiry_due = time.monotonic() + settings.snapshot_expiry_interval_seconds
+        self._thread = Thread(target=self._run, name="housekeeping", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def maintain(self) -> Operation:
+        """Ask for a whole maintenance; returns at once. The operation's result is the report."""
+        operation = self._book.submit(Action.MAINTAIN)
+        self._wake.set()
+        return operation
+
+    def operation(self, identifier: str) -> Operation | None:
+        return self._book.get(identifier)
+
+    def close(self, seconds: float) -> None:
+        """End after the step under way, or leave it to the end of the JVM: an unfinished one commits nothing."""
+        self._closing.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(max(0.0, seconds))
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._wake.wait(max(0.0, self._expiry_due - time.monotonic()))
+            self._wake.clear()
+            for command in self._book.activate():
+                self._maintain(command)
+            if time.monotonic() >= self._expiry_due:
+                self._expire()
+                self._expiry_due = time.monotonic() + self._settings.snapshot_expiry_interval_seconds
+
+    def _maintain(self, command: Command) -> None:
+        if self._closing.is_set():
+            self._book.fail(command, "The stream host ended.", remedy="Ask again once it runs.")
+            return
+        try:
+            report = maintain_tables(
+                self._session,
+                self._settings,
+                echo=lambda text: self._book.step(command, text),
+                pause_gold=self._pause_gold,
+                clock=self._clock,
+            )
+        except RtapError as error:
+            self._book.fail(command, error.message, remedy=error.remedy)
+        except Exception as error:  # the thread must live on: the failure becomes the operation's end
+            LOG.exception("maintenance failed")
+            self._book.fail(command, f"{type(error).__name__}: {error}", remedy="See the log of the stream host.")
+        else:
+            self._book.succeed(command, report.to_json(), step="all tables maintained")
+
+    def _expire(self) -> None:
+        for spec in TABLES:
+            if self._closing.is_set():
+                return
+            try:
+                expiry = expire_when_due(self._session, self._settings, spec, self._clock)
+            except Exception as error:  # tried again in a few minutes; the metrics show when it never works
+                LOG.warning("%s: snapshots were not expired: %s", spec.identifier, str(error).splitlines()[0])
+            else:
+                for alert in expiry.alerts:
+                    LOG.warning("%s: %s", spec.identifier, alert)
