@@ -58,7 +58,7 @@ class StreamRunner:
     ) -> None:
         self.session, self.settings, self.stream = session, settings, stream
         self.durable, self.book, self.clock, self.jvm_is_alive = durable, book, clock, jvm_is_alive
-        self.source_away = lambda: source_away(stream)
+        self._source_away = source_away
         self.checkpoint = stream.checkpoint(settings)
         self.log = ProgressLog(settings, stream.name)
         self.desired = durable.desired(stream.name)
@@ -97,6 +97,10 @@ class StreamRunner:
         """Whether the thread ended in time with no batch unfinished."""
         self._thread.join(max(0.0, seconds))
         return not self._thread.is_alive() and not has_unfinished_batch(self.checkpoint)
+
+    def source_away(self) -> str | None:
+        """The dependency that does not answer its probe, if any."""
+        return self._source_away(self.stream)
 
     def say(self, text: str) -> None:
         self._say(f"{self.stream.name}: {text}")
@@ -150,6 +154,7 @@ class StreamRunner:
     def _wanted_trigger(self) -> float | None:
         """The trigger interval that the query should run with now; None: it should not run."""
         if not self.jvm_is_alive():
+            self.finish_by = None
             return None
         if any(not settling.has_stopped(command) for command in self.book.active(Action.RESTART)):
             return None
