@@ -180,7 +180,10 @@ class StreamRunner:
         return is_due and facts.refused_since is None and facts.broken_since is None
 
     def _start(self, trigger_seconds: float) -> None:
+        is_finishing = trigger_seconds == FINISHING_TRIGGER_SECONDS
+        self.finish_by = self.finish_by if is_finishing else None
         self.update(attempt_since=self.clock(), proven_at=None, proven_since=None, next_start=None)
+        self.update(stopping_since=self.clock() if is_finishing else None)
         try:
             verify_binding(self.settings, self.stream)
             if self._restate_due:
@@ -193,7 +196,7 @@ class StreamRunner:
             recovery.failed(self, error)
         else:
             self.query = WatchedQuery(query, trigger_seconds=trigger_seconds, committed=committed)
-            self.say(f"started, every {trigger_seconds:g} s")
+            self.say("finishes the batch that was cut off" if is_finishing else f"started, every {trigger_seconds:g} s")
 
     def _look(self, query: WatchedQuery) -> None:
         sight = query.look(self.clock())
@@ -241,11 +244,12 @@ class StreamRunner:
 
     def _stop(self, query: WatchedQuery) -> None:
         """Stop between batches, or hard after the deadline. A query that Spark cannot end stays, and is asked again."""
+        now = self.clock()
         asked_before = self.facts.stopping_since is not None
-        self.update(stopping_since=self.facts.stopping_since or self.clock())
-        deadline = self.clock() + timedelta(seconds=self._stop_seconds)
-        clean = stop_between_batches(query.query, self.checkpoint, seconds=0 if asked_before else self._stop_seconds)
-        self.finish_by = None if clean else deadline
+        deadline = self.finish_by or now + timedelta(seconds=self._stop_seconds)
+        self.update(stopping_since=self.facts.stopping_since or now)
+        seconds = 0.0 if asked_before else (deadline - now).total_seconds()
+        self.finish_by = None if stop_between_batches(query.query, self.checkpoint, seconds=seconds) else deadline
         sight = query.look(self.clock())
         self.query = None
         self._note(sight)
