@@ -14,16 +14,12 @@ from rtap_assets.jobs.maintenance import maintain_tables, maintenance_schedule
 from rtap_assets.jobs.materialize import materialize_everything
 from rtap_assets.jobs.quality import QUALITY_JOBS, QUALITY_SCHEDULES
 from rtap_assets.jobs.streams import STREAM_JOBS
-from rtap_assets.resources.maintenance import TableMaintenance
 from rtap_assets.resources.marts import Marts
-from rtap_assets.resources.spark import PlatformSpark
 from rtap_assets.resources.streams import StreamHost
 from rtap_assets.sensors.checkpoint_progress import checkpoint_progress
 from rtap_assets.sensors.dlq_lag import dlq_lag_sensor
 from rtap_assets.sensors.dq_results import dq_results_sensor
 from rtap_assets.sensors.supervisor import stream_supervisor
-
-spark = PlatformSpark(spark_config={})
 
 defs = Definitions(
     assets=[*topic_specs(), *LAYERS, refreshed_marts],
@@ -33,7 +29,6 @@ defs = Definitions(
     schedules=[*QUALITY_SCHEDULES, maintenance_schedule],
     resources={
         "streams": StreamHost(),
-        "maintenance": TableMaintenance(spark=spark),
         "marts": Marts(database=str(get_settings().marts_path)),
     },
     # Steps are short and wait for the stream host most of the time: a process for each would cost more than it does.

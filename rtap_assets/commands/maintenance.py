@@ -1,13 +1,17 @@
-"""`rtap maintain` and `rtap rebuild`: care for the tables while no stream host runs."""
+"""`rtap maintain` and `rtap rebuild`: care for the tables."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import click
 
-from rtap_assets.config import get_settings
+from rtap_assets.config import Settings, get_settings
 from rtap_assets.errors import StreamError
+from rtap_assets.streaming.client import StreamsClient
+from rtap_assets.streaming.host_lock import running_host
 from rtap_assets.streaming.layers import open_layers
 from rtap_assets.streaming.maintenance import maintain_tables
 from rtap_assets.streaming.queries import STREAMS
@@ -20,14 +24,20 @@ REBUILDABLE = click.Choice([name for name, stream in STREAMS.items() if stream.r
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def maintain(as_json: bool) -> None:
-    """Compact closed partitions, expire snapshots and remove orphan files. While a stream host runs, it does this itself."""
-    settings = get_settings()
-    with open_layers(start_session(settings), settings) as session:
-        report = maintain_tables(session, settings, echo=lambda line: click.echo(line, err=as_json))
+    """Compact closed partitions, expire snapshots and remove orphan files: in the stream host when one runs, else here."""
+    report = _maintained(get_settings(), echo=lambda line: click.echo(line, err=as_json))
     if as_json:
-        click.echo(json.dumps(report.to_json(), indent=2))
-    if faults := [fault for table in report.tables for fault in table.faults]:
+        click.echo(json.dumps(report, indent=2))
+    if faults := [fault for table in report["tables"] for fault in table["faults"]]:
         raise StreamError(f"{len(faults)} steps failed: {'; '.join(faults)}.", remedy="Nothing is lost: run it again.")
+
+
+def _maintained(settings: Settings, *, echo: Callable[[str], None]) -> dict[str, Any]:
+    if running_host(settings) is not None:
+        with StreamsClient(settings) as client:
+            return client.wait(client.maintain(), echo=echo).result or {}
+    with open_layers(start_session(settings), settings) as session:
+        return maintain_tables(session, settings, echo=echo).to_json()
 
 
 @click.command()

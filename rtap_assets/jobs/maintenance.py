@@ -15,20 +15,20 @@ from dagster import (
 
 from rtap_assets.config import get_settings
 from rtap_assets.jobs.event_log import prune_event_log
-from rtap_assets.resources.maintenance import TableMaintenance
+from rtap_assets.resources.streams import StreamHost
 
 EVERY_SIX_HOURS = "23 */6 * * *"
 
 
 @op
-def maintain_lake_tables(context: OpExecutionContext, maintenance: TableMaintenance) -> None:
+def maintain_lake_tables(context: OpExecutionContext, streams: StreamHost) -> None:
     """Compact closed table partitions, rewrite manifests, expire snapshots that nobody needs, remove orphan files."""
-    report = maintenance.run(echo=context.log.info)
-    alerts = "\n".join(f"- {alert}" for alert in report.alerts) or "none"
-    context.add_output_metadata({"report": MetadataValue.json(report.to_json()), "alerts": MetadataValue.md(alerts)})
-    for alert in report.alerts:
+    report = streams.maintain(echo=context.log.info)
+    alerts = "\n".join(f"- {alert}" for alert in report["alerts"]) or "none"
+    context.add_output_metadata({"report": MetadataValue.json(report), "alerts": MetadataValue.md(alerts)})
+    for alert in report["alerts"]:
         context.log.warning(alert)
-    if faults := [fault for table in report.tables for fault in table.faults]:
+    if faults := [fault for table in report["tables"] for fault in table["faults"]]:
         raise Failure(description="; ".join(faults), allow_retries=False)
 
 

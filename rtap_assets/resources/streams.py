@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from dagster import ConfigurableResource
 from pydantic import Field
@@ -84,6 +85,16 @@ class StreamHost(ConfigurableResource):  # type: ignore[type-arg]
         if operation.result is None:
             raise StreamError(f"The drain of {name} ended without a report.", remedy="See the log of the stream host.")
         return DrainReport.from_json(operation.result)
+
+    def maintain(self, *, echo: Echo) -> dict[str, Any]:
+        """Maintain all tables inside the host and wait for it; returns the report, see `streaming.maintenance`.
+
+        Raises:
+            StreamError: it did not get through; with cause and next step.
+        """
+        self.ensure(echo)
+        with self.client() as client:
+            return client.wait(client.maintain(), echo=echo).result or {}
 
 
 @contextmanager

@@ -103,6 +103,10 @@ class StreamsClient:
         """
         return Operation.from_json(self._call("POST", f"/v1/streams/{stream}/{action}"))
 
+    def maintain(self) -> Operation:
+        """Ask for the maintenance of all tables; returns at once, `wait` follows it. Raises like `submit`."""
+        return Operation.from_json(self._call("POST", "/v1/tables/maintain"))
+
     def operation(self, operation_id: str) -> Operation:
         """How an operation goes. Raises StreamError when the host does not know it (it was restarted since)."""
         return Operation.from_json(self._call("GET", f"/v1/operations/{operation_id}"))

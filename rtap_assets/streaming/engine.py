@@ -74,8 +74,11 @@ class StreamEngine:
             for name, stream in streams.items()
         }
         self._housekeeper = Housekeeper(session, settings, pause_gold=lambda: self.paused(GOLD_STREAM.name), clock=clock)
-        for part in (*self._runners.values(), *self._probes.values(), self._housekeeper):
-            part.start()
+        for runner in self._runners.values():
+            runner.start()
+        for probe in self._probes.values():
+            probe.start()
+        self._housekeeper.start()
 
     def resume(self) -> None:
         """Start the streams that are desired to run."""

@@ -7,7 +7,7 @@ What people's commands do is in `settling.py`, what follows a failure in `recove
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from threading import Event, Thread
@@ -59,7 +59,7 @@ class StreamRunner:
     ) -> None:
         self.session, self.settings, self.stream = session, settings, stream
         self.durable, self.book, self.clock, self.jvm_is_alive = durable, book, clock, jvm_is_alive
-        self.source_away: Callable[[], str | None] = lambda: source_away(stream)
+        self._source_away = source_away
         self.checkpoint = stream.checkpoint(settings)
         self.log = ProgressLog(settings, stream.name)
         self.desired = durable.desired(stream.name)
@@ -110,6 +110,10 @@ class StreamRunner:
         """Whether the thread ended in time with no batch unfinished."""
         self._thread.join(max(0.0, seconds))
         return not self._thread.is_alive() and not has_unfinished_batch(self.checkpoint)
+
+    def source_away(self) -> str | None:
+        """The dependency that does not answer its probe, if any."""
+        return self._source_away(self.stream)
 
     def say(self, text: str) -> None:
         self._say(f"{self.stream.name}: {text}")
@@ -165,7 +169,10 @@ class StreamRunner:
 
     def _wanted_trigger(self) -> float | None:
         """The trigger interval that the query should run with now; None: it should not run."""
-        if not self.jvm_is_alive() or self._resting is not None:
+        if not self.jvm_is_alive():
+            self.finish_by = None
+            return None
+        if self._resting is not None:
             return None
         if any(not settling.has_stopped(command) for command in self.book.active(Action.RESTART)):
             return None
@@ -191,7 +198,10 @@ class StreamRunner:
         return is_due and facts.refused_since is None and facts.broken_since is None
 
     def _start(self, trigger_seconds: float) -> None:
+        is_finishing = trigger_seconds == FINISHING_TRIGGER_SECONDS
+        self.finish_by = self.finish_by if is_finishing else None
         self.update(attempt_since=self.clock(), proven_at=None, proven_since=None, next_start=None)
+        self.update(stopping_since=self.clock() if is_finishing else None)
         try:
             verify_binding(self.settings, self.stream)
             if self._restate_due:
@@ -204,7 +214,7 @@ class StreamRunner:
             recovery.failed(self, error)
         else:
             self.query = WatchedQuery(query, trigger_seconds=trigger_seconds, committed=committed)
-            self.say(f"started, every {trigger_seconds:g} s")
+            self.say("finishes the batch that was cut off" if is_finishing else f"started, every {trigger_seconds:g} s")
 
     def _look(self, query: WatchedQuery) -> None:
         sight = query.look(self.clock())
@@ -256,11 +266,12 @@ class StreamRunner:
 
     def _stop(self, query: WatchedQuery) -> None:
         """Stop between batches, or hard after the deadline. A query that Spark cannot end stays, and is asked again."""
+        now = self.clock()
         asked_before = self.facts.stopping_since is not None
-        self.update(stopping_since=self.facts.stopping_since or self.clock())
-        deadline = self.clock() + timedelta(seconds=self._stop_seconds)
-        clean = stop_between_batches(query.query, self.checkpoint, seconds=0 if asked_before else self._stop_seconds)
-        self.finish_by = None if clean else deadline
+        deadline = self.finish_by or now + timedelta(seconds=self._stop_seconds)
+        self.update(stopping_since=self.facts.stopping_since or now)
+        seconds = 0.0 if asked_before else (deadline - now).total_seconds()
+        self.finish_by = None if stop_between_batches(query.query, self.checkpoint, seconds=seconds) else deadline
         sight = query.look(self.clock())
         self.query = None
         self._note(sight)
