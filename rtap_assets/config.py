@@ -109,9 +109,7 @@ class Settings(BaseSettings):
     compaction_open_days: int = Field(
         2, ge=1, description="Newest day partitions that are left alone: 2 are today's and yesterday's (UTC)."
     )
-    manifest_rewrite_count: int = Field(
-        50, ge=2, description="Manifests of a table above which rewriting them is considered."
-    )
+    manifest_rewrite_count: int = Field(50, ge=2, description="Manifests of a table above which they are rewritten.")
     orphan_retention_seconds: float = Field(
         259_200, ge=86_400, description="Age at which a file that no snapshot names is removed."
     )
