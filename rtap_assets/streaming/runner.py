@@ -172,9 +172,9 @@ class StreamRunner:
         if not self.jvm_is_alive():
             self.finish_by = None
             return None
-        if self._resting is not None:
-            return None
-        if any(not settling.has_stopped(command) for command in self.book.active(Action.RESTART)):
+        if self._resting is not None or any(
+            not settling.has_stopped(command) for command in self.book.active(Action.RESTART)
+        ):
             return None
         if self._closing.is_set() or self.book.active(Action.STOP):
             return self._finishing_trigger()
