@@ -23,7 +23,7 @@ TITLE = "Stream host"
 
 @contextmanager
 def recorded_host(settings: Settings) -> Iterator[Callable[[], None]]:
-    """Yields a function that leaves this process's record. An end that was meant removes it; after a crash it tells who died."""
+    """Yields a function that leaves this process's record. An end that was meant removes it; a crash does not."""
     try:
         yield lambda: write_record(settings, _own_record(settings))
     except RtapError:
