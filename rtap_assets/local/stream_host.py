@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import psutil
 
 from rtap_assets.config import Settings
+from rtap_assets.errors import RtapError
 from rtap_assets.local.records import ProcessRecord, forget, record_of, write_record
 from rtap_assets.streaming.host import stop_seconds
 from rtap_assets.streaming.launch import host_output
@@ -22,8 +23,16 @@ TITLE = "Stream host"
 
 @contextmanager
 def recorded_host(settings: Settings) -> Iterator[Callable[[], None]]:
-    """Yields a function that leaves this process's record. A clean end removes it; after a crash it tells who died."""
-    yield lambda: write_record(settings, _own_record(settings))
+    """Yields a function that leaves this process's record. An end that was meant removes it; a crash does not."""
+    try:
+        yield lambda: write_record(settings, _own_record(settings))
+    except RtapError:
+        _forget_own(settings)
+        raise
+    _forget_own(settings)
+
+
+def _forget_own(settings: Settings) -> None:
     record = record_of(settings, NAME)
     if record is not None and record.pid == os.getpid():
         forget(settings, record)

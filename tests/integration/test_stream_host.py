@@ -1,6 +1,6 @@
 """The life of a stream host process: started, adopted, alone, ended, killed in parts, and resumed by the next one.
 
-The tests build on one another, in this order; the last one counts every event.
+The tests build on one another, in this order; at the end every event is counted.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from rtap_assets.local.stack import down
 from rtap_assets.local.stack import status as services
 from rtap_assets.streaming.client import HostDescription, StreamsClient
 from rtap_assets.streaming.host import JVM_DIED_EXIT_CODE
+from rtap_assets.streaming.host_lock import running_host
 from rtap_assets.streaming.launch import ensure_host
 from rtap_assets.streaming.names import STREAM_NAMES
 from rtap_assets.streaming.states import Desired, Observed, StreamStatus
@@ -151,7 +152,7 @@ def test_a_drain_beside_the_host_is_refused_with_pid_and_since(hosted: Settings,
     assert f"in use by process {client.host().pid} (stream host, since 20" in output
 
 
-def test_sigterm_drains_and_the_next_host_resumes(hosted: Settings, client: StreamsClient) -> None:
+def test_sigterm_stops_between_batches_and_keeps_what_is_desired(hosted: Settings, client: StreamsClient) -> None:
     first = client.host()
     os.kill(first.pid, signal.SIGTERM)
     wait_until(lambda: is_gone(first.pid), seconds=END_SECONDS, what="the host has ended")
@@ -159,8 +160,6 @@ def test_sigterm_drains_and_the_next_host_resumes(hosted: Settings, client: Stre
     wait_until(lambda: is_gone(first.jvm_pid or 0), seconds=END_SECONDS, what="its JVM too")
     assert {(one.desired, one.observed) for one in client.statuses()} == {(Desired.RUNNING, Observed.STOPPED)}
     assert "all streams stopped between batches" in (hosted.log_dir / "stream-host.log").read_text(encoding="utf-8")
-    assert ensure_host(hosted).pid != first.pid
-    wait_for_running(client)
 
 
 def killed(hosted: Settings, client: StreamsClient, *, python: bool, jvm: bool) -> HostDescription:
@@ -173,6 +172,24 @@ def killed(hosted: Settings, client: StreamsClient, *, python: bool, jvm: bool) 
     return host
 
 
+def test_a_host_in_the_foreground_resumes_and_ends_with_its_own_exit_code_when_its_jvm_was_killed(
+    hosted: Settings, client: StreamsClient
+) -> None:
+    with rtap(hosted, "streams", "serve") as foreground:
+        wait_until(lambda: running_host(hosted) is not None, seconds=START_SECONDS, what="it is the host")
+        assert ensure_host(hosted).pid == foreground.pid, "a host in the foreground is adopted"
+        wait_for_running(client)
+        killed(hosted, client, python=False, jvm=True)
+        output, _ = foreground.communicate(timeout=END_SECONDS)
+        assert foreground.returncode == JVM_DIED_EXIT_CODE, output
+        assert "has died. The stream host ends" in output
+    assert {one.observed for one in client.statuses()} <= {Observed.STOPPED, Observed.DIRTY}
+    (line,) = services(hosted)
+    assert line.state == "died"
+    ensure_host(hosted)
+    wait_for_running(client)
+
+
 @pytest.mark.parametrize("jvm", [False, True], ids=["python alone", "both"])
 def test_a_killed_host_is_never_shown_as_running_and_the_next_one_resumes(
     hosted: Settings, client: StreamsClient, jvm: bool
@@ -183,46 +200,26 @@ def test_a_killed_host_is_never_shown_as_running_and_the_next_one_resumes(
     assert {one.observed for one in told} <= {Observed.UNKNOWN, Observed.STOPPED, Observed.DIRTY}
     (line,) = services(hosted)
     assert (line.state, line.pid) == ("died", host.pid)
-    said: list[str] = []
-    assert ensure_host(hosted, echo=said.append).pid != host.pid
-    wait_for_running(client)
-
-
-def test_a_host_whose_jvm_was_killed_ends_by_itself_with_its_own_exit_code(hosted: Settings, client: StreamsClient) -> None:
-    client.shutdown()
-    first = client.host().pid
-    wait_until(lambda: is_gone(first), seconds=END_SECONDS, what="the host has ended")
-    with rtap(hosted, "streams", "serve") as foreground:
-        assert ensure_host(hosted).pid == foreground.pid, "a host in the foreground is adopted"
-        wait_for_running(client)
-        killed(hosted, client, python=False, jvm=True)
-        output, _ = foreground.communicate(timeout=END_SECONDS)
-        assert foreground.returncode == JVM_DIED_EXIT_CODE, output
-        assert "has died. The stream host ends" in output
-    assert {one.observed for one in client.statuses()} <= {Observed.STOPPED, Observed.DIRTY}
-    ensure_host(hosted)
+    assert ensure_host(hosted.model_copy(update={"host_idle_seconds": 1})).pid != host.pid
     wait_for_running(client)
 
 
 def test_after_all_that_every_event_is_there_once(hosted: Settings, client: StreamsClient) -> None:
     for name in STREAM_NAMES:
-        assert client.wait(client.submit(name, "drain"), seconds=COMMAND_SECONDS).result is not None
-    code, output = run(hosted, "streams", "stop")
-    assert code == 0, output
-    assert {(one.desired, one.observed) for one in client.statuses()} == {(Desired.STOPPED, Observed.STOPPED)}
-    batches = client.progress("bronze", limit=5)
-    assert batches
-    assert json.dumps(batches)
+        result = client.wait(client.submit(name, "drain"), seconds=COMMAND_SECONDS).result
+        assert result is not None
+        assert json.dumps(result)
+    assert [batch["batch_id"] for batch in client.progress("bronze", limit=5)]
     proof = prove(hosted)
     assert [line for line in (*proof.reconciliation.lines, *proof.lines) if not line.equal] == []
     assert proof.holds, proof.reconciliation.damage
 
 
-def test_an_idle_host_leaves_by_itself(hosted: Settings, client: StreamsClient) -> None:
-    client.shutdown()
-    first = client.host().pid
-    wait_until(lambda: is_gone(first), seconds=END_SECONDS, what="the host has ended")
-    host = ensure_host(hosted.model_copy(update={"host_idle_seconds": 1}))
+def test_a_host_leaves_by_itself_once_nothing_should_run(hosted: Settings, client: StreamsClient) -> None:
+    host = client.host()
+    code, output = run(hosted, "streams", "stop")
+    assert code == 0, output
     wait_until(lambda: is_gone(host.pid), seconds=END_SECONDS, what="the idle host has left")
+    assert {(one.desired, one.observed) for one in client.statuses()} == {(Desired.STOPPED, Observed.STOPPED)}
     assert services(hosted) == []
     assert "nothing to do for 1 s" in (hosted.log_dir / "stream-host.log").read_text(encoding="utf-8")
