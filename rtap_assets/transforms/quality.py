@@ -18,8 +18,8 @@ from rtap_assets.contracts.rules import Reason
 def bronze_counts(*, skew_seconds: int) -> list[Column]:
     """Of bronze rows: records, quarantined ones, valid ones with nulls or a skewed event time.
 
-    Few on purpose: seven of these cost about half a cpu-second per million rows, one count for each reason as well about
-    nine. The reasons are counted in the DLQ query, which sees the quarantined rows alone.
+    Few on purpose: these cost one to two cpu-seconds per million rows, one count for each reason as well about nine. The
+    reasons are counted in the DLQ query, which sees the quarantined rows alone.
 
     Time: a valid row is skewed when its event time is more than `skew_seconds` away from its Kafka timestamp.
     """
