@@ -7,17 +7,18 @@ batch: call it every few minutes. Both work beside running streams; only gold is
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from pyspark.sql import SparkSession
+from sqlalchemy.exc import SQLAlchemyError
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import GOLD, TABLES, TableSpec
-from rtap_assets.errors import StreamError
+from rtap_assets.errors import DependencyUnavailable, StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.maintenance import (
     Compaction,
@@ -90,6 +91,7 @@ def maintain_tables(
 
     Raises:
         StreamError: another maintenance has held a table for long, or gold's stream runs although it should pause.
+        DependencyUnavailable: the catalog did not answer.
     """
     tables = tuple(_maintain(session, settings, spec, echo=echo, pause_gold=pause_gold, clock=clock) for spec in TABLES)
     alerts = [alert for table in tables for alert in (*table.expiry.alerts, *breaches(table.after, settings), *table.faults)]
@@ -107,6 +109,7 @@ def expire_when_due(
 
     Raises:
         StreamError: the expiry failed; nothing is lost.
+        DependencyUnavailable: the catalog did not answer.
     """
     with table_lock(settings, spec.identifier, seconds=0) as held:
         if not held:
@@ -136,7 +139,7 @@ def _expire(
 ) -> Expiry:
     # Positions first: they only move on, so what they protect is still there when the table is read after them.
     consumers = consumers_of(settings, spec)
-    with open_catalog(settings) as catalog:
+    with _catalog(settings) as catalog:
         plan: ExpiryPlan = plan_expiry(load_table(catalog, spec.identifier), settings, consumers, now=clock())
     if plan.expirable < at_least:
         return Expiry(0, plan.kept + plan.expirable, plan.alerts)
@@ -214,8 +217,19 @@ def maintenance_line(done: TableMaintenance) -> str:
 
 
 def _measure(settings: Settings, spec: TableSpec) -> TableMetrics:
-    with open_catalog(settings) as catalog:
+    with _catalog(settings) as catalog:
         return measure_table(load_table(catalog, spec.identifier), spec.identifier)
+
+
+@contextmanager
+def _catalog(settings: Settings) -> Iterator[Any]:
+    try:
+        with open_catalog(settings) as catalog:
+            yield catalog
+    except SQLAlchemyError as error:
+        raise DependencyUnavailable(
+            f"The Iceberg catalog did not answer: {error}.", remedy="Nothing was changed; try again.", dependency="catalog"
+        ) from error
 
 
 def _require_paused_gold(session: SparkSession) -> None:

@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -31,7 +31,7 @@ from rtap_assets.serving.connection import connect_lake
 from rtap_assets.serving.lake_files import local_path, plan_lake
 from rtap_assets.streaming.checkpoints import committed_position
 from rtap_assets.streaming.drain import start_stream, stop_between_batches
-from rtap_assets.streaming.maintenance import MaintenanceReport, TableMaintenance, expire_when_due, maintain_tables
+from rtap_assets.streaming.maintenance import TableMaintenance, expire_when_due, maintain_tables
 from rtap_assets.streaming.queries import DLQ_STREAM, GOLD_STREAM, SILVER_STREAM, StreamDefinition
 from rtap_assets.streaming.rebuild import rebuild_layer
 
@@ -216,8 +216,12 @@ def test_a_checkpoint_on_a_source_whose_history_has_expired_is_refused_and_rebui
     assert [(done.stream, done.input_rows) for done in reports] == [("silver", 16), ("gold", writer.rows - writer.invalid)]
     drain(spark, maintained, "silver", "gold")
     writer.commit(4)
-    orphan, young = file_in(bronze(maintained), days_old=4), file_in(bronze(maintained), days_old=2)
-    report = maintain_beside_gold(spark, maintained)  # a compaction in between
+    with running_gold(spark, maintained) as pause_gold:
+        with pytest.raises(StreamError, match="Gold's stream runs while gold is to be compacted"):
+            maintain_tables(spark, maintained, echo=lambda _: None)
+        orphan, young = (file_in(bronze(maintained), days_old=days) for days in (4, 2))
+        later = in_minutes(60)
+        report = maintain_tables(spark, maintained, echo=lambda _: None, pause_gold=pause_gold, clock=later)
     assert [(done.faults, done.orphans_removed) for done in report.tables] == [((), 1), ((), 0), ((), 0)]
     assert not orphan.exists()
     assert young.exists()
@@ -237,8 +241,9 @@ def test_a_checkpoint_on_a_source_whose_history_has_expired_is_refused_and_rebui
         drain(spark, maintained, "dlq")
 
 
-def maintain_beside_gold(session: SparkSession, settings: Settings) -> MaintenanceReport:
-    """Maintenance while gold's stream runs: refused unless it is paused for its table's compaction."""
+@contextmanager
+def running_gold(session: SparkSession, settings: Settings) -> Iterator[Callable[[], AbstractContextManager[object]]]:
+    """Gold's stream for the time of the block; yields how maintenance pauses it."""
     queries = [start_stream(session, settings, GOLD_STREAM, trigger_seconds=1)]
 
     @contextmanager
@@ -248,9 +253,7 @@ def maintain_beside_gold(session: SparkSession, settings: Settings) -> Maintenan
         queries.append(start_stream(session, settings, GOLD_STREAM, trigger_seconds=1))
 
     try:
-        with pytest.raises(StreamError, match="Gold's stream runs while gold is to be compacted"):
-            maintain_tables(session, settings, echo=lambda _: None, clock=lambda: datetime.now(UTC))
-        return maintain_tables(session, settings, echo=lambda _: None, pause_gold=pause_gold, clock=in_minutes(60))
+        yield pause_gold
     finally:
         assert stop_between_batches(queries[-1], seconds=SECONDS)
 
