@@ -97,7 +97,7 @@ def test_a_second_owner_of_the_checkpoints_is_refused_with_the_pid_of_the_first(
 ) -> None:
     with (
         owned_checkpoints(spark, streams),
-        pytest.raises(StreamError, match=rf"in use by process {os.getpid()}\."),
+        pytest.raises(StreamError, match=rf"in use by process {os.getpid()} \(rtap, since 20"),
         owned_checkpoints(spark, streams),
     ):
         pass
