@@ -111,10 +111,11 @@ def open_engine(
     *,
     definitions: Mapping[str, StreamDefinition] = STREAMS,
     say: Callable[[str], None] = lambda _: None,
+    on_batch: Callable[[Mapping[str, Any]], object] = lambda _: None,
     clean: bool = True,
 ) -> Iterator[StreamEngine]:
     """An engine for the time of the block. At the end each stream must have stopped between batches, unless not `clean`."""
-    engine = StreamEngine(session, settings, streams=definitions, say=say)
+    engine = StreamEngine(session, settings, streams=definitions, say=say, on_batch=on_batch)
     try:
         yield engine
     finally:

@@ -1,0 +1,94 @@
+"""The host's upkeep beside running streams: tables maintained, gold paused and resumed, measurements published."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from polling import wait_until
+from pyspark.sql import SparkSession
+from stream_fixtures import MESSAGE_SECONDS, ask, open_engine, send_events
+
+from rtap_assets.config import Settings
+from rtap_assets.contracts.tables import TABLES
+from rtap_assets.errors import StreamError
+from rtap_assets.kafka.dq_results import read_results
+from rtap_assets.streaming.engine import StreamEngine
+from rtap_assets.streaming.operations import Operation, OperationState
+from rtap_assets.streaming.quality_reports import QualityReports
+from rtap_assets.streaming.queries import STREAMS
+from rtap_assets.streaming.states import Observed, StreamStatus
+
+EVENTS = 600
+SECONDS = 90
+FAST: dict[str, Any] = {f"trigger_{name}_seconds": 0.2 for name in STREAMS} | {"lag_probe_seconds": 0.3}
+
+
+def status(engine: StreamEngine, name: str) -> StreamStatus:
+    return next(one for one in engine.statuses() if one.name == name)
+
+
+def ended(engine: StreamEngine, operation: Operation) -> Operation:
+    wait_until(lambda: bool((one := engine.operation(operation.id)) and one.ended), seconds=SECONDS, what="its end")
+    found = engine.operation(operation.id)
+    assert found is not None
+    return found
+
+
+def is_complete(engine: StreamEngine, settings: Settings, events: int) -> bool:
+    gold = "SELECT coalesce(sum(orders + refunds), 0) FROM gold WHERE epoch_us(window_start) % 300000000 = 0"
+    (bronze,), (silver,), (counted,) = (
+        ask(settings, question)[0] for question in ("SELECT count(*) FROM bronze", "SELECT count(*) FROM silver", gold)
+    )
+    return bool(bronze == events and silver > 0 and silver == counted and status(engine, "dlq").lag_records == 0)
+
+
+def test_tables_are_maintained_beside_the_running_streams_which_go_on_with_exact_counts(
+    spark: SparkSession, streams: Settings
+) -> None:
+    settings = streams.model_copy(update=FAST)
+    send_events(settings, events=EVENTS, delayed=0, invalid=0.05, span_seconds=1200)
+    with open_engine(spark, settings) as engine:
+        for operation in [engine.submit(name, "start") for name in STREAMS]:
+            assert ended(engine, operation).state is OperationState.SUCCEEDED
+        wait_until(lambda: is_complete(engine, settings, EVENTS), seconds=SECONDS, what="the first events are in gold")
+        done = ended(engine, engine.maintain())
+        assert done.state is OperationState.SUCCEEDED, done
+        assert done.result is not None
+        assert [table["after"]["table"] for table in done.result["tables"]] == [spec.identifier for spec in TABLES]
+        assert [fault for table in done.result["tables"] for fault in table["faults"]] == []
+
+        send_events(settings, events=EVENTS, seed=2, delayed=0, span_seconds=60)
+        wait_until(lambda: is_complete(engine, settings, 2 * EVENTS), seconds=SECONDS, what="later events are in gold")
+        assert status(engine, "gold").observed is Observed.RUNNING
+        assert status(engine, "gold").failures == 0
+
+
+def test_a_pause_begins_when_no_query_is_active_and_ends_with_the_block(spark: SparkSession, streams: Settings) -> None:
+    settings = streams.model_copy(update=FAST)
+    with open_engine(spark, settings) as engine:
+        assert ended(engine, engine.submit("gold", "start")).state is OperationState.SUCCEEDED
+        with engine.paused("gold"):
+            assert [query.name for query in spark.streams.active] == []
+            assert status(engine, "gold").observed is Observed.STOPPED
+        wait_until(lambda: status(engine, "gold").observed is Observed.RUNNING, seconds=SECONDS, what="gold goes on")
+        with pytest.raises(StreamError, match="There is no"):
+            engine.submit("gold", "maintain")
+
+
+def test_what_the_streams_measure_reaches_the_topic_of_results(spark: SparkSession, streams: Settings) -> None:
+    settings = streams.model_copy(update=FAST)
+    send_events(settings, events=EVENTS, delayed=0, invalid=0.05, span_seconds=1200)
+    reports = QualityReports(settings)
+    with open_engine(spark, settings, on_batch=reports.report) as engine:
+        for name in ("bronze", "dlq", "silver"):
+            assert ended(engine, engine.submit(name, "drain")).state is OperationState.SUCCEEDED
+    assert reports.close(seconds=MESSAGE_SECONDS) == 0
+    results = read_results(settings, after={}, limit=1000).results
+    measured = {(one.table_name, one.check_name) for one in results}
+    assert {check for _, check in measured} >= {"stream_invalid_share", "stream_null_share", "stream_conservation"}
+    invalid = [one for one in results if one.check_name == "stream_invalid_share"]
+    assert sum(one.rows_checked for one in invalid) == EVENTS
+    (quarantined,) = ask(settings, "SELECT count(*) FROM bronze WHERE error_reason IS NOT NULL")[0]
+    assert sum(one.rows_failed for one in invalid) == quarantined > 0
+    assert all(one.passed for one in results if one.check_name == "stream_conservation")
