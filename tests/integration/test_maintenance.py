@@ -88,7 +88,7 @@ def running_silver(session: SparkSession, settings: Settings) -> Iterator[None]:
         yield
         assert query.exception() is None
     finally:
-        stop_between_batches(query, seconds=SECONDS)
+        stop_between_batches(query, SILVER_STREAM.checkpoint(settings), seconds=SECONDS)
 
 
 def bronze(settings: Settings) -> Table:
@@ -248,14 +248,14 @@ def running_gold(session: SparkSession, settings: Settings) -> Iterator[Callable
 
     @contextmanager
     def pause_gold() -> Iterator[None]:
-        assert stop_between_batches(queries[-1], seconds=SECONDS)
+        assert stop_between_batches(queries[-1], GOLD_STREAM.checkpoint(settings), seconds=SECONDS)
         yield
         queries.append(start_stream(session, settings, GOLD_STREAM, trigger_seconds=1))
 
     try:
         yield pause_gold
     finally:
-        assert stop_between_batches(queries[-1], seconds=SECONDS)
+        assert stop_between_batches(queries[-1], GOLD_STREAM.checkpoint(settings), seconds=SECONDS)
 
 
 def file_in(table: Table, *, days_old: float) -> Path:
