@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from event_bytes import Record
 from fastavro import parse_schema, schemaless_reader
+from polling import wait_until
 from pyspark.sql import SparkSession
 from spark_fixtures import with_own_catalog
 
@@ -32,6 +33,7 @@ from rtap_assets.streaming.engine import StreamEngine
 from rtap_assets.streaming.queries import STREAMS, StreamDefinition
 
 MESSAGE_SECONDS = 30
+ORPHAN_SECONDS = 120
 
 
 @pytest.fixture
@@ -120,6 +122,8 @@ def open_engine(
         yield engine
     finally:
         stopped = engine.close(seconds=MESSAGE_SECONDS)
+        # A hard stop ends when the query's own calls have timed out; the next test must not meet it.
+        wait_until(lambda: not session.streams.active, seconds=ORPHAN_SECONDS, what="no query is left in the session")
     assert not clean or stopped == dict.fromkeys(STREAMS, True)
 
 

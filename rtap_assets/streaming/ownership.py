@@ -126,7 +126,7 @@ def _verify_sink(settings: Settings, stream: StreamDefinition, sink: TableSpec, 
     if fault is not None:
         raise StreamError(
             f"The checkpoint of {stream.name} {fault}.",
-            remedy=f"Put checkpoint folder {checkpoint} and table back from the same backup, or build the layer anew: "
+            remedy=f"Put checkpoint folder {checkpoint} and table back from the same backup, or rebuild the layer: "
             f"{_rebuild(stream)}.",
             stream=stream.name,
         )
@@ -136,8 +136,7 @@ def _rebuild(stream: StreamDefinition) -> str:
     if stream.reads is not None:
         return f"`rtap rebuild {stream.name}`"
     return (
-        "remove the layer's table, its checkpoint and those of everything below it, then drain again (bronze is read again "
-        "from Kafka, the rest from bronze)"
+        "move the folders of the lake and of the checkpoints aside together, then drain again (from what Kafka still holds)"
     )
 
 
@@ -159,7 +158,7 @@ def _verify_source(settings: Settings, stream: StreamDefinition, source: TableSp
     if fault is not None:
         raise StreamError(
             f"The checkpoint of {stream.name} {fault}: the stream would leave rows out.",
-            remedy=f"Put checkpoint folder {checkpoint} back from its backup, or build the layer anew from all that "
+            remedy=f"Put checkpoint folder {checkpoint} back from its backup, or rebuild the layer from all that "
             f"{source.identifier} holds: {_rebuild(stream)}.",
             stream=stream.name,
         )

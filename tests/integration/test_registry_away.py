@@ -24,6 +24,7 @@ from rtap_assets.errors import DependencyUnavailable
 from rtap_assets.kafka.registry import Registry
 from rtap_assets.local.ports import free_ports
 
+IN_GOLD = "SELECT count(*), sum(orders) FROM gold"
 PATIENCE_SECONDS = 1.0
 
 
@@ -99,7 +100,8 @@ def test_streams_wait_for_the_registry_and_a_drain_gives_up(spark: SparkSession,
         wait_until(lambda: all(any(line.startswith(text) for line in said) for text in waiting), seconds=60, what=str(said))
         assert not any(line.startswith(("bronze: started", "gold: started")) for line in said)
         with forwarded(port, (address.hostname or "", address.port or 0)):
-            wait_until(lambda: any(line.startswith("gold: goes on after") for line in said), seconds=90, what=str(said))
+            wait_until(lambda: ask(streams, IN_GOLD) == [(5, 5)], seconds=90, what=str(said))
+    assert any(line.startswith("gold: goes on after waiting for registry") for line in said)
     assert ask(streams, "SELECT count(DISTINCT event_id), count(*) FROM silver") == [(1, 1)]
-    assert ask(streams, "SELECT count(*), sum(orders) FROM gold") == [(5, 5)]
+    assert ask(streams, IN_GOLD) == [(5, 5)]
     assert sum(line.startswith(waiting[0]) for line in said) == 1  # said once, not at each attempt

@@ -78,4 +78,8 @@ def test_up_with_an_external_broker_and_registry_starts_nothing_and_ensures_topi
     up(fresh, echo=said.append)
     assert status(fresh) == []
     assert said[0] == f"topic {fresh.topic_dq} created"
-    assert [line.split()[1] for line in said[1:]] == [fresh.events_subject, f"{fresh.topic_revenue}-value"]
+    assert [line.split()[1] for line in said[1:]] == [
+        fresh.events_subject,
+        f"{fresh.topic_revenue}-value",
+        f"{fresh.topic_dq}-value",
+    ]
