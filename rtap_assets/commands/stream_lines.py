@@ -75,7 +75,7 @@ def stream_notes(statuses: Iterable[StreamStatus], *, now: datetime) -> dict[str
     for one in statuses:
         said = []
         if one.waiting_for:
-            said.append(f"waits for the {one.waiting_for}")
+            said.append(f"waits for {one.waiting_for}")
         if one.observed is Observed.BACKOFF and one.next_start is not None:
             said.append(f"starts again in {age(now, one.next_start)}, after {one.failures} failures")
         if one.last_error is not None:

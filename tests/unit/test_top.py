@@ -71,9 +71,9 @@ def test_a_reading_that_is_not_known_is_a_dash_and_a_known_zero_a_zero(fake_host
 def test_a_waiting_stream_says_for_what(fake_host: FakeHost) -> None:
     for name in ("bronze", "dlq"):
         fake_host.engine.found[name] = status(
-            name, desired=Desired.RUNNING, observed=Observed.WAITING, waiting_for="schema registry"
+            name, desired=Desired.RUNNING, observed=Observed.WAITING, waiting_for="registry"
         )
-    assert lines_of(fake_host.client.statuses())[-1] == "bronze, dlq: waits for the schema registry"
+    assert lines_of(fake_host.client.statuses())[-1] == "bronze, dlq: waits for registry"
 
 
 def test_a_broken_stream_says_its_error_when_and_what_to_do_in_red(fake_host: FakeHost) -> None:
