@@ -27,8 +27,8 @@ $(READY): $(SETUP_INPUTS)
 demo: $(READY) ## Run the whole pipeline on 200,000 events and prove that none was lost or counted twice
 	@$(BIN)/rtap demo
 
-up: $(READY) ## Start broker, registry and the Dagster UI in the background, on 127.0.0.1
-	@$(BIN)/rtap up --ui
+up: $(READY) ## Start broker, registry, Dagster UI and stream host in the background (RATE=2000: and a generator)
+	@$(BIN)/rtap up --ui --streams $(if $(RATE),--generate $(RATE))
 
 down: $(READY) ## Stop what `make up` started
 	@$(BIN)/rtap down

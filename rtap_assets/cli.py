@@ -11,9 +11,10 @@ from rtap_assets.errors import RtapError
 
 # name -> (module, attribute, one line for the help page)
 COMMANDS = {
-    "up": ("rtap_assets.commands.stack", "up", "Start the embedded broker and registry (and UI, and streams)."),
+    "up": ("rtap_assets.commands.stack", "up", "Start the embedded broker and registry (and UI, streams, generator)."),
     "down": ("rtap_assets.commands.stack", "down", "Stop what runs; streams are drained first."),
     "status": ("rtap_assets.commands.stack", "status", "Show what runs, where, and since when."),
+    "top": ("rtap_assets.commands.top", "top", "Watch the streams and the newest revenue, live."),
     "reset": ("rtap_assets.commands.stack", "reset", "Remove everything in the state folder."),
     "doctor": ("rtap_assets.commands.doctor", "doctor", "Check Java, jars, ports, memory and disk."),
     "jars": ("rtap_assets.commands.jars", "jars", "Fetch or verify the jars."),

@@ -19,22 +19,49 @@ STATE_COLOURS = {"running": "green", "died": "red"}
 @click.command()
 @click.option("--ui", is_flag=True, help="Also start Dagster's webserver and daemon.")
 @click.option("--streams", is_flag=True, help="Also start the stream host; it resumes what should run.")
-def up(ui: bool, streams: bool) -> None:
+@click.option(
+    "--generate",
+    "rate",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Also generate so many records a second, steadily.",
+)
+def up(ui: bool, streams: bool, rate: float | None) -> None:
     """Start the embedded Kafka broker and schema registry, create the topics and register the schemas.
 
     What runs already is adopted. The processes stay when this command ends; `rtap down` ends them. With
     RTAP_KAFKA_BOOTSTRAP or RTAP_REGISTRY_URL set, that broker or registry is used and none is started in its place.
     """
     settings = get_settings()
-    stack.up(settings, ui=ui, streams=streams, echo=click.echo)
+    stack.up(settings, ui=ui, streams=streams, rate=rate, echo=click.echo)
     click.secho("ready", fg="green")
-    if ui:
-        click.echo(f"Dagster is at http://127.0.0.1:{settings.ui_port}")
+    click.echo("\n".join(what_next(settings, ui=ui, streams=streams, rate=rate)))
+
+
+def what_next(settings: Settings, *, ui: bool, streams: bool, rate: float | None) -> list[str]:
+    """The addresses of what `up` was asked for, and the commands that people want next."""
+    addresses = {
+        "Dagster UI": f"http://127.0.0.1:{settings.ui_port}" if ui else "",
+        "stream host": f"{settings.streams_address}/openapi.json" if streams else "",
+        "Kafka broker": settings.bootstrap_servers,
+        "schema registry": settings.schema_registry_url,
+    }
+    commands = {
+        "rtap generate --rate 2000": "" if rate else "send events, steadily",
+        "rtap streams start": "run the four streams (or launch `start_streams` in the UI)",
+        "rtap top": "watch rates, lag, watermark and revenue",
+        "rtap status": "see what runs",
+        "rtap down": "end all of it; data stay",
+    }
+    return [
+        *(f"  {name:<17} {address}" for name, address in addresses.items() if address),
+        "next:",
+        *(f"  {command:<27} {purpose}" for command, purpose in commands.items() if purpose),
+    ]
 
 
 @click.command()
 def down() -> None:
-    """End what runs: the UI, the stream host (with a drain), then the registry, then the broker. Data stay.
+    """End what runs: the generator, the UI, the stream host (with a drain), then the registry, then the broker. Data stay.
 
     Streams that were running count as desired still: the next stream host resumes them.
     """

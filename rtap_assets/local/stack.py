@@ -25,7 +25,15 @@ from rtap_assets.local.state import claim_state_dir, remove_state_dir, require_s
 Echo = Callable[[str], None]
 
 # Those who depend on others end first; a service that is not named here (it left its own record) ends before all of these.
-STOP_ORDER = ("dagster-daemon", "dagster-webserver", "dagster-code-server", "stream-host", "registry", "kafka")
+STOP_ORDER = (
+    "generator",
+    "dagster-daemon",
+    "dagster-webserver",
+    "dagster-code-server",
+    "stream-host",
+    "registry",
+    "kafka",
+)
 
 
 @dataclass(frozen=True)
@@ -42,22 +50,27 @@ class ServiceStatus:
     tail: str  # last lines of the log of a process that died, else empty
 
 
-def up(settings: Settings, *, ui: bool = False, streams: bool = False, echo: Echo = print) -> None:
+def up(
+    settings: Settings, *, ui: bool = False, streams: bool = False, rate: float | None = None, echo: Echo = print
+) -> None:
     """Start what is not running yet, wait until it answers, and make sure of topics and schemas.
 
-    A second call adopts what runs. When a service fails to start, those that this call started are ended again. The stream
-    host comes last, on what it reads.
+    A second call adopts what runs. When a service fails to start, those that were started with it are ended again. The
+    stream host comes after what it reads, and last a generator of `rate` records a second.
 
     Raises:
-        LocalStackError: a port is taken, or a process died or did not answer; the message holds the tail of its log.
+        LocalStackError: a port is taken, or a process died or did not answer; the message holds the tail of its log. Or a
+            generator of another rate runs.
         DependencyUnavailable, ContractError: from the topics and the schemas.
     """
     claim_state_dir(settings)
     with stack_lock(settings, echo=echo):
-        _start_services(settings, _services(settings, ui=ui), echo=echo)
+        generators = generators_to_run(settings, rate=rate)
+        _start_services(settings, services_to_run(settings, ui=ui), echo=echo)
         _ensure_topics_and_contracts(settings, echo=echo)
         if streams:
             _ensure_stream_host(settings, echo=echo)
+        _start_services(settings, generators, echo=echo)
 
 
 def down(settings: Settings, echo: Echo = print) -> None:
@@ -103,8 +116,11 @@ def reset(settings: Settings, *, echo: Echo = print) -> None:
     echo(f"removed {settings.state_dir}")
 
 
-def _services(settings: Settings, *, ui: bool) -> list[Service]:
-    """In starting order. The registry needs no preparation, so it comes up while the broker's data are being formatted."""
+def services_to_run(settings: Settings, *, ui: bool) -> list[Service]:
+    """What `up` makes sure of first, in starting order.
+
+    The registry needs no preparation, so it comes up while the broker's data are being formatted.
+    """
     # Imported when something is to be started: what they need takes a second to import, and `rtap status` needs none of it.
     from rtap_assets.local.broker import broker_service  # noqa: PLC0415
     from rtap_assets.local.dagster_ui import ui_services  # noqa: PLC0415
@@ -113,6 +129,26 @@ def _services(settings: Settings, *, ui: bool) -> list[Service]:
     registry = [registry_service(settings)] if settings.uses_embedded_registry else []
     broker = [broker_service(settings)] if settings.uses_embedded_broker else []
     return [*registry, *broker, *(ui_services(settings) if ui else [])]
+
+
+def generators_to_run(settings: Settings, *, rate: float | None) -> list[Service]:
+    """The steady generator, when one is asked for.
+
+    Raises:
+        LocalStackError: one runs at another rate.
+    """
+    from rtap_assets.local.generator import generator_service  # noqa: PLC0415
+
+    if rate is None:
+        return []
+    service = generator_service(settings, rate=rate)
+    record = record_of(settings, service.name)
+    if record is not None and record.process() is not None and record.command != service.command:
+        raise LocalStackError(
+            f"A generator of {record.command[-1]} records a second runs (pid {record.pid}), not one of {rate:g}.",
+            remedy=f"End it with `kill {record.pid}`, or everything with `rtap down`, and try again.",
+        )
+    return [service]
 
 
 def _start_services(settings: Settings, services: list[Service], *, echo: Echo) -> None:

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import duckdb
 from rich.console import Group, RenderableType
@@ -36,24 +36,54 @@ class RevenueRow(NamedTuple):
     orders: int
 
 
+class WindowRevenue(NamedTuple):
+    """Net revenue of the newest tumbling window in one currency, over all tiers and regions."""
+
+    window_start: datetime
+    window_end: datetime
+    currency: str
+    net_amount: Decimal
+    orders: int
+    is_final: bool
+    refreshed_at: datetime  # of the marts
+
+
 def revenue_rows(settings: Settings) -> list[RevenueRow]:
     """The tumbling windows of the marts, by window, tier and currency.
 
     Raises:
         ServingError: there are no marts yet, or they cannot be read.
     """
+    rows = _ask_marts(
+        settings,
+        "SELECT window_start, plan_tier, currency, sum(net_amount), sum(orders)::BIGINT FROM tumbling_revenue "
+        "GROUP BY ALL ORDER BY ALL",
+    )
+    return [RevenueRow(*row) for row in rows]
+
+
+def newest_window(settings: Settings) -> list[WindowRevenue]:
+    """The newest tumbling window of the marts by currency, most orders first; empty when they have none. Raises like
+    `revenue_rows`.
+    """
+    rows = _ask_marts(
+        settings,
+        "SELECT window_start, window_end, currency, sum(net_amount), sum(orders)::BIGINT, bool_and(is_final), "
+        "(SELECT refreshed_at FROM refresh) FROM tumbling_revenue "
+        "WHERE window_start = (SELECT max(window_start) FROM tumbling_revenue) GROUP BY ALL ORDER BY 5 DESC, 3",
+    )
+    return [WindowRevenue(*row) for row in rows]
+
+
+def _ask_marts(settings: Settings, question: str) -> list[tuple[Any, ...]]:
     if not settings.marts_path.exists():
         raise ServingError("There are no marts yet.", remedy="Build them: `rtap marts refresh`.")
     try:
         with duckdb.connect(str(settings.marts_path), read_only=True) as connection:
             connection.execute("SET TimeZone = 'UTC'")
-            rows = connection.execute(
-                "SELECT window_start, plan_tier, currency, sum(net_amount), sum(orders)::BIGINT FROM tumbling_revenue "
-                "GROUP BY ALL ORDER BY ALL"
-            ).fetchall()
+            return connection.execute(question).fetchall()
     except duckdb.Error as error:
         raise ServingError(f"The marts cannot be read: {error}.", remedy="Build them anew: `rtap marts refresh`.") from error
-    return [RevenueRow(*row) for row in rows]
 
 
 def revenue_panel(

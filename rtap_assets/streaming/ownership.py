@@ -135,9 +135,7 @@ def _verify_sink(settings: Settings, stream: StreamDefinition, sink: TableSpec, 
 def _rebuild(stream: StreamDefinition) -> str:
     if stream.reads is not None:
         return f"`rtap rebuild {stream.name}`"
-    return (
-        "move the folders of the lake and of the checkpoints aside together, then drain again (from what Kafka still holds)"
-    )
+    return "move the folders of the lake and of the checkpoints aside together, then drain (from what Kafka still holds)"
 
 
 def _verify_source(settings: Settings, stream: StreamDefinition, source: TableSpec) -> None:
