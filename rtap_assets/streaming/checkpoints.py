@@ -18,6 +18,9 @@ from rtap_assets.errors import StreamError
 # How many of gold's batches a pass of checks looks back for the one that its snapshot holds.
 GOLD_BATCHES = 20
 
+# Where Iceberg's source stands in a table that has no snapshot yet.
+BEFORE_THE_FIRST_SNAPSHOT = -1
+
 
 @dataclass(frozen=True)
 class LoggedBatch:
@@ -71,9 +74,10 @@ def planned_batches(checkpoint: Path) -> list[int]:
 
 
 def committed_position(checkpoint: Path) -> dict[str, Any] | None:
-    """Where the newest committed batch ends in its source; None before the first commit."""
+    """Where the newest committed batch ends in its source; None when nothing of it was read."""
     batch_id = newest_committed(checkpoint)
-    return None if batch_id is None else read_batch(checkpoint, batch_id).source
+    source = None if batch_id is None else read_batch(checkpoint, batch_id).source
+    return None if source is None or source.get("snapshot_id") == BEFORE_THE_FIRST_SNAPSHOT else source
 
 
 def commit_time(checkpoint: Path, batch_id: int) -> datetime:

@@ -31,7 +31,7 @@ from rtap_assets.lake.maintenance import (
 from rtap_assets.lake.retention import Consumer, ExpiryPlan, plan_expiry
 from rtap_assets.lake.table_lock import table_lock
 from rtap_assets.lake.table_metrics import TableMetrics, breaches, measure_table
-from rtap_assets.streaming.checkpoints import newest_committed, newest_planned, read_batch
+from rtap_assets.streaming.checkpoints import BEFORE_THE_FIRST_SNAPSHOT, newest_committed, newest_planned, read_batch
 from rtap_assets.streaming.queries import GOLD_STREAM, STREAMS, StreamDefinition
 
 Done = TypeVar("Done")
@@ -131,7 +131,7 @@ def _consumer(settings: Settings, stream: StreamDefinition) -> Consumer:
     if committed is None or planned is None:
         return Consumer(stream.name, ())
     ids = {int(read_batch(checkpoint, batch).source["snapshot_id"]) for batch in (committed, planned)}
-    return Consumer(stream.name, tuple(ids))
+    return Consumer(stream.name, () if BEFORE_THE_FIRST_SNAPSHOT in ids else tuple(ids))
 
 
 def _expire(
