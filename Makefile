@@ -9,7 +9,7 @@ SETUP_INPUTS := .ci/setup pyproject.toml requirements.lock requirements-setup.lo
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status doctor test test-unit test-spark test-integration test-e2e lint bench lock clean FORCE
+.PHONY: help setup demo up down status doctor test test-faults campaign test-unit test-spark test-integration test-e2e lint bench lock clean FORCE
 
 help: ## Print this list
 	@echo "Usage: make TARGET"
@@ -39,8 +39,17 @@ status: $(READY) ## Show what runs
 doctor: $(READY) ## Check Java, jars, ports, memory and disk
 	@$(BIN)/rtap doctor
 
-test: $(READY) ## Run all tests: unit, spark, integration, e2e
+test: $(READY) ## Run the tests: unit, spark, integration, e2e
 	@$(BIN)/pytest
+
+test-faults: $(READY) ## Kill hosts, JVMs and drains, wear tables out: each fault once, then exact counts
+	@$(BIN)/pytest tests/faults
+
+campaign: $(READY) ## Repeat the tests of faults and of asynchronous work (TIMES=10)
+	@for round in $$(seq $(or $(TIMES),10)); do \
+	  $(BIN)/pytest -q tests/faults tests/integration/test_late_schemas.py tests/integration/test_registry_away.py \
+	    tests/integration/test_stream_engine.py tests/integration/test_housekeeping.py || exit 1; \
+	done
 
 test-unit: $(READY) ## Run the tests that need nothing but Python
 	@$(BIN)/pytest tests/unit
