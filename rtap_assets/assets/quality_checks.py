@@ -82,7 +82,7 @@ def _published(context: AssetCheckExecutionContext, results: Sequence[DqResult],
     settings = get_settings()
     try:
         DqPublisher(settings).publish(results)
-        appended = archive_results(settings, now=now)
+        appended = archive_results(settings)
     except RtapError as error:
         context.log.warning(f"the verdicts are not in {settings.topic_dq}: {error}")
         return error

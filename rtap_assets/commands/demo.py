@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import click
@@ -19,6 +20,7 @@ from rtap_assets.demo.proof import LEAST_SILVER_BATCHES, Proof, prove, silver_ba
 from rtap_assets.generator.generate import generate
 from rtap_assets.local.stack import down, up
 from rtap_assets.serving.terminal import revenue_panel, revenue_rows
+from rtap_assets.streaming.launch import ensure_host
 
 DEFAULT_EVENTS = 200_000
 
@@ -55,17 +57,20 @@ def _run(settings: Settings, console: Console, *, events: int, seed: int) -> Pro
     echo = partial(console.print, highlight=False, markup=False)
     _heading(console, "Starting a Kafka broker and a schema registry")
     up(settings, echo=echo)
-    _heading(console, f"Sending {events:,} sales events, with every kind of trouble among them")
-    with shown_progress() as progress:
-        report = generate(settings, demo_events(events=events, seed=seed), echo=echo, progress=progress)
-    echo(summary(report))
+    with ThreadPoolExecutor(1) as beside:  # Spark takes about ten seconds to start
+        host = beside.submit(ensure_host, settings)
+        _heading(console, f"Sending {events:,} sales events, with every kind of trouble among them")
+        with shown_progress() as progress:
+            report = generate(settings, demo_events(events=events, seed=seed), echo=echo, progress=progress)
+        echo(summary(report))
+        host.result()
     _heading(console, "Materialising with Dagster: bronze, dead letters, silver, gold, marts")
     started = time.monotonic()
 
     def done(asset: str) -> None:
         console.print(f"  [green]✓[/] {time.monotonic() - started:5.1f} s  {asset}", highlight=False)
 
-    with console.status("Dagster runs; Spark takes about ten seconds to start"):
+    with console.status("Dagster runs"):
         materialise(settings, echo=done)
     with console.status("Reconciling"):
         return prove(settings)

@@ -36,7 +36,7 @@ def run(lookback_hours: float, publish: bool) -> None:
     _console().print(results_table(results))
     if publish:
         DqPublisher(settings).publish(results)
-        archive_results(settings, now=now)
+        archive_results(settings)
     failed = [f"{result.table_name} {result.check_name}" for result in results if result.blocking and not result.passed]
     if failed:
         click.secho(f"blocking checks failed: {', '.join(failed)}", fg="red", err=True)

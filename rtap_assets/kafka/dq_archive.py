@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from rtap_assets.config import Settings
 from rtap_assets.kafka.dq_results import read_results
-from rtap_assets.lake.dq_results import append_results, archived_offsets, remove_old_results
+from rtap_assets.lake.dq_results import append_results, archived_offsets
 
 LIMIT = 20_000
 LONGEST_COPY_ROUNDS = 50
 
 
-def archive_results(settings: Settings, *, now: datetime) -> int:
-    """Append what the topic holds beyond the table, and remove rows past their retention; returns the rows appended.
+def archive_results(settings: Settings) -> int:
+    """Append what the topic holds beyond the table; returns the rows appended.
 
     Safe to repeat and to run twice at once: the position in the topic is committed with the rows.
 
@@ -28,5 +26,4 @@ def archive_results(settings: Settings, *, now: datetime) -> int:
             break
         if append_results(settings, batch.results, before=before, after=batch.offsets):
             appended += len(batch.results)
-    remove_old_results(settings, now=now)
     return appended

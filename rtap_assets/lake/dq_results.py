@@ -2,8 +2,8 @@
 
 PyIceberg appends, so that no Spark session is needed. The offsets up to which the topic is in the table are a property of
 the table, changed in the same commit as the rows: a repeated or interrupted copy neither loses nor doubles a message. The
-table has no table partitions (PyIceberg makes day partitions only with a package that nothing else here needs); each commit
-spans minutes, so old rows leave as whole files.
+table has no table partitions: PyIceberg makes day partitions only with a package that nothing else here needs, and a month
+of results is a few megabytes. The maintenance removes old rows, compacts, and expires snapshots.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.quality import DQ_RESULTS, DqResult
-from rtap_assets.errors import DependencyUnavailable
+from rtap_assets.errors import DependencyUnavailable, StreamError
 from rtap_assets.lake.catalog import open_catalog
 
 OFFSETS_PROPERTY = "rtap.dq-offsets"
@@ -92,7 +92,12 @@ def append_results(
 
 
 def remove_old_results(settings: Settings, *, now: datetime) -> None:
-    """Delete the rows that are older than `dq_results_retention_days`."""
+    """Delete the rows that are older than `dq_results_retention_days`; does nothing when there are none.
+
+    Raises:
+        StreamError: an append at the same time won; the table is as it was.
+        DependencyUnavailable: the catalog does not answer.
+    """
     cutoff = now - timedelta(days=settings.dq_results_retention_days)
     try:
         with open_catalog(settings) as catalog:
@@ -100,6 +105,11 @@ def remove_old_results(settings: Settings, *, now: datetime) -> None:
             expired = LessThan("measured_at", cutoff.isoformat())
             if any(True for _ in table.scan(row_filter=expired, selected_fields=("result_id",)).plan_files()):
                 table.delete(expired)
+    except CommitFailedException as error:
+        raise StreamError(
+            f"Old rows of {DQ_RESULTS.identifier} could not be removed: {error}.",
+            remedy="Nothing is lost; the next maintenance tries again.",
+        ) from error
     except SQLAlchemyError as error:
         raise _unavailable(settings, error) from error
 

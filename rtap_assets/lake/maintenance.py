@@ -40,14 +40,14 @@ class Compaction:
 def compact_closed_partitions(session: SparkSession, settings: Settings, spec: TableSpec, *, now: datetime) -> Compaction:
     """Rewrite small data files of closed day partitions to the target size; the rows stay the same.
 
+    A table without table partitions is rewritten as a whole.
+
     Gold has one writer: call it for gold only while its stream does not run, or one of the two fails.
 
     Time: the newest `compaction_open_days` days, by UTC, are left alone.
     Raises:
         StreamError: the rewrite failed; the table is as it was.
     """
-    day = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    closed_before = day - timedelta(days=settings.compaction_open_days - 1)
     target = settings.compaction_target_bytes
     options = {
         "target-file-size-bytes": target,
@@ -56,8 +56,8 @@ def compact_closed_partitions(session: SparkSession, settings: Settings, spec: T
         "max-concurrent-file-group-rewrites": 1,
     }
     pairs = ", ".join(f"'{key}', '{value}'" for key, value in options.items())
-    where = f'{partition_column(spec)} < TIMESTAMP "{_instant(closed_before)}"'
-    row = _call(session, settings, "rewrite_data_files", spec, f"options => map({pairs}), where => '{where}'")
+    where = f", where => '{_closed(settings, spec, now=now)}'" if spec.partition else ""
+    row = _call(session, settings, "rewrite_data_files", spec, f"options => map({pairs}){where}")
     return Compaction(row.rewritten_data_files_count, row.added_data_files_count, row.rewritten_bytes_count)
 
 
@@ -106,6 +106,12 @@ def partition_column(spec: TableSpec) -> str:
     found = re.fullmatch(r"days\((\w+)\)", spec.partition)
     assert found is not None, f"{spec.identifier} is not partitioned by day"
     return found[1]
+
+
+def _closed(settings: Settings, spec: TableSpec, *, now: datetime) -> str:
+    day = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    closed_before = day - timedelta(days=settings.compaction_open_days - 1)
+    return f'{partition_column(spec)} < TIMESTAMP "{_instant(closed_before)}"'
 
 
 def _call(session: SparkSession, settings: Settings, procedure: str, spec: TableSpec, arguments: str) -> Row:

@@ -1,4 +1,4 @@
-"""Maintenance of the three tables, by whoever owns the checkpoints: they say what each stream has read.
+"""Maintenance of the layers' tables and of that of quality results, by whoever owns the checkpoints: they say what is read.
 
 `maintain_tables` is the whole of it and takes minutes; `expire_when_due` belongs to the write path, which adds a snapshot a
 batch: call it every few minutes. Both work beside running streams; only gold is paused for its compaction.
@@ -17,9 +17,11 @@ from pyspark.sql import SparkSession
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.quality import DQ_RESULTS
 from rtap_assets.contracts.tables import GOLD, TABLES, TableSpec
 from rtap_assets.errors import DependencyUnavailable, StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
+from rtap_assets.lake.dq_results import remove_old_results
 from rtap_assets.lake.maintenance import (
     Compaction,
     compact_closed_partitions,
@@ -93,7 +95,8 @@ def maintain_tables(
         StreamError: another maintenance has held a table for long, or gold's stream runs although it should pause.
         DependencyUnavailable: the catalog did not answer.
     """
-    tables = tuple(_maintain(session, settings, spec, echo=echo, pause_gold=pause_gold, clock=clock) for spec in TABLES)
+    specs = (*TABLES, DQ_RESULTS) if _exists(settings, DQ_RESULTS) else TABLES
+    tables = tuple(_maintain(session, settings, spec, echo=echo, pause_gold=pause_gold, clock=clock) for spec in specs)
     alerts = [alert for table in tables for alert in (*table.expiry.alerts, *breaches(table.after, settings), *table.faults)]
     for alert in alerts:
         echo(f"alert: {alert}")
@@ -165,6 +168,8 @@ def _maintain(
             )
         before = _measure(settings, spec)
         steps = _Steps(spec.identifier, echo)
+        if spec == DQ_RESULTS:
+            steps.run(lambda: remove_old_results(settings, now=clock()), otherwise=None)
         with pause_gold() if spec == GOLD else nullcontext():
             if spec == GOLD:
                 _require_paused_gold(session)
@@ -214,6 +219,11 @@ def maintenance_line(done: TableMaintenance) -> str:
         f"{done.seconds:.1f} s",
     ]
     return f"{after.table}: {', '.join(parts)}"
+
+
+def _exists(settings: Settings, spec: TableSpec) -> bool:
+    with _catalog(settings) as catalog:
+        return bool(catalog.table_exists(spec.identifier))
 
 
 def _measure(settings: Settings, spec: TableSpec) -> TableMetrics:

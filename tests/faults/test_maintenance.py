@@ -13,11 +13,12 @@ from statistics import median
 from typing import Any
 
 import pytest
-from lake_fixtures import bronze_row, silver_row
+from lake_fixtures import NOON, bronze_row, silver_row
 from polling import wait_until
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Operation
 from pyspark.sql import SparkSession
+from quality_fixtures import stream_result
 from spark_fixtures import frame_of
 from stream_fixtures import ask, drain, received
 
@@ -25,6 +26,7 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import BRONZE, EVENT_COLUMNS, SILVER
 from rtap_assets.errors import StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
+from rtap_assets.lake.dq_results import append_results
 from rtap_assets.lake.snapshots import has_read_to, newest_append
 from rtap_assets.lake.tables import ensure_tables
 from rtap_assets.serving.connection import connect_lake
@@ -239,6 +241,25 @@ def test_a_checkpoint_on_a_source_whose_history_has_expired_is_refused_and_rebui
     bronze(maintained).maintenance.expire_snapshots().by_id(lost).commit()
     with pytest.raises(StreamError, match=f"dlq stands at snapshot {lost}, which bronze.sales_events no longer has"):
         drain(spark, maintained, "dlq")
+
+
+def test_the_results_of_checks_stay_few_files_and_snapshots_and_lose_their_old_rows(
+    spark: SparkSession, maintained: Settings
+) -> None:
+    ensure_tables(spark, maintained.catalog_name)
+    later = in_minutes(60)
+    expired_before = (later() - timedelta(days=maintained.dq_results_retention_days) - NOON) / timedelta(minutes=1)
+    for number in range(12):
+        result = stream_result("stream_late_share", number, 100, minute=expired_before - 55 + 10 * number)
+        assert append_results(maintained, [result], before={0: number} if number else {}, after={0: number + 1})
+    done = maintain_tables(spark, maintained, echo=lambda _: None, clock=later).tables[-1]
+    assert (done.before.table, done.before.snapshots, done.before.data_files) == ("quality.dq_results", 12, 12)
+    assert done.faults == ()
+    assert (done.after.snapshots, done.after.data_files) == (5, 1)
+    newest = stream_result("stream_late_share", 0, 1, minute=expired_before + 100)
+    assert append_results(maintained, [newest], before={0: 12}, after={0: 13})
+    failed = [row[0] for row in ask(maintained, "SELECT rows_failed FROM quality ORDER BY measured_at")]
+    assert failed == [6, 7, 8, 9, 10, 11, 0]
 
 
 @contextmanager

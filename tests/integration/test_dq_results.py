@@ -34,13 +34,13 @@ def test_results_are_published_read_back_by_offset_and_kept_once(settings: Setti
     assert sorted(batch.results, key=lambda one: one.check_name, reverse=True) == first
     assert sum(batch.offsets.values()) == 2
     assert read_results(settings, after=batch.offsets, limit=100).results == []
-    assert archive_results(settings, now=NOW) == 2
+    assert archive_results(settings) == 2
 
     later = stream_result("stream_late_share", 0, 10, minute=1)
     publisher.publish([later])
     assert read_results(settings, after=batch.offsets, limit=100).results == [later]
-    assert archive_results(settings, now=NOW) == 1
-    assert archive_results(settings, now=NOW) == 0
+    assert archive_results(settings) == 1
+    assert archive_results(settings) == 0
     assert archived(settings) == sorted(one.result_id for one in (*first, later))
     newest = newest_results(settings, per_partition=100)
     assert sorted(one.result_id for one in newest) == sorted(one.result_id for one in (first[1], later))
