@@ -14,7 +14,7 @@ from rtap_assets.commands.stream_lines import stream_table
 from rtap_assets.config import Settings, get_settings
 from rtap_assets.errors import StreamError
 from rtap_assets.streaming.client import StreamsClient
-from rtap_assets.streaming.launch import ensure_host
+from rtap_assets.streaming.launch import end_host, ensure_host
 from rtap_assets.streaming.names import STREAM_NAMES
 from rtap_assets.streaming.operations import Action, Operation
 from rtap_assets.streaming.states import Observed
@@ -95,6 +95,14 @@ def drain(names: tuple[str, ...]) -> None:
     settings = get_settings()
     for name in names or STREAM_NAMES:
         _command(settings, [name], Action.DRAIN)
+
+
+@streams.command()
+def shutdown() -> None:
+    """End the host, and with it its streams, between batches. What is desired stays: the next host resumes it."""
+    settings = get_settings()
+    with StreamsClient(settings) as client:
+        end_host(client, settings, echo=click.echo)
 
 
 @streams.command()

@@ -1,4 +1,4 @@
-"""Making sure that a stream host runs: the one that answers is adopted, else one is started in the background."""
+"""Making sure that a stream host runs (the one that answers is adopted, else one is started), and ending it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import psutil
 from rtap_assets.config import Settings, settings_environment
 from rtap_assets.errors import DependencyUnavailable, StreamError
 from rtap_assets.runtime.background import spawn_background
-from rtap_assets.streaming.client import HostDescription, StreamsClient
+from rtap_assets.streaming.client import HostDescription, StreamsClient, nobody_listens
 from rtap_assets.streaming.host_lock import running_host
 
 HOST_COMMAND = [sys.executable, "-m", "rtap_assets.cli", "streams", "serve", "--background"]
 POLL_SECONDS = 0.1
 TAIL_LINES = 15
+END_SECONDS = 30.0  # for the ends of its API and its JVM, on a busy machine
 MOST_STARTS = 2  # the first may meet a host that is just ending
 
 
@@ -38,6 +39,34 @@ def ensure_host(
     finally:
         if client is None:
             own.close()
+
+
+def end_host(client: StreamsClient, settings: Settings, *, echo: Callable[[str], None]) -> None:
+    """End the host that answers and wait until it is gone. Its streams stop between batches; what is desired stays.
+
+    Raises:
+        DependencyUnavailable: a host does not answer.
+        StreamError: it has not ended within its time.
+    """
+    try:
+        host = client.host()
+    except DependencyUnavailable as error:
+        if nobody_listens(error) and running_host(settings) is None:
+            echo("no stream host is running")
+            return
+        raise
+    client.shutdown()
+    echo(f"the stream host (process {host.pid}) stops its streams between batches and ends")
+    most = settings.stop_timeout_seconds + END_SECONDS
+    deadline = time.monotonic() + most
+    while not _has_ended(client, settings):
+        if time.monotonic() > deadline:
+            raise StreamError(
+                f"The stream host (process {host.pid}) has not ended after {most:g} s.",
+                remedy="See `rtap streams logs`; `rtap down` ends it all the same.",
+            )
+        time.sleep(POLL_SECONDS)
+    echo("ended")
 
 
 def host_output(settings: Settings) -> Path:
@@ -75,6 +104,16 @@ def _ensure(settings: Settings, client: StreamsClient, echo: Callable[[str], Non
                 dependency="stream host",
             )
         time.sleep(POLL_SECONDS)
+
+
+def _has_ended(client: StreamsClient, settings: Settings) -> bool:
+    if settings.uses_embedded_host and running_host(settings) is not None:
+        return False
+    try:
+        client.host()
+    except DependencyUnavailable as error:
+        return nobody_listens(error)
+    return False
 
 
 def _runs(pid: int) -> bool:

@@ -19,7 +19,7 @@ from rtap_assets.errors import ConfigurationError, DependencyUnavailable, Stream
 from rtap_assets.local.ports import free_port
 from rtap_assets.streaming.client import StreamsClient
 from rtap_assets.streaming.desired import DESIRED_FILE, write_durably
-from rtap_assets.streaming.launch import ensure_host
+from rtap_assets.streaming.launch import end_host, ensure_host
 from rtap_assets.streaming.locks import LOCK_FILE, lock_holder
 from rtap_assets.streaming.names import STREAM_NAMES
 from rtap_assets.streaming.operations import OperationError, OperationState, Step
@@ -210,6 +210,26 @@ def test_a_host_that_does_not_answer_is_a_dependency_that_is_away(settings: Sett
     with StreamsClient(settings, http=http) as client, pytest.raises(DependencyUnavailable) as raised:
         client.host()
     assert raised.value.context["dependency"] == "stream host"
+
+
+def test_ending_a_host_waits_until_it_is_gone_and_is_content_when_there_is_none(fake_host: FakeHost) -> None:
+    calls: list[str] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        calls.append(request.url.path)
+        if len(calls) > 4:
+            raise httpx2.ConnectError("refused")
+        replied = fake_host.http.request(request.method, request.url.path)
+        return httpx2.Response(replied.status_code, content=replied.content)
+
+    http = httpx2.Client(transport=httpx2.MockTransport(answer), base_url=fake_host.settings.streams_address)
+    said: list[str] = []
+    with StreamsClient(fake_host.settings, http=http) as client:
+        end_host(client, fake_host.settings, echo=said.append)
+        assert calls == ["/v1/host", "/v1/host/shutdown", "/v1/host", "/v1/host", "/v1/host"]
+        assert said == ["the stream host (process 4711) stops its streams between batches and ends", "ended"]
+        end_host(client, fake_host.settings, echo=said.append)
+        assert said[2:] == ["no stream host is running"]
 
 
 def test_an_answer_that_is_not_the_hosts_is_a_dependency_that_is_away(settings: Settings) -> None:
