@@ -117,6 +117,9 @@ class Settings(BaseSettings):
         300, gt=0, description="How often the stream host looks whether snapshots may expire."
     )
     maintenance_timeout_seconds: float = Field(3600, gt=0, description="Deadline for one maintenance of all tables.")
+    late_rows_lookback_days: int = Field(
+        7, ge=1, description="How far back late rows are looked for, by the time at which the broker appended them."
+    )
     table_lock_seconds: float = Field(60, ge=0, description="How long maintenance waits for another one on the same table.")
     table_most_snapshots: int = Field(2_000, ge=1, description="Bound of a table's snapshots; above it is an alert.")
     table_most_manifests: int = Field(200, ge=1, description="Bound of the newest snapshot's manifests.")

@@ -54,8 +54,8 @@ class FakeEngine:
         self.operations[operation.id] = operation
         return operation
 
-    def maintain(self) -> Operation:
-        return self.submit("tables", Action.MAINTAIN)
+    def submit_for_tables(self, action: str) -> Operation:
+        return self.submit("tables", action)
 
     def operation(self, id: str) -> Operation | None:
         return self.operations.get(id)

@@ -30,6 +30,7 @@ from rtap_assets.lake.tables import ensure_tables
 from rtap_assets.serving.connection import open_lake
 from rtap_assets.streaming.drain import DrainReport, drain_stream
 from rtap_assets.streaming.engine import StreamEngine
+from rtap_assets.streaming.operations import Operation
 from rtap_assets.streaming.queries import STREAMS, StreamDefinition
 
 MESSAGE_SECONDS = 30
@@ -125,6 +126,18 @@ def open_engine(
         # A hard stop ends when the query's own calls have timed out; the next test must not meet it.
         wait_until(lambda: not session.streams.active, seconds=ORPHAN_SECONDS, what="no query is left in the session")
     assert not clean or stopped == dict.fromkeys(STREAMS, True)
+
+
+def ended(engine: StreamEngine, operation: Operation, *, seconds: float = 90) -> Operation:
+    """The operation once it has ended, in whichever way."""
+
+    def now() -> Operation:
+        found = engine.operation(operation.id)
+        assert found is not None
+        return found
+
+    wait_until(lambda: now().ended, seconds=seconds, what=f"the end of {now()}")
+    return now()
 
 
 def assert_newest_messages_are_gold(settings: Settings) -> None:

@@ -78,6 +78,11 @@ def has_read_to(table: Table, position: dict[str, Any] | None, target: Snapshot)
     return (snapshot.sequence_number or 0) > (target.sequence_number or 0)
 
 
+def newest_read(table: Table, position: dict[str, Any] | None) -> Snapshot | None:
+    """The newest retained snapshot that a consumer has read to its end; None before the first."""
+    return next((snapshot for snapshot in ancestors(table) if has_read_to(table, position, snapshot)), None)
+
+
 @dataclass(frozen=True)
 class TableState:
     """A table as its newest snapshot describes it; zeros and None before the first commit."""

@@ -94,7 +94,19 @@ class StreamHost(ConfigurableResource):  # type: ignore[type-arg]
         """
         self.ensure(echo)
         with self.client() as client:
-            return client.wait(client.maintain(), echo=echo).result or {}
+            return client.wait(client.submit_for_tables(Action.MAINTAIN), echo=echo).result or {}
+
+    def add_late_rows(self, *, echo: Echo) -> int:
+        """Add to silver the events that came too late for its stream, and bring gold up to date; returns how many.
+
+        Raises:
+            StreamError: it did not get through; with cause and next step.
+        """
+        self.ensure(echo)
+        with self.client() as client:
+            added = client.wait(client.submit_for_tables(Action.ADD_LATE_ROWS), echo=echo).result or {}
+        self.drain("gold", echo=echo)
+        return int(added["added"])
 
 
 @contextmanager

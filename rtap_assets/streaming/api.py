@@ -27,7 +27,7 @@ from rtap_assets.streaming.activity import Activity, Engine
 from rtap_assets.streaming.guard import Guard, error_response
 from rtap_assets.streaming.metrics import CONTENT_TYPE, metrics_text
 from rtap_assets.streaming.openapi import openapi_document
-from rtap_assets.streaming.operations import STREAM_ACTIONS, Operation
+from rtap_assets.streaming.operations import STREAM_ACTIONS, TABLE_ACTIONS, Operation
 from rtap_assets.streaming.states import as_text
 
 JVM_ANSWER_SECONDS = 2.0
@@ -78,7 +78,7 @@ def build_app(host: Host, settings: Settings, *, token: str) -> Starlette:
         Route("/v1/streams/{name}", api.stream),
         Route("/v1/streams/{name}/progress", api.progress),
         Route("/v1/streams/{name}/{action}", api.submit, methods=["POST"]),
-        Route("/v1/tables/maintain", api.maintain, methods=["POST"]),
+        Route("/v1/tables/{work}", api.submit_for_tables, methods=["POST"]),
         Route("/v1/operations/{id}", api.operation),
         Route("/v1/operations/{id}/cancel", api.cancel, methods=["POST"]),
         Route("/v1/host", api.host_info),
@@ -145,9 +145,12 @@ class _Endpoints:
         log.info("%s %s: operation %s", action, name, operation.id)
         return self._told(operation, status=202)
 
-    async def maintain(self, _: Request) -> Response:
+    async def submit_for_tables(self, request: Request) -> Response:
+        action = request.path_params["work"]
+        if action not in TABLE_ACTIONS:
+            raise HTTPException(404, f"There is no action {action!r}: it is one of {', '.join(TABLE_ACTIONS)}.")
         self._refuse_when_stopping()
-        return self._told(await run_in_threadpool(self._host.engine.maintain), status=202)
+        return self._told(await run_in_threadpool(self._host.engine.submit_for_tables, action), status=202)
 
     async def operation(self, request: Request) -> Response:
         return self._told(self._operation(request))

@@ -103,9 +103,9 @@ class StreamsClient:
         """
         return Operation.from_json(self._call("POST", f"/v1/streams/{stream}/{action}"))
 
-    def maintain(self) -> Operation:
-        """Ask for the maintenance of all tables; returns at once, `wait` follows it. Raises like `submit`."""
-        return Operation.from_json(self._call("POST", "/v1/tables/maintain"))
+    def submit_for_tables(self, action: str) -> Operation:
+        """Ask for one of `TABLE_ACTIONS`; returns at once, `wait` follows it. Raises like `submit`."""
+        return Operation.from_json(self._call("POST", f"/v1/tables/{action}"))
 
     def operation(self, operation_id: str) -> Operation:
         """How an operation goes. Raises StreamError when the host does not know it (it was restarted since)."""

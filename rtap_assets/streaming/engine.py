@@ -106,9 +106,9 @@ class StreamEngine:
         self._runners[stream].wake()
         return operation
 
-    def maintain(self) -> Operation:
-        """Ask for the maintenance of all tables; returns at once. It cannot be cancelled: its steps are short."""
-        return self._housekeeper.maintain()
+    def submit_for_tables(self, action: str) -> Operation:
+        """Ask for one of `TABLE_ACTIONS`; returns at once. It cannot be cancelled: its steps are short."""
+        return self._housekeeper.submit(Action(action))
 
     def operation(self, id: str) -> Operation | None:
         """The course of a command; None when it is not known (any more)."""

@@ -1,7 +1,8 @@
 """The tables' upkeep inside the stream host: its session is warm, and it alone knows what each stream has read.
 
-Old snapshots expire every few minutes, since each commit of a stream adds one; the whole maintenance runs when it is asked
-for (Dagster's schedule does). A thread of its own, so that no stream waits for it; gold alone is paused for its compaction.
+Old snapshots expire every few minutes, since each commit of a stream adds one; the whole maintenance, and the addition of
+late rows, run when they are asked for (Dagster's schedules do). A thread of its own, so that no stream waits for it; gold
+alone is paused for its compaction.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
 from threading import Event, Thread
+from typing import Any
 
 from pyspark.sql import SparkSession
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import TABLES
 from rtap_assets.errors import RtapError
+from rtap_assets.streaming.late_rows import add_late_rows
 from rtap_assets.streaming.maintenance import expire_when_due, maintain_tables, utc_now
 from rtap_assets.streaming.operation_book import Command, OperationBook
-from rtap_assets.streaming.operations import Action, Operation
+from rtap_assets.streaming.operations import TABLE_ACTIONS, Action, Operation
 
 TABLES_NAME = "tables"  # in the place of a stream's name
 LOG = logging.getLogger(__name__)
@@ -38,9 +41,9 @@ class Housekeeper:
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._session, self._settings, self._pause_gold, self._clock = session, settings, pause_gold, clock
-        self._book = OperationBook(
-            TABLES_NAME, timeouts={Action.MAINTAIN: settings.maintenance_timeout_seconds}, clock=clock
-        )
+        timeouts = dict.fromkeys(TABLE_ACTIONS, settings.maintenance_timeout_seconds)
+        self._book = OperationBook(TABLES_NAME, timeouts=timeouts, clock=clock)
+        self._work = {Action.MAINTAIN: self._maintain, Action.ADD_LATE_ROWS: self._add_late_rows}
         self._closing, self._wake = Event(), Event()
         self._expiry_due = time.monotonic() + settings.snapshot_expiry_interval_seconds
         self._thread = Thread(target=self._run, name="housekeeping", daemon=True)
@@ -48,9 +51,9 @@ class Housekeeper:
     def start(self) -> None:
         self._thread.start()
 
-    def maintain(self) -> Operation:
-        """Ask for a whole maintenance; returns at once. The operation's result is the report."""
-        operation = self._book.submit(Action.MAINTAIN)
+    def submit(self, action: Action) -> Operation:
+        """Ask for one of `TABLE_ACTIONS`; returns at once. The operation's result is the report."""
+        operation = self._book.submit(action)
         self._wake.set()
         return operation
 
@@ -69,30 +72,32 @@ class Housekeeper:
             self._wake.wait(max(0.0, self._expiry_due - time.monotonic()))
             self._wake.clear()
             for command in self._book.activate():
-                self._maintain(command)
+                self._carry_out(command)
             if time.monotonic() >= self._expiry_due:
                 self._expire()
                 self._expiry_due = time.monotonic() + self._settings.snapshot_expiry_interval_seconds
 
-    def _maintain(self, command: Command) -> None:
+    def _carry_out(self, command: Command) -> None:
         if self._closing.is_set():
             self._book.fail(command, "The stream host ended.", remedy="Ask again once it runs.")
             return
         try:
-            report = maintain_tables(
-                self._session,
-                self._settings,
-                echo=lambda text: self._book.step(command, text),
-                pause_gold=self._pause_gold,
-                clock=self._clock,
-            )
+            report = self._work[command.action](lambda text: self._book.step(command, text))
         except RtapError as error:
             self._book.fail(command, error.message, remedy=error.remedy)
         except Exception as error:  # the thread must live on: the failure becomes the operation's end
-            LOG.exception("maintenance failed")
+            LOG.exception("%s failed", command.action)
             self._book.fail(command, f"{type(error).__name__}: {error}", remedy="See the log of the stream host.")
         else:
-            self._book.succeed(command, report.to_json(), step="all tables maintained")
+            self._book.succeed(command, report, step="done")
+
+    def _maintain(self, echo: Callable[[str], None]) -> dict[str, Any]:
+        return maintain_tables(
+            self._session, self._settings, echo=echo, pause_gold=self._pause_gold, clock=self._clock
+        ).to_json()
+
+    def _add_late_rows(self, echo: Callable[[str], None]) -> dict[str, Any]:
+        return add_late_rows(self._session, self._settings, echo=echo, clock=self._clock)
 
     def _expire(self) -> None:
         for spec in TABLES:

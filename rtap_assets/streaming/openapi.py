@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from rtap_assets.streaming.operations import STREAM_ACTIONS, Action, OperationState
+from rtap_assets.streaming.operations import STREAM_ACTIONS, TABLE_ACTIONS, Action, OperationState
 from rtap_assets.streaming.states import Desired, Observed
 
 INSTANT = {"type": "string", "format": "date-time"}
@@ -42,8 +42,9 @@ ENDPOINTS = (
         "Operation", success=202, refusals=(404, 409, 503),
     ),
     Endpoint(
-        "post", "/v1/tables/maintain", "Compact the tables, expire snapshots, remove orphan files; returns an operation.",
-        "Operation", success=202, refusals=(503,),
+        "post", "/v1/tables/{work}",
+        "Maintain the tables, or add late rows to silver; returns at once with an operation to follow.",
+        "Operation", success=202, refusals=(404, 503),
     ),
     Endpoint("get", "/v1/operations/{id}", "How an operation goes.", "Operation", refusals=(404,)),
     Endpoint("post", "/v1/operations/{id}/cancel", "Give an operation up.", "Operation", refusals=(404, 409)),
@@ -60,7 +61,12 @@ REFUSALS = {
     421: "The host was called by a name that is neither loopback nor allowed.",
     503: "The host is about to end, or something it needs does not answer.",
 }
-PARAMETERS = {"name": TEXT, "id": TEXT, "action": TEXT | {"enum": [action.value for action in STREAM_ACTIONS]}}
+PARAMETERS = {
+    "name": TEXT,
+    "id": TEXT,
+    "action": TEXT | {"enum": [action.value for action in STREAM_ACTIONS]},
+    "work": TEXT | {"enum": [action.value for action in TABLE_ACTIONS]},
+}
 
 
 def openapi_document(version: str) -> dict[str, Any]:

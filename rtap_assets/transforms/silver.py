@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -11,6 +12,7 @@ from pyspark.sql.window import Window
 from rtap_assets.contracts import rules
 from rtap_assets.contracts.tables import SILVER
 
+COORDINATES = ("topic", "kafka_partition", "kafka_offset")
 ARRIVAL_ORDER = ("kafka_timestamp", "kafka_partition", "kafka_offset")
 
 
@@ -55,8 +57,22 @@ def deduplicate_sales_events(events: DataFrame, *, watermark_delay_seconds: int)
         # Its check of streaming plans would refuse that, so the session has it off (`streaming/session.py`).
         ordered = watermarked.repartition("event_id").sortWithinPartitions(*ARRIVAL_ORDER)
         return ordered.dropDuplicatesWithinWatermark(["event_id"])
-    order = Window.partitionBy("event_id").orderBy(*ARRIVAL_ORDER)
-    return events.withColumn("copy", F.row_number().over(order)).where("copy = 1").drop("copy")
+    return _first_copies(events)
+
+
+def late_sales_events(bronze: DataFrame, silver: DataFrame, *, since: datetime) -> DataFrame:
+    """Return the events of bronze that silver lacks, each once, marked as late.
+
+    Shape: batch only; bronze and silver columns to those of `normalise_sales_events`; grain: one event.
+    Time: considers records whose Kafka timestamp is not before `since`; an event counts as held by silver whenever it came.
+    """
+    recent = F.col("kafka_timestamp") >= F.lit(since)
+    held = silver.where(recent).select(*COORDINATES)
+    # Few are left: late rows and copies. So the whole of silver is looked through for their ids alone.
+    without_row = normalise_sales_events(bronze.where(recent)).join(held, list(COORDINATES), "left_anti")
+    known = silver.select("event_id").join(without_row.select("event_id").distinct(), "event_id", "left_semi")
+    lacking = without_row.join(known, "event_id", "left_anti")
+    return _first_copies(lacking).withColumn("is_late", F.lit(True))
 
 
 def stamp_processing(events: DataFrame) -> DataFrame:
@@ -70,6 +86,11 @@ def stamp_processing(events: DataFrame) -> DataFrame:
     stamped = events.withColumn("processed_at", F.current_timestamp())
     latency = _milliseconds("kafka_timestamp", "processed_at")
     return stamped.withColumn("processing_latency_ms", latency).select(*SILVER.column_names)
+
+
+def _first_copies(events: DataFrame) -> DataFrame:
+    order = Window.partitionBy("event_id").orderBy(*ARRIVAL_ORDER)
+    return events.withColumn("copy", F.row_number().over(order)).where("copy = 1").drop("copy")
 
 
 def _canonical(column: str, spellings: Mapping[str, str]) -> Column:

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from polling import wait_until
 from pyspark.sql import SparkSession
-from stream_fixtures import MESSAGE_SECONDS, ask, open_engine, send_events
+from stream_fixtures import MESSAGE_SECONDS, ask, ended, open_engine, send_events
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import TABLES
 from rtap_assets.errors import StreamError
 from rtap_assets.kafka.dq_results import read_results
 from rtap_assets.streaming.engine import StreamEngine
-from rtap_assets.streaming.operations import Operation, OperationState
+from rtap_assets.streaming.operations import Action, OperationState
 from rtap_assets.streaming.quality_reports import QualityReports
 from rtap_assets.streaming.queries import STREAMS
 from rtap_assets.streaming.states import Observed, StreamStatus
@@ -26,13 +26,6 @@ FAST: dict[str, Any] = {f"trigger_{name}_seconds": 0.2 for name in STREAMS} | {"
 
 def status(engine: StreamEngine, name: str) -> StreamStatus:
     return next(one for one in engine.statuses() if one.name == name)
-
-
-def ended(engine: StreamEngine, operation: Operation) -> Operation:
-    wait_until(lambda: bool((one := engine.operation(operation.id)) and one.ended), seconds=SECONDS, what="its end")
-    found = engine.operation(operation.id)
-    assert found is not None
-    return found
 
 
 def is_complete(engine: StreamEngine, settings: Settings, events: int) -> bool:
@@ -52,7 +45,7 @@ def test_tables_are_maintained_beside_the_running_streams_which_go_on_with_exact
         for operation in [engine.submit(name, "start") for name in STREAMS]:
             assert ended(engine, operation).state is OperationState.SUCCEEDED
         wait_until(lambda: is_complete(engine, settings, EVENTS), seconds=SECONDS, what="the first events are in gold")
-        done = ended(engine, engine.maintain())
+        done = ended(engine, engine.submit_for_tables(Action.MAINTAIN))
         assert done.state is OperationState.SUCCEEDED, done
         assert done.result is not None
         assert [table["after"]["table"] for table in done.result["tables"]] == [spec.identifier for spec in TABLES]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from polling import wait_until
 from pyspark.sql import DataFrame, SparkSession
-from stream_fixtures import ask, drain, open_engine, send_events
+from stream_fixtures import ask, drain, ended, open_engine, send_events
 
 from rtap_assets.config import Settings
 from rtap_assets.kafka.topics import end_offsets
@@ -40,16 +40,6 @@ def fast(streams: Settings) -> Settings:
 def done(engine: StreamEngine, stream: str, action: str) -> Operation:
     """The command's end."""
     return ended(engine, engine.submit(stream, action))
-
-
-def ended(engine: StreamEngine, operation: Operation) -> Operation:
-    def now() -> Operation:
-        found = engine.operation(operation.id)
-        assert found is not None
-        return found
-
-    wait_until(lambda: now().ended, seconds=SECONDS, what=f"the end of {now()}")
-    return now()
 
 
 def status(engine: StreamEngine, name: str) -> StreamStatus:

@@ -106,6 +106,13 @@ def test_a_refusal_of_the_engine_is_told_with_its_remedy(fake_host: FakeHost, re
     assert answer.json()["error"] == {"code": type(refusal).__name__, "message": refusal.message, "remedy": "do"}
 
 
+@pytest.mark.parametrize("work", ["maintain", "add-late-rows"])
+def test_work_on_the_tables_is_an_operation(fake_host: FakeHost, work: str) -> None:
+    answer = fake_host.http.post(f"/v1/tables/{work}")
+    assert (answer.status_code, answer.json()["stream"], answer.json()["action"]) == (202, "tables", work)
+    assert fake_host.http.post("/v1/tables/drop").status_code == 404
+
+
 def test_a_host_that_is_about_to_end_takes_no_commands(fake_host: FakeHost) -> None:
     fake_host.host.stopping.set()
     assert fake_host.http.post("/v1/streams/gold/start").status_code == 503
@@ -128,7 +135,7 @@ def test_the_host_introduces_itself_and_ends_when_asked_to(fake_host: FakeHost) 
 def test_every_endpoint_but_health_wants_the_token(fake_host: FakeHost, shown: str) -> None:
     fake_host.http.headers["Authorization"] = shown.format(token=fake_host.token)
     for endpoint in ENDPOINTS:
-        path = endpoint.path.format(name="gold", action="stop", id="op-0")
+        path = endpoint.path.format(name="gold", action="stop", work="maintain", id="op-0")
         answer = fake_host.http.request(endpoint.method, path)
         assert answer.status_code == (200 if endpoint.path == "/healthz" else 401), path
     assert (fake_host.engine.operations, fake_host.shutdowns) == ({}, [])

@@ -2,7 +2,7 @@
 -- Grain: one latency x hour; hour is null in the rows over all hours.
 -- Units: milliseconds, exact observed values; hour is the start of the hour of the Kafka timestamp, UTC.
 -- ingest: event_time to ingest_time. delivery: event_time to the Kafka timestamp. processing: from there to the micro-batch
--- that wrote the row. end_to_end: delivery + processing.
+-- that wrote the row. end_to_end: delivery + processing. Rows that were added as late ones waited for a job: they are left out.
 CREATE TABLE latency_percentiles AS
 WITH measured AS (
     SELECT
@@ -14,6 +14,7 @@ WITH measured AS (
             {'latency': 'end_to_end', 'milliseconds': delivery_latency_ms + processing_latency_ms}
         ], recursive := true)
     FROM silver
+    WHERE NOT is_late
 )
 SELECT
     latency,
