@@ -1,6 +1,6 @@
 """Registry, broker and catalog taken from running streams: each is named within a minute, and nothing is lost for it.
 
-The tests build on one another, in this order; each ends with the streams running, and every event counted.
+The tests build on one another, in this order; each but the last ends with the streams running, all with every event counted.
 """
 
 from __future__ import annotations
@@ -26,15 +26,17 @@ from hosted import (
     wait_until_drained,
 )
 from polling import wait_until
+from pyiceberg.table.snapshots import Operation
 from stack_fixtures import silent
 from stream_fixtures import ask, send_events
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.schemas import EVENTS_SUBJECT_FOLDER
+from rtap_assets.contracts.tables import SILVER
 from rtap_assets.generator.generate import generate
 from rtap_assets.generator.options import GeneratorOptions
 from rtap_assets.kafka.registry import Registry
-from rtap_assets.lake.catalog import sqlite_path
+from rtap_assets.lake.catalog import load_table, open_catalog, sqlite_path
 from rtap_assets.local.records import record_of
 from rtap_assets.local.stack import up
 from rtap_assets.streaming.checkpoints import has_unfinished_batch, newest_committed, newest_planned
@@ -47,15 +49,18 @@ from rtap_assets.streaming.verdicts import Breaker
 
 WAIT_SECONDS, BATCH_SECONDS = 60, 60
 BATCH_POLL_SECONDS = 0.005
-# Event times of all runs lie within silver's watermark delay: nothing may be missing for having come too late.
 NEAR = {"delayed": 0, "duplicates": 0.02, "invalid": 0.02, "span_seconds": 60}
+# With this watermark delay nothing may be missing for having come too late.
 IMPATIENT = {
     "request_timeout_seconds": 2,
     "running_proof_seconds": 5,
     "lag_probe_seconds": 1,
     "backoff_longest_seconds": 2,
     "catalog_busy_seconds": 2,
+    "watermark_delay_seconds": 10 * 86_400,
+    "compaction_min_files": 2,
 }
+DAYS_BACK = {**NEAR, "span_seconds": 3 * 86_400}
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +172,7 @@ def test_a_version_registered_just_before_the_registry_died_is_waited_for_and_de
 
 def test_a_killed_broker_is_waited_for_while_events_flow(stack: Settings, hosted: Settings, client: StreamsClient) -> None:
     before = by_name(client)["bronze"].last_batch_id
-    flow = GeneratorOptions(events=None, rate=50, duration_seconds=20, seed=3, **NEAR)
+    flow = GeneratorOptions(events=None, rate=100, duration_seconds=10, seed=3, **NEAR)
     with ThreadPoolExecutor(1) as pool:
         flowing = pool.submit(generate, hosted, flow, echo=silent)
         wait_until(lambda: by_name(client)["bronze"].last_batch_id != before, seconds=WAIT_SECONDS, what="events flow")
@@ -196,6 +201,25 @@ def test_a_catalog_held_by_another_program_is_waited_for(hosted: Settings, clien
     assert_goes_on_exactly(hosted, client, fault="catalog held", since=time.monotonic())
 
 
+def test_a_compaction_as_the_newest_snapshot_keeps_no_drain_waiting(hosted: Settings, client: StreamsClient) -> None:
+    for seed in (6, 7):
+        send_events(hosted, events=300, seed=seed, **DAYS_BACK)
+        wait_until_drained(client)
+    report = client.wait(client.maintain(), seconds=WAIT_SECONDS).result
+    assert report is not None
+    replaced = {table["after"]["table"]: table["compaction"]["replaced"] for table in report["tables"]}
+    assert replaced[SILVER.identifier] > 0, report
+    with open_catalog(hosted) as catalog:
+        newest = load_table(catalog, SILVER.identifier).current_snapshot()
+    assert newest is not None
+    assert newest.summary is not None
+    assert newest.summary.operation is Operation.REPLACE
+
+    assert batches_of_drains(client) == dict.fromkeys(STREAM_NAMES, 0)
+    wait_for_running(client)
+    assert assert_exact(hosted).late == ()
+
+
 def test_a_stop_waits_for_the_batch_in_flight_and_proves_that_it_is_committed(
     hosted: Settings, client: StreamsClient
 ) -> None:
@@ -211,6 +235,12 @@ def test_a_stop_waits_for_the_batch_in_flight_and_proves_that_it_is_committed(
         assert newest_planned(hosted.checkpoint_dir / name) == committed
         assert f"newest planned batch = newest committed batch = {committed}" in output
     assert {one.observed for one in client.statuses()} == {Observed.STOPPED}
-    code, output = run(hosted, "streams", "start")
-    assert code == 0, output
-    assert_goes_on_exactly(hosted, client, fault="clean stop", since=time.monotonic())
+    wait_until_drained(client)
+    assert assert_exact(hosted).late == ()
+    assert {one.observed for one in client.statuses()} == {Observed.STOPPED}
+
+
+def batches_of_drains(client: StreamsClient) -> dict[str, int]:
+    """How many batches each layer still needed to be complete."""
+    results = {name: client.wait(client.submit(name, "drain"), seconds=WAIT_SECONDS).result for name in STREAM_NAMES}
+    return {name: (result or {})["batches"] for name, result in results.items()}
