@@ -87,6 +87,9 @@ class Settings(BaseSettings):
     catalog_password: SecretStr = Field(SecretStr(""), description="Password of a PostgreSQL catalog.")
     warehouse: str = Field("", description="Iceberg warehouse, e.g. s3://bucket/lake. Empty: a folder in the state dir.")
     catalog_name: str = Field("lake", description="Name of the catalog, the same in Spark and PyIceberg.")
+    catalog_busy_seconds: float = Field(
+        30, gt=0, description="How long a commit waits while another program holds the embedded catalog's file."
+    )
 
     # Table maintenance
     snapshot_retention_seconds: float = Field(

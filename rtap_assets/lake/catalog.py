@@ -16,8 +16,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from rtap_assets.config import Settings
 from rtap_assets.errors import DependencyUnavailable, ServingError
 
-SQLITE_BUSY_TIMEOUT_SECONDS = 30
-
 
 def warehouse_uri(settings: Settings) -> str:
     """Where the tables' files are."""
@@ -50,7 +48,7 @@ def spark_catalog_conf(settings: Settings) -> dict[str, str]:
             f"{prefix}.jdbc.password": settings.catalog_password.get_secret_value(),
         }
     # A lock error is not retried by the catalog and would end the query: let SQLite wait instead.
-    options = f"journal_mode=WAL&busy_timeout={SQLITE_BUSY_TIMEOUT_SECONDS * 1000}"
+    options = f"journal_mode=WAL&busy_timeout={round(settings.catalog_busy_seconds * 1000)}"
     return conf | {f"{prefix}.uri": f"jdbc:sqlite:{sqlite_path(settings)}?{options}"}
 
 
@@ -69,7 +67,7 @@ def open_catalog(settings: Settings) -> Catalog:
     else:
         settings.lake_dir.mkdir(parents=True, exist_ok=True)
         path = sqlite_path(settings)
-        properties = {"type": "sql", "uri": f"sqlite:///{path}?timeout={SQLITE_BUSY_TIMEOUT_SECONDS}"}
+        properties = {"type": "sql", "uri": f"sqlite:///{path}?timeout={settings.catalog_busy_seconds:g}"}
     try:
         return load_catalog(settings.catalog_name, warehouse=warehouse_uri(settings), **properties)
     except SQLAlchemyError as error:

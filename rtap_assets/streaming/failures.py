@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -22,7 +23,8 @@ AWAY = {
     "catalog": ("SQLITE_BUSY", "database is locked", "UncheckedSQLException", "org.postgresql.util.PSQLException"),
     "registry": ("RTAP_REGISTRY_AWAY",),
 }
-
+# Before `AWAY`: a catalog whose disk is full answers, and waiting does not help.
+DISK_FULL = ("No space left on device", "Disk quota exceeded", "SQLITE_FULL")
 
 JAVA_FAULT = re.compile(r"\b(?:[a-z][\w$]*\.)+([A-Z][\w$]*(?:Exception|Error))\b")
 DEPENDENCIES = {"kafka": "broker"}  # as the errors name them -> as states name them
@@ -43,6 +45,8 @@ def judge(error: BaseException) -> tuple[Verdict, str]:
         return Verdict.RESTART, "a schema id was registered after the last listing"
     if KAFKA_METRICS_FAULT in text:
         return Verdict.RESTART, "Spark's Kafka source failed in its metrics after a recovered batch (SPARK-54027)"
+    if (line := _line_with(DISK_FULL, text)) is not None:
+        return Verdict.FAULT, line
     for dependency, marks in AWAY.items():
         if any(mark in text for mark in marks):
             return Verdict.WAIT, dependency
@@ -74,9 +78,18 @@ def diagnose(error: BaseException, *, log: str) -> Diagnosis:
         return Diagnosis(verdict, f"{reason}_away", f"the {reason} does not answer", remedy, reason)
     if verdict is Verdict.RESTART:
         return Diagnosis(verdict, "restart", reason, "Nothing: the stream starts again by itself.")
+    if _line_with(DISK_FULL, reason) is not None:
+        remedy = "Make room where checkpoints, lake and temporary files are, then `rtap streams start`; nothing was lost."
+        return Diagnosis(verdict, "disk_full", reason, remedy)
     named = JAVA_FAULT.findall(_with_causes(error))
     code = named[-1] if named else type(error).__name__
     return Diagnosis(verdict, code, reason, f"See {log}; the checkpoint is kept, nothing was lost.")
+
+
+def _line_with(marks: Sequence[str], text: str) -> str | None:
+    """The first line in which one of the marks is."""
+    found = (line.strip()[:500] for line in text.splitlines() if any(mark in line for mark in marks))
+    return next(found, None)
 
 
 def _with_causes(error: BaseException) -> str:

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import StreamError
 from rtap_assets.streaming.locks import OwnerNote
 
 LOCK_FILE, NOTE_FILE = "host.lock", "host.json"
+# The holder leaves its note right after it took the lock; of two that start at once, the second may look in between.
+NOTE_SECONDS, POLL_SECONDS = 2.0, 0.02
 
 
 @contextmanager
@@ -32,7 +36,7 @@ def only_host(settings: Settings) -> Iterator[OwnerNote]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            owner = OwnerNote.read(folder / NOTE_FILE)
+            owner = _owner(folder / NOTE_FILE)
             raise StreamError(
                 f"The streams of {settings.state_dir} have a host already: {owner or 'a process that just starts'}.",
                 remedy="Talk to it with `rtap streams …`, or end it with `rtap down`.",
@@ -43,6 +47,16 @@ def only_host(settings: Settings) -> Iterator[OwnerNote]:
         yield note
     finally:
         os.close(descriptor)
+
+
+def _owner(path: Path) -> OwnerNote | None:
+    """The note of the living holder, which may be about to replace that of a dead one; None when it leaves none in time."""
+    deadline = time.monotonic() + NOTE_SECONDS
+    while (owner := OwnerNote.read(path)) is None or not owner.is_alive:
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(POLL_SECONDS)
+    return owner
 
 
 def running_host(settings: Settings) -> OwnerNote | None:

@@ -51,6 +51,7 @@ class SourceProbe:
         self._settings, self._dependency, self._streams = settings, dependency, streams
         self._clock, self._say = clock, say
         self._readings: dict[str, Lag] = {}
+        self._unknown: dict[str, str] = {}  # stream -> why it has no reading, as it was said
         self._asking_since: datetime | None = None
         self._away_since: datetime | None = None
         self._closing = Event()
@@ -80,18 +81,29 @@ class SourceProbe:
             self._asking_since = self._clock()
             try:
                 for stream in self._streams:
-                    self._readings[stream.name] = measure_lag(self._settings, stream, clock=self._clock)
+                    self._measure(stream)
                 self._heard()
             except DependencyUnavailable as error:
                 if self._away_since is None:
                     self._away_since = self._clock()
                     self._say(f"{self._dependency} does not answer: {error.message}")
-            except Exception as error:  # a probe that dies would be silence: say it, look again later
-                self._say(f"lag of {', '.join(one.name for one in self._streams)} is not known: {error}")
             finally:
                 self._asking_since = None
             if self._closing.wait(self._settings.lag_probe_seconds):
                 return
+
+    def _measure(self, stream: StreamDefinition) -> None:
+        """A new reading; none at all where it fails, so that an old one is not told and the other streams keep theirs."""
+        try:
+            self._readings[stream.name] = measure_lag(self._settings, stream, clock=self._clock)
+            self._unknown.pop(stream.name, None)
+        except DependencyUnavailable:
+            raise
+        except Exception as error:  # a probe that dies would be silence: say it once, look again later
+            self._readings.pop(stream.name, None)
+            if self._unknown.get(stream.name) != (why := repr(error)):
+                self._unknown[stream.name] = why
+                self._say(f"lag of {stream.name} is not known: {why}")
 
     def _heard(self) -> None:
         if self._away_since is not None:

@@ -106,6 +106,24 @@ def verify_binding(settings: Settings, stream: StreamDefinition) -> None:
         _verify_source(settings, stream, stream.reads)
 
 
+def verify_in_place(settings: Settings, stream: StreamDefinition, running_id: str) -> None:
+    """Make sure that the folder under a running query is still its own: Spark looks at it at starts alone.
+
+    Raises:
+        StreamError: it was removed or replaced. The query would go on in what it finds there, and never start again.
+    """
+    checkpoint = stream.checkpoint(settings)
+    own_id = query_id(checkpoint)
+    if own_id != running_id:
+        found = "is missing" if own_id is None else f"belongs to query {own_id}"
+        raise StreamError(
+            f"The checkpoint of {stream.name} {found}: it was changed under the running query {running_id}.",
+            remedy=f"Put checkpoint folder {checkpoint} back as it was; if the table has gone on since, rebuild the layer: "
+            f"{_rebuild(stream)}.",
+            stream=stream.name,
+        )
+
+
 def _verify_sink(settings: Settings, stream: StreamDefinition, sink: TableSpec, own_id: str | None) -> None:
     checkpoint, table = stream.checkpoint(settings), sink.identifier
     commit = newest_stream_commit(load_table(open_catalog(settings), table))

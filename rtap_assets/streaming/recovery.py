@@ -38,6 +38,8 @@ def failed(runner: StreamRunner, error: BaseException) -> None:
         return
     if runner.last_error is None or runner.last_error.message != found.reason or found is not JVM_GONE:
         runner.last_error = FailureNote(found.code, found.reason, runner.clock(), found.remedy)
+    if found is not JVM_GONE and not _query_has_ended(runner):
+        return
     was_well = was_well_before(runner.facts, healthy_seconds=runner.settings.breaker_healthy_seconds)
     runner.ended()
     runner.failures += 1
@@ -51,6 +53,18 @@ def failed(runner: StreamRunner, error: BaseException) -> None:
         if found.verdict is Verdict.FAULT:
             _count_fault(runner, found, was_well=was_well)
     _schedule(runner, found)
+
+
+def _query_has_ended(runner: StreamRunner) -> bool:
+    """Whether no query is left: one that runs on while looking after it failed is stopped, or the next could not start."""
+    if runner.query is None:
+        return True
+    try:
+        runner.query.query.stop()
+    except Exception as error:  # said here, and tried again at the next look
+        runner.say(f"Spark has not ended the query yet: {error}")
+        return False
+    return True
 
 
 def _schedule(runner: StreamRunner, found: Diagnosis) -> None:

@@ -23,7 +23,7 @@ from rtap_assets.streaming.desired import DurableStates, KeptBreaker
 from rtap_assets.streaming.drain import start_stream, stop_between_batches
 from rtap_assets.streaming.operation_book import OperationBook
 from rtap_assets.streaming.operations import Action
-from rtap_assets.streaming.ownership import verify_binding
+from rtap_assets.streaming.ownership import verify_binding, verify_in_place
 from rtap_assets.streaming.progress import ProgressLog, entry_of
 from rtap_assets.streaming.queries import GOLD_STREAM, StreamDefinition
 from rtap_assets.streaming.query_watch import Sight, WatchedQuery
@@ -217,6 +217,12 @@ class StreamRunner:
             self.say("finishes the batch that was cut off" if is_finishing else f"started, every {trigger_seconds:g} s")
 
     def _look(self, query: WatchedQuery) -> None:
+        try:
+            verify_in_place(self.settings, self.stream, query.query.id)
+        except StreamError as error:
+            query.query.stop()
+            recovery.refused(self, error)
+            return
         sight = query.look(self.clock())
         self._note(sight)
         if not sight.is_active and self.facts.stopping_since is not None:

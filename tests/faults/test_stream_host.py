@@ -9,92 +9,49 @@ import json
 import os
 import signal
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import psutil
 import pytest
+from hosted import (
+    COMMAND_SECONDS,
+    END_SECONDS,
+    START_SECONDS,
+    assert_exact,
+    by_name,
+    hosted_settings,
+    is_gone,
+    rtap,
+    run,
+    wait_for_running,
+)
 from polling import wait_until
-from stack_fixtures import own_settings, silent
 from stream_fixtures import send_events
 
-from rtap_assets.config import Settings, settings_environment
-from rtap_assets.demo.proof import prove
+from rtap_assets.config import Settings
 from rtap_assets.local.ports import free_port
-from rtap_assets.local.stack import down
 from rtap_assets.local.stack import status as services
 from rtap_assets.streaming.client import HostDescription, StreamsClient
 from rtap_assets.streaming.host import JVM_DIED_EXIT_CODE
 from rtap_assets.streaming.host_lock import running_host
 from rtap_assets.streaming.launch import ensure_host
 from rtap_assets.streaming.names import STREAM_NAMES
-from rtap_assets.streaming.states import Desired, Observed, StreamStatus
+from rtap_assets.streaming.states import Desired, Observed
 from rtap_assets.streaming.token import token_path
-
-START_SECONDS, PROOF_SECONDS, END_SECONDS, COMMAND_SECONDS = 90, 90, 60, 180
 
 
 @pytest.fixture(scope="module")
 def hosted(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Settings of a state folder with a port for its host; ends what a test left."""
-    with own_settings(stack, tmp_path_factory.mktemp("host") / ".rtap") as own:
-        settings = own.model_copy(
-            update={
-                "streams_port": free_port(),
-                "spark_driver_memory": "1g",
-                "spark_quick_start": True,
-                "schema_clock_skew_seconds": 0,
-                "host_watch_seconds": 0.2,
-            }
-            | {f"trigger_{name}_seconds": 1 for name in STREAM_NAMES}
-        )
-        try:
-            yield settings
-        finally:
-            down(settings, echo=silent)
+    """Settings of a state folder with a port for its host."""
+    with hosted_settings(stack, tmp_path_factory.mktemp("host") / ".rtap") as settings:
+        yield settings
 
 
 @pytest.fixture
 def client(hosted: Settings) -> Iterator[StreamsClient]:
     with StreamsClient(hosted) as client:
         yield client
-
-
-def rtap(settings: Settings, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "rtap_assets.cli", *arguments],
-        env=os.environ | settings_environment(settings),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def run(settings: Settings, *arguments: str) -> tuple[int, str]:
-    """Exit code and output of a command."""
-    with rtap(settings, *arguments) as process:
-        output, _ = process.communicate(timeout=COMMAND_SECONDS)
-        return process.returncode, output
-
-
-def wait_for_running(client: StreamsClient) -> None:
-    def all_run() -> bool:
-        return {one.observed for one in client.statuses()} == {Observed.RUNNING}
-
-    wait_until(all_run, seconds=PROOF_SECONDS, what="all streams run")
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-def by_name(client: StreamsClient) -> dict[str, StreamStatus]:
-    return {one.name: one for one in client.statuses()}
 
 
 def test_a_host_is_started_once_and_adopted_after_that(hosted: Settings, client: StreamsClient) -> None:
@@ -210,9 +167,7 @@ def test_after_all_that_every_event_is_there_once(hosted: Settings, client: Stre
         assert result is not None
         assert json.dumps(result)
     assert [batch["batch_id"] for batch in client.progress("bronze", limit=5)]
-    proof = prove(hosted)
-    assert [line for line in (*proof.reconciliation.lines, *proof.lines) if not line.equal] == []
-    assert proof.holds, proof.reconciliation.damage
+    assert_exact(hosted)
 
 
 def test_a_host_leaves_by_itself_once_nothing_should_run(hosted: Settings, client: StreamsClient) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -76,6 +76,20 @@ def test_a_second_host_is_refused_with_the_pid_of_the_first_and_since_when(setti
             pass
     with only_host(settings):
         pass
+
+
+def test_a_second_host_waits_for_the_note_of_the_first_and_never_names_a_dead_one(settings: Settings) -> None:
+    with only_host(settings) as note:
+        path = settings.streams_dir / "host.json"
+        replace(note, since=note.since - timedelta(hours=1)).write(path)  # what a host that was killed has left
+        with ThreadPoolExecutor(1) as pool:
+            second = pool.submit(only_host(settings).__enter__)
+            assert wait([second], timeout=0.2).done == set()
+            note.write(path)
+            assert f"process {note.pid} (stream host, since {note.since:%Y-%m-%d %H:%M:%S}Z)" in str(second.exception())
+        replace(note, pid=2**22 + 1).write(path)
+        with pytest.raises(StreamError, match="a process that just starts"), only_host(settings):
+            pass
 
 
 def test_a_note_is_about_one_process_and_not_about_a_later_one_with_its_pid(tmp_path: Path) -> None:

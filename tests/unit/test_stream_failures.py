@@ -1,0 +1,50 @@
+"""What is made of a failure's words: something away, a restart, a full disk, or a fault of which only the name is known."""
+
+from __future__ import annotations
+
+import pytest
+
+from rtap_assets.errors import DependencyUnavailable
+from rtap_assets.streaming.failures import Diagnosis, Verdict, diagnose
+
+KAFKA = "org.apache.kafka.common.errors.TimeoutException: Timed out waiting for a node assignment. Call: describeTopics"
+CATALOG = "org.apache.iceberg.jdbc.UncheckedSQLException: Unknown failure"
+BUSY = f"{CATALOG}\nCaused by: [SQLITE_BUSY] The database file is locked"
+FULL = f"{CATALOG}\nCaused by: [SQLITE_FULL] database or disk is full"
+
+
+def told(text: str) -> Diagnosis:
+    return diagnose(RuntimeError(text), log="spark.log")
+
+
+@pytest.mark.parametrize("text, dependency", [(KAFKA, "broker"), (BUSY, "catalog"), ("RTAP_REGISTRY_AWAY", "registry")])
+def test_what_is_away_is_waited_for_and_named(text: str, dependency: str) -> None:
+    found = told(text)
+    assert (found.verdict, found.code, found.dependency) == (Verdict.WAIT, f"{dependency}_away", dependency)
+
+
+def test_our_own_error_of_a_dependency_is_waited_for_in_its_own_words() -> None:
+    found = diagnose(DependencyUnavailable("It did not answer.", remedy="Start it.", dependency="kafka"), log="spark.log")
+    assert found == Diagnosis(Verdict.WAIT, "broker_away", "It did not answer.", "Start it.", "broker")
+
+
+@pytest.mark.parametrize(
+    "text, line",
+    [
+        ("java.io.IOException: No space left on device", "java.io.IOException: No space left on device"),
+        (f"Job aborted.\n{KAFKA}\n  [Errno 28] No space left on device", "[Errno 28] No space left on device"),
+        (FULL, "Caused by: [SQLITE_FULL] database or disk is full"),
+        ("java.io.IOException: Disk quota exceeded", "java.io.IOException: Disk quota exceeded"),
+    ],
+)
+def test_a_full_disk_is_called_that_and_never_something_away(text: str, line: str) -> None:
+    found = told(text)
+    assert (found.verdict, found.code, found.reason, found.dependency) == (Verdict.FAULT, "disk_full", line, None)
+    assert "rtap streams start" in found.remedy
+
+
+def test_any_other_fault_has_the_name_of_its_innermost_exception() -> None:
+    found = told("org.apache.spark.SparkException: Job aborted.\nCaused by: java.lang.OutOfMemoryError: Java heap space")
+    assert (found.verdict, found.code) == (Verdict.FAULT, "OutOfMemoryError")
+    assert found.reason == "org.apache.spark.SparkException: Job aborted."
+    assert "spark.log" in found.remedy
