@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -17,11 +15,11 @@ from dagster_runs import (
     TICKS,
     FinishedRun,
     ask_ui,
-    environment,
     materialise,
     newest_metadata,
     newest_run_of,
     newest_state_checks,
+    rtap,
     succeed,
 )
 from polling import wait_until
@@ -44,7 +42,6 @@ from rtap_assets.streaming.names import STREAM_NAMES
 from rtap_assets.streaming.rollups import standing
 
 EVENTS = 5_000
-COMMAND_SECONDS = 120
 LAYERS = ("bronze/sales_events", "silver/sales_events", "gold/revenue_5m")
 PATIENCE_SECONDS = 2
 BOUND_SECONDS = 30  # patience and the last attempt, on a busy machine
@@ -86,19 +83,6 @@ def ui(pipeline: Settings, first_run: FinishedRun) -> Iterator[Settings]:
         yield pipeline
     finally:
         rtap(pipeline, "down")
-
-
-def rtap(settings: Settings, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "rtap_assets.cli", *arguments],
-        env=environment(settings),
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def ask(settings: Settings, question: str) -> tuple[Any, ...]:
