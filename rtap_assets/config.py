@@ -158,7 +158,7 @@ class Settings(BaseSettings):
     running_proof_seconds: float = Field(
         30, gt=0, description="How long a commit or idle input proves that a stream runs (a trigger interval is added)."
     )
-    status_validity_seconds: float = Field(60, gt=0, description="How long a stream's status may be believed.")
+    status_validity_seconds: float = Field(75, gt=0, description="How long a stream's status may be believed.")
     backoff_first_seconds: float = Field(1, gt=0, description="First pause before a failed stream starts again; it doubles.")
     backoff_longest_seconds: float = Field(30, gt=0, description="Longest pause before a failed stream starts again.")
     breaker_failures: int = Field(5, ge=2, description="The same failure this many times in a row opens the breaker.")
