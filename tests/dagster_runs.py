@@ -48,6 +48,14 @@ query ($sensor: String!) {
     ticks(limit: 100) { status timestamp endTimestamp skipReason error { message } }
   } } }
 }"""
+CHECKS = """
+{ assetNodes { assetKey { path } assetChecksOrError { ... on AssetChecks { checks { name executionForLatestMaterialization {
+  evaluation { metadataEntries {
+    label
+    ... on TextMetadataEntry { text }
+    ... on TimestampMetadataEntry { timestamp }
+  } }
+} } } } } }"""
 GRAPH = "{ assetNodes { assetKey { path } groupName kinds dependencyKeys { path } } }"
 
 
@@ -137,6 +145,19 @@ def newest_state_checks(settings: Settings) -> dict[str, dict[str, Any]]:
                 evaluation = record.event.dagster_event.asset_check_evaluation_data  # type: ignore[union-attr]
                 said = {name: value.value for name, value in evaluation.metadata.items()}
                 found[key.to_user_string()] = said | {"passed": evaluation.passed, "run": record.run_id}
+    return found
+
+
+def shown_state_checks(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Asset -> text and instants of its `stream_state` as the UI shows it; none of a check that a materialisation hides."""
+    found = {}
+    for node in ask_ui(settings, CHECKS)["assetNodes"]:
+        for check in node["assetChecksOrError"].get("checks", []):
+            execution = check["executionForLatestMaterialization"]
+            if check["name"] == STREAM_STATE and execution is not None:
+                entries = execution["evaluation"]["metadataEntries"]
+                said = {entry["label"]: entry.get("text", entry.get("timestamp")) for entry in entries}
+                found["/".join(node["assetKey"]["path"])] = said
     return found
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import httpx2
 import psutil
-from dagster_runs import newest_state_checks, rtap
+from dagster_runs import rtap, shown_state_checks
 from polling import wait_until
 from stack_fixtures import embedded_settings, silent
 from stream_fixtures import send_events
@@ -59,23 +59,29 @@ class Operated:
         return {one.observed.value for one in self.client.statuses()}
 
     def shown(self) -> set[str]:
-        """What Dagster's newest checks say."""
+        """What Dagster's UI says."""
         now = datetime.now(UTC).timestamp()
-        checks = newest_state_checks(self.settings)
+        checks = shown_state_checks(self.settings)
         assert checks.keys() <= {key.to_user_string() for key in ASSET_OF_STREAM.values()}
         found = {one["observed"] if now <= one["valid until"] else "unknown" for one in checks.values()}
-        return found if len(checks) == len(ASSET_OF_STREAM) else found | {"missing"}
+        return found if len(checks) == len(ASSET_OF_STREAM) else found | {"hidden"}
 
-    def wait_for(self, observed: str) -> None:
-        """Return when both faces say this of every stream."""
-        wait_until(lambda: self.told() == {observed}, seconds=TRUTH_SECONDS, what=f"{observed}, says rtap: {self.told()}")
-        wait_until(lambda: self.shown() == {observed}, seconds=TRUTH_SECONDS, what=f"{observed}, in Dagster: {self.shown()}")
+    def wait_for(self, observed: str, *, after: str) -> None:
+        """Return when both faces say this of every stream; say how long after what it was."""
+        fault = Fault(after)
+        fault.until(lambda: self.told() == {observed}, f"rtap says {observed}")
+        fault.until(lambda: self.shown() == {observed}, f"Dagster says {observed}")
 
     def send(self) -> None:
         """Events that no stream has read yet, none of them late."""
         send_events(
             self.settings, events=600, duplicates=0.02, delayed=0, invalid=0.02, span_seconds=60, seed=next(self.seeds)
         )
+
+    def stop(self) -> None:
+        """The streams are stopped by a person, not from Dagster."""
+        for operation in [self.client.submit(name, "stop") for name in STREAM_NAMES]:
+            self.client.wait(operation, seconds=TRUTH_SECONDS)
 
     def health(self) -> int:
         """The answer of `/healthz`; 0 when none comes."""
@@ -119,7 +125,7 @@ def operated_platform(state_dir: os.PathLike[str]) -> Iterator[Operated]:
         with StreamsClient(settings) as client:
             platform = Operated(settings, client)
             platform.send()
-            platform.wait_for("running")
+            platform.wait_for("running", after="platform started")
             yield platform
     finally:
         down(settings, echo=silent)

@@ -53,9 +53,7 @@ def test_of_a_frozen_host_nothing_is_believed_and_it_goes_on(platform: Operated)
         assert all(f"{name:<6}  running  unknown" in said for name in STREAM_NAMES), said
         fault.until(lambda: platform.shown() == {"unknown"}, "Dagster says unknown")
         platform.send()
-    fault = Fault("Python of the host continued")
-    fault.until(lambda: platform.told() == {"running"}, "rtap says running")
-    fault.until(lambda: platform.shown() == {"running"}, "Dagster says running")
+    platform.wait_for("running", after="Python of the host continued")
     assert platform.client.host() == host
     platform.assert_exact()
 
@@ -69,12 +67,9 @@ def test_in_a_frozen_jvm_streams_are_stalled_and_go_on(platform: Operated) -> No
     with frozen(host.jvm_pid):
         fault.until(lambda: platform.told() == {"stalled"}, "rtap says stalled")
         fault.until(lambda: platform.health() == 503, "/healthz says 503")
-        assert "stalled" in rtap(platform.settings, "streams", "status", exit_code=1)
         fault.until(lambda: platform.shown() == {"stalled"}, "Dagster says stalled")
         platform.send()
-    fault = Fault("JVM continued")
-    fault.until(lambda: platform.told() == {"running"}, "rtap says running")
-    fault.until(lambda: platform.shown() == {"running"}, "Dagster says running")
+    platform.wait_for("running", after="JVM continued")
     assert (platform.client.host(), platform.health()) == (host, 200)
     platform.assert_exact()
 
@@ -96,17 +91,16 @@ def test_killed_dagster_disturbs_no_stream_and_tells_the_truth_once_it_is_back(p
     checks = newest_state_checks(platform.settings)
     gold = checks[ASSET_OF_STREAM["gold"].to_user_string()]
     assert gold["observed"] == "running"
-    assert believed_seconds(platform) <= TRUTH_SECONDS
+    assert believed_seconds(platform) <= platform.settings.status_validity_seconds
 
+    fault = Fault("daemon and webserver are started again")
     adopted = rtap(platform.settings, "up", "--ui")
     started = [line.split(" started ")[0].strip() for line in adopted.splitlines() if " started " in line]
     assert started == ["Dagster daemon", "Dagster webserver"], adopted
-    fault = Fault("daemon and webserver are back")
     fault.until(lambda: platform.shown() == {"running", "stopped"}, "Dagster says what runs and what is stopped")
     assert newest_state_checks(platform.settings)[ASSET_OF_STREAM["gold"].to_user_string()]["passed"]
     assert platform.client.host() == host
     rtap(platform.settings, "streams", "start", "gold")
-    platform.wait_for("running")
     platform.assert_exact()
 
 
@@ -132,56 +126,51 @@ def states(platform: Operated, operations: list[Operation]) -> set[OperationStat
     return {platform.client.operation(one.id).state for one in operations}
 
 
-@pytest.mark.parametrize("job, state", [("stop_streams", "stopped"), ("start_streams", "running")])
-def test_a_killed_run_has_failed_and_what_it_asked_for_is_done_all_the_same(
-    platform: Operated, job: str, state: str
-) -> None:
+def test_of_killed_runs_it_is_said_and_what_they_asked_for_is_done_all_the_same(platform: Operated) -> None:
     jvm = platform.client.host().jvm_pid
     assert jvm is not None
-    with frozen(jvm):
-        run, asked = asked_in_vain(platform, job)
-        fault = Fault(f"run of {job} killed")
-        kill(psutil.Process(run_worker(platform.settings, run)))
-        fault.until(lambda: run_status(platform.settings, run) == "FAILURE", "Dagster says that it failed")
-    fault = Fault(f"JVM continued after {job}")
-    fault.until(lambda: platform.told() == {state}, f"rtap says {state}")
-    assert {one.desired for one in platform.client.statuses()} == {Desired(state)}
-    fault.until(lambda: platform.shown() == {state}, f"Dagster says {state}")
-    assert states(platform, asked) == {OperationState.SUCCEEDED}
+    platform.send()
+    for job, state in (("stop_streams", "stopped"), ("start_streams", "running")):
+        with frozen(jvm):
+            run, asked = asked_in_vain(platform, job)
+            fault = Fault(f"run of {job} killed")
+            kill(psutil.Process(run_worker(platform.settings, run)))
+            fault.until(lambda run=run: run_status(platform.settings, run) == "FAILURE", "its run has failed")  # type: ignore[misc]
+        platform.wait_for(state, after=f"JVM continued, {job}")
+        assert {one.desired for one in platform.client.statuses()} == {Desired(state)}
+        assert states(platform, asked) == {OperationState.SUCCEEDED}
     platform.assert_exact()
 
 
 def test_a_cancelled_run_leaves_no_operation_behind_and_what_is_desired_happens(platform: Operated) -> None:
-    rtap(platform.settings, "streams", "stop")
     jvm = platform.client.host().jvm_pid
     assert jvm is not None
+    platform.stop()
+    platform.send()
     with frozen(jvm):
         run, asked = asked_in_vain(platform, "start_streams")
         fault = Fault("run of start_streams cancelled")
         terminate(platform.settings, run)
-        fault.until(lambda: run_status(platform.settings, run) == "CANCELED", "Dagster says that it was cancelled")
+        fault.until(lambda: run_status(platform.settings, run) == "CANCELED", "its run is cancelled")
         fault.until(lambda: states(platform, asked) == {OperationState.CANCELLED}, "its operations are cancelled")
-    platform.wait_for("running")
+    platform.wait_for("running", after="JVM continued, cancelled start_streams")
     assert {one.desired for one in platform.client.statuses()} == {Desired.RUNNING}
     platform.assert_exact()
 
 
 def test_two_runs_that_start_the_streams_at_once_do_not_fight(platform: Operated) -> None:
-    rtap(platform.settings, "streams", "stop")
+    platform.stop()
+    platform.send()
     since = len(platform.log())
     runs = [launch(platform.settings, "start_streams") for _ in range(2)]
-    for run in runs:
-        wait_until(
-            lambda run=run: run_status(platform.settings, run) == "SUCCESS",  # type: ignore[misc]
-            seconds=TRUTH_SECONDS,
-            what="both runs have succeeded",
-        )
+    began = Fault("two runs of start_streams")
+    began.until(lambda: {run_status(platform.settings, run) for run in runs} == {"SUCCESS"}, "both have succeeded")
     asked = platform.operations(since=since)
     assert sorted(one.stream for one in asked) == sorted([*STREAM_NAMES, *STREAM_NAMES])
     assert {one.state for one in asked} == {OperationState.SUCCEEDED}
     started = [line.split()[2] for line in platform.log()[since:] if ": started, every " in line]
     assert sorted(started) == sorted(f"{name}:" for name in STREAM_NAMES), "each query was started once"
-    platform.wait_for("running")
+    platform.wait_for("running", after="two runs of start_streams have ended")
     platform.assert_exact()
 
 
@@ -197,10 +186,8 @@ def test_a_platform_killed_as_a_whole_resumes_what_is_desired(platform: Operated
     assert said.count(" died ") == SERVICES, said
     fault.until(lambda: platform.told() <= {"stopped", "dirty"}, "rtap says that nothing runs")
     assert {one.desired for one in platform.client.statuses()} == {Desired.RUNNING}
-    assert believed_seconds(platform) <= TRUTH_SECONDS
+    assert believed_seconds(platform) <= platform.settings.status_validity_seconds
 
     rtap(platform.settings, "up", "--ui", "--streams")
-    fault = Fault("everything started again")
-    fault.until(lambda: platform.told() == {"running"}, "rtap says running")
-    fault.until(lambda: platform.shown() == {"running"}, "Dagster says running")
+    platform.wait_for("running", after="everything started again")
     platform.assert_exact()
