@@ -209,6 +209,9 @@ class Settings(BaseSettings):
     dq_results_retention_days: int = Field(30, ge=1, description="How long quality.dq_results keeps an evaluation.")
 
     # Freshness of assets, marts
+    progress_rollup_seconds: float = Field(
+        120, gt=0, description="At most one materialisation per running stream and this time, but for changes of its state."
+    )
     marts_interval_minutes: int = Field(5, ge=1, le=59, description="How often the marts are refreshed when gold moved.")
     freshness_warn_minutes: int = Field(10, ge=1, description="A layer or mart without news for this long is a warning.")
     freshness_fail_minutes: int = Field(30, ge=2, description="A layer or mart without news for this long is a failure.")

@@ -18,7 +18,6 @@ from dagster._utils.schedules import cron_string_iterator
 from rtap_assets.config import Settings
 from rtap_assets.contracts.quality import PASS_CHECKS
 from rtap_assets.definitions import defs
-from rtap_assets.sensors.checkpoint_progress import SECONDS_BETWEEN_ROLL_UPS
 from rtap_assets.sensors.supervisor import INTERVAL_SECONDS, Memory, tell
 from rtap_assets.streaming.states import Desired, Observed, StreamStatus
 
@@ -79,6 +78,7 @@ STARTED_BY_PEOPLE = {
     "start, stop, restart, drain": Runs(50, log_lines=20),
     "materialise by hand": Runs(20, steps=5, assets=13),
 }
+SECONDS_BETWEEN_ROLL_UPS = round(Settings().progress_rollup_seconds)
 CHANGES_A_DAY = 20  # of the state of each stream, and of the freshness of each asset
 
 
