@@ -14,6 +14,7 @@ from operated import TRUTH_SECONDS, Fault, Operated, frozen, kill, operated_plat
 from polling import wait_until
 
 from rtap_assets.assets.stream_state import ASSET_OF_STREAM
+from rtap_assets.streaming.host_lock import running_host
 from rtap_assets.streaming.names import STREAM_NAMES
 from rtap_assets.streaming.operations import Operation, OperationState
 from rtap_assets.streaming.states import Desired
@@ -35,10 +36,14 @@ def test_a_killed_host_is_started_anew_by_the_supervisor_and_the_streams_resume(
     fault.until(lambda: "running" not in platform.told(), "rtap says that nothing runs")
     assert {one.desired for one in platform.client.statuses()} == {Desired.RUNNING}
     fault.until(lambda: "running" not in platform.shown(), "Dagster says that nothing runs")
-    fault.until(lambda: platform.told() == {"running"}, "a new host runs all streams")
-    fault.until(lambda: platform.shown() == {"running"}, "Dagster says that all run")
-    assert platform.client.host().pid != host.pid
+    fault.until(lambda: new_host(platform, after=host.pid), "a new host is started")
+    platform.wait_for("running", after="new host started")
     platform.assert_exact()
+
+
+def new_host(platform: Operated, *, after: int) -> bool:
+    note = running_host(platform.settings)
+    return note is not None and note.pid != after
 
 
 def test_of_a_frozen_host_nothing_is_believed_and_it_goes_on(platform: Operated) -> None:
