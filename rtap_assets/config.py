@@ -164,7 +164,7 @@ class Settings(BaseSettings):
     running_proof_seconds: float = Field(
         30, gt=0, description="How long a commit or idle input proves that a stream runs (a trigger interval is added)."
     )
-    status_validity_seconds: float = Field(60, gt=0, description="How long a stream's status may be believed.")
+    status_validity_seconds: float = Field(75, gt=0, description="How long a stream's status may be believed.")
     backoff_first_seconds: float = Field(1, gt=0, description="First pause before a failed stream starts again; it doubles.")
     backoff_longest_seconds: float = Field(30, gt=0, description="Longest pause before a failed stream starts again.")
     breaker_failures: int = Field(5, ge=2, description="The same failure this many times in a row opens the breaker.")
@@ -215,6 +215,9 @@ class Settings(BaseSettings):
     dq_results_retention_days: int = Field(30, ge=1, description="How long quality.dq_results keeps an evaluation.")
 
     # Freshness of assets, marts
+    progress_rollup_seconds: float = Field(
+        120, gt=0, description="At most one materialisation per running stream and this time, but for changes of its state."
+    )
     marts_interval_minutes: int = Field(5, ge=1, le=59, description="How often the marts are refreshed when gold moved.")
     freshness_warn_minutes: int = Field(10, ge=1, description="A layer or mart without news for this long is a warning.")
     freshness_fail_minutes: int = Field(30, ge=2, description="A layer or mart without news for this long is a failure.")

@@ -40,6 +40,7 @@ class FakeEngine:
     outcome: OperationState = OperationState.SUCCEEDED
     refusal: Exception | None = None
     jvm: bool = True
+    pulse: bool = True
 
     def resume(self) -> None:
         raise NotImplementedError
@@ -71,6 +72,9 @@ class FakeEngine:
 
     def jvm_is_alive(self) -> bool:
         return self.jvm
+
+    def jvm_answers(self) -> bool:
+        return self.jvm and self.pulse
 
     def close(self, *, seconds: float) -> dict[str, bool]:
         raise NotImplementedError

@@ -55,7 +55,7 @@ class Verdict:
 def judge_state(status: StreamStatus) -> Verdict:
     """Passed when observed is as desired; an error when only a person can help, else a warning."""
     severity = AssetCheckSeverity.ERROR if status.observed in NEEDS_A_PERSON else AssetCheckSeverity.WARN
-    return Verdict(AS_DESIRED[status.desired] is status.observed, severity, _description(status), _metadata(status))
+    return Verdict(AS_DESIRED.get(status.desired) is status.observed, severity, _description(status), _metadata(status))
 
 
 def state_evaluation(status: StreamStatus) -> AssetCheckEvaluation:
@@ -95,7 +95,7 @@ def state_line(status: StreamStatus) -> str:
         return what
     if status.waiting_for:
         what += f" for {status.waiting_for}"
-    return what if AS_DESIRED[status.desired] is status.observed else f"{what} (desired {status.desired})"
+    return what if AS_DESIRED.get(status.desired) is status.observed else f"{what} (desired {status.desired})"
 
 
 def _description(status: StreamStatus) -> str:
@@ -106,7 +106,7 @@ def _description(status: StreamStatus) -> str:
     ]
     if status.waiting_for:
         lines.append(f"Waits for: {status.waiting_for}.")
-    if status.last_error is not None and status.observed is not AS_DESIRED[status.desired]:
+    if status.last_error is not None and status.observed is not AS_DESIRED.get(status.desired):
         lines.append(f"{status.last_error.message} {status.last_error.remedy}".rstrip())
     return " ".join(lines)
 

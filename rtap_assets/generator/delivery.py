@@ -131,7 +131,8 @@ class Sender:
                 yield range(start, stop)
                 start = stop
             else:
-                self._producer.poll(min(due_seconds(start), POLL_SECONDS))
+                # The row may have come due meanwhile, and a negative time would be taken as for ever.
+                self._producer.poll(min(max(0.0, due_seconds(start)), POLL_SECONDS))
 
     def _queue(self, delivery: Delivery, rows: range) -> None:
         columns, timestamps = delivery.chunk.columns, delivery.chunk.timestamps_ms

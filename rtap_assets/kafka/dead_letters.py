@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
@@ -13,6 +14,7 @@ from rtap_assets.kafka.topics import end_offsets
 
 HEADER_PREFIX = "rtap.dlq."
 BATCH = 500
+POLL_SECONDS = 0.2  # `consume` waits this long for a full batch, also for the last one, which is not full
 
 
 class DeadLetter(NamedTuple):
@@ -35,9 +37,12 @@ def dead_letters(settings: Settings) -> set[DeadLetter]:
     consumer = Consumer(client_config(settings) | {"group.id": "rtap-dlq-reader", "enable.auto.commit": False})
     try:
         consumer.assign([TopicPartition(settings.topic_dlq, partition, 0) for partition in remaining])
+        deadline = time.monotonic() + settings.request_timeout_seconds
         while remaining:
-            messages = consumer.consume(BATCH, timeout=settings.request_timeout_seconds)
-            if not messages:
+            messages = consumer.consume(BATCH, timeout=POLL_SECONDS)
+            if messages:
+                deadline = time.monotonic() + settings.request_timeout_seconds
+            elif time.monotonic() > deadline:
                 raise DependencyUnavailable(
                     f"The broker sent nothing more of {settings.topic_dlq}.", remedy="See `rtap status`."
                 )

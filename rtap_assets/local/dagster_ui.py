@@ -31,6 +31,8 @@ MAX_SOCKET_PATH_BYTES = 100  # macOS takes 104, Linux 108
 # Runs only wait for the stream host, which serialises what must be serial per stream; refreshes of the marts take turns by
 # their lock. So a command need not wait for a materialisation; the bound is one of memory (about 250 MB a run). Ticks come
 # every ten seconds: one sensor that is held up must not hold up the supervisor, and their records are not kept for long.
+# The code server reports a run whose process was killed; one that a killed daemon left between queue and process, or that
+# nobody is left to cancel, is found by run monitoring.
 DAGSTER_YAML = """\
 telemetry:
   enabled: false
@@ -48,6 +50,11 @@ retention:
 concurrency:
   runs:
     max_concurrent_runs: 6
+run_monitoring:
+  enabled: true
+  start_timeout_seconds: 120
+  cancel_timeout_seconds: 60
+  poll_interval_seconds: 20
 """
 
 

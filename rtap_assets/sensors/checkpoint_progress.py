@@ -1,7 +1,8 @@
 """The sensor `checkpoint_progress`: what running streams commit, as materialisations without a run.
 
-At most one per asset and minute, at once when the state of its stream changes. The cursor says up to which batch was told,
-and so does the metadata of a drain's own materialisation: after an hour without a daemon, one roll-up says it all, once.
+At most one per asset in two minutes, at once when the state of its stream changes. The cursor says up to which batch was
+told, and so does the metadata of a drain's own materialisation: after an hour without a daemon, one roll-up says all of it,
+once.
 """
 
 import json
@@ -31,7 +32,6 @@ from rtap_assets.streaming.rollups import RollUp, Standing, roll_up, standing
 from rtap_assets.streaming.states import Desired, Observed, StreamStatus, as_instant, as_text
 
 INTERVAL_SECONDS = 10
-SECONDS_BETWEEN_ROLL_UPS = 60
 SPECS = {spec.namespace: spec for spec in TABLES}
 
 
@@ -49,7 +49,7 @@ class Told:
     minimum_interval_seconds=INTERVAL_SECONDS,
     default_status=DefaultSensorStatus.RUNNING,
     description="Reports what the running streams have committed as materialisations of bronze, the dead-letter topic, "
-    "silver and gold: at most one per asset and minute, and at once when the state of a stream changes.",
+    "silver and gold: at most one per asset in two minutes, and at once when the state of a stream changes.",
 )
 def checkpoint_progress(context: SensorEvaluationContext, streams: StreamHost) -> SensorResult:
     """One tick: look at the four checkpoints, tell what is due."""
@@ -81,7 +81,8 @@ def progress_of(
 ) -> tuple[AssetMaterialization | None, Told | None]:
     """The materialisation that is due, if any, and what was told then."""
     reached = standing(settings, stream)
-    if reached is None or not is_due(told, reached, observed=observed, now=now):
+    interval = timedelta(seconds=settings.progress_rollup_seconds)
+    if reached is None or not is_due(told, reached, observed=observed, now=now, interval=interval):
         return None, told
     key = ASSET_OF_STREAM[stream]
     after = batch_told_of(told, newest_metadata(instance, key), reached)
@@ -99,13 +100,13 @@ def is_being_drained(status: StreamStatus) -> bool:
     return status.desired is Desired.STOPPED and status.observed not in {Observed.STOPPED, Observed.DIRTY, Observed.UNKNOWN}
 
 
-def is_due(told: Told | None, reached: Standing, *, observed: str, now: datetime) -> bool:
-    """Something new was committed, and a minute has passed or the state has changed since the last word."""
+def is_due(told: Told | None, reached: Standing, *, observed: str, now: datetime, interval: timedelta) -> bool:
+    """Something new was committed, and the interval has passed or the state has changed since the last word."""
     if told is None or told.query_id != reached.query_id:
         return True
     if reached.batch_id == told.batch_id:
         return False
-    return observed != told.observed or now - as_instant(told.at) >= timedelta(seconds=SECONDS_BETWEEN_ROLL_UPS)
+    return observed != told.observed or now - as_instant(told.at) >= interval
 
 
 def batch_told_of(told: Told | None, newest: Mapping[str, Any], reached: Standing) -> int:

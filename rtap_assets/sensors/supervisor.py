@@ -4,7 +4,7 @@ It waits for nothing. What it must remember between two ticks is its cursor, so 
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -12,13 +12,21 @@ from typing import Any, Self
 from dagster import (
     AssetCheckEvaluation,
     AssetObservation,
+    DagsterInstance,
     DefaultSensorStatus,
     SensorEvaluationContext,
     SensorResult,
     sensor,
 )
 
-from rtap_assets.assets.stream_state import ASSET_OF_STREAM, NEEDS_A_PERSON, judge_state, state_evaluation, state_line
+from rtap_assets.assets.stream_state import (
+    ASSET_OF_STREAM,
+    NEEDS_A_PERSON,
+    STREAM_OF_ASSET,
+    judge_state,
+    state_evaluation,
+    state_line,
+)
 from rtap_assets.config import get_settings
 from rtap_assets.errors import RtapError
 from rtap_assets.resources.streams import StreamHost
@@ -57,7 +65,13 @@ def stream_supervisor(context: SensorEvaluationContext, streams: StreamHost) -> 
     now, memory = datetime.now(UTC), Memory.of(context.cursor)
     statuses = streams.statuses()
     notice = revive_host(statuses, memory, now=now, begin=streams.begin)
-    events = tell(statuses, memory, now=now, validity_seconds=get_settings().status_validity_seconds)
+    events = tell(
+        statuses,
+        memory,
+        now=now,
+        validity_seconds=get_settings().status_validity_seconds,
+        materialised=newest_materialisations(context.instance),
+    )
     for event in events:
         if isinstance(event, AssetObservation):
             context.log.error(event.description)
@@ -69,16 +83,30 @@ def stream_supervisor(context: SensorEvaluationContext, streams: StreamHost) -> 
     )
 
 
+def newest_materialisations(instance: DagsterInstance) -> dict[str, datetime]:
+    """Stream -> when its asset was last materialised. The UI shows no check result that is older than that."""
+    events = instance.get_latest_materialization_events(list(STREAM_OF_ASSET))
+    found = {STREAM_OF_ASSET[key]: event for key, event in events.items() if event is not None}
+    return {stream: datetime.fromtimestamp(event.timestamp, UTC) for stream, event in found.items()}
+
+
 def tell(
-    statuses: Sequence[StreamStatus], memory: Memory, *, now: datetime, validity_seconds: float
+    statuses: Sequence[StreamStatus],
+    memory: Memory,
+    *,
+    now: datetime,
+    validity_seconds: float,
+    materialised: Mapping[str, datetime],
 ) -> list[AssetCheckEvaluation | AssetObservation]:
     """The check results that are due, and an observation for each stream that has come to need a person."""
     renewal = timedelta(seconds=max(validity_seconds - RENEWAL_MARGIN_SECONDS, validity_seconds / 2))
     events: list[AssetCheckEvaluation | AssetObservation] = []
     for status in statuses:
         before, face = memory.told.get(status.name), _face(status)
-        if before is not None and before["face"] == face and now - as_instant(before["at"]) < renewal:
-            continue
+        if before is not None and before["face"] == face:
+            told_at = as_instant(before["at"])
+            if now - told_at < renewal and materialised.get(status.name, told_at) <= told_at:
+                continue
         events.append(state_evaluation(status))
         if status.observed in NEEDS_A_PERSON and (before is None or before["face"] != face):
             events.append(_alert(status))
@@ -98,15 +126,15 @@ def revive_host(statuses: Sequence[StreamStatus], memory: Memory, *, now: dateti
         return ""
     pause = timedelta(seconds=min(FIRST_PAUSE_SECONDS * 2.0 ** (memory.starts - 1), LONGEST_PAUSE_SECONDS))
     if memory.starts and now - as_instant(memory.started_at) < pause:
-        return f"The stream host was started at {memory.started_at} and does not answer yet."
+        return f"A start of the stream host was tried at {memory.started_at}; it does not answer yet."
     try:
-        if not begin():
-            return "The stream host does not answer, though its process lives or it is not ours to start."
+        is_tried, notice = begin(), "The stream host was away; it was started and resumes what is desired."
     except RtapError as error:
-        return f"The stream host could not be started: {error}"
-    finally:
-        memory.starts, memory.started_at = memory.starts + 1, as_text(now)
-    return "The stream host was away; it was started and resumes what is desired."
+        is_tried, notice = True, f"The stream host could not be started: {error}"
+    if not is_tried:
+        return "The stream host does not answer, though its process lives or it is not ours to start."
+    memory.starts, memory.started_at = memory.starts + 1, as_text(now)
+    return notice
 
 
 def _face(status: StreamStatus) -> str:

@@ -12,7 +12,6 @@ from datetime import datetime
 from threading import Event
 from typing import Any
 
-import anyio
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -30,7 +29,6 @@ from rtap_assets.streaming.openapi import openapi_document
 from rtap_assets.streaming.operations import STREAM_ACTIONS, TABLE_ACTIONS, Operation
 from rtap_assets.streaming.states import as_text
 
-JVM_ANSWER_SECONDS = 2.0
 DEFAULT_PROGRESS, MOST_PROGRESS = 20, 1000
 
 log = logging.getLogger(__name__)
@@ -101,7 +99,7 @@ class _Endpoints:
         """200 while the host may be believed."""
         if self._host.stopping.is_set():
             return error_response(503, "stopping", "The stream host is about to end.", "")
-        if not await self._jvm_is_alive():
+        if not self._host.engine.jvm_answers():
             return error_response(
                 503, "jvm_gone", "The JVM of the stream host has died or does not answer.", "Restart the host."
             )
@@ -116,7 +114,7 @@ class _Endpoints:
             self._host.engine.statuses(),
             host={"version": info.version, "pid": str(info.pid), "jvm_pid": str(info.jvm_pid or "")},
             since=info.since,
-            jvm_is_alive=await self._jvm_is_alive(),
+            jvm_answers=self._host.engine.jvm_answers(),
         )
         return Response(text, media_type=CONTENT_TYPE)
 
@@ -165,11 +163,6 @@ class _Endpoints:
     async def shutdown(self, _: Request) -> Response:
         self._host.shutdown("asked to by a caller")
         return JSONResponse(self._host.info.to_json() | {"stopping": True}, status_code=202)
-
-    async def _jvm_is_alive(self) -> bool:
-        with anyio.move_on_after(JVM_ANSWER_SECONDS):
-            return await anyio.to_thread.run_sync(self._host.engine.jvm_is_alive, abandon_on_cancel=True)
-        return False
 
     def _stream_name(self, request: Request) -> str:
         name: str = request.path_params["name"]

@@ -1,4 +1,4 @@
-"""What is known of the streams while no host runs: what was desired, and whether a planned batch is left to repeat.
+"""What is known of the streams while no host answers: what was desired, and whether a planned batch is left to repeat.
 
 Reads files only; no Spark, no broker.
 """
@@ -30,6 +30,17 @@ def statuses_at_rest(settings: Settings, *, now: datetime | None = None) -> list
     desired, breakers = read_desired(settings), read_breakers(settings)
     return [
         _at_rest(settings, name, desired.get(name, Desired.STOPPED), breakers.get(name, KeptBreaker()), now=now)
+        for name in STREAM_NAMES
+    ]
+
+
+def statuses_unknown(settings: Settings, *, reason: str, now: datetime) -> list[StreamStatus]:
+    """UNKNOWN for each stream, with what is desired where this machine keeps it. Raises like `statuses_at_rest`."""
+    desired = read_desired(settings) if settings.uses_embedded_host else dict.fromkeys(STREAM_NAMES, Desired.UNKNOWN)
+    return [
+        StreamStatus(
+            name, desired.get(name, Desired.STOPPED), Observed.UNKNOWN, since=now, observed_at=now, valid_until=now
+        ).as_unknown(reason=reason, now=now)
         for name in STREAM_NAMES
     ]
 

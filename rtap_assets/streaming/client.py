@@ -9,17 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Self
 
 import httpx2
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import ConfigurationError, DependencyUnavailable, StreamError
-from rtap_assets.streaming.at_rest import nobody_writes, statuses_at_rest
-from rtap_assets.streaming.names import STREAM_NAMES
+from rtap_assets.streaming.at_rest import nobody_writes, statuses_at_rest, statuses_unknown
 from rtap_assets.streaming.operations import Operation, OperationState
-from rtap_assets.streaming.states import Desired, Observed, StreamStatus, as_instant
+from rtap_assets.streaming.states import StreamStatus, as_instant
 from rtap_assets.streaming.token import read_token
 
 POLL_SECONDS = 0.2
@@ -79,6 +78,7 @@ class StreamsClient:
 
         Raises:
             ConfigurationError: the host belongs to another state folder, or the token cannot be used.
+            StreamError: none answers, and the file of desired states cannot be read.
         """
         try:
             answer = self._call("GET", "/v1/streams")
@@ -194,19 +194,12 @@ class StreamsClient:
         if self._settings.uses_embedded_host and nobody_writes(self._settings):
             return statuses_at_rest(self._settings, now=now)
         owned = "" if not self._settings.uses_embedded_host else " Its JVM still owns the checkpoints."
-        return [_unknown(name, reason=f"{error.message}{owned}", now=now) for name in STREAM_NAMES]
+        return statuses_unknown(self._settings, reason=f"{error.message}{owned}", now=now)
 
 
 def nobody_listens(error: DependencyUnavailable) -> bool:
     """Whether the port is closed: a host that starts, is busy or frozen still accepts connections."""
     return not error.context.get("listens", True)
-
-
-def _unknown(name: str, *, reason: str, now: datetime) -> StreamStatus:
-    nothing = StreamStatus(
-        name, Desired.STOPPED, Observed.UNKNOWN, since=now, observed_at=now, valid_until=now + timedelta(0)
-    )
-    return nothing.as_unknown(reason=reason, now=now)
 
 
 def _stale(status: StreamStatus) -> str:

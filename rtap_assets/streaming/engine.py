@@ -22,10 +22,11 @@ from rtap_assets.streaming.housekeeping import Housekeeper
 from rtap_assets.streaming.lag import BROKER, CATALOG, SourceProbe, dependencies_of
 from rtap_assets.streaming.operation_book import OperationBook
 from rtap_assets.streaming.operations import STREAM_ACTIONS, Action, Operation
+from rtap_assets.streaming.pulse import JvmPulse
 from rtap_assets.streaming.queries import GOLD_STREAM, STREAMS, StreamDefinition
 from rtap_assets.streaming.runner import StreamRunner
 from rtap_assets.streaming.settling import patience_of
-from rtap_assets.streaming.states import Observed, StreamStatus
+from rtap_assets.streaming.states import FailureNote, Observed, StreamStatus
 from rtap_assets.streaming.verdicts import observe
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -57,6 +58,7 @@ class StreamEngine:
             BROKER: SourceProbe(settings, BROKER, kafka, clock=clock, say=say),
             CATALOG: SourceProbe(settings, CATALOG, tables, clock=clock, say=say),
         }
+        self._pulse = JvmPulse(self._ask_jvm, interval_seconds=settings.host_watch_seconds, clock=clock)
         durable = DurableStates(settings)
         self._runners = {
             name: StreamRunner(
@@ -79,6 +81,7 @@ class StreamEngine:
         for probe in self._probes.values():
             probe.start()
         self._housekeeper.start()
+        self._pulse.start()
 
     def resume(self) -> None:
         """Start the streams that are desired to run."""
@@ -164,9 +167,14 @@ class StreamEngine:
         process = getattr(self._session.sparkContext._gateway, "proc", None)
         return process is None or process.poll() is None
 
+    def jvm_answers(self) -> bool:
+        """Whether the JVM lives and has answered of late. From memory, as every answer here."""
+        return self.jvm_is_alive() and self._pulse.silent_since(self._clock()) is None
+
     def close(self, *, seconds: float) -> dict[str, bool]:
         """Stop every stream between batches and end the threads; what is desired stays. Returns name -> clean."""
         deadline = time.monotonic() + seconds
+        self._pulse.close()
         self._housekeeper.close(0)
         for runner in self._runners.values():
             runner.close(stop_seconds=seconds)
@@ -176,6 +184,10 @@ class StreamEngine:
             probe.close(max(0.0, min(1.0, deadline - time.monotonic())))
         return clean
 
+    def _ask_jvm(self) -> object:
+        java: Any = self._session.sparkContext._jvm
+        return java.System.nanoTime()
+
     def _source_away(self, stream: StreamDefinition) -> str | None:
         """The dependency that the stream cannot go on without and that does not answer its probe, if any."""
         now = self._clock()
@@ -184,7 +196,10 @@ class StreamEngine:
     def _status(self, runner: StreamRunner, now: datetime) -> StreamStatus:
         facts, settings = runner.facts, self._settings
         away = self._source_away(runner.stream)
-        observed, since = observe(facts, now, patience=patience_of(runner), is_source_away=away is not None)
+        silent = self._pulse.silent_since(now)
+        observed, since = observe(
+            facts, now, patience=patience_of(runner), is_source_away=away is not None, jvm_silent_since=silent
+        )
         probe = self._probes[BROKER if runner.stream.reads is None else CATALOG]
         lag = probe.lag(runner.stream.name, now)
         newest = (runner.log.newest(1) or [{}])[0]
@@ -208,8 +223,17 @@ class StreamEngine:
             waiting_for=facts.waiting_for or away if observed is Observed.WAITING else None,
             next_start=facts.next_start if observed in (Observed.BACKOFF, Observed.WAITING) else None,
             failures=runner.failures,
-            last_error=runner.last_error,
+            last_error=runner.last_error if silent is None else _silence(silent),
         )
+
+
+def _silence(since: datetime) -> FailureNote:
+    return FailureNote(
+        "jvm_silent",
+        "The Java process of the host does not answer: it is frozen, or the machine has no time or memory for it.",
+        since,
+        "It goes on by itself when it answers again; else `rtap down`, then `rtap up --ui --streams`.",
+    )
 
 
 def _timeouts(settings: Settings) -> dict[Action, float]:

@@ -88,17 +88,17 @@ STATE_HELP = "1 for the state that is observed, 0 for the others."
 HOST_METRICS = {
     "rtap_host_info": "Always 1; version, pid and JVM pid of the stream host are its labels.",
     "rtap_host_start_timestamp_seconds": "When the stream host started, seconds since the epoch.",
-    "rtap_host_jvm_up": "1 while the JVM of the stream host lives, else 0.",
+    "rtap_host_jvm_up": "1 while the JVM of the stream host answers, else 0.",
 }
 
 
-def metrics_text(statuses: Iterable[StreamStatus], *, host: Mapping[str, str], since: datetime, jvm_is_alive: bool) -> str:
+def metrics_text(statuses: Iterable[StreamStatus], *, host: Mapping[str, str], since: datetime, jvm_answers: bool) -> str:
     """Everything, as one scrape. `host` becomes the labels of `rtap_host_info`."""
     streams = list(statuses)
     families = [
         _family("rtap_host_info", HOST_METRICS["rtap_host_info"], [(dict(host), 1)]),
         _family("rtap_host_start_timestamp_seconds", HOST_METRICS["rtap_host_start_timestamp_seconds"], [({}, since)]),
-        _family("rtap_host_jvm_up", HOST_METRICS["rtap_host_jvm_up"], [({}, jvm_is_alive)]),
+        _family("rtap_host_jvm_up", HOST_METRICS["rtap_host_jvm_up"], [({}, jvm_answers)]),
         _family(
             STATE_METRIC,
             STATE_HELP,

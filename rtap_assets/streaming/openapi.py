@@ -28,7 +28,7 @@ class Endpoint:
 
 
 ENDPOINTS = (
-    Endpoint("get", "/healthz", "Whether the host serves and its JVM lives.", refusals=(503,), is_open=True),
+    Endpoint("get", "/healthz", "Whether the host serves and its JVM answers.", refusals=(503,), is_open=True),
     Endpoint("get", "/openapi.json", "This description."),
     Endpoint("get", "/metrics", "Readings for Prometheus, text format 0.0.4."),
     Endpoint("get", "/v1/streams", "State of each stream.", "Streams"),

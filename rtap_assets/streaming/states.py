@@ -17,6 +17,7 @@ class Desired(StrEnum):
 
     RUNNING = "running"
     STOPPED = "stopped"
+    UNKNOWN = "unknown"  # made by readers alone: an external host keeps it, and does not answer
 
 
 class Observed(StrEnum):

@@ -47,14 +47,26 @@ class Patience:
     start_seconds: float
 
 
-def observe(facts: Facts, now: datetime, *, patience: Patience, is_source_away: bool = False) -> tuple[Observed, datetime]:
-    """The state and since when it is so. `is_source_away`: the probe gets no answer from what the stream depends on."""
+def observe(
+    facts: Facts,
+    now: datetime,
+    *,
+    patience: Patience,
+    is_source_away: bool = False,
+    jvm_silent_since: datetime | None = None,
+) -> tuple[Observed, datetime]:
+    """The state and since when it is so. `is_source_away`: the probe gets no answer from what the stream depends on.
+
+    A query in a JVM that is silent is stalled, however fresh its last proof is.
+    """
     if facts.stopping_since is not None:
         return Observed.STOPPING, facts.stopping_since
     if facts.is_wanted and facts.refused_since is not None:
         return Observed.REFUSED, facts.refused_since
     if facts.is_wanted and facts.broken_since is not None:
         return Observed.BROKEN, facts.broken_since
+    if facts.attempt_since is not None and jvm_silent_since is not None:
+        return Observed.STALLED, max(facts.attempt_since, jvm_silent_since)
     if facts.attempt_since is not None:
         return _observe_attempt(facts, facts.attempt_since, now, patience=patience, is_source_away=is_source_away)
     return _observe_absence(facts)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -17,11 +15,11 @@ from dagster_runs import (
     TICKS,
     FinishedRun,
     ask_ui,
-    environment,
     materialise,
     newest_metadata,
     newest_run_of,
     newest_state_checks,
+    rtap,
     succeed,
 )
 from polling import wait_until
@@ -38,19 +36,18 @@ from rtap_assets.kafka.topics import end_offsets
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.local.ports import free_port, is_free
 from rtap_assets.local.stack import down, status
-from rtap_assets.sensors.checkpoint_progress import SECONDS_BETWEEN_ROLL_UPS
 from rtap_assets.serving.connection import open_lake
 from rtap_assets.streaming.names import STREAM_NAMES
 from rtap_assets.streaming.rollups import standing
 
 EVENTS = 5_000
-COMMAND_SECONDS = 120
 LAYERS = ("bronze/sales_events", "silver/sales_events", "gold/revenue_5m")
 PATIENCE_SECONDS = 2
 BOUND_SECONDS = 30  # patience and the last attempt, on a busy machine
 MORE_EVENTS = 1_000
 TRUTH_SECONDS = 60  # within this time Dagster shows what is so
 TICK_SECONDS = 5
+ROLL_UP_SECONDS = 10  # sooner than by default, so that a test need not wait for minutes
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +59,7 @@ def pipeline(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Itera
             "source_max_files_per_batch": 3,
             "spark_driver_memory": "1g",
             "spark_quick_start": True,
+            "progress_rollup_seconds": ROLL_UP_SECONDS,
             "streams_port": free_port(),
         }
         settings = own.model_copy(update=small)
@@ -86,19 +84,6 @@ def ui(pipeline: Settings, first_run: FinishedRun) -> Iterator[Settings]:
         yield pipeline
     finally:
         rtap(pipeline, "down")
-
-
-def rtap(settings: Settings, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "rtap_assets.cli", *arguments],
-        env=environment(settings),
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def ask(settings: Settings, question: str) -> tuple[Any, ...]:
@@ -230,7 +215,7 @@ def test_streams_that_are_started_from_the_launchpad_are_watched_and_stopped(ui:
     assert newest_metadata(ui)["bronze/sales_events"]["source offsets"] == {ui.topic_events: ends}
     wait_until(
         lambda: newest_run_of(ui, GOLD) == "" and told_batch(ui, "gold/revenue_5m") == committed_batch(ui, "gold"),
-        seconds=TRUTH_SECONDS + SECONDS_BETWEEN_ROLL_UPS,
+        seconds=TRUTH_SECONDS,
         what="gold's commits are told without a run",
     )
 
@@ -241,7 +226,7 @@ def test_streams_that_are_started_from_the_launchpad_are_watched_and_stopped(ui:
         asset = key.to_user_string()
         wait_until(
             lambda name=name, asset=asset: told_batch(ui, asset) == committed_batch(ui, name),  # type: ignore[misc]
-            seconds=TRUTH_SECONDS + SECONDS_BETWEEN_ROLL_UPS,
+            seconds=TRUTH_SECONDS,
             what=f"the last batch of {name} is told",
         )
 

@@ -17,7 +17,6 @@ from rtap_assets.assets.layers import NEWEST_BATCH, QUERY_ID
 from rtap_assets.config import Settings, load_settings
 from rtap_assets.definitions import defs
 from rtap_assets.sensors.checkpoint_progress import (
-    SECONDS_BETWEEN_ROLL_UPS,
     Told,
     checkpoint_progress,
     is_being_drained,
@@ -65,7 +64,7 @@ def progress(
     return (None if event is None else {name: value.value for name, value in event.metadata.items()}), fresh
 
 
-MINUTE = timedelta(seconds=SECONDS_BETWEEN_ROLL_UPS)
+INTERVAL = timedelta(seconds=Settings().progress_rollup_seconds)
 
 
 @pytest.mark.parametrize(
@@ -73,18 +72,18 @@ MINUTE = timedelta(seconds=SECONDS_BETWEEN_ROLL_UPS)
     [
         (None, Observed.RUNNING, timedelta(0), True),
         (told(7), Observed.RUNNING, timedelta(hours=1), False),
-        (told(6), Observed.RUNNING, MINUTE - timedelta(seconds=1), False),
-        (told(6), Observed.RUNNING, MINUTE, True),
+        (told(6), Observed.RUNNING, INTERVAL - timedelta(seconds=1), False),
+        (told(6), Observed.RUNNING, INTERVAL, True),
         (told(6), Observed.STOPPED, timedelta(seconds=1), True),
         (told(7), Observed.STOPPED, timedelta(seconds=1), False),
         (told(9, query=OTHER_QUERY), Observed.RUNNING, timedelta(seconds=1), True),
     ],
     ids=["never told", "nothing new", "too soon", "a minute on", "state changed", "changed, nothing new", "new checkpoint"],
 )
-def test_a_roll_up_is_due_once_a_minute_and_at_a_change_and_only_when_something_was_committed(
+def test_a_roll_up_is_due_once_an_interval_and_at_a_change_and_only_when_something_was_committed(
     before: Told | None, observed: Observed, after: timedelta, due: bool
 ) -> None:
-    assert is_due(before, Standing(QUERY, 7), observed=observed, now=NOW + after) is due
+    assert is_due(before, Standing(QUERY, 7), observed=observed, now=NOW + after, interval=INTERVAL) is due
 
 
 @pytest.mark.parametrize(
@@ -118,11 +117,11 @@ def test_what_a_drain_has_told_is_not_told_again(settings: Settings) -> None:
     with DagsterInstance.ephemeral() as instance:
         drained = {NEWEST_BATCH: 7, QUERY_ID: QUERY}
         instance.report_runless_asset_event(AssetMaterialization(DLQ_TOPIC, metadata=drained))
-        metadata, _ = progress(settings, instance, told(0), now=NOW + MINUTE)
+        metadata, _ = progress(settings, instance, told(0), now=NOW + INTERVAL)
         assert metadata is not None
         assert metadata["micro-batches"] == 2
         instance.report_runless_asset_event(AssetMaterialization(DLQ_TOPIC, metadata=drained | {NEWEST_BATCH: 9}))
-        assert progress(settings, instance, told(0), now=NOW + MINUTE) == (None, told(9, at=NOW + MINUTE))
+        assert progress(settings, instance, told(0), now=NOW + INTERVAL) == (None, told(9, at=NOW + INTERVAL))
 
 
 def test_a_new_checkpoint_is_told_from_its_first_batch(settings: Settings) -> None:
@@ -141,7 +140,7 @@ def test_sums_that_lack_a_batch_are_said_to_be_lower_bounds(settings: Settings) 
     commit(settings, [5], logged=False)
     commit(settings, range(6, 8))
     with DagsterInstance.ephemeral() as instance:
-        metadata, _ = progress(settings, instance, told(2), now=NOW + MINUTE)
+        metadata, _ = progress(settings, instance, told(2), now=NOW + INTERVAL)
     assert metadata is not None
     assert metadata["micro-batches"] == 5
     assert metadata["rows read, at least"] == 4 * ROWS

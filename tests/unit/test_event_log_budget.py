@@ -18,6 +18,8 @@ from dagster._utils.schedules import cron_string_iterator
 from rtap_assets.config import Settings
 from rtap_assets.contracts.quality import PASS_CHECKS
 from rtap_assets.definitions import defs
+from rtap_assets.sensors.supervisor import INTERVAL_SECONDS, Memory, tell
+from rtap_assets.streaming.states import Desired, Observed, StreamStatus
 
 MOST_EVENTS_A_DAY = 50_000
 MOST_SQLITE_ROWS_A_DAY = 75_000
@@ -45,9 +47,9 @@ class Count:
 
 # Of one run with one step in the in-process executor; measured below.
 RUN, ASSET, CHECK, RUNLESS_EVENT = Count(9, 2), Count(3, 2), Count(3, 2), Count(1, 1)
-# Reckoned: what daemon and worker add to a run that is launched (enqueued, dequeued, starting, worker started and ended, …),
-# and what a further step adds.
-LAUNCH, STEP = Count(10, 3), Count(5, 0)
+# Counted in live runs: what daemon and worker add to one that is launched (enqueued, starting, its process, its resources).
+# Reckoned: what a further step adds.
+LAUNCH, STEP = Count(6, 2), Count(5, 0)
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,29 @@ STARTED_BY_PEOPLE = {
     "start, stop, restart, drain": Runs(50, log_lines=20),
     "materialise by hand": Runs(20, steps=5, assets=13),
 }
-# Runless events a day of the sensors: at most one per table or stream and minute, and one per state change.
+SECONDS_BETWEEN_ROLL_UPS = round(Settings().progress_rollup_seconds)
+CHANGES_A_DAY = 20  # of the state of each stream, and of the freshness of each asset
+
+
+def states_told_a_day() -> int:
+    """How often the supervisor tells the state of a stream that runs and is rolled up as often as may be."""
+    memory, told, ends = Memory(), 0, 0
+    for second in range(0, 86_400, INTERVAL_SECONDS):
+        now = DAY + timedelta(seconds=second)
+        running = StreamStatus("gold", Desired.RUNNING, Observed.RUNNING, DAY, now, now)
+        rolled_up = {"gold": DAY + timedelta(seconds=ends)}
+        validity = Settings().status_validity_seconds
+        told += len(tell([running], memory, now=now, validity_seconds=validity, materialised=rolled_up))
+        ends = second if second - ends >= SECONDS_BETWEEN_ROLL_UPS else ends
+    return told
+
+
+# Runless events a day of the sensors: as often as their intervals allow, and one per change.
 RUNLESS = {
-    "materialisations of bronze, silver, gold, one a minute": 3 * MINUTES_A_DAY,
+    "materialisations by running streams": 4 * (24 * 3_600 // SECONDS_BETWEEN_ROLL_UPS + CHANGES_A_DAY),
     "lag of the dead-letter topic, one in five minutes": MINUTES_A_DAY // 5,
-    "states of four streams, one in five minutes each and at each change (20 a day)": 4 * (MINUTES_A_DAY // 5 + 20),
+    "states of four streams, renewed before they lapse or are hidden": 4 * (states_told_a_day() + CHANGES_A_DAY),
+    "freshness of four layers and eight marts, at each change": 12 * CHANGES_A_DAY,
     "results of checks measured in the streams: ten checks, one in five minutes each": 10 * MINUTES_A_DAY // 5,
 }
 

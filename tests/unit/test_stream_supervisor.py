@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
-from dagster import AssetCheckEvaluation, AssetObservation, SensorResult, build_sensor_context
+from dagster import AssetCheckEvaluation, AssetObservation, DagsterInstance, SensorResult, build_sensor_context
 from stream_host_fakes import NOW, FakeClient, host_over, status
 
 from rtap_assets.definitions import defs
@@ -21,14 +21,30 @@ TICK = timedelta(seconds=10)
 NOTE = FailureNote("checkpoint_foreign", "The checkpoint is another table's.", NOW, "Restore it.")
 
 
+def due(
+    statuses: list[StreamStatus], memory: Memory, now: datetime, *, materialised: dict[str, datetime] | None = None
+) -> list[AssetCheckEvaluation | AssetObservation]:
+    """What a tick tells; by default nothing was ever materialised."""
+    return tell(statuses, memory, now=now, validity_seconds=VALIDITY_SECONDS, materialised=materialised or {})
+
+
 def told_over(seconds: int, *, memory: Memory, one: StreamStatus) -> list[int]:
     """At which seconds the state is told when nothing changes."""
     moments = range(0, seconds, 10)
-    return [at for at in moments if tell([one], memory, now=NOW + timedelta(seconds=at), validity_seconds=VALIDITY_SECONDS)]
+    return [at for at in moments if due([one], memory, NOW + timedelta(seconds=at))]
 
 
 def test_an_unchanged_state_is_renewed_before_it_lapses_and_not_at_every_tick() -> None:
     assert told_over(130, memory=Memory(), one=status()) == [0, 40, 80, 120]
+
+
+def test_a_state_that_a_materialisation_hides_is_told_again_at_once_and_once() -> None:
+    memory, gold = Memory(), status("gold")
+    due([gold], memory, NOW, materialised={"gold": NOW - TICK})
+    hidden = {"gold": NOW + TICK / 2}
+    (event,) = due([gold], memory, NOW + TICK, materialised=hidden)
+    assert isinstance(event, AssetCheckEvaluation)
+    assert due([gold], memory, NOW + 2 * TICK, materialised=hidden) == []
 
 
 def test_a_day_of_four_streams_stays_far_below_the_event_log_s_budget() -> None:
@@ -37,9 +53,9 @@ def test_a_day_of_four_streams_stays_far_below_the_event_log_s_budget() -> None:
 
 def test_a_change_is_told_at_once() -> None:
     memory = Memory()
-    tell([status()], memory, now=NOW, validity_seconds=VALIDITY_SECONDS)
+    due([status()], memory, NOW)
     changed = [status(observed=Observed.WAITING, waiting_for="broker")]
-    (event,) = tell(changed, memory, now=NOW + TICK, validity_seconds=VALIDITY_SECONDS)
+    (event,) = due(changed, memory, NOW + TICK)
     assert isinstance(event, AssetCheckEvaluation)
     assert not event.passed
 
@@ -47,19 +63,19 @@ def test_a_change_is_told_at_once() -> None:
 @pytest.mark.parametrize("observed", [Observed.BROKEN, Observed.REFUSED])
 def test_a_stream_that_needs_a_person_is_an_alert_once(observed: Observed) -> None:
     memory, broken = Memory(), [status("gold", observed, last_error=NOTE)]
-    first = tell(broken, memory, now=NOW, validity_seconds=VALIDITY_SECONDS)
+    first = due(broken, memory, NOW)
     assert [type(event) for event in first] == [AssetCheckEvaluation, AssetObservation]
     assert "The checkpoint is another table's. Restore it." in str(first[1].description)
-    later = tell(broken, memory, now=NOW + timedelta(minutes=5), validity_seconds=VALIDITY_SECONDS)
+    later = due(broken, memory, NOW + timedelta(minutes=5))
     assert [type(event) for event in later] == [AssetCheckEvaluation]
 
 
 def test_after_an_hour_without_a_daemon_every_state_is_told_at_once() -> None:
     memory = Memory()
     every = [status(name) for name in STREAM_NAMES]
-    tell(every, memory, now=NOW, validity_seconds=VALIDITY_SECONDS)
+    due(every, memory, NOW)
     resumed = Memory.of(memory.as_cursor())
-    assert len(tell(every, resumed, now=NOW + timedelta(hours=1), validity_seconds=VALIDITY_SECONDS)) == len(STREAM_NAMES)
+    assert len(due(every, resumed, NOW + timedelta(hours=1))) == len(STREAM_NAMES)
 
 
 AWAY = [status(observed=Observed.STOPPED), status("gold", Observed.STOPPED, desired=Desired.STOPPED)]
@@ -100,7 +116,10 @@ def test_a_host_that_answers_again_ends_the_pauses() -> None:
 
 
 def test_a_host_that_lives_and_does_not_answer_is_left_alone_and_said() -> None:
-    assert "does not answer" in revive_host(AWAY, Memory(), now=NOW, begin=lambda: False)
+    memory = Memory()
+    frozen = [revive_host(AWAY, memory, now=NOW + tick * TICK, begin=lambda: False) for tick in range(2)]
+    assert ["its process lives" in said for said in frozen] == [True, True]
+    assert "was started" in revive_host(AWAY, memory, now=NOW + 2 * TICK, begin=lambda: True)
 
 
 def broken_begin() -> bool:
@@ -112,9 +131,12 @@ def test_a_host_that_cannot_be_started_is_said_and_the_states_are_told_all_the_s
 
 
 def tick(client: FakeClient, *, cursor: str | None = None, begins: Iterator[bool] | None = None) -> SensorResult:
-    with build_sensor_context(
-        cursor=cursor, definitions=defs, resources={"streams": host_over(client, begins=begins)}
-    ) as context:
+    with (
+        DagsterInstance.ephemeral() as instance,
+        build_sensor_context(
+            instance, cursor=cursor, definitions=defs, resources={"streams": host_over(client, begins=begins)}
+        ) as context,
+    ):
         result = stream_supervisor(context)
     assert isinstance(result, SensorResult)
     return result

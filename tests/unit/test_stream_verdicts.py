@@ -80,6 +80,15 @@ def test_the_state_follows_from_the_facts(case: str) -> None:
     assert observe(facts, at(seconds), patience=PATIENCE, is_source_away=away) == (state, at(since))
 
 
+@pytest.mark.parametrize("case", MATRIX)
+def test_what_runs_in_a_silent_jvm_is_stalled_and_all_else_stays_as_it_was(case: str) -> None:
+    facts, seconds, away, state, since = MATRIX[case]
+    tried = {Observed.STARTING, Observed.RUNNING, Observed.STALLED, Observed.WAITING}
+    stalls = facts.attempt_since is not None and state in tried
+    found = observe(facts, at(seconds), patience=PATIENCE, is_source_away=away, jvm_silent_since=at(12))
+    assert found == ((Observed.STALLED, max(at(12), facts.attempt_since or at(0))) if stalls else (state, at(since)))
+
+
 def test_no_facts_of_a_silent_query_say_running_for_longer_than_a_proof_lasts() -> None:
     """Whoever hangs (JVM, broker, disk): the facts stay as they are while time passes."""
     for facts in (TRYING, PROVEN, WAITING):

@@ -35,7 +35,11 @@ def test_health_needs_no_token_and_follows_jvm_and_shutdown(fake_host: FakeHost)
     assert fake_host.http.get("/healthz").json() == {"status": "ok"}
     fake_host.engine.jvm = False
     assert fake_host.http.get("/healthz").status_code == 503
-    fake_host.engine.jvm = True
+    fake_host.engine.jvm, fake_host.engine.pulse = True, False
+    frozen = fake_host.http.get("/healthz")
+    assert (frozen.status_code, frozen.json()["error"]["code"]) == (503, "jvm_gone")
+    fake_host.engine.pulse = True
+    assert fake_host.http.get("/healthz").status_code == 200
     fake_host.host.stopping.set()
     answer = fake_host.http.get("/healthz")
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "stopping")

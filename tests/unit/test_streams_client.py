@@ -185,18 +185,22 @@ def test_nothing_was_ever_started_here_is_stopped_too(tmp_path: Path) -> None:
 
 
 def test_a_silent_host_whose_jvm_still_owns_the_checkpoints_is_unknown(settings: Settings) -> None:
+    write_durably(settings.streams_dir / DESIRED_FILE, {"bronze": "running"})
     with held(settings.checkpoint_dir / LOCK_FILE) as pid, StreamsClient(settings) as client:
         assert lock_holder(settings.checkpoint_dir / LOCK_FILE) == pid
         found = client.statuses()
         assert {one.observed for one in found} == {Observed.UNKNOWN}
         assert all(one.last_error and "still owns the checkpoints" in one.last_error.message for one in found)
+        assert {one.name: one.desired for one in found} == dict.fromkeys(STREAM_NAMES, Desired.STOPPED) | {
+            "bronze": Desired.RUNNING
+        }
     assert lock_holder(settings.checkpoint_dir / LOCK_FILE) is None
 
 
 def test_an_external_host_that_is_away_is_unknown_whatever_lies_on_disk(settings: Settings) -> None:
     external = settings.model_copy(update={"streams_url": f"http://127.0.0.1:{free_port()}/"})
     with StreamsClient(external) as client:
-        assert {one.observed for one in client.statuses()} == {Observed.UNKNOWN}
+        assert {(one.desired, one.observed) for one in client.statuses()} == {(Desired.UNKNOWN, Observed.UNKNOWN)}
     with pytest.raises(DependencyUnavailable, match="is not there"):
         ensure_host(external)
 

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
 
 import psutil
-from dagster import AssetCheckKey, AssetKey, DagsterInstance
+from dagster import AssetCheckKey, AssetKey, DagsterEventType, DagsterInstance
 from polling import wait_until
 
 from rtap_assets.assets.stream_state import ASSET_OF_STREAM, STREAM_STATE
@@ -21,6 +21,7 @@ from rtap_assets.config import Settings, settings_environment
 from rtap_assets.local.dagster_ui import DEFINITIONS, write_dagster_home
 
 RUN_SECONDS = 300
+COMMAND_SECONDS = 120
 ANSWER_SECONDS = 30
 POLL_SECONDS = 0.1
 
@@ -31,6 +32,8 @@ mutation ($job: String!, $config: RunConfigData) {
     runConfigData: $config
   }) { __typename ... on LaunchRunSuccess { run { runId } } }
 }"""
+TERMINATE = """
+mutation ($id: String!) { terminateRun(runId: $id) { __typename } }"""
 STATUS = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 LOGS = """
 query ($id: ID!) {
@@ -45,6 +48,14 @@ query ($sensor: String!) {
     ticks(limit: 100) { status timestamp endTimestamp skipReason error { message } }
   } } }
 }"""
+CHECKS = """
+{ assetNodes { assetKey { path } assetChecksOrError { ... on AssetChecks { checks { name executionForLatestMaterialization {
+  evaluation { metadataEntries {
+    label
+    ... on TextMetadataEntry { text }
+    ... on TimestampMetadataEntry { timestamp }
+  } }
+} } } } } }"""
 GRAPH = "{ assetNodes { assetKey { path } groupName kinds dependencyKeys { path } } }"
 
 
@@ -61,6 +72,20 @@ class FinishedRun:
 def environment(settings: Settings) -> dict[str, str]:
     """The environment from which a process reads these settings and this test's instance."""
     return os.environ | settings_environment(settings) | {"DAGSTER_HOME": str(settings.dagster_home)}
+
+
+def rtap(settings: Settings, *arguments: str, exit_code: int = 0) -> str:
+    """What a command of `rtap` says; it must end with this exit code."""
+    done = subprocess.run(
+        [sys.executable, "-m", "rtap_assets.cli", *arguments],
+        env=environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_SECONDS,
+        check=False,
+    )
+    assert done.returncode == exit_code, done.stdout + done.stderr
+    return done.stdout
 
 
 def materialise(settings: Settings, select: str) -> FinishedRun:
@@ -123,6 +148,19 @@ def newest_state_checks(settings: Settings) -> dict[str, dict[str, Any]]:
     return found
 
 
+def shown_state_checks(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Asset -> text and instants of its `stream_state` as the UI shows it; none of a check that a materialisation hides."""
+    found = {}
+    for node in ask_ui(settings, CHECKS)["assetNodes"]:
+        for check in node["assetChecksOrError"].get("checks", []):
+            execution = check["executionForLatestMaterialization"]
+            if check["name"] == STREAM_STATE and execution is not None:
+                entries = execution["evaluation"]["metadataEntries"]
+                said = {entry["label"]: entry.get("text", entry.get("timestamp")) for entry in entries}
+                found["/".join(node["assetKey"]["path"])] = said
+    return found
+
+
 def newest_run_of(settings: Settings, asset: AssetKey) -> str:
     """The run that materialised an asset last; empty when it was told without a run."""
     with DagsterInstance.from_config(str(settings.dagster_home)) as instance:
@@ -134,17 +172,41 @@ def succeed(
     settings: Settings, job: str, config: dict[str, Any] | None = None, *, seconds: float = RUN_SECONDS
 ) -> list[str]:
     """Launch a job as the launchpad does, wait until it has succeeded, return the lines of its log."""
-    launched = ask_ui(settings, LAUNCH, job=job, config=config or {})["launchRun"]
-    assert launched["__typename"] == "LaunchRunSuccess", launched
-    run_id = launched["run"]["runId"]
+    run_id = launch(settings, job, config)
 
     def ended() -> bool:
-        state = ask_ui(settings, STATUS, id=run_id)["runOrError"]["status"]
+        state = run_status(settings, run_id)
         assert state not in {"FAILURE", "CANCELED"}, messages(settings, run_id)
         return bool(state == "SUCCESS")
 
     wait_until(ended, seconds=seconds, what=f"{job} has succeeded")
     return messages(settings, run_id)
+
+
+def launch(settings: Settings, job: str, config: dict[str, Any] | None = None) -> str:
+    """Launch a job as the launchpad does; returns the run's id."""
+    launched = ask_ui(settings, LAUNCH, job=job, config=config or {})["launchRun"]
+    assert launched["__typename"] == "LaunchRunSuccess", launched
+    return str(launched["run"]["runId"])
+
+
+def terminate(settings: Settings, run_id: str) -> None:
+    """Cancel a run as the UI's button does."""
+    assert ask_ui(settings, TERMINATE, id=run_id)["terminateRun"]["__typename"] == "TerminateRunSuccess"
+
+
+def run_status(settings: Settings, run_id: str) -> str:
+    """The state of a run as the UI shows it."""
+    return str(ask_ui(settings, STATUS, id=run_id)["runOrError"]["status"])
+
+
+def run_worker(settings: Settings, run_id: str) -> int:
+    """The pid of the process that executes a run; 0 before it has said so."""
+    with DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        for entry in instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT):
+            if (pid := entry.get_dagster_event().engine_event_data.metadata.get("pid")) is not None:
+                return int(str(pid.value))
+    return 0
 
 
 def messages(settings: Settings, run_id: str) -> list[str]:

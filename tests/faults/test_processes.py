@@ -1,0 +1,198 @@
+"""Processes of a running platform are killed or frozen: what `rtap` and Dagster say, within a minute, and that all is exact.
+
+One platform for all tests; each leaves it with its four streams running. The times until the truth was told are printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from dagster_runs import launch, newest_state_checks, rtap, run_status, run_worker, terminate
+from operated import TRUTH_SECONDS, Fault, Operated, frozen, kill, operated_platform
+from polling import wait_until
+
+from rtap_assets.assets.stream_state import ASSET_OF_STREAM
+from rtap_assets.streaming.host_lock import running_host
+from rtap_assets.streaming.names import STREAM_NAMES
+from rtap_assets.streaming.operations import Operation, OperationState
+from rtap_assets.streaming.states import Desired
+
+SERVICES = 7  # broker, registry, code server, webserver, daemon, stream host, generator
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
+    with operated_platform(tmp_path_factory.mktemp("processes") / ".rtap") as platform:
+        yield platform
+
+
+def test_a_killed_host_is_started_anew_by_the_supervisor_and_the_streams_resume(platform: Operated) -> None:
+    host = platform.client.host()
+    platform.send()
+    fault = Fault("host killed")
+    kill(psutil.Process(host.pid))
+    fault.until(lambda: "running" not in platform.told(), "rtap says that nothing runs")
+    assert {one.desired for one in platform.client.statuses()} == {Desired.RUNNING}
+    fault.until(lambda: "running" not in platform.shown(), "Dagster says that nothing runs")
+    fault.until(lambda: new_host(platform, after=host.pid), "a new host is started")
+    platform.wait_for("running", after="new host started")
+    platform.assert_exact()
+
+
+def new_host(platform: Operated, *, after: int) -> bool:
+    note = running_host(platform.settings)
+    return note is not None and note.pid != after
+
+
+def test_of_a_frozen_host_nothing_is_believed_and_it_goes_on(platform: Operated) -> None:
+    host = platform.client.host()
+    platform.send()
+    fault = Fault("Python of the host frozen")
+    with frozen(host.pid):
+        fault.until(lambda: platform.told() == {"unknown"}, "rtap says unknown")
+        assert {one.desired for one in platform.client.statuses()} == {Desired.RUNNING}
+        assert platform.health() == 0
+        said = rtap(platform.settings, "streams", "status", exit_code=1)
+        assert all(f"{name:<6}  running  unknown" in said for name in STREAM_NAMES), said
+        fault.until(lambda: platform.shown() == {"unknown"}, "Dagster says unknown")
+        platform.send()
+    platform.wait_for("running", after="Python of the host continued")
+    assert platform.client.host() == host
+    platform.assert_exact()
+
+
+def test_in_a_frozen_jvm_streams_are_stalled_and_go_on(platform: Operated) -> None:
+    host = platform.client.host()
+    assert host.jvm_pid is not None
+    assert platform.health() == 200
+    platform.send()
+    fault = Fault("JVM frozen")
+    with frozen(host.jvm_pid):
+        fault.until(lambda: platform.told() == {"stalled"}, "rtap says stalled")
+        fault.until(lambda: platform.health() == 503, "/healthz says 503")
+        fault.until(lambda: platform.shown() == {"stalled"}, "Dagster says stalled")
+        platform.send()
+    platform.wait_for("running", after="JVM continued")
+    assert (platform.client.host(), platform.health()) == (host, 200)
+    platform.assert_exact()
+
+
+def test_killed_dagster_disturbs_no_stream_and_tells_the_truth_once_it_is_back(platform: Operated) -> None:
+    host, before = platform.client.host(), {one.name: one.last_batch_id or 0 for one in platform.client.statuses()}
+    fault = Fault("daemon and webserver killed")
+    kill(*platform.family("dagster-daemon", "dagster-webserver"))
+    said = rtap(platform.settings, "status", exit_code=1)
+    assert said.count(" died ") == 2, said
+    platform.send()
+    fault.until(
+        lambda: all((one.last_batch_id or 0) > before[one.name] for one in platform.client.statuses()),
+        "every stream has committed without Dagster",
+    )
+    assert (platform.client.host(), platform.told()) == (host, {"running"})
+
+    rtap(platform.settings, "streams", "stop", "gold")
+    checks = newest_state_checks(platform.settings)
+    gold = checks[ASSET_OF_STREAM["gold"].to_user_string()]
+    assert gold["observed"] == "running"
+    assert believed_seconds(platform) <= platform.settings.status_validity_seconds
+
+    fault = Fault("daemon and webserver are started again")
+    adopted = rtap(platform.settings, "up", "--ui")
+    started = [line.split(" started ")[0].strip() for line in adopted.splitlines() if " started " in line]
+    assert started == ["Dagster daemon", "Dagster webserver"], adopted
+    fault.until(lambda: platform.shown() == {"running", "stopped"}, "Dagster says what runs and what is stopped")
+    assert newest_state_checks(platform.settings)[ASSET_OF_STREAM["gold"].to_user_string()]["passed"]
+    assert platform.client.host() == host
+    rtap(platform.settings, "streams", "start", "gold")
+    platform.assert_exact()
+
+
+def believed_seconds(platform: Operated) -> float:
+    """For how long what Dagster shows may be believed at most, by its own word."""
+    checks = newest_state_checks(platform.settings).values()
+    return float(max(round(one["valid until"] - one["observed at"], 3) for one in checks))
+
+
+def asked_in_vain(platform: Operated, job: str) -> tuple[str, list[Operation]]:
+    """A run that has asked something of each stream, in a JVM that is frozen meanwhile, and what it asked."""
+    since = len(platform.log())
+    run = launch(platform.settings, job)
+    wait_until(
+        lambda: len(platform.operations(since=since)) == len(STREAM_NAMES), seconds=TRUTH_SECONDS, what=f"{job} has asked"
+    )
+    asked = platform.operations(since=since)
+    assert {one.state for one in asked} == {OperationState.PENDING}
+    return run, asked
+
+
+def states(platform: Operated, operations: list[Operation]) -> set[OperationState]:
+    return {platform.client.operation(one.id).state for one in operations}
+
+
+def test_of_killed_runs_it_is_said_and_what_they_asked_for_is_done_all_the_same(platform: Operated) -> None:
+    jvm = platform.client.host().jvm_pid
+    assert jvm is not None
+    platform.send()
+    for job, state in (("stop_streams", "stopped"), ("start_streams", "running")):
+        with frozen(jvm):
+            run, asked = asked_in_vain(platform, job)
+            fault = Fault(f"run of {job} killed")
+            kill(psutil.Process(run_worker(platform.settings, run)))
+            fault.until(lambda run=run: run_status(platform.settings, run) == "FAILURE", "its run has failed")  # type: ignore[misc]
+        platform.wait_for(state, after=f"JVM continued, {job}")
+        assert {one.desired for one in platform.client.statuses()} == {Desired(state)}
+        assert states(platform, asked) == {OperationState.SUCCEEDED}
+    platform.assert_exact()
+
+
+def test_a_cancelled_run_leaves_no_operation_behind_and_what_is_desired_happens(platform: Operated) -> None:
+    jvm = platform.client.host().jvm_pid
+    assert jvm is not None
+    platform.stop()
+    platform.send()
+    with frozen(jvm):
+        run, asked = asked_in_vain(platform, "start_streams")
+        fault = Fault("run of start_streams cancelled")
+        terminate(platform.settings, run)
+        fault.until(lambda: run_status(platform.settings, run) == "CANCELED", "its run is cancelled")
+        fault.until(lambda: states(platform, asked) == {OperationState.CANCELLED}, "its operations are cancelled")
+    platform.wait_for("running", after="JVM continued, cancelled start_streams")
+    assert {one.desired for one in platform.client.statuses()} == {Desired.RUNNING}
+    platform.assert_exact()
+
+
+def test_two_runs_that_start_the_streams_at_once_do_not_fight(platform: Operated) -> None:
+    platform.stop()
+    platform.send()
+    since = len(platform.log())
+    runs = [launch(platform.settings, "start_streams") for _ in range(2)]
+    began = Fault("two runs of start_streams")
+    began.until(lambda: {run_status(platform.settings, run) for run in runs} == {"SUCCESS"}, "both have succeeded")
+    asked = platform.operations(since=since)
+    assert sorted(one.stream for one in asked) == sorted([*STREAM_NAMES, *STREAM_NAMES])
+    assert {one.state for one in asked} == {OperationState.SUCCEEDED}
+    started = [line.split()[2] for line in platform.log()[since:] if ": started, every " in line]
+    assert sorted(started) == sorted(f"{name}:" for name in STREAM_NAMES), "each query was started once"
+    platform.wait_for("running", after="two runs of start_streams have ended")
+    platform.assert_exact()
+
+
+def test_a_platform_killed_as_a_whole_resumes_what_is_desired(platform: Operated) -> None:
+    rtap(platform.settings, "up", "--ui", "--streams", "--generate", "200")
+    before = platform.client.status("gold").last_batch_id or 0
+    Fault("generator started").until(
+        lambda: (platform.client.status("gold").last_batch_id or 0) > before + 1, "its events are in gold"
+    )
+    fault = Fault("everything killed")
+    kill(*platform.family())
+    said = rtap(platform.settings, "status", exit_code=1)
+    assert said.count(" died ") == SERVICES, said
+    fault.until(lambda: platform.told() <= {"stopped", "dirty"}, "rtap says that nothing runs")
+    assert {one.desired for one in platform.client.statuses()} == {Desired.RUNNING}
+    assert believed_seconds(platform) <= platform.settings.status_validity_seconds
+
+    rtap(platform.settings, "up", "--ui", "--streams")
+    platform.wait_for("running", after="everything started again")
+    platform.assert_exact()
