@@ -143,6 +143,7 @@ class Fault:
         wait_until(condition, seconds=left, what=f"{self._name}: {what}")
         seconds = time.monotonic() - self._began
         print(f"TRUTH {self._name}: {what} after {seconds:.1f} s")
+        assert seconds <= TRUTH_SECONDS
         return seconds
 
 
@@ -160,4 +161,5 @@ def kill(*processes: psutil.Process) -> None:
     """Kill -9, all at once; returns when they are dead."""
     for process in processes:
         process.kill()
-    psutil.wait_procs(processes, timeout=TRUTH_SECONDS)
+    _, alive = psutil.wait_procs(processes, timeout=TRUTH_SECONDS)
+    assert not alive
