@@ -78,9 +78,9 @@ class Operated:
             self.settings, events=600, duplicates=0.02, delayed=0, invalid=0.02, span_seconds=60, seed=next(self.seeds)
         )
 
-    def stop(self) -> None:
-        """The streams are stopped by a person, not from Dagster."""
-        for operation in [self.client.submit(name, "stop") for name in STREAM_NAMES]:
+    def command(self, action: str) -> None:
+        """The streams are started or stopped by a person, not from Dagster."""
+        for operation in [self.client.submit(name, action) for name in STREAM_NAMES]:
             self.client.wait(operation, seconds=TRUTH_SECONDS)
 
     def health(self) -> int:
@@ -121,9 +121,9 @@ def operated_platform(state_dir: os.PathLike[str]) -> Iterator[Operated]:
     settings = operated_settings(embedded_settings(state_dir))  # type: ignore[arg-type]
     try:
         rtap(settings, "up", "--ui", "--streams")
-        rtap(settings, "streams", "start")
         with StreamsClient(settings) as client:
             platform = Operated(settings, client)
+            platform.command("start")
             platform.send()
             platform.wait_for("running", after="platform started")
             yield platform
@@ -143,6 +143,7 @@ class Fault:
         wait_until(condition, seconds=left, what=f"{self._name}: {what}")
         seconds = time.monotonic() - self._began
         print(f"TRUTH {self._name}: {what} after {seconds:.1f} s")
+        assert seconds <= TRUTH_SECONDS
         return seconds
 
 
@@ -160,4 +161,5 @@ def kill(*processes: psutil.Process) -> None:
     """Kill -9, all at once; returns when they are dead."""
     for process in processes:
         process.kill()
-    psutil.wait_procs(processes, timeout=TRUTH_SECONDS)
+    _, alive = psutil.wait_procs(processes, timeout=TRUTH_SECONDS)
+    assert not alive
