@@ -28,16 +28,18 @@ MATERIALISED = "ASSET_MATERIALIZATION - Materialized value "
 
 def demo_settings(settings: Settings, *, events: int) -> Settings:
     """Settings for a pipeline beside the user's own: its own folder and free ports, batches of a tenth of the events."""
-    kafka, controller, registry = free_ports(3)
+    kafka, controller, registry, streams = free_ports(4)
     per_batch = max(1, events // BATCHES)
     return settings.model_copy(
         update={
             "state_dir": settings.state_dir / "demo",
             "kafka_bootstrap": "",
             "registry_url": "",
+            "streams_url": "",
             "kafka_port": kafka,
             "kafka_controller_port": controller,
             "registry_port": registry,
+            "streams_port": streams,
             "catalog_uri": "",
             "warehouse": "",
             "bronze_max_offsets_per_batch": per_batch,
