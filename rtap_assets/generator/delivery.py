@@ -131,7 +131,8 @@ class Sender:
                 yield range(start, stop)
                 start = stop
             else:
-                self._producer.poll(min(due_seconds(start), POLL_SECONDS))
+                # Never below 0, which would wait without end: the turn may have come since the look at it.
+                self._producer.poll(max(0.0, min(due_seconds(start), POLL_SECONDS)))
 
     def _queue(self, delivery: Delivery, rows: range) -> None:
         columns, timestamps = delivery.chunk.columns, delivery.chunk.timestamps_ms
