@@ -53,7 +53,7 @@ def maintain_tables() -> None:
 
 
 maintenance_schedule = ScheduleDefinition(
-    name="maintenance",
+    name="maintain_tables_schedule",
     job=maintain_tables,
     cron_schedule=EVERY_SIX_HOURS,
     execution_timezone="UTC",

@@ -47,7 +47,7 @@ class ServiceStatus:
     address: str
     pid: int
     since: datetime
-    memory_bytes: int
+    memory_bytes: int  # with its children, such as the JVM of the stream host
     tail: str  # last lines of the log of a process that died, else empty
 
 
@@ -166,9 +166,8 @@ def _start_services(settings: Settings, services: list[Service], *, echo: Echo) 
     for service in services:
         record = (adopted | started)[service.name]
         wait_ready(service, record, seconds=settings.startup_timeout_seconds)
-        how = "started" if service.name in started else "adopted"
-        took = f"  ({time.monotonic() - began:.1f} s)" if service.name in started else ""
-        echo(f"{service.title:<18} {how}  {service.address or '-':<15}  pid {record.pid}{took}")
+        took = time.monotonic() - began if service.name in started else None
+        echo(_line(service.title, service.address, record.pid, took=took))
     for record in started.values():
         if record.process() is None:
             raise died(record, when="right after its start")
@@ -219,9 +218,23 @@ def _ensure_topics_and_contracts(settings: Settings, *, echo: Echo) -> None:
 
 
 def _ensure_stream_host(settings: Settings, *, echo: Echo) -> None:
+    from rtap_assets.local.stream_host import TITLE  # noqa: PLC0415
+    from rtap_assets.streaming.host_lock import running_host  # noqa: PLC0415
     from rtap_assets.streaming.launch import ensure_host  # noqa: PLC0415
 
-    ensure_host(settings, echo=echo)
+    began = time.monotonic()
+    is_there = not settings.uses_embedded_host or running_host(settings) is not None
+    if not is_there:
+        echo("starting the stream host")  # Spark takes its time
+    host = ensure_host(settings)
+    took = None if is_there else time.monotonic() - began
+    echo(_line(TITLE, settings.streams_address.partition("://")[2], host.pid, took=took))
+
+
+def _line(title: str, address: str, pid: int, *, took: float | None) -> str:
+    """What `up` says of a service that answers; `took` is None for one that ran before."""
+    how, seconds = ("adopted", "") if took is None else ("started", f"  ({took:.1f} s)")
+    return f"{title:<18} {how}  {address or '-':<15}  pid {pid}{seconds}"
 
 
 def _stop_and_forget(settings: Settings, record: ProcessRecord, *, echo: Echo) -> LocalStackError | None:
@@ -238,12 +251,22 @@ def _stop_rank(record: ProcessRecord) -> int:
     return STOP_ORDER.index(record.service) if record.service in STOP_ORDER else -1
 
 
+def _memory_of_children(process: psutil.Process) -> int:
+    memory = 0
+    for child in process.children(recursive=True):
+        try:
+            memory += child.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue  # it has just ended
+    return memory
+
+
 def _status_of(record: ProcessRecord) -> ServiceStatus:
     process = record.process()
     memory = 0
     if process is not None:
         try:
-            memory = process.memory_info().rss
+            memory = process.memory_info().rss + _memory_of_children(process)
         except psutil.NoSuchProcess:
             process = None
     return ServiceStatus(

@@ -111,7 +111,7 @@ def test_down_leaves_no_process_no_record_and_free_ports(own_stack: tuple[Settin
     output, _ = command.communicate(timeout=COMMAND_SECONDS)
     assert (command.returncode, [line.split("  ")[0] for line in output.splitlines()]) == (
         0,
-        ["schema registry", "Kafka broker"],
+        ["Schema registry", "Kafka broker"],
     )
     assert status(settings) == []
     assert ended
