@@ -1,0 +1,361 @@
+"""The live system as a person meets it: `rtap up`, Dagster's UI in a real browser, `rtap down`.
+
+The tests build on one another, in this order; at the end every event is counted. Screenshots of what was seen are kept in
+`.screenshots/` (or `UI_SCREENSHOTS`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from dagster import AssetKey, DagsterInstance
+from dagster_pages import DagsterPages
+from dagster_runs import environment
+from playwright.sync_api import sync_playwright
+from polling import wait_until
+from stack_fixtures import embedded_settings, silent
+
+from rtap_assets.assets.stream_state import ASSET_OF_STREAM
+from rtap_assets.config import PROJECT_ROOT, Settings
+from rtap_assets.definitions import defs
+from rtap_assets.demo.proof import prove
+from rtap_assets.generator.generate import generate
+from rtap_assets.generator.options import GeneratorOptions
+from rtap_assets.kafka.topics import end_offsets
+from rtap_assets.local.ports import free_port, is_free
+from rtap_assets.local.processes import stop
+from rtap_assets.local.records import forget, record_of
+from rtap_assets.local.stack import down, status
+from rtap_assets.sensors.checkpoint_progress import SECONDS_BETWEEN_ROLL_UPS
+from rtap_assets.serving.connection import open_lake
+from rtap_assets.streaming.client import StreamsClient
+from rtap_assets.streaming.names import STREAM_NAMES
+from rtap_assets.streaming.operations import OperationState
+from rtap_assets.streaming.states import Desired, Observed
+
+PICTURES = Path(os.environ.get("UI_SCREENSHOTS") or PROJECT_ROOT / ".screenshots")
+COMMAND_SECONDS = 180
+TRUTH_SECONDS = 60  # within this time the UI shows what is so
+RATE = 200
+MORE_EVENTS = 500
+LAYERS = {"bronze/sales_events": "bronze", "silver/sales_events": "silver", "gold/revenue_5m": "gold"}
+EVERYTHING = ["--ui", "--streams", "--generate", str(RATE)]
+SERVICES = {
+    "registry", "kafka", "dagster-code-server", "dagster-daemon", "dagster-webserver", "stream-host", "generator",
+}  # fmt: skip
+OPERATION = re.compile(r"(\w+) (\w+): operation (\w+)$", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    """The browser; without it these tests are skipped, but never in CI."""
+    path = shutil.which("chromium")
+    if path is not None:
+        return path
+    reason = "there is no Chromium on this machine, so the UI is not tested (Debian: apt-get install chromium)"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def settings(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A state folder and ports of this module's own; ends what a test left running."""
+    quick = {
+        "streams_port": free_port(),
+        "spark_driver_memory": "1g",
+        "spark_quick_start": True,
+        "request_timeout_seconds": 5,
+        "dq_interval_minutes": 59,
+        "marts_interval_minutes": 59,
+    }
+    own = embedded_settings(tmp_path_factory.mktemp("ui") / ".rtap").model_copy(
+        update=quick | {f"trigger_{name}_seconds": 1 for name in STREAM_NAMES}
+    )
+    try:
+        yield own
+    finally:
+        down(own, echo=silent)
+
+
+@pytest.fixture(scope="module")
+def live(settings: Settings) -> tuple[Settings, str]:
+    """The whole system, started by one command, and what the command said."""
+    code, said = finished(rtap(settings, "up", *EVERYTHING))
+    assert code == 0, said
+    return settings, said
+
+
+@pytest.fixture(scope="module")
+def pages(live: tuple[Settings, str], chromium: str) -> Iterator[DagsterPages]:
+    """A window of the browser on the UI."""
+    with sync_playwright() as playwright:
+        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=chromium, args=sandbox)
+        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        yield DagsterPages(page, port=live[0].ui_port, pictures=PICTURES)
+        browser.close()
+
+
+def rtap(settings: Settings, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-u", "-m", "rtap_assets.cli", *arguments],
+        env=environment(settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finished(command: subprocess.Popen[str]) -> tuple[int, str]:
+    """Exit code and output of a command."""
+    with command:
+        said, _ = command.communicate(timeout=COMMAND_SECONDS)
+    return command.returncode, said
+
+
+def processes_of(settings: Settings) -> dict[int, str]:
+    """Every process that was started for this state folder, by whomever: pid -> command."""
+    found = {}
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("RTAP_STATE_DIR") == str(settings.state_dir):
+                found[process.pid] = " ".join(process.cmdline())
+        except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def ports_of(settings: Settings) -> list[int]:
+    return [
+        settings.kafka_port, settings.kafka_controller_port, settings.registry_port, settings.ui_port, settings.streams_port,
+    ]  # fmt: skip
+
+
+def counts(settings: Settings) -> dict[str, int]:
+    """Asset -> the rows of its table now."""
+    with open_lake(settings) as connection:
+        return {
+            asset: connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0] for asset, table in LAYERS.items()
+        }
+
+
+def shown_states(pages: DagsterPages) -> set[str]:
+    return {pages.stream_state(key.to_user_string()) for key in ASSET_OF_STREAM.values()}
+
+
+def seconds_until(condition: object, *, seconds: float, what: str) -> float:
+    """Wait, and say how long it took."""
+    began = time.monotonic()
+    wait_until(condition, seconds=seconds, what=what)  # type: ignore[arg-type]
+    took = time.monotonic() - began
+    print(f"{what}: after {took:.1f} s")
+    return took
+
+
+def log_of_host(settings: Settings) -> str:
+    return (settings.log_dir / "stream-host.log").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("moment", ["starting the stream host", "its JVM starts"])
+def test_ctrl_c_in_the_middle_of_up_ends_everything_that_it_started(settings: Settings, moment: str) -> None:
+    command = rtap(settings, "up", *EVERYTHING)
+    assert command.stdout is not None
+    said = ""
+    while "starting the stream host" not in said:
+        line = command.stdout.readline()
+        assert line, said
+        said += line
+    if moment == "its JVM starts":
+        wait_until(
+            lambda: any("java" in one and "spark" in one for one in processes_of(settings).values()),
+            seconds=COMMAND_SECONDS,
+            what="the JVM of the stream host",
+        )
+    command.send_signal(signal.SIGINT)
+    code, rest = finished(command)
+    assert code == 1
+    assert "not everything started; ending what did" in rest
+    assert "Kafka broker       stopped" in rest
+    assert status(settings) == []
+    assert processes_of(settings) == {}
+    assert [port for port in ports_of(settings) if not is_free(port)] == []
+
+
+def test_one_command_starts_everything_and_tells_the_addresses(live: tuple[Settings, str]) -> None:
+    settings, said = live
+    assert {line.service: line.state for line in status(settings)} == dict.fromkeys(SERVICES, "running")
+    assert len(re.findall(r"^(?:Schema|Kafka|Dagster|Stream|Generator).* started  .* pid \d+", said, re.MULTILINE)) == 7, (
+        said
+    )
+    addresses = said[said.index("ready\n") :]
+    for port in (settings.ui_port, settings.streams_port, settings.kafka_port, settings.registry_port):
+        assert f"127.0.0.1:{port}" in addresses
+
+
+def test_the_graph_shows_the_lineage_from_the_topic_to_the_marts(pages: DagsterPages) -> None:
+    pages.open("/asset-groups", shows="Global asset lineage")
+    groups = ["source", "bronze", "silver", "gold", "marts"]
+    boxes = [pages.page.locator("svg foreignObject").get_by_text(group, exact=True).bounding_box() for group in groups]
+    lefts = [box["x"] for box in boxes if box is not None]
+    assert len(lefts) == len(groups)
+    assert lefts == sorted(lefts), "the flow goes from left to right"
+    pages.picture("lineage-groups")
+
+    pages.open_asset(
+        "kafka/sales_events", view="lineage", more="&lineageScope=downstream&lineageDepth=10", shows="sales_events"
+    )
+    names = {key.path[-1] for key in defs.resolve_asset_graph().get_all_asset_keys()} - {
+        "dq_results"
+    }  # comes from all checks
+    for name in names:
+        pages.see(re.compile(f"^{name}$"))
+    pages.picture("lineage-assets")
+
+
+def test_streams_are_started_from_the_launchpad(live: tuple[Settings, str], pages: DagsterPages) -> None:
+    settings, _ = live
+    pages.launch("start_streams")
+    assert pages.end_of_run() == "Success"
+    for name in STREAM_NAMES:
+        pages.see(f"{name}: start proven")
+    pages.picture("run-start_streams")
+    with StreamsClient(settings) as client:
+        assert {(one.desired, one.observed) for one in client.statuses()} == {(Desired.RUNNING, Observed.RUNNING)}
+    seconds_until(lambda: shown_states(pages) == {"RUNNING"}, seconds=TRUTH_SECONDS, what="started: the UI says RUNNING")
+    pages.picture("check-stream_state-running")
+
+
+def test_fresh_materialisations_arrive_with_the_true_counts(live: tuple[Settings, str], pages: DagsterPages) -> None:
+    settings, _ = live
+    patience = TRUTH_SECONDS + SECONDS_BETWEEN_ROLL_UPS
+    seconds_until(lambda: pages.row_count("gold/revenue_5m") > 0, seconds=patience, what="the first rows of gold are shown")
+    before = {asset: pages.row_count(asset) for asset in LAYERS}
+
+    record = record_of(settings, "generator")
+    assert record is not None
+    assert stop(record) == "stopped"
+    forget(settings, record)
+    sent = sum(end_offsets(settings, settings.topic_events).values())
+    for asset, layer in LAYERS.items():
+        seconds_until(
+            lambda asset=asset: pages.row_count(asset) == counts(settings)[asset] > before[asset],  # type: ignore[misc]
+            seconds=patience,
+            what=f"{asset}: all of its rows are shown",
+        )
+        pages.picture(f"asset-{layer}")
+    assert pages.row_count("bronze/sales_events") == sent
+    pages.open_asset("bronze/sales_events", view="events", shows="Committed by the running stream")
+    pages.picture("events-bronze")
+
+
+def test_the_checks_tab_shows_the_results(live: tuple[Settings, str], pages: DagsterPages) -> None:
+    settings, _ = live
+    pages.launch("check_quality")
+    assert pages.end_of_run() == "Success"
+    pages.picture("run-check_quality")
+    for asset, layer in LAYERS.items():
+        wait_until(
+            lambda asset=asset: pages.checks(asset) == evaluated(settings, asset),  # type: ignore[misc]
+            seconds=TRUTH_SECONDS,
+            what=f"the checks of {asset} are shown as they are",
+        )
+        pages.picture(f"checks-{layer}")
+
+
+def evaluated(settings: Settings, asset: str) -> dict[str, str]:
+    """Each check of an asset -> how the UI calls its newest result."""
+    keys = [key for key in defs.resolve_asset_graph().asset_check_keys if key.asset_key == AssetKey(asset.split("/"))]
+    with DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    found = {}
+    for key in keys:
+        event = newest[key].event if key in newest else None
+        assert event is not None, f"{key} was never evaluated"
+        evaluation = event.dagster_event.asset_check_evaluation_data  # type: ignore[union-attr]
+        found[key.name] = "Succeeded" if evaluation.passed else "Failed"
+    return found
+
+
+def test_a_cancelled_run_leaves_a_true_state_and_no_orphan(live: tuple[Settings, str], pages: DagsterPages) -> None:
+    settings, _ = live
+    broker = record_of(settings, "kafka")
+    assert broker is not None
+    os.kill(broker.pid, signal.SIGSTOP)
+    try:
+        pages.launch("drain_streams")
+        pages.see("bronze: waiting")
+        (pid,) = set(re.findall(r"Started process for run \(pid: (\d+)\)", pages.text))
+        began = time.monotonic()
+        pages.terminate()
+        assert pages.end_of_run() == "Canceled"
+        print(f"cancelled: the UI says so after {time.monotonic() - began:.1f} s")
+        pages.picture("run-cancelled")
+        wait_until(lambda: not psutil.pid_exists(int(pid)), seconds=TRUTH_SECONDS, what="the run's process has ended")
+        with StreamsClient(settings) as client:
+            states = {found[2]: client.operation(found[2]).state for found in OPERATION.findall(log_of_host(settings))}
+        drains = [found[2] for found in OPERATION.findall(log_of_host(settings)) if found[0] == "drain"]
+        assert [states[drain] for drain in drains] == [OperationState.CANCELLED]
+        assert OperationState.PENDING not in states.values()
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+    seconds_until(lambda: shown_states(pages) == {"RUNNING"}, seconds=TRUTH_SECONDS, what="the broker is back: RUNNING")
+    with StreamsClient(settings) as client:
+        assert {(one.desired, one.observed) for one in client.statuses()} == {(Desired.RUNNING, Observed.RUNNING)}
+
+
+def test_streams_are_drained_and_stopped_from_the_launchpad(live: tuple[Settings, str], pages: DagsterPages) -> None:
+    settings, _ = live
+    generate(settings, GeneratorOptions(events=MORE_EVENTS, seed=2, delayed=0, span_seconds=60), echo=silent)
+    for job, proof in (("drain_streams", "gold: drain proven"), ("stop_streams", "gold: stop proven")):
+        pages.launch(job)
+        assert pages.end_of_run() == "Success"
+        pages.see(proof)
+        pages.picture(f"run-{job}")
+    seconds_until(lambda: shown_states(pages) == {"STOPPED"}, seconds=TRUTH_SECONDS, what="stopped: the UI says STOPPED")
+    pages.picture("check-stream_state-stopped")
+    with StreamsClient(settings) as client:
+        told = client.statuses()
+    assert {(one.desired, one.observed, one.lag_records) for one in told} == {(Desired.STOPPED, Observed.STOPPED, 0)}
+
+
+def test_the_rest_of_the_ui_is_there(pages: DagsterPages) -> None:
+    for name, path, text in (
+        ("timeline", "/overview/activity/timeline", "start_streams"),
+        ("automation", "/automation", "stream_supervisor"),
+        ("sensor", "/locations/rtap_assets.definitions/sensors/stream_supervisor", "bronze"),
+        ("runs", "/runs", "Canceled"),
+        ("catalog", "/assets", "rolling_revenue"),
+    ):
+        pages.open(path, shows=text)
+        pages.picture(name)
+    assert pages.refused == [], "the UI needs nothing but this machine"
+    pages.dismiss()
+
+
+def test_after_all_that_every_event_is_there_once(live: tuple[Settings, str]) -> None:
+    proof = prove(live[0])
+    assert [line for line in (*proof.reconciliation.lines, *proof.lines) if not line.equal] == []
+    assert proof.holds, proof.reconciliation.damage
+
+
+def test_down_ends_everything(live: tuple[Settings, str]) -> None:
+    settings, _ = live
+    code, said = finished(rtap(settings, "down"))
+    assert code == 0, said
+    assert [line.split("  ")[0] for line in said.splitlines()] == [
+        "Dagster daemon", "Dagster webserver", "Dagster code", "Stream host", "Schema registry", "Kafka broker",
+    ]  # fmt: skip
+    assert status(settings) == []
+    assert processes_of(settings) == {}
+    assert [port for port in ports_of(settings) if not is_free(port)] == []
