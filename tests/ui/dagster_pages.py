@@ -11,7 +11,7 @@ from polling import wait_until
 
 from rtap_assets.local.dagster_ui import DEFINITIONS
 
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 50
 EXPECTED_MILLISECONDS = PATIENCE_SECONDS * 1_000
 RUN_ENDED = re.compile("^(Success|Failure|Canceled)$")
 LOOPBACK = "127.0.0.1"
@@ -53,15 +53,24 @@ class DagsterPages:
     def picture(self, name: str) -> None:
         """Keep what is seen now."""
         self.pictures.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=self.pictures / f"{name}.png", full_page=True)
+        self.page.screenshot(path=self.pictures / f"{name}.png", full_page=True, animations="disabled")
 
     def open_asset(self, asset: str, *, view: str, shows: str | re.Pattern[str], more: str = "") -> None:
         """A tab of an asset's page."""
         self.open(f"/assets/{asset}?view={view}{more}", shows=shows)
 
+    def missing_in_graph(self, names: set[str]) -> set[str]:
+        """Which of these names no box of the graph bears; a long one is written with an ellipsis in its middle."""
+        shown = [text.strip().partition("…") for text in self.page.locator("svg foreignObject *").all_inner_texts()]
+        return {name for name in names if not any(_stands_for(part, name) for part in shown)}
+
+    def open_launchpad(self, job: str) -> None:
+        """The launchpad of a job, with the config that it offers."""
+        self.open(f"/locations/{DEFINITIONS}/jobs/{job}/playground", shows="No errors")
+
     def launch(self, job: str) -> str:
         """Launch a job from its launchpad as it opens. Returns the run's id; the run's page is open then."""
-        self.open(f"/locations/{DEFINITIONS}/jobs/{job}/playground", shows="No errors")
+        self.open_launchpad(job)
         button = self.page.get_by_role("button", name="Launch Run")
         expect(button).to_be_enabled()
         self.picture(f"launchpad-{job}")
@@ -93,13 +102,13 @@ class DagsterPages:
         """The list of an asset's checks: name -> what is written below it."""
         self.open_asset(asset, view="checks", shows=re.compile(r"^Checks \(\d+\)$"))
         told = re.findall(
-            r"^([a-z_]+)\n(Succeeded|Failed|In Progress|Execution Failed|Not evaluated)$", self.text, re.MULTILINE
+            r"^([a-z_]+)\n(Succeeded|Failed|In Progress|Execution Failed|Not Evaluated)$", self.text, re.MULTILINE
         )
         return dict(told)
 
     def stream_state(self, asset: str) -> str:
         """The state that the newest result of `stream_state` tells, in capitals."""
-        self.open_asset(asset, view="checks", more="&checkDetail=stream_state", shows="Latest execution")
+        self.open_asset(asset, view="checks", more="&checkDetail=stream_state", shows="read it as UNKNOWN.")
         found = re.search(r"^([A-Z]+) since \d{4}-\d\d-\d\d .*read it as UNKNOWN\.", self.text, flags=re.MULTILINE)
         return "" if found is None else found[1]
 
@@ -107,3 +116,8 @@ class DagsterPages:
         """Leave the UI, so that no page of it asks anything of the webserver any more."""
         self.page.goto("about:blank")
         wait_until(lambda: self.page.url == "about:blank", seconds=PATIENCE_SECONDS, what="the page is empty")
+
+
+def _stands_for(shown: tuple[str, str, str], name: str) -> bool:
+    start, ellipsis, end = shown
+    return name.startswith(start) and name.endswith(end) and bool(start and end) if ellipsis else start == name
