@@ -11,7 +11,7 @@ from polling import wait_until
 
 from rtap_assets.local.dagster_ui import DEFINITIONS
 
-PATIENCE_SECONDS = 50
+PATIENCE_SECONDS = 120
 EXPECTED_MILLISECONDS = PATIENCE_SECONDS * 1_000
 RUN_ENDED = re.compile("^(Success|Failure|Canceled)$")
 LOOPBACK = "127.0.0.1"

@@ -10,20 +10,28 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from dagster import AssetKey, DagsterInstance
 from dagster_pages import DagsterPages
-from dagster_runs import environment
+from live_system import (
+    COMMAND_SECONDS,
+    LAYERS,
+    counts,
+    evaluated,
+    finished,
+    live_settings,
+    operations,
+    ports_of,
+    processes_of,
+    rtap,
+)
 from playwright.sync_api import sync_playwright
 from polling import wait_until
-from stack_fixtures import embedded_settings, silent
+from stack_fixtures import silent
 
 from rtap_assets.assets.stream_state import ASSET_OF_STREAM
 from rtap_assets.config import PROJECT_ROOT, Settings
@@ -32,28 +40,24 @@ from rtap_assets.demo.proof import prove
 from rtap_assets.generator.generate import generate
 from rtap_assets.generator.options import GeneratorOptions
 from rtap_assets.kafka.topics import end_offsets
-from rtap_assets.local.ports import free_port, is_free
+from rtap_assets.local.ports import is_free
 from rtap_assets.local.processes import stop
 from rtap_assets.local.records import forget, record_of
 from rtap_assets.local.stack import down, status
 from rtap_assets.sensors.checkpoint_progress import SECONDS_BETWEEN_ROLL_UPS
-from rtap_assets.serving.connection import open_lake
 from rtap_assets.streaming.client import StreamsClient
 from rtap_assets.streaming.names import STREAM_NAMES
 from rtap_assets.streaming.operations import OperationState
 from rtap_assets.streaming.states import Desired, Observed
 
 PICTURES = Path(os.environ.get("UI_SCREENSHOTS") or PROJECT_ROOT / ".screenshots")
-COMMAND_SECONDS = 180
 TRUTH_SECONDS = 60  # within this time the UI shows what is so
 RATE = 200
 MORE_EVENTS = 500
-LAYERS = {"bronze/sales_events": "bronze", "silver/sales_events": "silver", "gold/revenue_5m": "gold"}
 EVERYTHING = ["--ui", "--streams", "--generate", str(RATE)]
 SERVICES = {
     "registry", "kafka", "dagster-code-server", "dagster-daemon", "dagster-webserver", "stream-host", "generator",
 }  # fmt: skip
-OPERATION = re.compile(r"(\w+) (\w+): operation (\w+)$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -71,17 +75,7 @@ def chromium() -> str:
 @pytest.fixture(scope="module")
 def settings(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A state folder and ports of this module's own; ends what a test left running."""
-    quick = {
-        "streams_port": free_port(),
-        "spark_driver_memory": "1g",
-        "spark_quick_start": True,
-        "request_timeout_seconds": 5,
-        "dq_interval_minutes": 59,
-        "marts_interval_minutes": 59,
-    }
-    own = embedded_settings(tmp_path_factory.mktemp("ui") / ".rtap").model_copy(
-        update=quick | {f"trigger_{name}_seconds": 1 for name in STREAM_NAMES}
-    )
+    own = live_settings(tmp_path_factory.mktemp("ui") / ".rtap")
     try:
         yield own
     finally:
@@ -107,64 +101,33 @@ def pages(live: tuple[Settings, str], chromium: str) -> Iterator[DagsterPages]:
         browser.close()
 
 
-def rtap(settings: Settings, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-u", "-m", "rtap_assets.cli", *arguments],
-        env=environment(settings),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def finished(command: subprocess.Popen[str]) -> tuple[int, str]:
-    """Exit code and output of a command."""
-    with command:
-        said, _ = command.communicate(timeout=COMMAND_SECONDS)
-    return command.returncode, said
-
-
-def processes_of(settings: Settings) -> dict[int, str]:
-    """Every process that was started for this state folder, by whomever: pid -> command."""
-    found = {}
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("RTAP_STATE_DIR") == str(settings.state_dir):
-                found[process.pid] = " ".join(process.cmdline())
-        except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
-            continue
-    return found
-
-
-def ports_of(settings: Settings) -> list[int]:
-    return [
-        settings.kafka_port, settings.kafka_controller_port, settings.registry_port, settings.ui_port, settings.streams_port,
-    ]  # fmt: skip
-
-
-def counts(settings: Settings) -> dict[str, int]:
-    """Asset -> the rows of its table now."""
-    with open_lake(settings) as connection:
-        return {
-            asset: connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0] for asset, table in LAYERS.items()
-        }
-
-
-def shown_states(pages: DagsterPages) -> set[str]:
-    return {pages.stream_state(key.to_user_string()) for key in ASSET_OF_STREAM.values()}
-
-
-def seconds_until(condition: object, *, seconds: float, what: str) -> float:
-    """Wait, and say how long it took."""
+def wait_for_states(pages: DagsterPages, state: str, *, after: str) -> None:
+    """Return when the UI says this of every stream; prints how long that took."""
     began = time.monotonic()
-    wait_until(condition, seconds=seconds, what=what)  # type: ignore[arg-type]
-    took = time.monotonic() - began
-    print(f"{what}: after {took:.1f} s")
-    return took
+    for key in ASSET_OF_STREAM.values():
+        asset = key.to_user_string()
+        wait_until(
+            lambda asset=asset: pages.stream_state(asset) == state,  # type: ignore[misc]
+            seconds=TRUTH_SECONDS - (time.monotonic() - began),
+            what=f"{after}: the UI says {state} of {asset}",
+        )
+    print(f"{after}: the UI says {state} of all streams after {time.monotonic() - began:.1f} s")
 
 
-def log_of_host(settings: Settings) -> str:
-    return (settings.log_dir / "stream-host.log").read_text(encoding="utf-8")
+def wait_for_counts(
+    settings: Settings, pages: DagsterPages, *, more_than: dict[str, int], seconds: float, after: str
+) -> None:
+    """Return when the UI shows of each layer the rows that it has, more than before; prints how long that took."""
+    began = time.monotonic()
+    for asset, layer in LAYERS.items():
+        wait_until(
+            lambda asset=asset: pages.row_count(asset) == counts(settings)[asset] > more_than[asset],  # type: ignore[misc]
+            seconds=seconds,
+            what=f"{after}: all rows of {asset} are shown",
+        )
+        pages.see("since last materialization")  # the freshness policy comes last
+        pages.picture(f"asset-{layer}")
+    print(f"{after}: the UI shows all rows after {time.monotonic() - began:.1f} s")
 
 
 def test_ctrl_c_in_the_middle_of_up_ends_everything_that_it_started(settings: Settings) -> None:
@@ -232,34 +195,30 @@ def test_streams_are_started_from_the_launchpad(live: tuple[Settings, str], page
     pages.picture("run-start_streams")
     with StreamsClient(settings) as client:
         assert {(one.desired, one.observed) for one in client.statuses()} == {(Desired.RUNNING, Observed.RUNNING)}
-    seconds_until(lambda: shown_states(pages) == {"RUNNING"}, seconds=TRUTH_SECONDS, what="started: the UI says RUNNING")
+    wait_for_states(pages, "RUNNING", after="started")
     pages.picture("check-stream_state-running")
 
 
-def test_fresh_materialisations_arrive_with_the_true_counts(live: tuple[Settings, str], pages: DagsterPages) -> None:
+@pytest.fixture(scope="module")
+def first_counts(live: tuple[Settings, str], pages: DagsterPages) -> dict[str, int]:
+    """The row counts that are shown first. The generator goes on for a moment after that, and ends."""
     settings, _ = live
-    patience = TRUTH_SECONDS + SECONDS_BETWEEN_ROLL_UPS
-    seconds_until(lambda: pages.row_count("gold/revenue_5m") > 0, seconds=patience, what="the first rows of gold are shown")
-    before = {asset: pages.row_count(asset) for asset in LAYERS}
-
+    wait_until(lambda: pages.row_count("gold/revenue_5m") > 0, seconds=TRUTH_SECONDS, what="gold has rows")
+    shown = {asset: pages.row_count(asset) for asset in LAYERS}
+    arrived = sum(end_offsets(settings, settings.topic_events).values())
+    wait_until(
+        lambda: sum(end_offsets(settings, settings.topic_events).values()) > arrived,
+        seconds=TRUTH_SECONDS,
+        what="more events arrive",
+    )
     record = record_of(settings, "generator")
     assert record is not None
     assert stop(record) == "stopped"
     forget(settings, record)
-    sent = sum(end_offsets(settings, settings.topic_events).values())
-    for asset, layer in LAYERS.items():
-        seconds_until(
-            lambda asset=asset: pages.row_count(asset) == counts(settings)[asset] > before[asset],  # type: ignore[misc]
-            seconds=patience,
-            what=f"{asset}: all of its rows are shown",
-        )
-        pages.see("since last materialization")  # the freshness policy comes last
-        pages.picture(f"asset-{layer}")
-    assert pages.row_count("bronze/sales_events") == sent
-    pages.open_asset("bronze/sales_events", view="events", shows="Committed by the running stream")
-    pages.picture("events-bronze")
+    return shown
 
 
+@pytest.mark.usefixtures("first_counts")
 def test_the_checks_tab_shows_the_results(live: tuple[Settings, str], pages: DagsterPages) -> None:
     settings, _ = live
     pages.launch("check_quality")
@@ -272,20 +231,6 @@ def test_the_checks_tab_shows_the_results(live: tuple[Settings, str], pages: Dag
             what=f"the checks of {asset} are shown as they are",
         )
         pages.picture(f"checks-{layer}")
-
-
-def evaluated(settings: Settings, asset: str) -> dict[str, str]:
-    """Each check of an asset -> how the UI calls its newest result."""
-    keys = [key for key in defs.resolve_asset_graph().asset_check_keys if key.asset_key == AssetKey(asset.split("/"))]
-    with DagsterInstance.from_config(str(settings.dagster_home)) as instance:
-        newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
-    found = {}
-    for key in keys:
-        event = newest[key].event if key in newest else None
-        assert event is not None, f"{key} was never evaluated"
-        evaluation = event.dagster_event.asset_check_evaluation_data  # type: ignore[union-attr]
-        found[key.name] = "Succeeded" if evaluation.passed else "Failed"
-    return found
 
 
 def test_a_cancelled_run_leaves_a_true_state_and_no_orphan(live: tuple[Settings, str], pages: DagsterPages) -> None:
@@ -304,30 +249,43 @@ def test_a_cancelled_run_leaves_a_true_state_and_no_orphan(live: tuple[Settings,
         pages.picture("run-cancelled")
         wait_until(lambda: not psutil.pid_exists(int(pid)), seconds=TRUTH_SECONDS, what="the run's process has ended")
         with StreamsClient(settings) as client:
-            states = {found[2]: client.operation(found[2]).state for found in OPERATION.findall(log_of_host(settings))}
-        drains = [found[2] for found in OPERATION.findall(log_of_host(settings)) if found[0] == "drain"]
-        assert [states[drain] for drain in drains] == [OperationState.CANCELLED]
-        assert OperationState.PENDING not in states.values()
+            assert [client.operation(one).state for one in operations(settings, "drain")] == [OperationState.CANCELLED]
+            assert {client.operation(one).state for one in operations(settings, "start")} == {OperationState.SUCCEEDED}
     finally:
         os.kill(broker.pid, signal.SIGCONT)
-    seconds_until(lambda: shown_states(pages) == {"RUNNING"}, seconds=TRUTH_SECONDS, what="the broker is back: RUNNING")
+    wait_for_states(pages, "RUNNING", after="cancelled, and the broker is back")
     with StreamsClient(settings) as client:
         assert {(one.desired, one.observed) for one in client.statuses()} == {(Desired.RUNNING, Observed.RUNNING)}
 
 
-def test_streams_are_drained_and_stopped_from_the_launchpad(live: tuple[Settings, str], pages: DagsterPages) -> None:
+def test_fresh_materialisations_of_the_running_streams_tell_the_true_counts(
+    live: tuple[Settings, str], pages: DagsterPages, first_counts: dict[str, int]
+) -> None:
     settings, _ = live
+    patience = TRUTH_SECONDS + SECONDS_BETWEEN_ROLL_UPS
+    wait_for_counts(settings, pages, more_than=first_counts, seconds=patience, after="the generator ended")
+    assert pages.row_count("bronze/sales_events") == sum(end_offsets(settings, settings.topic_events).values())
+    pages.open_asset("bronze/sales_events", view="events", shows="Committed by the running stream")
+    pages.picture("events-bronze")
+
+
+def test_streams_are_stopped_from_the_launchpad(live: tuple[Settings, str], pages: DagsterPages) -> None:
+    settings, _ = live
+    before = counts(settings)
     generate(settings, GeneratorOptions(events=MORE_EVENTS, seed=2, delayed=0, span_seconds=60), echo=silent)
-    for job, proof in (("drain_streams", "gold: drain proven"), ("stop_streams", "gold: stop proven")):
-        pages.launch(job)
-        assert pages.end_of_run() == "Success"
-        pages.see(proof)
-        pages.picture(f"run-{job}")
-    seconds_until(lambda: shown_states(pages) == {"STOPPED"}, seconds=TRUTH_SECONDS, what="stopped: the UI says STOPPED")
+    with StreamsClient(settings) as client:
+        for name in STREAM_NAMES:
+            client.wait(client.submit(name, "drain"))
+    pages.launch("stop_streams")
+    assert pages.end_of_run() == "Success"
+    for name in STREAM_NAMES:
+        pages.see(f"{name}: stop proven")
+    pages.picture("run-stop_streams")
+    wait_for_states(pages, "STOPPED", after="stopped")
     pages.picture("check-stream_state-stopped")
     with StreamsClient(settings) as client:
-        told = client.statuses()
-    assert {(one.desired, one.observed, one.lag_records) for one in told} == {(Desired.STOPPED, Observed.STOPPED, 0)}
+        assert {(one.desired, one.observed) for one in client.statuses()} == {(Desired.STOPPED, Observed.STOPPED)}
+    wait_for_counts(settings, pages, more_than=before, seconds=TRUTH_SECONDS, after="stopped")
 
 
 def test_the_rest_of_the_ui_is_there(pages: DagsterPages) -> None:
