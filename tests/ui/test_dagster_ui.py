@@ -203,7 +203,7 @@ def test_streams_are_started_from_the_launchpad(live: tuple[Settings, str], page
 def first_counts(live: tuple[Settings, str], pages: DagsterPages) -> dict[str, int]:
     """The row counts that are shown first. The generator goes on for a moment after that, and ends."""
     settings, _ = live
-    wait_until(lambda: pages.row_count("gold/revenue_5m") > 0, seconds=TRUTH_SECONDS, what="gold has rows")
+    wait_until(lambda: pages.row_count("bronze/sales_events") > 0, seconds=TRUTH_SECONDS, what="bronze has rows")
     shown = {asset: pages.row_count(asset) for asset in LAYERS}
     arrived = sum(end_offsets(settings, settings.topic_events).values())
     wait_until(
