@@ -86,14 +86,23 @@ def operations(settings: Settings, action: str) -> list[str]:
 
 
 def evaluated(settings: Settings, asset: str) -> dict[str, str]:
-    """Each check of an asset -> how the UI calls its newest result."""
-    keys = [key for key in defs.resolve_asset_graph().asset_check_keys if key.asset_key == AssetKey(asset.split("/"))]
+    """Each check of an asset -> what the UI must call its newest result.
+
+    A result that a run found is of the materialisation that was the newest then; Dagster lists it as "Not Evaluated" once
+    there is a newer one, and shows it on the check's own page still.
+    """
+    key = AssetKey(asset.split("/"))
+    checks = [check for check in defs.resolve_asset_graph().asset_check_keys if check.asset_key == key]
     with DagsterInstance.from_config(str(settings.dagster_home)) as instance:
-        newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+        newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(checks)
+        (latest,) = instance.fetch_materializations(key, limit=1).records
     found = {}
-    for key in keys:
-        event = newest[key].event if key in newest else None
-        assert event is not None, f"{key} was never evaluated"
-        evaluation = event.dagster_event.asset_check_evaluation_data  # type: ignore[union-attr]
-        found[key.name] = "Succeeded" if evaluation.passed else "Failed"
+    for check in checks:
+        assert check in newest, f"{check} was never evaluated"
+        evaluation = newest[check].evaluation
+        target = None if evaluation is None else evaluation.target_materialization_data
+        if evaluation is None or (target is not None and target.storage_id != latest.storage_id):
+            found[check.name] = "Not Evaluated"
+        else:
+            found[check.name] = "Succeeded" if evaluation.passed else "Failed"
     return found
