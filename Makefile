@@ -9,7 +9,7 @@ SETUP_INPUTS := .ci/setup pyproject.toml requirements.lock requirements-setup.lo
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status doctor test test-faults campaign test-unit test-spark test-integration test-e2e lint bench lock clean FORCE
+.PHONY: help setup demo up down status doctor test test-faults test-ui campaign test-unit test-spark test-integration test-e2e lint bench lock clean FORCE
 
 help: ## Print this list
 	@echo "Usage: make TARGET"
@@ -44,6 +44,9 @@ test: $(READY) ## Run the tests: unit, spark, integration, e2e
 
 test-faults: $(READY) ## Kill hosts, JVMs and drains, wear tables out: each fault once, then exact counts
 	@$(BIN)/pytest tests/faults
+
+test-ui: $(READY) ## Drive the Dagster UI of a live system in Chromium (screenshots in .screenshots/)
+	@$(BIN)/pytest tests/ui
 
 campaign: $(READY) ## Repeat the tests of faults and of asynchronous work (TIMES=10)
 	@for round in $$(seq $(or $(TIMES),10)); do \

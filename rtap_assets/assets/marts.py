@@ -64,7 +64,7 @@ EXPORT_SPEC = AssetSpec(
 )
 
 
-@multi_asset(specs=[*(_mart_spec(name) for name in MARTS), EXPORT_SPEC], name="refresh_marts")
+@multi_asset(specs=[*(_mart_spec(name) for name in MARTS), EXPORT_SPEC], name="build_marts")
 def refreshed_marts(context: AssetExecutionContext, marts: Marts) -> Iterator[MaterializeResult[None]]:
     """Build all marts from the newest snapshots, swap them in, publish gold as Parquet."""
     settings, now = get_settings(), datetime.now(UTC)

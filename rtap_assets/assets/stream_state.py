@@ -132,7 +132,7 @@ def _metadata(status: StreamStatus) -> dict[str, Any]:
         "input (rows/s)": status.input_rows_per_second,
         "processed (rows/s)": status.processed_rows_per_second,
         "lag (records)": status.lag_records,
-        "lag (s)": status.lag_seconds,
+        "lag (s)": None if status.lag_seconds is None else round(status.lag_seconds, 1),
         "state rows": status.state_rows,
         "state (bytes)": status.state_bytes,
         "failures": status.failures or None,

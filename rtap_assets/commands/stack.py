@@ -88,7 +88,7 @@ def status() -> None:
         click.secho(f"The {line.title} (pid {line.pid}) died. Its last lines:", fg="red")
         click.echo(line.tail or "(it wrote nothing)")
     if dead:
-        click.echo("  -> `rtap up` starts it again; `rtap down` clears it away.")
+        click.echo("  -> `rtap up`, with the options of before, starts it again; `rtap down` clears it away.")
         raise SystemExit(1)
 
 

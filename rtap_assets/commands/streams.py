@@ -139,11 +139,9 @@ def _follow(client: StreamsClient, operation: Operation) -> StreamError | None:
         click.echo(f"{operation.stream:<7} {text}")
 
     try:
-        ended = client.wait(operation, echo=echo)
+        client.wait(operation, echo=echo)  # its last step says how it ended
     except StreamError as error:
         return error
-    if ended.result:
-        echo(", ".join(f"{key} {value}" for key, value in ended.result.items() if isinstance(value, int | float | str)))
     return None
 
 

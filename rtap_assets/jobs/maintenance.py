@@ -68,8 +68,8 @@ def reconcile_late_rows() -> None:
     add_late_events()
 
 
-late_rows_schedule = ScheduleDefinition(
-    name="late_rows",
+reconcile_late_rows_schedule = ScheduleDefinition(
+    name="reconcile_late_rows_schedule",
     job=reconcile_late_rows,
     cron_schedule=EVERY_NIGHT,
     execution_timezone="UTC",
@@ -78,7 +78,7 @@ late_rows_schedule = ScheduleDefinition(
 )
 
 maintenance_schedule = ScheduleDefinition(
-    name="maintenance",
+    name="maintain_tables_schedule",
     job=maintain_tables,
     cron_schedule=EVERY_SIX_HOURS,
     execution_timezone="UTC",

@@ -47,7 +47,7 @@ check_quality_schedule = ScheduleDefinition(
 )
 
 refresh_marts_job = define_asset_job(
-    "refresh_marts_job",
+    "refresh_marts",
     selection=AssetSelection.assets(refreshed_marts).without_checks(),
     executor_def=in_process_executor,
     description="Refresh the DuckDB marts and the published Parquet folder from the newest snapshots.",

@@ -1,5 +1,6 @@
 """The jobs by which people command the streams: start, stop, restart, drain. Each is short and ends with proof or cause."""
 
+from collections.abc import Iterator
 from enum import StrEnum
 
 from dagster import Config, Failure, JobDefinition, OpExecutionContext, job, op
@@ -55,18 +56,22 @@ def _command(action: Action, description: str) -> JobDefinition:
     return streams_job
 
 
-def _carried_out(action: Action, chosen: list[str], context: OpExecutionContext, streams: StreamHost) -> list[Operation]:
+def _carried_out(action: Action, chosen: list[str], context: OpExecutionContext, streams: StreamHost) -> Iterator[Operation]:
     """All at once; drains one after the other, since what a layer must read to is where the one before it ends."""
     rounds = [[name] for name in chosen] if action is Action.DRAIN else [chosen]
     try:
-        return [operation for names in rounds for operation in streams.command(action, names, echo=context.log.info)]
+        for names in rounds:
+            yield from streams.command(action, names, echo=context.log.info)
     except RtapError as error:
         raise Failure(error.message, metadata={"next step": error.remedy or "See `rtap streams status`."}) from error
 
 
 def _summary(operation: Operation) -> str:
     result = operation.result or {}
-    return f", {result['input_rows']:,} rows read in {result['batches']} micro-batches" if "input_rows" in result else ""
+    if "input_rows" not in result:
+        return ""
+    batches = result["batches"]
+    return f", {result['input_rows']:,} rows read in {batches} micro-batches" if batches else ", nothing new to read"
 
 
 start_streams = _command(

@@ -13,7 +13,7 @@ import psutil
 from rtap_assets.config import Settings
 from rtap_assets.errors import LocalStackError
 from rtap_assets.local.records import ProcessRecord, write_record
-from rtap_assets.runtime.background import spawn_background
+from rtap_assets.runtime.background import interrupted_afterwards, spawn_background
 
 POLL_SECONDS = 0.05
 KILL_SECONDS = 5.0
@@ -43,17 +43,18 @@ def start(settings: Settings, service: Service) -> ProcessRecord:
     output = settings.log_dir / f"{service.name}.out"
     settings.log_dir.mkdir(parents=True, exist_ok=True)
     service.prepare()
-    pid = spawn_background(service.command, output=output, environment=service.environment)
-    record = ProcessRecord(
-        service=service.name,
-        title=service.title,
-        pid=pid,
-        create_time=_create_time(pid),
-        address=service.address,
-        command=service.command,
-        log_files=[str(output), *map(str, service.log_files)],
-    )
-    write_record(settings, record)
+    with interrupted_afterwards():
+        pid = spawn_background(service.command, output=output, environment=service.environment)
+        record = ProcessRecord(
+            service=service.name,
+            title=service.title,
+            pid=pid,
+            create_time=_create_time(pid),
+            address=service.address,
+            command=service.command,
+            log_files=[str(output), *map(str, service.log_files)],
+        )
+        write_record(settings, record)
     return record
 
 

@@ -22,7 +22,7 @@ def registry_service(settings: Settings) -> Service:
     probe = settings.model_copy(update={"request_timeout_seconds": PROBE_SECONDS})
     return Service(
         name=NAME,
-        title="schema registry",
+        title="Schema registry",
         command=[*java_command(settings), *JVM_OPTIONS, *properties, "-jar", str(runner)],
         is_ready=lambda: listens(settings.registry_port) and Registry(probe).is_ready(),
         ports={"RTAP_REGISTRY_PORT": settings.registry_port},

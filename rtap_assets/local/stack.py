@@ -7,7 +7,8 @@ made sure of all the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -46,7 +47,7 @@ class ServiceStatus:
     address: str
     pid: int
     since: datetime
-    memory_bytes: int
+    memory_bytes: int  # with its children, such as the JVM of the stream host
     tail: str  # last lines of the log of a process that died, else empty
 
 
@@ -55,8 +56,8 @@ def up(
 ) -> None:
     """Start what is not running yet, wait until it answers, and make sure of topics and schemas.
 
-    A second call adopts what runs. When a service fails to start, those that were started with it are ended again. The
-    stream host comes after what it reads, and last a generator of `rate` records a second.
+    A second call adopts what runs. When it fails or is interrupted, what it started is ended again. The stream host comes
+    after what it reads, and last a generator of `rate` records a second.
 
     Raises:
         LocalStackError: a port is taken, or a process died or did not answer; the message holds the tail of its log. Or a
@@ -66,11 +67,12 @@ def up(
     claim_state_dir(settings)
     with stack_lock(settings, echo=echo):
         generators = generators_to_run(settings, rate=rate)
-        _start_services(settings, services_to_run(settings, ui=ui), echo=echo)
-        _ensure_topics_and_contracts(settings, echo=echo)
-        if streams:
-            _ensure_stream_host(settings, echo=echo)
-        _start_services(settings, generators, echo=echo)
+        with _all_or_nothing(settings, echo=echo):
+            _start_services(settings, services_to_run(settings, ui=ui), echo=echo)
+            _ensure_topics_and_contracts(settings, echo=echo)
+            if streams:
+                _ensure_stream_host(settings, echo=echo)
+            _start_services(settings, generators, echo=echo)
 
 
 def down(settings: Settings, echo: Echo = print) -> None:
@@ -157,24 +159,33 @@ def _start_services(settings: Settings, services: list[Service], *, echo: Echo) 
     require_free_ports({setting: port for service in missing for setting, port in service.ports.items()})
     started: dict[str, ProcessRecord] = {}
     began = time.monotonic()
+    for service in missing:
+        if (first := service.starts_after) is not None:
+            wait_ready(first, (adopted | started)[first.name], seconds=settings.startup_timeout_seconds)
+        started[service.name] = start(settings, service)
+    for service in services:
+        record = (adopted | started)[service.name]
+        wait_ready(service, record, seconds=settings.startup_timeout_seconds)
+        took = time.monotonic() - began if service.name in started else None
+        echo(_line(service.title, service.address, record.pid, took=took))
+    for record in started.values():
+        if record.process() is None:
+            raise died(record, when="right after its start")
+
+
+@contextmanager
+def _all_or_nothing(settings: Settings, *, echo: Echo) -> Iterator[None]:
+    """End what was started in the block when it is left early: a half-started stack is of no use to anybody."""
+    before = {record.pid for record in records(settings)}
     try:
-        for service in missing:
-            if (first := service.starts_after) is not None:
-                wait_ready(first, (adopted | started)[first.name], seconds=settings.startup_timeout_seconds)
-            started[service.name] = start(settings, service)
-        for service in services:
-            record = (adopted | started)[service.name]
-            wait_ready(service, record, seconds=settings.startup_timeout_seconds)
-            how = "started" if service.name in started else "adopted"
-            took = f"  ({time.monotonic() - began:.1f} s)" if service.name in started else ""
-            echo(f"{service.title:<18} {how}  {service.address or '-':<15}  pid {record.pid}{took}")
-        for record in started.values():
-            if record.process() is None:
-                raise died(record, when="right after its start")
-    except BaseException:  # Ctrl-C too: a half-started stack is of no use to anybody
-        for record in sorted(started.values(), key=_stop_rank):
-            stop(record)
-            forget(settings, record)
+        yield
+    except BaseException:  # Ctrl-C too
+        fresh = [record for record in sorted(records(settings), key=_stop_rank) if record.pid not in before]
+        if fresh:
+            echo("not everything started; ending what did")
+        for record in fresh:
+            if failure := _stop_and_forget(settings, record, echo=echo):
+                echo(f"{failure.message} {failure.remedy}")
         raise
 
 
@@ -207,9 +218,23 @@ def _ensure_topics_and_contracts(settings: Settings, *, echo: Echo) -> None:
 
 
 def _ensure_stream_host(settings: Settings, *, echo: Echo) -> None:
+    from rtap_assets.local.stream_host import TITLE  # noqa: PLC0415
+    from rtap_assets.streaming.host_lock import running_host  # noqa: PLC0415
     from rtap_assets.streaming.launch import ensure_host  # noqa: PLC0415
 
-    ensure_host(settings, echo=echo)
+    began = time.monotonic()
+    is_there = not settings.uses_embedded_host or running_host(settings) is not None
+    if not is_there:
+        echo("starting the stream host")  # Spark takes its time
+    host = ensure_host(settings)
+    took = None if is_there else time.monotonic() - began
+    echo(_line(TITLE, settings.streams_address.partition("://")[2], host.pid, took=took))
+
+
+def _line(title: str, address: str, pid: int, *, took: float | None) -> str:
+    """What `up` says of a service that answers; `took` is None for one that ran before."""
+    how, seconds = ("adopted", "") if took is None else ("started", f"  ({took:.1f} s)")
+    return f"{title:<18} {how}  {address or '-':<15}  pid {pid}{seconds}"
 
 
 def _stop_and_forget(settings: Settings, record: ProcessRecord, *, echo: Echo) -> LocalStackError | None:
@@ -226,12 +251,22 @@ def _stop_rank(record: ProcessRecord) -> int:
     return STOP_ORDER.index(record.service) if record.service in STOP_ORDER else -1
 
 
+def _memory_of_children(process: psutil.Process) -> int:
+    memory = 0
+    for child in process.children(recursive=True):
+        try:
+            memory += child.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue  # it has just ended
+    return memory
+
+
 def _status_of(record: ProcessRecord) -> ServiceStatus:
     process = record.process()
     memory = 0
     if process is not None:
         try:
-            memory = process.memory_info().rss
+            memory = process.memory_info().rss + _memory_of_children(process)
         except psutil.NoSuchProcess:
             process = None
     return ServiceStatus(

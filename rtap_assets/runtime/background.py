@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 MAX_OUTPUT_BYTES = 10_000_000
 
@@ -28,3 +32,23 @@ def spawn_background(command: Sequence[str], *, output: Path, environment: Mappi
         check=True,
     )
     return int(done.stdout)
+
+
+@contextmanager
+def interrupted_afterwards() -> Iterator[None]:
+    """Put off a Ctrl-C to the end of the block, so that no process is started of which nobody knows."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python gives signals to the main thread alone
+        return
+    interrupts: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        interrupts.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if interrupts:
+        signal.raise_signal(signal.SIGINT)

@@ -132,4 +132,5 @@ def roll_up_metadata(rolled: RollUp, metadata: dict[str, Any]) -> dict[str, Any]
 
 
 def _description(rolled: RollUp) -> str:
-    return f"Committed by the running stream: batches {rolled.first_batch} to {rolled.newest_batch}."
+    first, newest = rolled.first_batch, rolled.newest_batch
+    return f"Committed by the running stream: {f'batch {newest}' if first == newest else f'batches {first} to {newest}'}."

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
 from rtap_assets.config import Settings, settings_environment
 from rtap_assets.errors import DependencyUnavailable, StreamError
-from rtap_assets.runtime.background import spawn_background
+from rtap_assets.runtime.background import interrupted_afterwards, spawn_background
 from rtap_assets.streaming.client import HostDescription, StreamsClient, nobody_listens
 from rtap_assets.streaming.host_lock import running_host
 
@@ -27,6 +30,8 @@ def ensure_host(
     settings: Settings, *, echo: Callable[[str], None] = lambda _: None, client: StreamsClient | None = None
 ) -> HostDescription:
     """The host of this state folder, started when there is none. Of several callers at once, one starts it.
+
+    A host that it started is ended again when Ctrl-C, or the cancelling of a run, comes before its first answer.
 
     Raises:
         DependencyUnavailable: it is an external one and does not answer, or did not within `startup_timeout_seconds`.
@@ -77,33 +82,49 @@ def host_output(settings: Settings) -> Path:
 def _ensure(settings: Settings, client: StreamsClient, echo: Callable[[str], None]) -> HostDescription:
     # A host that is just ending may take its time for the drain first.
     deadline = time.monotonic() + settings.startup_timeout_seconds + settings.stop_timeout_seconds
-    starts, pid = 0, 0
-    while True:
-        try:
-            host = client.host()
-            if not host.stopping:
-                how = "started" if host.pid == pid else "adopted"
-                echo(f"stream host {how}: process {host.pid}, since {host.since:%Y-%m-%d %H:%M:%S}Z")
-                return host
-        except DependencyUnavailable as error:
-            if not settings.uses_embedded_host or time.monotonic() > deadline:
-                raise
-            owner = running_host(settings)
-            if owner is None and not _runs(pid):
-                if starts == MOST_STARTS:
-                    raise _died(settings, pid) from error
-                starts += 1
-                pid = spawn_background(
-                    HOST_COMMAND, output=host_output(settings), environment=settings_environment(settings)
+    started: list[int] = []
+    with _ended_when_interrupted(started):
+        while True:
+            try:
+                host = client.host()
+                if not host.stopping:
+                    how = "started" if host.pid in started else "adopted"
+                    echo(f"stream host {how}: process {host.pid}, since {host.since:%Y-%m-%d %H:%M:%S}Z")
+                    return host
+            except DependencyUnavailable as error:
+                if not settings.uses_embedded_host or time.monotonic() > deadline:
+                    raise
+                if running_host(settings) is None and not any(_runs(pid) for pid in started):
+                    if len(started) == MOST_STARTS:
+                        raise _died(settings, started[-1]) from error
+                    with interrupted_afterwards():
+                        started.append(_begin(settings))
+                    echo(f"starting the stream host: process {started[-1]}")
+            if time.monotonic() > deadline:
+                raise DependencyUnavailable(
+                    f"The stream host at {settings.streams_address} has been about to end for too long.",
+                    remedy="See `rtap streams logs`; `rtap down` ends it.",
+                    dependency="stream host",
                 )
-                echo(f"starting the stream host: process {pid}")
-        if time.monotonic() > deadline:
-            raise DependencyUnavailable(
-                f"The stream host at {settings.streams_address} has been about to end for too long.",
-                remedy="See `rtap streams logs`; `rtap down` ends it.",
-                dependency="stream host",
-            )
-        time.sleep(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
+
+
+def _begin(settings: Settings) -> int:
+    return spawn_background(HOST_COMMAND, output=host_output(settings), environment=settings_environment(settings))
+
+
+@contextmanager
+def _ended_when_interrupted(started: list[int]) -> Iterator[None]:
+    """Tell the processes in the list to end when the block is interrupted; an error leaves them, they may only be slow."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        for pid in started:
+            if _runs(pid):
+                os.kill(pid, signal.SIGTERM)
+        raise
 
 
 def _has_ended(client: StreamsClient, settings: Settings) -> bool:

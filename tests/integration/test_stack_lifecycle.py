@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from confluent_kafka import Consumer, Producer
 from polling import wait_until
@@ -18,7 +20,7 @@ from rtap_assets.config import Settings, settings_environment
 from rtap_assets.errors import LocalStackError
 from rtap_assets.kafka.clients import client_config
 from rtap_assets.kafka.registry import Registry
-from rtap_assets.local.ports import is_free
+from rtap_assets.local.ports import free_port, is_free
 from rtap_assets.local.stack import down, status, up
 
 COMMAND_SECONDS = 180
@@ -111,9 +113,22 @@ def test_down_leaves_no_process_no_record_and_free_ports(own_stack: tuple[Settin
     output, _ = command.communicate(timeout=COMMAND_SECONDS)
     assert (command.returncode, [line.split("  ")[0] for line in output.splitlines()]) == (
         0,
-        ["schema registry", "Kafka broker"],
+        ["Schema registry", "Kafka broker"],
     )
     assert status(settings) == []
     assert ended
     assert all(is_free(port) for port in (settings.kafka_port, settings.kafka_controller_port, settings.registry_port))
     down(settings, echo=silent)  # again: nothing to do, no error
+
+
+def test_ctrl_c_while_the_stream_host_starts_ends_it_too(tmp_path: Path) -> None:
+    settings = embedded_settings(tmp_path / ".rtap").model_copy(update={"streams_port": free_port()})
+    command = rtap(settings, "streams", "start")
+    assert command.stdout is not None
+    started = re.fullmatch(r"starting the stream host: process (\d+)\n", command.stdout.readline())
+    assert started is not None
+    command.send_signal(signal.SIGINT)
+    command.communicate(timeout=COMMAND_SECONDS)
+    assert command.returncode == 1
+    wait_until(lambda: not psutil.pid_exists(int(started[1])), seconds=MESSAGE_SECONDS, what="the host is gone")
+    assert status(settings) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from stream_host_fakes import NOW, FakeClient, host_over, status
 
 from rtap_assets.assets.keys import DLQ_TOPIC
 from rtap_assets.assets.layers import NEWEST_BATCH, QUERY_ID
-from rtap_assets.config import Settings, load_settings
+from rtap_assets.config import Settings, get_settings, load_settings
 from rtap_assets.definitions import defs
 from rtap_assets.sensors.checkpoint_progress import (
     Told,
@@ -165,6 +165,15 @@ def test_a_stream_that_never_committed_stands_nowhere(settings: Settings) -> Non
         assert progress(settings, instance, None) == (None, None)
 
 
+@pytest.fixture
+def empty_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("RTAP_STATE_DIR", str(tmp_path / "empty"))
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
+@pytest.mark.usefixtures("empty_state_folder")
 def test_a_tick_over_an_empty_state_folder_tells_nothing() -> None:
     with (
         DagsterInstance.ephemeral() as instance,

@@ -73,8 +73,8 @@ class Runs:
 
 # By schedule or sensor. A schedule of the definitions that is not here fails the test; `a_day` is held to its cron string.
 SCHEDULED = {
-    "maintenance": Runs(4, steps=2, log_lines=12),
-    "late_rows": Runs(1, log_lines=10),
+    "maintain_tables_schedule": Runs(4, steps=2, log_lines=12),
+    "reconcile_late_rows_schedule": Runs(1, log_lines=10),
     "refresh_marts_schedule": Runs(288, assets=8),  # every 5 minutes: seven marts and the Parquet folder
     "check_quality_schedule": Runs(288, checks=len(PASS_CHECKS)),  # every 5 minutes: the full pass
 }

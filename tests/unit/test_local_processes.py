@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import threading
 from dataclasses import replace
@@ -21,6 +22,7 @@ from rtap_assets.local.lock import stack_lock
 from rtap_assets.local.ports import is_free, require_free_ports
 from rtap_assets.local.processes import Service, start, stop, wait_ready
 from rtap_assets.local.records import records, write_record
+from rtap_assets.runtime.background import interrupted_afterwards
 
 
 @pytest.fixture
@@ -42,6 +44,20 @@ def test_a_started_process_is_nobodys_child_has_its_own_session_and_is_found_aga
     stack.down(settings, echo=said.append)
     assert said == ["worker             stopped"]
     assert stack.status(settings) == []
+
+
+def test_an_interrupt_waits_until_a_started_process_has_its_record(settings: Settings) -> None:
+    def interrupted_start() -> None:
+        with interrupted_afterwards():
+            signal.raise_signal(signal.SIGINT)
+            start(settings, shell_service("sleep 60"))
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_start()
+    (record,) = records(settings)
+    assert stop(record) == "stopped"
+    with pytest.raises(KeyboardInterrupt):  # and the next one acts at once
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_a_process_that_dies_while_it_starts_is_named_with_its_last_lines(settings: Settings) -> None:

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from rtap_assets.commands.generate import generate
 from rtap_assets.commands.stack import up, what_next
 from rtap_assets.config import PROJECT_ROOT, Settings, load_settings
+from rtap_assets.demo.pipeline import demo_settings
 from rtap_assets.errors import LocalStackError
 from rtap_assets.local import stack
 from rtap_assets.local.generator import generator_service
@@ -82,3 +83,11 @@ def test_make_up_starts_everything_and_a_generator_when_asked(rate: str, asked: 
 
 def test_a_rate_of_nothing_is_refused() -> None:
     assert CliRunner().invoke(up, ["--generate", "0"]).exit_code == 2
+
+
+def test_a_demo_beside_a_live_system_shares_neither_folder_nor_port(settings: Settings) -> None:
+    live = settings.model_copy(update={"streams_url": "http://127.0.0.1:18090"})
+    demo = demo_settings(live, events=10)
+    assert demo.state_dir != live.state_dir
+    addresses = ("bootstrap_servers", "schema_registry_url", "streams_address")
+    assert [name for name in addresses if getattr(demo, name) == getattr(live, name)] == []
