@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 from dagster_pages import DagsterPages
+from dagster_runs import TICKS, ask_ui
 from live_system import (
     COMMAND_SECONDS,
     LAYERS,
@@ -55,6 +56,7 @@ TRUTH_SECONDS = 60  # within this time the UI shows what is so
 RATE = 200
 MORE_EVENTS = 500
 EVERYTHING = ["--ui", "--streams", "--generate", str(RATE)]
+SENSORS = ["stream_supervisor", "checkpoint_progress", "dlq_lag", "dq_results"]
 AS_STARTED, AS_STOPPED = {(Desired.RUNNING, Observed.RUNNING)}, {(Desired.STOPPED, Observed.STOPPED)}
 SERVICES = {
     "registry", "kafka", "dagster-code-server", "dagster-daemon", "dagster-webserver", "stream-host", "generator",
@@ -306,6 +308,12 @@ def test_the_rest_of_the_ui_is_there(pages: DagsterPages) -> None:
         pages.picture(name)
     assert pages.refused == [], "the UI needs nothing but this machine"
     pages.dismiss()
+
+
+def test_no_tick_of_a_sensor_failed_since_up(live: tuple[Settings, str]) -> None:
+    asked = {name: ask_ui(live[0], TICKS, sensor=name)["sensorOrError"]["sensorState"]["ticks"] for name in SENSORS}
+    assert [name for name, ticks in asked.items() if not ticks] == []
+    assert {name: tick["error"] for name, ticks in asked.items() for tick in ticks if tick["error"]} == {}
 
 
 def test_after_all_that_every_event_is_there_once(live: tuple[Settings, str]) -> None:
