@@ -227,6 +227,22 @@ def first_counts(live: tuple[Settings, str], pages: DagsterPages) -> dict[str, i
 
 
 @pytest.mark.usefixtures("first_counts")
+def test_the_checks_tab_shows_the_results(live: tuple[Settings, str], pages: DagsterPages) -> None:
+    settings, _ = live
+    pages.launch("check_quality")
+    assert pages.end_of_run() == "Success"
+    pages.picture("run-check_quality")
+    for asset, layer in LAYERS.items():
+        wait_until(
+            lambda asset=asset: pages.checks(asset) == evaluated(settings, asset),  # type: ignore[misc]
+            seconds=TRUTH_SECONDS,
+            what=f"the checks of {asset} are shown as they are",
+        )
+        pages.picture(f"checks-{layer}")
+    for asset, check in (("bronze/sales_events", "conservation"), ("gold/revenue_5m", "gold_equals_silver")):
+        pages.open_asset(asset, view="checks", more=f"&checkDetail={check}", shows="observed 0, at most the threshold 0")
+
+
 def test_a_cancelled_run_leaves_a_true_state_and_no_orphan(live: tuple[Settings, str], pages: DagsterPages) -> None:
     settings, _ = live
     broker = record_of(settings, "kafka")
@@ -260,22 +276,6 @@ def test_fresh_materialisations_of_the_running_streams_tell_the_true_counts(
     assert pages.row_count("bronze/sales_events") == sum(end_offsets(settings, settings.topic_events).values())
     pages.open_asset("bronze/sales_events", view="events", shows="Committed by the running stream")
     pages.picture("events-bronze")
-
-
-def test_the_checks_tab_shows_the_results(live: tuple[Settings, str], pages: DagsterPages) -> None:
-    settings, _ = live
-    pages.launch("check_quality")
-    assert pages.end_of_run() == "Success"
-    pages.picture("run-check_quality")
-    for asset, layer in LAYERS.items():
-        wait_until(
-            lambda asset=asset: pages.checks(asset) == evaluated(settings, asset),  # type: ignore[misc]
-            seconds=TRUTH_SECONDS,
-            what=f"the checks of {asset} are shown as they are",
-        )
-        pages.picture(f"checks-{layer}")
-    for asset, check in (("bronze/sales_events", "conservation"), ("gold/revenue_5m", "gold_equals_silver")):
-        pages.open_asset(asset, view="checks", more=f"&checkDetail={check}", shows="observed 0, at most the threshold 0")
 
 
 def test_streams_are_stopped_from_the_launchpad(live: tuple[Settings, str], pages: DagsterPages) -> None:
