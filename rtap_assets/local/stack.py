@@ -56,8 +56,8 @@ def up(
 ) -> None:
     """Start what is not running yet, wait until it answers, and make sure of topics and schemas.
 
-    A second call adopts what runs. When it fails or is interrupted, what it started is ended again. The stream host comes
-    after what it reads, and last a generator of `rate` records a second.
+    A second call adopts what runs. When it fails or is interrupted, what it started is ended again. The UI and the stream
+    host come after what they read, and last a generator of `rate` records a second.
 
     Raises:
         LocalStackError: a port is taken, or a process died or did not answer; the message holds the tail of its log. Or a
@@ -68,8 +68,11 @@ def up(
     with stack_lock(settings, echo=echo):
         generators = generators_to_run(settings, rate=rate)
         with _all_or_nothing(settings, echo=echo):
-            _start_services(settings, services_to_run(settings, ui=ui), echo=echo)
+            sources = services_to_run(settings, ui=False)
+            _start_services(settings, sources, echo=echo)
             _ensure_topics_and_contracts(settings, echo=echo)
+            # After the topics: the sensors look at them as soon as the daemon lives.
+            _start_services(settings, services_to_run(settings, ui=ui)[len(sources) :], echo=echo)
             if streams:
                 _ensure_stream_host(settings, echo=echo)
             _start_services(settings, generators, echo=echo)
@@ -119,7 +122,7 @@ def reset(settings: Settings, *, echo: Echo = print) -> None:
 
 
 def services_to_run(settings: Settings, *, ui: bool) -> list[Service]:
-    """What `up` makes sure of first, in starting order.
+    """What `up` makes sure of, in starting order: broker and registry, then the UI.
 
     The registry needs no preparation, so it comes up while the broker's data are being formatted.
     """

@@ -98,7 +98,9 @@ def evaluated(settings: Settings, asset: str) -> dict[str, str]:
         (latest,) = instance.fetch_materializations(key, limit=1).records
     found = {}
     for check in checks:
-        assert check in newest, f"{check} was never evaluated"
+        if check not in newest:
+            found[check.name] = "never evaluated, which the UI does not say"
+            continue
         evaluation = newest[check].evaluation
         target = None if evaluation is None else evaluation.target_materialization_data
         if evaluation is None or (target is not None and target.storage_id != latest.storage_id):

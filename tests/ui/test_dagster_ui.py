@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 from dagster_pages import DagsterPages
+from dagster_runs import TICKS, ask_ui
 from live_system import (
     COMMAND_SECONDS,
     LAYERS,
@@ -55,6 +56,8 @@ TRUTH_SECONDS = 60  # within this time the UI shows what is so
 RATE = 200
 MORE_EVENTS = 500
 EVERYTHING = ["--ui", "--streams", "--generate", str(RATE)]
+SENSORS = ["stream_supervisor", "checkpoint_progress", "dlq_lag", "dq_results"]
+AS_STARTED, AS_STOPPED = {(Desired.RUNNING, Observed.RUNNING)}, {(Desired.STOPPED, Observed.STOPPED)}
 SERVICES = {
     "registry", "kafka", "dagster-code-server", "dagster-daemon", "dagster-webserver", "stream-host", "generator",
 }  # fmt: skip
@@ -99,6 +102,12 @@ def pages(live: tuple[Settings, str], chromium: str) -> Iterator[DagsterPages]:
         page = browser.new_page(viewport={"width": 1600, "height": 1000})
         yield DagsterPages(page, port=live[0].ui_port, pictures=PICTURES)
         browser.close()
+
+
+def told_by_host(settings: Settings) -> set[tuple[Desired, Observed]]:
+    """What the stream host says is desired and observed; a running stream may start again by itself at any moment."""
+    with StreamsClient(settings) as client:
+        return {(one.desired, one.observed) for one in client.statuses()}
 
 
 def wait_for_states(pages: DagsterPages, state: str, *, after: str) -> None:
@@ -193,9 +202,8 @@ def test_streams_are_started_from_the_launchpad(live: tuple[Settings, str], page
     for name in STREAM_NAMES:
         pages.see(f"{name}: start proven")
     pages.picture("run-start_streams")
-    with StreamsClient(settings) as client:
-        assert {(one.desired, one.observed) for one in client.statuses()} == {(Desired.RUNNING, Observed.RUNNING)}
     wait_for_states(pages, "RUNNING", after="started")
+    wait_until(lambda: told_by_host(settings) == AS_STARTED, seconds=TRUTH_SECONDS, what="the host says so too")
     pages.picture("check-stream_state-running")
 
 
@@ -219,6 +227,22 @@ def first_counts(live: tuple[Settings, str], pages: DagsterPages) -> dict[str, i
 
 
 @pytest.mark.usefixtures("first_counts")
+def test_the_checks_tab_shows_the_results(live: tuple[Settings, str], pages: DagsterPages) -> None:
+    settings, _ = live
+    pages.launch("check_quality")
+    assert pages.end_of_run() == "Success"
+    pages.picture("run-check_quality")
+    for asset, layer in LAYERS.items():
+        wait_until(
+            lambda asset=asset: pages.checks(asset) == evaluated(settings, asset),  # type: ignore[misc]
+            seconds=TRUTH_SECONDS,
+            what=f"the checks of {asset} are shown as they are",
+        )
+        pages.picture(f"checks-{layer}")
+    for asset, check in (("bronze/sales_events", "conservation"), ("gold/revenue_5m", "gold_equals_silver")):
+        pages.open_asset(asset, view="checks", more=f"&checkDetail={check}", shows="observed 0, at most the threshold 0")
+
+
 def test_a_cancelled_run_leaves_a_true_state_and_no_orphan(live: tuple[Settings, str], pages: DagsterPages) -> None:
     settings, _ = live
     broker = record_of(settings, "kafka")
@@ -240,8 +264,7 @@ def test_a_cancelled_run_leaves_a_true_state_and_no_orphan(live: tuple[Settings,
     finally:
         os.kill(broker.pid, signal.SIGCONT)
     wait_for_states(pages, "RUNNING", after="cancelled, and the broker is back")
-    with StreamsClient(settings) as client:
-        assert {(one.desired, one.observed) for one in client.statuses()} == {(Desired.RUNNING, Observed.RUNNING)}
+    wait_until(lambda: told_by_host(settings) == AS_STARTED, seconds=TRUTH_SECONDS, what="the host says so too")
 
 
 def test_fresh_materialisations_of_the_running_streams_tell_the_true_counts(
@@ -253,22 +276,6 @@ def test_fresh_materialisations_of_the_running_streams_tell_the_true_counts(
     assert pages.row_count("bronze/sales_events") == sum(end_offsets(settings, settings.topic_events).values())
     pages.open_asset("bronze/sales_events", view="events", shows="Committed by the running stream")
     pages.picture("events-bronze")
-
-
-def test_the_checks_tab_shows_the_results(live: tuple[Settings, str], pages: DagsterPages) -> None:
-    settings, _ = live
-    pages.launch("check_quality")
-    assert pages.end_of_run() == "Success"
-    pages.picture("run-check_quality")
-    for asset, layer in LAYERS.items():
-        wait_until(
-            lambda asset=asset: pages.checks(asset) == evaluated(settings, asset),  # type: ignore[misc]
-            seconds=TRUTH_SECONDS,
-            what=f"the checks of {asset} are shown as they are",
-        )
-        pages.picture(f"checks-{layer}")
-    for asset, check in (("bronze/sales_events", "conservation"), ("gold/revenue_5m", "gold_equals_silver")):
-        pages.open_asset(asset, view="checks", more=f"&checkDetail={check}", shows="observed 0, at most the threshold 0")
 
 
 def test_streams_are_stopped_from_the_launchpad(live: tuple[Settings, str], pages: DagsterPages) -> None:
@@ -285,8 +292,7 @@ def test_streams_are_stopped_from_the_launchpad(live: tuple[Settings, str], page
     pages.picture("run-stop_streams")
     wait_for_states(pages, "STOPPED", after="stopped")
     pages.picture("check-stream_state-stopped")
-    with StreamsClient(settings) as client:
-        assert {(one.desired, one.observed) for one in client.statuses()} == {(Desired.STOPPED, Observed.STOPPED)}
+    assert told_by_host(settings) == AS_STOPPED
     wait_for_counts(settings, pages, more_than=before, seconds=TRUTH_SECONDS, after="stopped")
 
 
@@ -302,6 +308,12 @@ def test_the_rest_of_the_ui_is_there(pages: DagsterPages) -> None:
         pages.picture(name)
     assert pages.refused == [], "the UI needs nothing but this machine"
     pages.dismiss()
+
+
+def test_no_tick_of_a_sensor_failed_since_up(live: tuple[Settings, str]) -> None:
+    asked = {name: ask_ui(live[0], TICKS, sensor=name)["sensorOrError"]["sensorState"]["ticks"] for name in SENSORS}
+    assert [name for name, ticks in asked.items() if not ticks] == []
+    assert {name: tick["error"] for name, ticks in asked.items() for tick in ticks if tick["error"]} == {}
 
 
 def test_after_all_that_every_event_is_there_once(live: tuple[Settings, str]) -> None:
