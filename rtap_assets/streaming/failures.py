@@ -27,6 +27,7 @@ AWAY = {
 DISK_FULL = ("No space left on device", "Disk quota exceeded", "SQLITE_FULL")
 
 JAVA_FAULT = re.compile(r"\b(?:[a-z][\w$]*\.)+([A-Z][\w$]*(?:Exception|Error))\b")
+PY4J_PREFIX = "An error occurred while calling "
 DEPENDENCIES = {"kafka": "broker"}  # as the errors name them -> as states name them
 
 
@@ -50,7 +51,7 @@ def judge(error: BaseException) -> tuple[Verdict, str]:
     for dependency, marks in AWAY.items():
         if any(mark in text for mark in marks):
             return Verdict.WAIT, dependency
-    return Verdict.FAULT, text.strip().splitlines()[0][:500]
+    return Verdict.FAULT, _first_line(text)
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,13 @@ def diagnose(error: BaseException, *, log: str) -> Diagnosis:
     named = JAVA_FAULT.findall(_with_causes(error))
     code = named[-1] if named else type(error).__name__
     return Diagnosis(verdict, code, reason, f"See {log}; the checkpoint is kept, nothing was lost.")
+
+
+def _first_line(text: str) -> str:
+    """What an error says first. Py4J's own first line names only the object that was called; the next one has the fault."""
+    lines = text.strip().splitlines()
+    line = lines[1].removeprefix(": ") if len(lines) > 1 and lines[0].startswith(PY4J_PREFIX) else lines[0]
+    return line[:500]
 
 
 def _line_with(marks: Sequence[str], text: str) -> str | None:

@@ -48,3 +48,11 @@ def test_any_other_fault_has_the_name_of_its_innermost_exception() -> None:
     assert (found.verdict, found.code) == (Verdict.FAULT, "OutOfMemoryError")
     assert found.reason == "org.apache.spark.SparkException: Job aborted."
     assert "spark.log" in found.remedy
+
+
+def test_a_failed_call_into_java_is_told_by_its_cause() -> None:
+    called = "An error occurred while calling o88.sql."
+    assert told(f"{called}\n: org.apache.spark.SparkException: No plan\n\tat org.apache").reason == (
+        "org.apache.spark.SparkException: No plan"
+    )
+    assert told(called).reason == called
