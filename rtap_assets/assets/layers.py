@@ -101,7 +101,7 @@ kafka_sales_events_dlq = _layer(
     kinds={"spark", "kafka"},
     metadata={"topic": get_settings().topic_dlq, "dagster/column_schema": column_schema(DEAD_LETTER_COLUMNS)},
 )
-silver_sales_events = _table(tables.SILVER, deps=[BRONZE], note="Rows later than the watermark stay in bronze alone.")
+silver_sales_events = _table(tables.SILVER, deps=[BRONZE], note="Rows later than the watermark are added by a job.")
 gold_revenue_5m = _table(tables.GOLD, deps=[SILVER], note="A window is final once gold's watermark has passed its end.")
 assert [bronze_sales_events.key, silver_sales_events.key, gold_revenue_5m.key] == [BRONZE, SILVER, GOLD]
 LAYERS = [bronze_sales_events, kafka_sales_events_dlq, silver_sales_events, gold_revenue_5m]

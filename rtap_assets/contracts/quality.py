@@ -112,7 +112,7 @@ STREAM_CHECKS = (
     _streamed("duplicate_share", SILVER, SHARE, W, "dq_max_duplicate_share",
               "Share of the valid rows read that were copies of an event seen before."),
     _streamed("late_share", SILVER, SHARE, W, "dq_max_late_share",
-              "Share of the valid rows read that were older than the watermark; they stay in bronze."),
+              "Share of the valid rows read that were older than the watermark; a job adds them."),
     _streamed("conservation", SILVER, COUNT, E, "dq_max_missing_records",
               "Valid rows read that are neither kept nor counted as copies nor as late."),
     _streamed("delay", SILVER, LARGEST, W, "dq_max_delay_seconds",
