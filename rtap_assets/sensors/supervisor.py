@@ -9,6 +9,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
+# The code server evaluates sensors side by side in threads. Dagster imports this at the first use, and two threads that do
+# so at once can leave it half imported: the tick fails.
+import sqlalchemy.orm  # noqa: F401
 from dagster import (
     AssetCheckEvaluation,
     AssetObservation,

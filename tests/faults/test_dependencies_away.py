@@ -155,7 +155,7 @@ def test_a_version_registered_just_before_the_registry_died_is_waited_for_and_de
     assert told["bronze"].last_error is not None
     assert told["bronze"].last_error.code == "registry_away"
     assert_shown_waiting(hosted, "bronze", "registry")
-    assert_shown_dead(stack, "schema registry")
+    assert_shown_dead(stack, "Schema registry")
 
     wait_until(lambda: by_name(client)["bronze"].failures >= 4, seconds=WAIT_SECONDS, what="it is tried again and again")
     told = by_name(client)
