@@ -50,8 +50,9 @@ test-ui: $(READY) ## Drive the Dagster UI of a live system in Chromium (screensh
 
 campaign: $(READY) ## Repeat the tests of faults and of asynchronous work (TIMES=10)
 	@for round in $$(seq $(or $(TIMES),10)); do \
-	  $(BIN)/pytest -q tests/faults tests/integration/test_late_schemas.py tests/integration/test_registry_away.py \
-	    tests/integration/test_stream_engine.py tests/integration/test_housekeeping.py || exit 1; \
+	  $(BIN)/pytest -q tests/faults tests/integration/test_late_rows.py tests/integration/test_late_schemas.py \
+	    tests/integration/test_registry_away.py tests/integration/test_stream_engine.py \
+	    tests/integration/test_housekeeping.py || exit 1; \
 	done
 
 test-unit: $(READY) ## Run the tests that need nothing but Python
