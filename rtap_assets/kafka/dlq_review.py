@@ -6,15 +6,16 @@ Looking never commits; `acknowledge` does, as does a redrive. The group has no m
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from rtap_assets.config import Settings
 from rtap_assets.kafka.bounded_read import read_after, start_of
-from rtap_assets.kafka.clients import Admin
+from rtap_assets.kafka.clients import client_config, translate
 from rtap_assets.kafka.dead_letters import HEADER_PREFIX
 from rtap_assets.kafka.topics import beginning_offsets, end_offsets
 
@@ -88,25 +89,40 @@ def acknowledge(settings: Settings) -> int:
 
 def commit(settings: Settings, offsets: Mapping[int, int]) -> None:
     """Set the committed offsets of the review group."""
-    admin = Admin(settings)
     partitions = [TopicPartition(settings.topic_dlq, partition, offset) for partition, offset in sorted(offsets.items())]
-    request = [ConsumerGroupTopicPartitions(REVIEW_GROUP, partitions)]
-    what = f"commit the offsets of {REVIEW_GROUP}"
-    with admin.translated(what):
-        for future in admin.client.alter_consumer_group_offsets(request, request_timeout=admin.timeout_seconds).values():
-            for partition in future.result().topic_partitions:
-                if partition.error is not None:
-                    raise KafkaException(partition.error)
+    with _group(settings, f"commit the offsets of {REVIEW_GROUP}") as group:
+        _without_errors(group.commit(offsets=partitions, asynchronous=False))
 
 
 def committed(settings: Settings) -> dict[int, int]:
     """Kafka partition -> the committed offset of the review group; a partition without one is left out."""
-    admin = Admin(settings)
-    request = [ConsumerGroupTopicPartitions(REVIEW_GROUP)]
-    with admin.translated(f"tell the offsets of {REVIEW_GROUP}"):
-        (future,) = admin.client.list_consumer_group_offsets(request, request_timeout=admin.timeout_seconds).values()
-        partitions = future.result().topic_partitions
-    return {one.partition: one.offset for one in partitions if one.topic == settings.topic_dlq and one.offset >= 0}
+    partitions = [TopicPartition(settings.topic_dlq, partition) for partition in end_offsets(settings, settings.topic_dlq)]
+    with _group(settings, f"tell the offsets of {REVIEW_GROUP}") as group:
+        found = _without_errors(group.committed(partitions, timeout=settings.request_timeout_seconds))
+    return {one.partition: one.offset for one in found if one.offset >= 0}
+
+
+@contextmanager
+def _group(settings: Settings, what: str) -> Iterator[Consumer]:
+    """A consumer of the review group that joins nothing.
+
+    Not the admin client, whose requests for a group's offsets end the process with a segmentation fault in librdkafka 2.16
+    while the group's coordinator is not there yet, as after the first start of a broker.
+    """
+    consumer = Consumer(client_config(settings) | {"group.id": REVIEW_GROUP, "enable.auto.commit": False})
+    try:
+        yield consumer
+    except KafkaException as error:
+        raise translate(error, settings=settings, what=what) from error
+    finally:
+        consumer.close()
+
+
+def _without_errors(partitions: list[TopicPartition] | None) -> list[TopicPartition]:
+    for partition in partitions or []:
+        if partition.error is not None:
+            raise KafkaException(partition.error)
+    return partitions or []
 
 
 def letter_of(message: Message) -> UnseenLetter:

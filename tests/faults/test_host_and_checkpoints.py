@@ -37,6 +37,7 @@ from rtap_assets.streaming.checkpoints import has_unfinished_batch, newest_commi
 from rtap_assets.streaming.client import StreamsClient
 from rtap_assets.streaming.host_lock import running_host
 from rtap_assets.streaming.launch import ensure_host
+from rtap_assets.streaming.operations import Action
 from rtap_assets.streaming.states import Desired, Observed, StreamStatus
 
 WAIT_SECONDS, BATCH_SECONDS = 60, 60
@@ -192,7 +193,7 @@ def test_checkpoints_changed_under_running_streams_stop_them_and_a_rebuild_makes
     rivals: Rivals, hosted: Settings, client: StreamsClient
 ) -> None:
     wait_for_running(client)
-    client.wait(client.maintain(), seconds=WAIT_SECONDS)
+    client.wait(client.submit_for_tables(Action.MAINTAIN), seconds=WAIT_SECONDS)
     bronze, dlq, silver, gold = (hosted.checkpoint_dir / name for name in ("bronze", "dlq", "silver", "gold"))
     aside, other = hosted.state_dir / "aside", hosted.state_dir / "other"
     shutil.copytree(bronze, other)

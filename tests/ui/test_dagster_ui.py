@@ -45,7 +45,6 @@ from rtap_assets.local.ports import is_free
 from rtap_assets.local.processes import stop
 from rtap_assets.local.records import forget, record_of
 from rtap_assets.local.stack import down, status
-from rtap_assets.sensors.checkpoint_progress import SECONDS_BETWEEN_ROLL_UPS
 from rtap_assets.streaming.client import StreamsClient
 from rtap_assets.streaming.names import STREAM_NAMES
 from rtap_assets.streaming.operations import OperationState
@@ -271,7 +270,7 @@ def test_fresh_materialisations_of_the_running_streams_tell_the_true_counts(
     live: tuple[Settings, str], pages: DagsterPages, first_counts: dict[str, int]
 ) -> None:
     settings, _ = live
-    patience = TRUTH_SECONDS + SECONDS_BETWEEN_ROLL_UPS
+    patience = TRUTH_SECONDS + settings.progress_rollup_seconds
     wait_for_counts(settings, pages, more_than=first_counts, seconds=patience, after="the generator ended")
     assert pages.row_count("bronze/sales_events") == sum(end_offsets(settings, settings.topic_events).values())
     pages.open_asset("bronze/sales_events", view="events", shows="Committed by the running stream")
