@@ -44,6 +44,7 @@ from rtap_assets.streaming.client import StreamsClient
 from rtap_assets.streaming.desired import read_breakers
 from rtap_assets.streaming.launch import ensure_host
 from rtap_assets.streaming.names import STREAM_NAMES
+from rtap_assets.streaming.operations import Action
 from rtap_assets.streaming.states import Observed, StreamStatus
 from rtap_assets.streaming.verdicts import Breaker
 
@@ -205,7 +206,7 @@ def test_a_compaction_as_the_newest_snapshot_keeps_no_drain_waiting(hosted: Sett
     for seed in (6, 7):
         send_events(hosted, events=300, seed=seed, **DAYS_BACK)
         wait_until_drained(client)
-    report = client.wait(client.maintain(), seconds=WAIT_SECONDS).result
+    report = client.wait(client.submit_for_tables(Action.MAINTAIN), seconds=WAIT_SECONDS).result
     assert report is not None
     replaced = {table["after"]["table"]: table["compaction"]["replaced"] for table in report["tables"]}
     assert replaced[SILVER.identifier] > 0, report
