@@ -19,11 +19,13 @@ from rtap_assets.config import Settings, settings_environment
 from rtap_assets.demo.proof import Proof, prove
 from rtap_assets.local.ports import free_port
 from rtap_assets.local.stack import down
+from rtap_assets.streaming.checkpoints import has_unfinished_batch
 from rtap_assets.streaming.client import StreamsClient
 from rtap_assets.streaming.names import STREAM_NAMES
 from rtap_assets.streaming.states import Observed, StreamStatus
 
 START_SECONDS, PROOF_SECONDS, END_SECONDS, COMMAND_SECONDS = 90, 90, 60, 180
+BATCH_SECONDS = 60
 TRUTH_SECONDS = 60  # a wrong state may be told for no longer
 
 
@@ -72,6 +74,16 @@ def wait_for_running(client: StreamsClient) -> None:
         return {one.observed for one in client.statuses()} == {Observed.RUNNING}
 
     wait_until(all_run, seconds=PROOF_SECONDS, what="all streams run")
+
+
+def wait_for_unfinished_batch(settings: Settings, name: str) -> None:
+    """Return while the stream works on a batch. Looks often: a batch may be short."""
+    wait_until(
+        lambda: has_unfinished_batch(settings.checkpoint_dir / name),
+        seconds=BATCH_SECONDS,
+        what=f"{name} begins a batch",
+        poll_seconds=0.005,
+    )
 
 
 def is_gone(pid: int) -> bool:

@@ -23,6 +23,7 @@ from hosted import (
     run,
     wait_for_running,
     wait_for_truth,
+    wait_for_unfinished_batch,
     wait_until_drained,
 )
 from polling import wait_until
@@ -39,7 +40,7 @@ from rtap_assets.kafka.registry import Registry
 from rtap_assets.lake.catalog import load_table, open_catalog, sqlite_path
 from rtap_assets.local.records import record_of
 from rtap_assets.local.stack import up
-from rtap_assets.streaming.checkpoints import has_unfinished_batch, newest_committed, newest_planned
+from rtap_assets.streaming.checkpoints import newest_committed, newest_planned
 from rtap_assets.streaming.client import StreamsClient
 from rtap_assets.streaming.desired import read_breakers
 from rtap_assets.streaming.launch import ensure_host
@@ -48,8 +49,7 @@ from rtap_assets.streaming.operations import Action
 from rtap_assets.streaming.states import Observed, StreamStatus
 from rtap_assets.streaming.verdicts import Breaker
 
-WAIT_SECONDS, BATCH_SECONDS = 60, 60
-BATCH_POLL_SECONDS = 0.005
+WAIT_SECONDS = 60
 NEAR = {"delayed": 0, "duplicates": 0.02, "invalid": 0.02, "span_seconds": 60}
 # With this watermark delay nothing may be missing for having come too late.
 IMPATIENT = {
@@ -225,10 +225,7 @@ def test_a_stop_waits_for_the_batch_in_flight_and_proves_that_it_is_committed(
     hosted: Settings, client: StreamsClient
 ) -> None:
     send_events(hosted, events=5_000, seed=5, **NEAR)
-    checkpoint, deadline = hosted.checkpoint_dir / "bronze", time.monotonic() + BATCH_SECONDS
-    while not has_unfinished_batch(checkpoint):
-        assert time.monotonic() < deadline, "no batch was begun"
-        time.sleep(BATCH_POLL_SECONDS)
+    wait_for_unfinished_batch(hosted, "bronze")
     code, output = run(hosted, "streams", "stop")
     assert code == 0, output
     for name in STREAM_NAMES:

@@ -24,6 +24,7 @@ from hosted import (
     run,
     wait_for_running,
     wait_for_truth,
+    wait_for_unfinished_batch,
     wait_until_drained,
 )
 from polling import wait_until
@@ -33,15 +34,14 @@ from stream_fixtures import send_events, snapshots
 from rtap_assets.config import Settings
 from rtap_assets.local.stack import down
 from rtap_assets.local.stack import status as services
-from rtap_assets.streaming.checkpoints import has_unfinished_batch, newest_committed
+from rtap_assets.streaming.checkpoints import newest_committed
 from rtap_assets.streaming.client import StreamsClient
 from rtap_assets.streaming.host_lock import running_host
 from rtap_assets.streaming.launch import ensure_host
 from rtap_assets.streaming.operations import Action
 from rtap_assets.streaming.states import Desired, Observed, StreamStatus
 
-WAIT_SECONDS, BATCH_SECONDS = 60, 60
-BATCH_POLL_SECONDS = 0.005
+WAIT_SECONDS = 60
 BACKLOG = 40_000
 STOP_SECONDS = 1  # a fraction of what the first batch of a new host takes with that backlog, on one core
 IMPATIENT = {
@@ -264,10 +264,3 @@ def line_of(output: str, stream: str) -> str:
 
 def stop(client: StreamsClient, name: str) -> None:
     assert client.wait(client.submit(name, "stop"), seconds=WAIT_SECONDS).result is not None
-
-
-def wait_for_unfinished_batch(settings: Settings, name: str) -> None:
-    deadline = time.monotonic() + BATCH_SECONDS
-    while not has_unfinished_batch(settings.checkpoint_dir / name):
-        assert time.monotonic() < deadline, "no batch was begun"
-        time.sleep(BATCH_POLL_SECONDS)
