@@ -54,7 +54,7 @@ NEAR = {"delayed": 0, "duplicates": 0.02, "invalid": 0.02, "span_seconds": 60}
 # With this watermark delay nothing may be missing for having come too late.
 IMPATIENT = {
     "request_timeout_seconds": 2,
-    "running_proof_seconds": 5,
+    "running_proof_seconds": 15,
     "lag_probe_seconds": 1,
     "backoff_longest_seconds": 2,
     "catalog_busy_seconds": 2,
@@ -88,7 +88,8 @@ def hosted(first_version: Settings, stack: Settings, tmp_path_factory: pytest.Te
 
 
 @pytest.fixture
-def client(hosted: Settings) -> Iterator[StreamsClient]:
+def client(stack: Settings, hosted: Settings) -> Iterator[StreamsClient]:
+    up(stack, echo=silent)  # what a failed test left dead
     with StreamsClient(hosted) as client:
         wait_for_running(client)
         yield client
@@ -178,12 +179,16 @@ def test_a_killed_broker_is_waited_for_while_events_flow(stack: Settings, hosted
         flowing = pool.submit(generate, hosted, flow, echo=silent)
         wait_until(lambda: by_name(client)["bronze"].last_batch_id != before, seconds=WAIT_SECONDS, what="events flow")
         fault = killed(stack, "kafka")
-        told = wait_for_truth(client, lambda told: waits_for(told["bronze"], "broker"), fault="broker killed", since=fault)
-        assert told["silver"].observed is Observed.RUNNING  # needs tables alone
-        assert told["gold"].observed is Observed.RUNNING or waits_for(told["gold"], "broker")
-        assert_shown_waiting(hosted, "bronze", "broker")
-        assert_shown_dead(stack, "Kafka broker")
-        up(stack, echo=silent)
+        try:
+            told = wait_for_truth(
+                client, lambda told: waits_for(told["bronze"], "broker"), fault="broker killed", since=fault
+            )
+            assert told["silver"].observed is Observed.RUNNING  # needs tables alone
+            assert told["gold"].observed is Observed.RUNNING or waits_for(told["gold"], "broker")
+            assert_shown_waiting(hosted, "bronze", "broker")
+            assert_shown_dead(stack, "Kafka broker")
+        finally:  # the generator waits for it, and the pool for the generator
+            up(stack, echo=silent)
         repaired = time.monotonic()
         assert flowing.result().intended == 1_000
     assert_goes_on_exactly(hosted, client, fault="broker killed", since=repaired)
