@@ -216,7 +216,10 @@ class Settings(BaseSettings):
 
     # Freshness of assets, marts
     progress_rollup_seconds: float = Field(
-        120, gt=0, description="At most one materialisation per running stream and this time, but for changes of its state."
+        300,
+        gt=0,
+        description="At most one materialisation per running stream and this time, but for changes of its state. "
+        "Checks and marts follow it where it divides their intervals.",
     )
     marts_interval_minutes: int = Field(5, ge=1, le=59, description="How often the marts are refreshed when gold moved.")
     freshness_warn_minutes: int = Field(10, ge=1, description="A layer or mart without news for this long is a warning.")

@@ -1,8 +1,11 @@
 """The sensor `checkpoint_progress`: what running streams commit, as materialisations without a run.
 
-At most one per asset in two minutes, at once when the state of its stream changes. The cursor says up to which batch was
-told, and so does the metadata of a drain's own materialisation: after an hour without a daemon, one roll-up says all of it,
-once.
+At most one per asset and interval, at once when the state of its stream changes. Intervals begin by the clock, shortly
+before the scheduled pass of checks and the refresh of the marts: Dagster lists what a pass found as "Not Evaluated" once
+there is a newer materialisation, so the roll-up comes before the pass, and the marts have what it tells of.
+
+The cursor says up to which batch was told, and so does the metadata of a drain's own materialisation: after an hour without
+a daemon, one roll-up says all of it, once.
 """
 
 import json
@@ -32,6 +35,8 @@ from rtap_assets.streaming.rollups import RollUp, Standing, roll_up, standing
 from rtap_assets.streaming.states import Desired, Observed, StreamStatus, as_instant, as_text
 
 INTERVAL_SECONDS = 10
+LEAD_SECONDS = 3 * INTERVAL_SECONDS  # how long before the clock's full interval a roll-up is due
+LEAST_PAUSE = timedelta(minutes=1)
 SPECS = {spec.namespace: spec for spec in TABLES}
 
 
@@ -49,7 +54,8 @@ class Told:
     minimum_interval_seconds=INTERVAL_SECONDS,
     default_status=DefaultSensorStatus.RUNNING,
     description="Reports what the running streams have committed as materialisations of bronze, the dead-letter topic, "
-    "silver and gold: at most one per asset in two minutes, and at once when the state of a stream changes.",
+    "silver and gold: at most one per asset in RTAP_PROGRESS_ROLLUP_SECONDS, shortly before the scheduled checks, and at "
+    "once when the state of a stream changes.",
 )
 def checkpoint_progress(context: SensorEvaluationContext, streams: StreamHost) -> SensorResult:
     """One tick: look at the four checkpoints, tell what is due."""
@@ -101,12 +107,18 @@ def is_being_drained(status: StreamStatus) -> bool:
 
 
 def is_due(told: Told | None, reached: Standing, *, observed: str, now: datetime, interval: timedelta) -> bool:
-    """Something new was committed, and the interval has passed or the state has changed since the last word."""
+    """Something new was committed, and a new interval has begun or the state has changed since the last word."""
     if told is None or told.query_id != reached.query_id:
         return True
     if reached.batch_id == told.batch_id:
         return False
-    return observed != told.observed or now - as_instant(told.at) >= interval
+    at = as_instant(told.at)
+    is_new_interval = _interval_of(now, interval) > _interval_of(at, interval)
+    return observed != told.observed or (is_new_interval and now - at >= min(interval, LEAST_PAUSE))
+
+
+def _interval_of(instant: datetime, interval: timedelta) -> int:
+    return int((instant.timestamp() + LEAD_SECONDS) // interval.total_seconds())
 
 
 def batch_told_of(told: Told | None, newest: Mapping[str, Any], reached: Standing) -> int:

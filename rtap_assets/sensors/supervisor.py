@@ -73,7 +73,7 @@ def stream_supervisor(context: SensorEvaluationContext, streams: StreamHost) -> 
         memory,
         now=now,
         validity_seconds=get_settings().status_validity_seconds,
-        materialised=newest_materialisations(context.instance),
+        materialised=materialised_by_runs(context.instance),
     )
     for event in events:
         if isinstance(event, AssetObservation):
@@ -86,10 +86,13 @@ def stream_supervisor(context: SensorEvaluationContext, streams: StreamHost) -> 
     )
 
 
-def newest_materialisations(instance: DagsterInstance) -> dict[str, datetime]:
-    """Stream -> when its asset was last materialised. The UI shows no check result that is older than that."""
+def materialised_by_runs(instance: DagsterInstance) -> dict[str, datetime]:
+    """Stream -> when its asset was last materialised, where that was by a run.
+
+    The UI shows no check result that is older than that. Materialisations without a run hide no result without a run.
+    """
     events = instance.get_latest_materialization_events(list(STREAM_OF_ASSET))
-    found = {STREAM_OF_ASSET[key]: event for key, event in events.items() if event is not None}
+    found = {STREAM_OF_ASSET[key]: event for key, event in events.items() if event is not None and event.run_id}
     return {stream: datetime.fromtimestamp(event.timestamp, UTC) for stream, event in found.items()}
 
 

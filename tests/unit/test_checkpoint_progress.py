@@ -17,6 +17,7 @@ from rtap_assets.assets.layers import NEWEST_BATCH, QUERY_ID
 from rtap_assets.config import Settings, get_settings, load_settings
 from rtap_assets.definitions import defs
 from rtap_assets.sensors.checkpoint_progress import (
+    LEAD_SECONDS,
     Told,
     checkpoint_progress,
     is_being_drained,
@@ -64,7 +65,7 @@ def progress(
     return (None if event is None else {name: value.value for name, value in event.metadata.items()}), fresh
 
 
-INTERVAL = timedelta(seconds=Settings().progress_rollup_seconds)
+INTERVAL, LEAD = timedelta(seconds=Settings().progress_rollup_seconds), timedelta(seconds=LEAD_SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -72,13 +73,25 @@ INTERVAL = timedelta(seconds=Settings().progress_rollup_seconds)
     [
         (None, Observed.RUNNING, timedelta(0), True),
         (told(7), Observed.RUNNING, timedelta(hours=1), False),
-        (told(6), Observed.RUNNING, INTERVAL - timedelta(seconds=1), False),
-        (told(6), Observed.RUNNING, INTERVAL, True),
+        (told(6), Observed.RUNNING, INTERVAL - LEAD - timedelta(seconds=1), False),
+        (told(6), Observed.RUNNING, INTERVAL - LEAD, True),
+        (told(6, at=NOW - LEAD - timedelta(seconds=1)), Observed.RUNNING, timedelta(seconds=28), False),
+        (told(6, at=NOW - LEAD - timedelta(seconds=1)), Observed.RUNNING, timedelta(seconds=29), True),
         (told(6), Observed.STOPPED, timedelta(seconds=1), True),
         (told(7), Observed.STOPPED, timedelta(seconds=1), False),
         (told(9, query=OTHER_QUERY), Observed.RUNNING, timedelta(seconds=1), True),
     ],
-    ids=["never told", "nothing new", "too soon", "a minute on", "state changed", "changed, nothing new", "new checkpoint"],
+    ids=[
+        "never told",
+        "nothing new",
+        "the same interval",
+        "half a minute before the next",
+        "a new interval, but told less than a minute ago",
+        "a new interval, a minute on",
+        "state changed",
+        "changed, nothing new",
+        "new checkpoint",
+    ],
 )
 def test_a_roll_up_is_due_once_an_interval_and_at_a_change_and_only_when_something_was_committed(
     before: Told | None, observed: Observed, after: timedelta, due: bool

@@ -19,7 +19,7 @@ import pytest
 from dagster._utils.schedules import cron_string_iterator
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.quality import PASS_CHECKS
+from rtap_assets.contracts.quality import PASS_CHECKS, STREAM_CHECKS
 from rtap_assets.definitions import defs
 from rtap_assets.sensors.supervisor import INTERVAL_SECONDS, Memory, tell
 from rtap_assets.streaming.states import Desired, Observed, StreamStatus
@@ -75,8 +75,8 @@ class Runs:
 SCHEDULED = {
     "maintain_tables_schedule": Runs(4, steps=2, log_lines=12),
     "reconcile_late_rows_schedule": Runs(1, log_lines=10),
-    "refresh_marts_schedule": Runs(288, assets=8),  # every 5 minutes: seven marts and the Parquet folder
-    "check_quality_schedule": Runs(288, checks=len(PASS_CHECKS)),  # every 5 minutes: the full pass
+    "refresh_marts_schedule": Runs(288, assets=8, log_lines=2),  # every 5 minutes: seven marts and the Parquet folder
+    "check_quality_schedule": Runs(288, steps=3, checks=len(PASS_CHECKS), log_lines=3),  # every 5 minutes
 }
 STARTED_BY_PEOPLE = {
     "start, stop, restart, drain": Runs(50, log_lines=20),
@@ -87,25 +87,22 @@ CHANGES_A_DAY = 20  # of the state of each stream, and of the freshness of each 
 
 
 def states_told_a_day() -> int:
-    """How often the supervisor tells the state of a stream that runs and is rolled up as often as may be."""
-    memory, told, ends = Memory(), 0, 0
+    """How often the supervisor tells the state of a stream that runs."""
+    memory, told = Memory(), 0
     for second in range(0, 86_400, INTERVAL_SECONDS):
         now = DAY + timedelta(seconds=second)
         running = StreamStatus("gold", Desired.RUNNING, Observed.RUNNING, DAY, now, now)
-        rolled_up = {"gold": DAY + timedelta(seconds=ends)}
-        validity = Settings().status_validity_seconds
-        told += len(tell([running], memory, now=now, validity_seconds=validity, materialised=rolled_up))
-        ends = second if second - ends >= SECONDS_BETWEEN_ROLL_UPS else ends
+        told += len(tell([running], memory, now=now, validity_seconds=Settings().status_validity_seconds, materialised={}))
     return told
 
 
 # Runless events a day of the sensors: as often as their intervals allow, and one per change.
 RUNLESS = {
     "materialisations by running streams": 4 * (24 * 3_600 // SECONDS_BETWEEN_ROLL_UPS + CHANGES_A_DAY),
-    "lag of the dead-letter topic, one in five minutes": MINUTES_A_DAY // 5,
-    "states of four streams, renewed before they lapse or are hidden": 4 * (states_told_a_day() + CHANGES_A_DAY),
+    "lag of the dead-letter topic": 24 * 3_600 // Settings().dq_rollup_seconds,
+    "states of four streams, renewed before they lapse": 4 * (states_told_a_day() + CHANGES_A_DAY),
     "freshness of four layers and eight marts, at each change": 12 * CHANGES_A_DAY,
-    "results of checks measured in the streams: ten checks, one in five minutes each": 10 * MINUTES_A_DAY // 5,
+    "results of checks measured in the streams": len(STREAM_CHECKS) * 24 * 3_600 // Settings().dq_rollup_seconds,
 }
 
 
