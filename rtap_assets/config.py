@@ -131,7 +131,10 @@ class Settings(BaseSettings):
     event_log_retention_days: float = Field(7, gt=0, description="Age at which Dagster's runs and events are pruned.")
 
     # Spark
-    spark_master: str = Field("local[2]", description="Spark master URL.")
+    spark_master: str = Field(
+        "local[8]",
+        description="Spark master URL. Locally, more slots than cores: a task that waits for the broker holds one.",
+    )
     spark_driver_memory: str = Field("2g", pattern=r"^\d+[mg]$", description="Heap of the Spark driver.")
     spark_shuffle_partitions: int = Field(2, ge=1, description="Shuffle partitions; pinned by a checkpoint's first start.")
     spark_quick_start: bool = Field(

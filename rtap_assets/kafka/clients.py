@@ -38,6 +38,8 @@ UNAVAILABLE_CODES = frozenset(
         KafkaError.NETWORK_EXCEPTION,
     }
 )
+# Several requests may be needed until a query's task has its records, or its own have been taken.
+MOST_REQUESTS, LEAST_PATIENCE_SECONDS = 3, 10.0
 REFUSED_CODES = frozenset(
     {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED,
      KafkaError.CLUSTER_AUTHORIZATION_FAILED}
@@ -68,8 +70,36 @@ def client_config(settings: Settings) -> dict[str, Any]:
     return config
 
 
-def spark_kafka_options(settings: Settings) -> dict[str, str]:
-    """The options of Spark's Kafka source and sink that say where the broker is and who asks (prefixed with `kafka.`)."""
+def spark_source_options(settings: Settings) -> dict[str, str]:
+    """The options of Spark's Kafka source that say where the broker is, who asks, and how long it is waited for."""
+    patience_ms = _patience_ms(settings)
+    return _spark_options(settings) | {
+        "kafkaConsumer.pollTimeoutMs": str(patience_ms),
+        "kafka.default.api.timeout.ms": str(patience_ms),
+        "kafka.request.timeout.ms": str(patience_ms // 2),
+    }
+
+
+def spark_sink_options(settings: Settings) -> dict[str, str]:
+    """The options of Spark's Kafka sink that say where the broker is, who asks, and how long it is waited for."""
+    patience_ms = _patience_ms(settings)
+    return _spark_options(settings) | {
+        "kafka.max.block.ms": str(patience_ms),
+        "kafka.delivery.timeout.ms": str(patience_ms),
+        "kafka.request.timeout.ms": str(patience_ms // 2),
+    }
+
+
+def _patience_ms(settings: Settings) -> int:
+    """How long a query's tasks and its start wait for the broker, where Kafka and Spark would do so for up to two minutes.
+
+    A waiting task holds a slot that other streams may need. When it gives up, its query waits without one.
+    """
+    return int(max(MOST_REQUESTS * settings.request_timeout_seconds, LEAST_PATIENCE_SECONDS) * 1000)
+
+
+def _spark_options(settings: Settings) -> dict[str, str]:
+    """Properties of Kafka's own clients are prefixed with `kafka.`."""
     options = {
         "kafka.bootstrap.servers": settings.bootstrap_servers,
         "kafka.security.protocol": settings.kafka_security_protocol,

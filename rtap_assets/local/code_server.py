@@ -1,12 +1,18 @@
 """The process behind Dagster's webserver and daemon: `dagster code-server`, with what it takes to start and end it well.
 
+The definitions are in a child of it, which a UI may ask to load anew. Dagster does not notice when that child crashes:
+nothing would run any more behind a code server that looks alive. So it is watched, and all begins anew in the same process.
+
 Run as `python -m rtap_assets.local.code_server <options of dagster code-server start>`.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import time
+from threading import Event, Thread
 from types import FrameType
 from typing import Any
 
@@ -17,6 +23,9 @@ from dagster._cli import main as dagster_command
 from rtap_assets.local.records import CREATE_TIME_SLACK_SECONDS
 
 UNFINISHED = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+WATCH_SECONDS = 0.5
+STEADY_SECONDS = 30.0  # definitions that crash sooner than this would do so again and again
+_ending = Event()
 
 
 def main() -> None:
@@ -25,6 +34,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, _interrupt)
     with DagsterInstance.get() as instance:
         fail_dead_runs(instance)
+    Thread(target=_restart_when_crashed, name="watch", daemon=True).start()
     sys.argv[1:1] = ["code-server", "start"]
     dagster_command()  # type: ignore[no-untyped-call]
 
@@ -54,10 +64,37 @@ def _is_same_process(pid: int, *, noted_at: float) -> bool:
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     """Interrupt the runs too, so that each stops its streams and says how it ended; Dagster alone would wait for them."""
+    _ending.set()
     for child in psutil.Process().children(recursive=True):
         if child.name() != "java":  # a run ends its own
             child.terminate()
     raise KeyboardInterrupt
+
+
+def _restart_when_crashed() -> None:
+    """Begin anew when the child with the definitions is gone; end when it lived for less than `STEADY_SECONDS`."""
+    lived_since = None
+    while not _ending.wait(WATCH_SECONDS):
+        if any(_lives(child) for child in psutil.Process().children()):
+            lived_since = lived_since or time.monotonic()
+        elif lived_since is not None:
+            break
+    if _ending.is_set() or lived_since is None:
+        return
+    lived = time.monotonic() - lived_since
+    said = f"The process with the definitions is gone after {lived:.0f} s: it crashed or was killed."
+    if lived < STEADY_SECONDS:
+        print(f"{said} It did not live long, so it is not started again: `rtap up --ui` does.", file=sys.stderr, flush=True)
+        os._exit(1)
+    print(f"{said} The code server begins anew.", file=sys.stderr, flush=True)
+    os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the same program once more
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ AWAY = {
         "org.apache.kafka.common.errors.DisconnectException",
         "No resolvable bootstrap urls",
         "Failed to construct kafka consumer",
+        "Cannot fetch record for offset",
     ),
     "catalog": ("SQLITE_BUSY", "database is locked", "UncheckedSQLException", "org.postgresql.util.PSQLException"),
     "registry": ("RTAP_REGISTRY_AWAY",),

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import GOLD
 from rtap_assets.errors import ConfigurationError
-from rtap_assets.kafka.clients import spark_kafka_options
+from rtap_assets.kafka.clients import spark_sink_options
 from rtap_assets.kafka.registry import Registry
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.snapshots import (
@@ -72,7 +72,7 @@ def newest_schema(registry: Registry, settings: Settings) -> tuple[int, str]:
 def publish(batch: DataFrame, *, settings: Settings, schema_id: int, schema: str) -> None:
     """Send the windows to the aggregate topic and wait until the broker has them all."""
     messages = build_revenue_messages(batch, schema_id=schema_id, schema=schema)
-    messages.write.format("kafka").options(**spark_kafka_options(settings)).option("topic", settings.topic_revenue).save()
+    messages.write.format("kafka").options(**spark_sink_options(settings)).option("topic", settings.topic_revenue).save()
 
 
 def is_merged(settings: Settings, *, query: str, batch_id: int) -> bool:

@@ -15,7 +15,7 @@ from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
-from rtap_assets.kafka.clients import spark_kafka_options
+from rtap_assets.kafka.clients import spark_sink_options, spark_source_options
 from rtap_assets.streaming.gold_sink import gold_sink
 from rtap_assets.streaming.quality import BRONZE_METRICS, DLQ_METRICS, SILVER_INPUT_METRICS, SILVER_METRICS
 from rtap_assets.streaming.writers import list_writers
@@ -49,7 +49,7 @@ def bronze_writer(session: SparkSession, settings: Settings) -> DataStreamWriter
     """Events topic to bronze; lists the registry at each start."""
     records = (
         session.readStream.format("kafka")
-        .options(**spark_kafka_options(settings))
+        .options(**spark_source_options(settings))
         .option("subscribe", settings.topic_events)
         .option("startingOffsets", "earliest")
         .option("failOnDataLoss", "true")
@@ -74,7 +74,7 @@ def dlq_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
     letters = build_dead_letters(quarantined.observe(DLQ_METRICS, *dead_letter_counts()))
     return (
         letters.writeStream.format("kafka")
-        .options(**spark_kafka_options(settings))
+        .options(**spark_sink_options(settings))
         .option("kafka.max.request.size", settings.topic_max_message_bytes + DLQ_HEADROOM_BYTES)
         .option("kafka.compression.type", "lz4")
         .option("topic", settings.topic_dlq)

@@ -230,6 +230,8 @@ class StreamRunner:
         elif not sight.is_active:
             self.query = None
             recovery.failed(self, sight.error or StreamError(f"The query of {self.stream.name} ended by itself."))
+            if self._closing.is_set() or self.book.active(Action.STOP):
+                self.finish_by = self.clock() + timedelta(seconds=self._stop_seconds)  # as if the stop had cut its batch off
 
     def _note(self, sight: Sight) -> None:
         """Take over what a look at the query found."""

@@ -104,6 +104,43 @@ def test_killed_dagster_disturbs_no_stream_and_tells_the_truth_once_it_is_back(p
     platform.assert_exact()
 
 
+def test_definitions_that_crash_begin_anew_and_a_code_server_that_cannot_stay_up_is_told_as_dead(platform: Operated) -> None:
+    host = platform.client.host()
+    server, *_ = platform.family("dagster-code-server")
+    fault = Fault("process with the definitions killed")
+    kill(*server.children())
+    rtap(platform.settings, "streams", "stop", "gold")
+    fault.until(lambda: serving(server) != [], "the code server has begun anew")
+    fault.until(lambda: platform.shown() == {"running", "stopped"}, "Dagster says what runs and what is stopped")
+    assert "died" not in rtap(platform.settings, "status")
+
+    fault = Fault("process with the definitions killed again and again")
+
+    def is_given_up() -> bool:
+        kill(*serving(server))
+        return not server.is_running()
+
+    fault.until(is_given_up, "the code server has ended")
+    said = rtap(platform.settings, "status", exit_code=1)
+    assert said.count(" died ") == 1, said
+    assert "The Dagster code (pid " in said
+    assert "It did not live long, so it is not started again" in said
+
+    rtap(platform.settings, "streams", "start", "gold")
+    fault = Fault("code server started again")
+    assert "Dagster code" in rtap(platform.settings, "up", "--ui")
+    fault.until(lambda: platform.shown() == {"running"}, "Dagster says what runs")
+    assert platform.client.host() == host
+
+
+def serving(server: psutil.Process) -> list[psutil.Process]:
+    """The processes with the definitions; none once the server has ended."""
+    try:
+        return [child for child in server.children() if child.status() != psutil.STATUS_ZOMBIE]
+    except psutil.NoSuchProcess:
+        return []
+
+
 def believed_seconds(platform: Operated) -> float:
     """For how long what Dagster shows may be believed at most, by its own word."""
     checks = newest_state_checks(platform.settings).values()

@@ -16,11 +16,14 @@ from stream_fixtures import ask, drain, ended, open_engine, send_events
 from rtap_assets.config import Settings
 from rtap_assets.kafka.topics import end_offsets
 from rtap_assets.local.ports import free_ports
+from rtap_assets.streaming import settling
 from rtap_assets.streaming.checkpoints import has_unfinished_batch, newest_committed
 from rtap_assets.streaming.desired import read_breakers, read_desired
 from rtap_assets.streaming.engine import StreamEngine
+from rtap_assets.streaming.operation_book import Command
 from rtap_assets.streaming.operations import Action, Operation, OperationState
 from rtap_assets.streaming.queries import DLQ_STREAM, STREAMS, dlq_writer
+from rtap_assets.streaming.runner import StreamRunner
 from rtap_assets.streaming.states import Desired, Observed, StreamStatus
 
 SECONDS = 60
@@ -148,6 +151,31 @@ def test_a_cancelled_drain_and_one_overtaken_by_a_stop_leave_the_stream_stopped(
         assert done(engine, "bronze", "stop").state is OperationState.SUCCEEDED
         assert ended(engine, drained).state is OperationState.CANCELLED
         assert status(engine, "bronze").observed is Observed.STOPPED
+
+
+def test_a_stop_of_a_query_that_has_just_failed_runs_its_batch_to_the_end(
+    spark: SparkSession, fast: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = settling.begin
+
+    def begin_after_a_failure(runner: StreamRunner, command: Command) -> None:
+        if command.action is Action.STOP:
+            send_events(fast, events=500, invalid=0, seed=2)
+            assert runner.query is not None
+            wait_until(
+                lambda: has_unfinished_batch(runner.checkpoint), seconds=SECONDS, what="a batch begins", poll_seconds=0.001
+            )
+            runner.query.query.stop()
+        begin(runner, command)
+
+    monkeypatch.setattr(settling, "begin", begin_after_a_failure)
+    send_events(fast, events=500, invalid=0)
+    with open_engine(spark, fast) as engine:
+        assert done(engine, "bronze", "start").state is OperationState.SUCCEEDED
+        stopped = done(engine, "bronze", "stop")
+        assert stopped.result == {"clean": True, "batch_id": newest_committed(fast.checkpoint_dir / "bronze")}, stopped
+        assert status(engine, "bronze").observed is Observed.STOPPED
+    assert not has_unfinished_batch(fast.checkpoint_dir / "bronze")
 
 
 def test_a_checkpoint_that_is_gone_is_refused_and_a_start_fails_with_what_to_do(spark: SparkSession, fast: Settings) -> None:

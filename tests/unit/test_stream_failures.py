@@ -8,6 +8,7 @@ from rtap_assets.errors import DependencyUnavailable
 from rtap_assets.streaming.failures import Diagnosis, Verdict, diagnose
 
 KAFKA = "org.apache.kafka.common.errors.TimeoutException: Timed out waiting for a node assignment. Call: describeTopics"
+POLL = "java.util.concurrent.TimeoutException: Cannot fetch record for offset 7 in 30000 milliseconds"
 CATALOG = "org.apache.iceberg.jdbc.UncheckedSQLException: Unknown failure"
 BUSY = f"{CATALOG}\nCaused by: [SQLITE_BUSY] The database file is locked"
 FULL = f"{CATALOG}\nCaused by: [SQLITE_FULL] database or disk is full"
@@ -17,7 +18,9 @@ def told(text: str) -> Diagnosis:
     return diagnose(RuntimeError(text), log="spark.log")
 
 
-@pytest.mark.parametrize("text, dependency", [(KAFKA, "broker"), (BUSY, "catalog"), ("RTAP_REGISTRY_AWAY", "registry")])
+@pytest.mark.parametrize(
+    "text, dependency", [(KAFKA, "broker"), (POLL, "broker"), (BUSY, "catalog"), ("RTAP_REGISTRY_AWAY", "registry")]
+)
 def test_what_is_away_is_waited_for_and_named(text: str, dependency: str) -> None:
     found = told(text)
     assert (found.verdict, found.code, found.dependency) == (Verdict.WAIT, f"{dependency}_away", dependency)
