@@ -178,7 +178,7 @@ def translate(
             code=code,
         )
     return ConfigurationError(
-        f"The Kafka broker at {where} could not {what}: {detail}.",
+        f"The Kafka broker at {where} could not {what}: {kafka_error.str()}.",
         remedy="Check the topic settings (RTAP_TOPIC_…).",
         code=code,
     )
