@@ -6,7 +6,15 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dagster import FreshnessPolicy, JsonMetadataValue, MetadataValue, TableColumn, TableSchema
+from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckResult,
+    FreshnessPolicy,
+    JsonMetadataValue,
+    MetadataValue,
+    TableColumn,
+    TableSchema,
+)
 
 from rtap_assets.config import get_settings
 from rtap_assets.contracts.tables import Column
@@ -20,11 +28,23 @@ def column_schema(columns: Iterable[Column]) -> TableSchema:
 
 
 def freshness_policy() -> FreshnessPolicy:
-    """For how long a layer or mart may be without news: running streams report each minute."""
+    """For how long a layer or mart may be without news; a roll-up of a running stream is news."""
     settings = get_settings()
     return FreshnessPolicy.time_window(
         fail_window=timedelta(minutes=settings.freshness_fail_minutes),
         warn_window=timedelta(minutes=settings.freshness_warn_minutes),
+    )
+
+
+def as_check_result(evaluation: AssetCheckEvaluation, *, more: Mapping[str, Any] | None = None) -> AssetCheckResult:
+    """The same verdict, given by a run; `more` is metadata that it adds."""
+    return AssetCheckResult(
+        asset_key=evaluation.asset_key,
+        check_name=evaluation.check_name,
+        passed=evaluation.passed,
+        severity=evaluation.severity,
+        description=evaluation.description,
+        metadata={**evaluation.metadata, **(more or {})},
     )
 
 

@@ -19,6 +19,7 @@ from dagster import (
     multi_asset_check,
 )
 
+from rtap_assets.assets.metadata import as_check_result
 from rtap_assets.config import get_settings
 from rtap_assets.contracts.quality import PASS_CHECKS, STREAM_CHECKS, Check, DqResult, Severity
 from rtap_assets.contracts.quality_rollup import RollUp, roll_up
@@ -91,20 +92,10 @@ def _published(context: AssetCheckExecutionContext, results: Sequence[DqResult],
 
 
 def check_result(result: DqResult) -> AssetCheckResult:
-    """A result of the pass as Dagster shows it."""
+    """A single result as the run shows it that asked for it."""
     (rolled,) = roll_up({}, [result]).values()
-    shown = rolled_evaluation(rolled)
-    metadata = dict(shown.metadata)
-    if result.snapshot_id is not None:
-        metadata["snapshot id"] = MetadataValue.text(str(result.snapshot_id))
-    return AssetCheckResult(
-        asset_key=shown.asset_key,
-        check_name=shown.check_name,
-        passed=shown.passed,
-        severity=shown.severity,
-        description=shown.description,
-        metadata=metadata,
-    )
+    snapshot = {} if result.snapshot_id is None else {"snapshot id": MetadataValue.text(str(result.snapshot_id))}
+    return as_check_result(rolled_evaluation(rolled), more=snapshot)
 
 
 def rolled_evaluation(rolled: RollUp) -> AssetCheckEvaluation:

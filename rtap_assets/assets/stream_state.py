@@ -5,7 +5,6 @@ longer a statement about now: Dagster goes on showing it, so description and met
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +20,7 @@ from dagster import (
 )
 
 from rtap_assets.assets.keys import BRONZE, DLQ_TOPIC, GOLD, SILVER
+from rtap_assets.assets.metadata import as_check_result
 from rtap_assets.resources.streams import StreamHost
 from rtap_assets.streaming.states import Desired, Observed, StreamStatus
 
@@ -42,32 +42,16 @@ SPECS = [
 ]
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What the check says of one status."""
-
-    passed: bool
-    severity: AssetCheckSeverity
-    description: str
-    metadata: dict[str, Any]
-
-
-def judge_state(status: StreamStatus) -> Verdict:
-    """Passed when observed is as desired; an error when only a person can help, else a warning."""
-    severity = AssetCheckSeverity.ERROR if status.observed in NEEDS_A_PERSON else AssetCheckSeverity.WARN
-    return Verdict(AS_DESIRED.get(status.desired) is status.observed, severity, _description(status), _metadata(status))
-
-
 def state_evaluation(status: StreamStatus) -> AssetCheckEvaluation:
-    """The verdict as a runless event."""
-    verdict = judge_state(status)
+    """What the check says of a status, without a run: passed when observed is as desired; an error when only a person can
+    help, else a warning."""
     return AssetCheckEvaluation(
         asset_key=ASSET_OF_STREAM[status.name],
         check_name=STREAM_STATE,
-        passed=verdict.passed,
-        severity=verdict.severity,
-        description=verdict.description,
-        metadata=verdict.metadata,
+        passed=AS_DESIRED.get(status.desired) is status.observed,
+        severity=AssetCheckSeverity.ERROR if status.observed in NEEDS_A_PERSON else AssetCheckSeverity.WARN,
+        description=_description(status),
+        metadata=_metadata(status),
     )
 
 
@@ -77,15 +61,7 @@ def stream_state(context: AssetCheckExecutionContext, streams: StreamHost) -> It
     selected: set[AssetKey] = {key.asset_key for key in context.selected_asset_check_keys}
     for status in streams.statuses():
         if ASSET_OF_STREAM[status.name] in selected:
-            verdict = judge_state(status)
-            yield AssetCheckResult(
-                asset_key=ASSET_OF_STREAM[status.name],
-                check_name=STREAM_STATE,
-                passed=verdict.passed,
-                severity=verdict.severity,
-                description=verdict.description,
-                metadata=verdict.metadata,
-            )
+            yield as_check_result(state_evaluation(status))
 
 
 def state_line(status: StreamStatus) -> str:

@@ -26,7 +26,6 @@ from rtap_assets.assets.stream_state import (
     ASSET_OF_STREAM,
     NEEDS_A_PERSON,
     STREAM_OF_ASSET,
-    judge_state,
     state_evaluation,
     state_line,
 )
@@ -150,7 +149,7 @@ def _face(status: StreamStatus) -> str:
 
 
 def _alert(status: StreamStatus) -> AssetObservation:
-    verdict = judge_state(status)
-    text = f"The {status.name} stream needs a person. {verdict.description}"
-    metadata: dict[str, Any] = verdict.metadata | {"alert": f"{status.name} {status.observed}"}
+    evaluation = state_evaluation(status)
+    text = f"The {status.name} stream needs a person. {evaluation.description}"
+    metadata: dict[str, Any] = {**evaluation.metadata, "alert": f"{status.name} {status.observed}"}
     return AssetObservation(asset_key=ASSET_OF_STREAM[status.name], description=text, metadata=metadata)

@@ -10,7 +10,7 @@ from stream_host_fakes import NOW, FakeClient, host_over, status
 
 from rtap_assets.assets.keys import SILVER
 from rtap_assets.assets.layers import LAYERS
-from rtap_assets.assets.stream_state import ASSET_OF_STREAM, judge_state, state_evaluation, state_line, stream_state
+from rtap_assets.assets.stream_state import ASSET_OF_STREAM, state_evaluation, state_line, stream_state
 from rtap_assets.streaming.names import STREAM_NAMES
 from rtap_assets.streaming.states import Desired, FailureNote, Observed
 
@@ -26,7 +26,7 @@ EXPECTED = {
 def test_only_what_is_as_desired_passes_and_only_what_needs_a_person_is_an_error(
     desired: Desired, observed: Observed
 ) -> None:
-    verdict = judge_state(status(observed=observed, desired=desired))
+    verdict = state_evaluation(status(observed=observed, desired=desired))
     how = PASSED if verdict.passed else {AssetCheckSeverity.WARN: WARNED, AssetCheckSeverity.ERROR: FAILED}[verdict.severity]
     assert how == EXPECTED.get((desired, observed), WARNED)
 
@@ -41,23 +41,23 @@ def test_a_result_carries_when_it_was_observed_and_until_when_to_believe_it() ->
 
 def test_cause_and_next_step_are_shown() -> None:
     note = FailureNote("catalog_locked", "The catalog is locked.", NOW, "End the process that holds it.")
-    verdict = judge_state(status(observed=Observed.BROKEN, failures=5, last_error=note))
-    assert "The catalog is locked. End the process that holds it." in verdict.description
-    assert verdict.metadata["last error"] == "catalog_locked: The catalog is locked."
-    assert verdict.metadata["next step"] == "End the process that holds it."
+    verdict = state_evaluation(status(observed=Observed.BROKEN, failures=5, last_error=note))
+    assert "The catalog is locked. End the process that holds it." in str(verdict.description)
+    assert verdict.metadata["last error"].value == "catalog_locked: The catalog is locked."
+    assert verdict.metadata["next step"].value == "End the process that holds it."
 
 
 def test_what_is_not_known_is_left_out_and_never_zero() -> None:
-    assert judge_state(status(lag_records=0)).metadata["lag (records)"] == 0
-    assert "lag (records)" not in judge_state(status(lag_records=None)).metadata
+    assert state_evaluation(status(lag_records=0)).metadata["lag (records)"].value == 0
+    assert "lag (records)" not in state_evaluation(status(lag_records=None)).metadata
 
 
 def test_an_unknown_state_does_not_claim_to_know_what_is_desired() -> None:
     unknown = status(desired=Desired.STOPPED).as_unknown(reason="The host is frozen.", now=NOW)
-    verdict = judge_state(unknown)
+    verdict = state_evaluation(unknown)
     assert "desired" not in verdict.metadata
-    assert "desired" not in verdict.description
-    assert "The host is frozen." in verdict.description
+    assert "desired" not in str(verdict.description)
+    assert "The host is frozen." in str(verdict.description)
     assert state_line(unknown) == "bronze unknown"
 
 
