@@ -13,6 +13,8 @@ from fastavro import parse_schema
 from lake_fixtures import NOON
 from quality_fixtures import QUERY_ID, silver_progress, stream_result
 
+from rtap_assets.assets.keys import SILVER
+from rtap_assets.assets.quality_checks import check_result
 from rtap_assets.config import PROJECT_ROOT, Settings, load_settings
 from rtap_assets.contracts.quality import CHECKS, DQ_RESULTS, DqResult, Severity
 from rtap_assets.contracts.quality_rollup import RollUp, Told, due, roll_up, to_json
@@ -148,6 +150,14 @@ def test_a_new_failure_is_told_at_once_and_the_rest_once_per_interval(
     rolled = one(stream_result("stream_late_share", failed, 10))
     before = {} if told is None else {rolled.key: told}
     assert bool(due({rolled.key: rolled}, before, now=NOON + timedelta(minutes=minutes), interval=FIVE_MINUTES)) is said
+
+
+def test_a_single_result_as_dagster_shows_it_names_its_snapshot_as_text() -> None:
+    result = replace(stream_result("stream_late_share", 1, 10), snapshot_id=2**60 + 1)
+    shown = check_result(result)
+    assert (shown.check_name, shown.passed, shown.asset_key) == ("stream_late_share", result.passed, SILVER)
+    assert shown.metadata["snapshot id"].value == str(2**60 + 1)
+    assert "snapshot id" not in check_result(replace(result, snapshot_id=None)).metadata
 
 
 # ---- the sensors' cursors
