@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import httpx2
 import psutil
 from dagster_runs import rtap, shown_state_checks
+from hosted import is_gone
 from polling import wait_until
 from stack_fixtures import embedded_settings, silent
 from stream_fixtures import send_events
@@ -158,8 +159,9 @@ def frozen(pid: int) -> Iterator[None]:
 
 
 def kill(*processes: psutil.Process) -> None:
-    """Kill -9, all at once; returns when they are dead."""
+    """Kill -9, all at once; returns when they are dead, whether or not a parent has taken notice."""
     for process in processes:
         process.kill()
-    _, alive = psutil.wait_procs(processes, timeout=TRUTH_SECONDS)
-    assert not alive
+    wait_until(
+        lambda: all(is_gone(process.pid) for process in processes), seconds=TRUTH_SECONDS, what=f"{processes} are dead"
+    )

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from threading import Event, Thread
 from types import FrameType
 from typing import Any
@@ -87,6 +88,8 @@ def _restart_when_crashed() -> None:
         print(f"{said} It did not live long, so it is not started again: `rtap up --ui` does.", file=sys.stderr, flush=True)
         os._exit(1)
     print(f"{said} The code server begins anew.", file=sys.stderr, flush=True)
+    with suppress(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)  # what comes after this does not know the child, and would leave it a zombie
     os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the same program once more
 
 
