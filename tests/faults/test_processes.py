@@ -14,6 +14,7 @@ from operated import TRUTH_SECONDS, Fault, Operated, frozen, kill, operated_plat
 from polling import wait_until
 
 from rtap_assets.assets.stream_state import ASSET_OF_STREAM
+from rtap_assets.local.records import record_of
 from rtap_assets.streaming.host_lock import running_host
 from rtap_assets.streaming.names import STREAM_NAMES
 from rtap_assets.streaming.operations import Operation, OperationState
@@ -106,11 +107,15 @@ def test_killed_dagster_disturbs_no_stream_and_tells_the_truth_once_it_is_back(p
 
 def test_definitions_that_crash_begin_anew_and_a_code_server_that_cannot_stay_up_is_told_as_dead(platform: Operated) -> None:
     host = platform.client.host()
-    server, *_ = platform.family("dagster-code-server")
+    record = record_of(platform.settings, "dagster-code-server")
+    assert record is not None
+    server = psutil.Process(record.pid)
     fault = Fault("process with the definitions killed")
-    kill(*server.children())
+    killed = serving(server)
+    assert len(killed) == 1
+    kill(*killed)
     rtap(platform.settings, "streams", "stop", "gold")
-    fault.until(lambda: serving(server) != [], "the code server has begun anew")
+    fault.until(lambda: serving(server) not in ([], killed), "the code server has begun anew")
     fault.until(lambda: platform.shown() == {"running", "stopped"}, "Dagster says what runs and what is stopped")
     assert "died" not in rtap(platform.settings, "status")
 
