@@ -77,12 +77,11 @@ def wait_for_running(client: StreamsClient) -> None:
 
 
 def wait_for_unfinished_batch(settings: Settings, name: str) -> None:
-    """Return while the stream works on a batch. Looks often: a batch may be short."""
+    """Return while the stream works on a batch."""
     wait_until(
         lambda: has_unfinished_batch(settings.checkpoint_dir / name),
         seconds=BATCH_SECONDS,
         what=f"{name} begins a batch",
-        poll_seconds=0.005,
     )
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 POLL_SECONDS = 0.05
 
 
-def wait_until(condition: Callable[[], bool], *, seconds: float, what: str, poll_seconds: float = POLL_SECONDS) -> None:
-    """Return as soon as `condition` holds, looked at every `poll_seconds`; fail the test when not within `seconds`."""
+def wait_until(condition: Callable[[], bool], *, seconds: float, what: str) -> None:
+    """Return as soon as `condition` holds; fail the test when it does not within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(poll_seconds)
+        time.sleep(POLL_SECONDS)

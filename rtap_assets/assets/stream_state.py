@@ -43,8 +43,10 @@ SPECS = [
 
 
 def state_evaluation(status: StreamStatus) -> AssetCheckEvaluation:
-    """What the check says of a status, without a run: passed when observed is as desired; an error when only a person can
-    help, else a warning."""
+    """What the check says of a status, without a run.
+
+    Passed when observed is as desired; an error when only a person can help, else a warning.
+    """
     return AssetCheckEvaluation(
         asset_key=ASSET_OF_STREAM[status.name],
         check_name=STREAM_STATE,

@@ -76,7 +76,6 @@ def spark_source_options(settings: Settings) -> dict[str, str]:
     return _spark_options(settings) | {
         "kafkaConsumer.pollTimeoutMs": str(patience_ms),
         "kafka.default.api.timeout.ms": str(patience_ms),
-        "kafka.request.timeout.ms": str(patience_ms // 2),
     }
 
 
@@ -86,7 +85,6 @@ def spark_sink_options(settings: Settings) -> dict[str, str]:
     return _spark_options(settings) | {
         "kafka.max.block.ms": str(patience_ms),
         "kafka.delivery.timeout.ms": str(patience_ms),
-        "kafka.request.timeout.ms": str(patience_ms // 2),
     }
 
 
@@ -103,6 +101,7 @@ def _spark_options(settings: Settings) -> dict[str, str]:
     options = {
         "kafka.bootstrap.servers": settings.bootstrap_servers,
         "kafka.security.protocol": settings.kafka_security_protocol,
+        "kafka.request.timeout.ms": str(_patience_ms(settings) // 2),
     }
     if settings.kafka_sasl_mechanism:
         options["kafka.sasl.mechanism"] = settings.kafka_sasl_mechanism

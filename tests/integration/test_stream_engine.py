@@ -162,9 +162,7 @@ def test_a_stop_of_a_query_that_has_just_failed_runs_its_batch_to_the_end(
         if command.action is Action.STOP:
             send_events(fast, events=500, invalid=0, seed=2)
             assert runner.query is not None
-            wait_until(
-                lambda: has_unfinished_batch(runner.checkpoint), seconds=SECONDS, what="a batch begins", poll_seconds=0.001
-            )
+            wait_until(lambda: has_unfinished_batch(runner.checkpoint), seconds=SECONDS, what="a batch begins")
             runner.query.query.stop()
         begin(runner, command)
 

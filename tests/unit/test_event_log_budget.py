@@ -3,8 +3,8 @@
 An event is counted once. SQLite stores those of assets, checks and run status twice, in the run's file and in an index over
 all runs: the rows on disk are counted here too, and are above that number. On PostgreSQL an event is one row.
 
-Measured in 15 minutes at 200 records a second, when roll-ups still came every two minutes: 1,804 events and 3,011 rows in an
-hour, which is 43,300 events and 72,300 rows a day. Roll-ups by the clock, every five minutes, are 1,700 events a day fewer.
+Measured with the default settings and 200 records a second, over five minutes (one roll-up, one pass, one refresh): 139
+events and 229 rows, which is 40,000 events and 66,000 rows a day.
 """
 
 from __future__ import annotations
