@@ -1,6 +1,6 @@
 """Who has looked at the dead-letter topic: what lies past the committed offsets of the review group, and committing them.
 
-Looking never commits; `acknowledge` does, as does a redrive. The group has no members: its offsets are a mark, nothing else.
+Looking never commits; `acknowledge` does. The group has no members: its offsets are a mark, nothing else.
 """
 
 from __future__ import annotations
