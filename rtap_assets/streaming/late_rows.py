@@ -1,8 +1,8 @@
 """Late rows: valid events that silver's stream dropped because they were older than its watermark, added afterwards.
 
 Only what silver's committed batches have read is looked at, so a row that the stream may still take is never taken here.
-One commit adds all rows: repeated or interrupted, it adds none twice. Gold's stream reads the commit like any other; windows
-that it has closed are then restated from silver (`restate.py`).
+One commit adds all rows: repeated or interrupted, it adds none twice. Gold's stream reads the commit like any other, and
+raises the revision of the windows that were final.
 """
 
 from __future__ import annotations
