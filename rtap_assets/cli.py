@@ -30,7 +30,7 @@ COMMANDS = {
     "add-late-rows": (
         "rtap_assets.commands.maintenance",
         "late_rows",
-        "Add to silver what came too late for its stream; restate gold.",
+        "Add to silver what came too late for its stream; gold counts it.",
     ),
     "rebuild": ("rtap_assets.commands.maintenance", "rebuild", "Build a layer anew from the table above it."),
     "marts": ("rtap_assets.commands.marts", "marts", "Refresh the DuckDB marts and the published Parquet folder."),

@@ -131,7 +131,7 @@ GOLD = TableSpec(
         Column("net_amount", MONEY_SUM, "gross_amount minus refund_amount."),
         Column("orders", "bigint", "Number of events that are not refunds."),
         Column("refunds", "bigint", "Number of refunds."),
-        Column("revision", "int", "0 as the stream wrote it; raised when the window is restated."),
+        Column("revision", "int", "How often the row was changed after its window was final, by late rows or a correction."),
         Column("updated_at", "timestamp", "Timestamp of the micro-batch that last changed the row, UTC."),
     ),
 )

@@ -61,7 +61,7 @@ def add_late_events(context: OpExecutionContext, streams: StreamHost) -> None:
 
 @job(
     executor_def=in_process_executor,
-    description="Add to silver the events that came too late for its stream, and restate gold's windows with them.",
+    description="Add to silver the events that came too late for its stream, and to gold's windows.",
 )
 def reconcile_late_rows() -> None:
     """One step: what it does twice changes nothing."""
@@ -74,7 +74,7 @@ reconcile_late_rows_schedule = ScheduleDefinition(
     cron_schedule=EVERY_NIGHT,
     execution_timezone="UTC",
     default_status=DefaultScheduleStatus.RUNNING,
-    description="Counts late events, too: they are added to silver, and gold is restated.",
+    description="Counts late events, too: they are added to silver and to gold.",
 )
 
 maintenance_schedule = ScheduleDefinition(
