@@ -38,10 +38,16 @@ class TableSpec:
     columns: tuple[Column, ...]
     mostly_unique: tuple[str, ...] = ()
     properties: dict[str, str] = field(default_factory=dict)
+    view_name: str = ""
 
     @property
     def identifier(self) -> str:
         return f"{self.namespace}.{self.name}"
+
+    @property
+    def view(self) -> str:
+        """Name of the view by which `rtap sql` and the checks read the table: the namespace, where it has one table."""
+        return self.view_name or self.namespace
 
     @property
     def column_names(self) -> tuple[str, ...]:

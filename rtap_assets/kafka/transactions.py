@@ -42,7 +42,7 @@ class TransactionalProducer:
         self._refused: list[KafkaError] = []
         config = client_config(settings) | {
             "transactional.id": transactional_id,
-            "transaction.timeout.ms": int(timeout_seconds * 1000),
+            "transaction.timeout.ms": int(max(timeout_seconds, settings.request_timeout_seconds) * 1000),
             "compression.type": "lz4",
         }
         if max_message_bytes is not None:

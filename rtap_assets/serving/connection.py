@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import duckdb
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.offset_gaps import OFFSET_GAPS
 from rtap_assets.contracts.quality import DQ_RESULTS
 from rtap_assets.errors import ServingError
 from rtap_assets.serving.columns import typed_empty_select
@@ -40,7 +41,7 @@ PROGRESS_COLUMNS = {
 
 @contextmanager
 def open_lake(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An in-memory connection with the views `bronze`, `silver`, `gold`, `quality`, the streams' batches as
+    """An in-memory connection with the views `bronze`, `silver`, `gold`, `quality`, `offset_gaps`, the streams' batches as
     `stream_progress` and, once refreshed, the marts as `marts.<name>`.
 
     Outside the planned files nothing can be read, written, attached or installed, and the configuration is fixed. The
@@ -52,7 +53,7 @@ def open_lake(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         ServingError: the lake or the marts cannot be read.
         DependencyUnavailable: the catalog did not answer.
     """
-    plans = plan_lake(settings, (*PLANNING_ORDER, DQ_RESULTS))
+    plans = plan_lake(settings, (*PLANNING_ORDER, DQ_RESULTS, OFFSET_GAPS))
     with connect_lake(settings, plans) as connection:
         if settings.marts_path.exists():
             try:

@@ -16,6 +16,7 @@ from uuid import uuid4
 import duckdb
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.offset_gaps import OFFSET_GAPS
 from rtap_assets.contracts.quality import PASS_CHECKS, REQUIRED_COLUMNS, Check, DqResult, StreamPositions, judge
 from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER
 from rtap_assets.errors import ServingError
@@ -24,7 +25,7 @@ from rtap_assets.lake.positions import FilePosition, end_of_batch, file_position
 from rtap_assets.lake.snapshots import STAMP_EPOCH_ID, ancestors, summary_value
 from rtap_assets.serving.columns import typed_empty_select
 from rtap_assets.serving.connection import connect_lake
-from rtap_assets.serving.lake_files import TableFiles, local_path, plan_lake
+from rtap_assets.serving.lake_files import PLANNING_ORDER, TableFiles, local_path, plan_lake
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EVERYTHING = FilePosition(2**62, 0)
@@ -80,7 +81,7 @@ def statement(check: Check) -> str:
 def _run(
     settings: Settings, *, positions: StreamPositions, now: datetime, lookback_hours: float, checks: Sequence[Check]
 ) -> list[DqResult]:
-    plans = plan_lake(settings)
+    plans = plan_lake(settings, (*PLANNING_ORDER, OFFSET_GAPS))
     since = now - timedelta(hours=lookback_hours) if lookback_hours else EPOCH
     evaluation = f"pass/{uuid4().hex}"
     with connect_lake(settings, plans) as connection:
