@@ -13,6 +13,7 @@ import duckdb
 from rtap_assets.config import Settings
 from rtap_assets.contracts.offset_gaps import OFFSET_GAPS
 from rtap_assets.contracts.quality import DQ_RESULTS
+from rtap_assets.contracts.tables import TableSpec
 from rtap_assets.errors import ServingError
 from rtap_assets.serving.columns import typed_empty_select
 from rtap_assets.serving.lake_files import PLANNING_ORDER, TableFiles, plan_lake
@@ -99,7 +100,14 @@ def _create_view(connection: duckdb.DuckDBPyConnection, name: str, files: TableF
         connection.execute(f"SET VARIABLE {name}_files = ?", [list(files.paths)])
         files_of_snapshot = f"getvariable('{name}_files'), union_by_name = true, hive_partitioning = false"
         select += f"\nUNION ALL BY NAME\nFROM read_parquet({files_of_snapshot})"
-    connection.execute(f"CREATE TEMP VIEW {name} AS {select}")
+    connection.execute(f"CREATE TEMP VIEW {name} AS {with_first_epoch(files.spec, select)}")
+
+
+def with_first_epoch(spec: TableSpec, select: str) -> str:
+    """Return the query with the first epoch where rows are older than the column, so that coordinates can be compared."""
+    if "topic_epoch" not in spec.column_names:
+        return select
+    return f"SELECT * REPLACE (coalesce(topic_epoch, 0)::INTEGER AS topic_epoch) FROM ({select})"
 
 
 def _create_progress_view(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[str]:

@@ -74,8 +74,11 @@ def _gaps_in_bronze(
 def _gaps_of_partition(
     connection: duckdb.DuckDBPyConnection, partition: int, start: int | None, end: int, topic_epoch: int
 ) -> list[Range]:
-    bounds = {"partition": partition, "start": -1 if start is None else start, "end": end}
-    rows = "FROM bronze WHERE kafka_partition = $partition AND kafka_offset >= $start AND kafka_offset < $end"
+    bounds = {"partition": partition, "start": -1 if start is None else start, "end": end, "epoch": topic_epoch}
+    rows = (
+        "FROM bronze WHERE topic_epoch = $epoch AND kafka_partition = $partition "
+        "AND kafka_offset >= $start AND kafka_offset < $end"
+    )
     counted = connection.execute(f"SELECT min(kafka_offset), count(DISTINCT kafka_offset) {rows}", bounds).fetchone()
     first, offsets = counted or (None, 0)
     begin = start if start is not None else first

@@ -1,49 +1,53 @@
 -- Every offset that the bronze stream has consumed is in bronze exactly once, or in `offset_gaps` with the reason why nobody
 -- gets it. Rows past the checkpoint's position came after it was looked at; they are judged by the next pass.
 WITH kept AS (
-    SELECT kafka_partition, kafka_offset, kafka_timestamp, next_offset
-    FROM bronze LEFT JOIN consumed_offsets USING (kafka_partition)
-    -- A partition that the checkpoint does not name is complete up to its own last row.
+    SELECT topic_epoch, kafka_partition, kafka_offset, kafka_timestamp, next_offset
+    FROM bronze LEFT JOIN consumed_offsets USING (topic_epoch, kafka_partition)
+    -- A partition that the checkpoint does not name (of an earlier epoch) is complete up to its own last row.
     WHERE next_offset IS NULL OR kafka_offset < next_offset
 ),
 windows AS (
-    SELECT kafka_partition, min(kafka_offset) AS first_offset FROM kept WHERE kafka_timestamp >= $since GROUP BY ALL
+    SELECT topic_epoch, kafka_partition, min(kafka_offset) AS first_offset FROM kept WHERE kafka_timestamp >= $since GROUP BY ALL
 ),
 starts AS (
     -- A recorded range that reaches into the time looked at is counted as a whole, with the rows between.
-    SELECT windows.kafka_partition, least(windows.first_offset, coalesce(min(gap.first_offset), windows.first_offset)) AS first_offset
+    SELECT
+        windows.topic_epoch,
+        windows.kafka_partition,
+        least(windows.first_offset, coalesce(min(gap.first_offset), windows.first_offset)) AS first_offset
     FROM windows LEFT JOIN offset_gaps AS gap
-        ON gap.kafka_partition = windows.kafka_partition
+        ON gap.topic_epoch = windows.topic_epoch AND gap.kafka_partition = windows.kafka_partition
         AND windows.first_offset BETWEEN gap.first_offset AND gap.last_offset
-    GROUP BY windows.kafka_partition, windows.first_offset
+    GROUP BY windows.topic_epoch, windows.kafka_partition, windows.first_offset
 ),
 partitions AS (
     SELECT
+        topic_epoch,
         kafka_partition,
         first_offset,
         coalesce(any_value(next_offset), max(kafka_offset) + 1) AS next_offset,
         count(*) AS records,
         count(DISTINCT kafka_offset) AS offsets
-    FROM kept JOIN starts USING (kafka_partition)
+    FROM kept JOIN starts USING (topic_epoch, kafka_partition)
     WHERE kafka_offset >= first_offset
     GROUP BY ALL
 ),
 explained AS (
-    SELECT partitions.kafka_partition, kind, sum(gap.records)::BIGINT AS records
+    SELECT partitions.topic_epoch, partitions.kafka_partition, kind, sum(gap.records)::BIGINT AS records
     FROM partitions JOIN offset_gaps AS gap
-        ON gap.kafka_partition = partitions.kafka_partition
+        ON gap.topic_epoch = partitions.topic_epoch AND gap.kafka_partition = partitions.kafka_partition
         AND gap.first_offset >= partitions.first_offset AND gap.last_offset < partitions.next_offset
     GROUP BY ALL
 ),
+sums AS (
+    SELECT topic_epoch, kafka_partition, sum(records) AS records FROM explained GROUP BY ALL
+),
 expected AS (
     SELECT
-        kafka_partition,
-        records,
-        records - offsets AS repeated,
-        next_offset - first_offset - offsets
-            - coalesce((SELECT sum(explained.records) FROM explained WHERE explained.kafka_partition = partitions.kafka_partition), 0)
-            AS missing
-    FROM partitions
+        partitions.records,
+        partitions.records - offsets AS repeated,
+        next_offset - first_offset - offsets - coalesce(sums.records, 0) AS missing
+    FROM partitions LEFT JOIN sums USING (topic_epoch, kafka_partition)
 ),
 kinds AS (
     SELECT kind, sum(records)::BIGINT AS records FROM explained GROUP BY kind
