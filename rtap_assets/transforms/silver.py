@@ -12,7 +12,7 @@ from pyspark.sql.window import Window
 from rtap_assets.contracts import rules
 from rtap_assets.contracts.tables import SILVER
 
-COORDINATES = ("topic", "kafka_partition", "kafka_offset")
+COORDINATES = ("topic", "topic_epoch", "kafka_partition", "kafka_offset")
 ARRIVAL_ORDER = ("kafka_timestamp", "kafka_partition", "kafka_offset")
 
 
@@ -37,6 +37,7 @@ def normalise_sales_events(bronze: DataFrame) -> DataFrame:
         "net_amount": F.when(refund, -F.abs("amount")).otherwise(F.col("amount")).cast("decimal(18,4)"),
         "ingest_latency_ms": _milliseconds("event_time", "ingest_time"),
         "delivery_latency_ms": _milliseconds("event_time", "kafka_timestamp"),
+        "topic_epoch": _epoch(),
         "is_late": F.lit(False),
     }
     added_later = ("processing_latency_ms", "processed_at")
@@ -67,7 +68,7 @@ def late_sales_events(bronze: DataFrame, silver: DataFrame, *, since: datetime) 
     Time: considers records whose Kafka timestamp is not before `since`; an event counts as held by silver whenever it came.
     """
     recent = F.col("kafka_timestamp") >= F.lit(since)
-    held = silver.where(recent).select(*COORDINATES)
+    held = silver.where(recent).withColumn("topic_epoch", _epoch()).select(*COORDINATES)
     # Few are left: late rows and copies. So the whole of silver is looked through for their ids alone.
     without_row = normalise_sales_events(bronze.where(recent)).join(held, list(COORDINATES), "left_anti")
     known = silver.select("event_id").join(without_row.select("event_id").distinct(), "event_id", "left_semi")
@@ -101,6 +102,11 @@ def _canonical(column: str, spellings: Mapping[str, str]) -> Column:
     for spelling, value in aliases.items():
         result = F.when(spelled == spelling, F.lit(value)).otherwise(result)
     return result
+
+
+def _epoch() -> Column:
+    """Rows that are older than the column belong to the first epoch."""
+    return F.coalesce(F.col("topic_epoch"), F.lit(0))
 
 
 def _milliseconds(start: str, end: str) -> Column:
