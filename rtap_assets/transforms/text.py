@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
@@ -11,6 +12,7 @@ from rtap_assets.contracts import rules
 from rtap_assets.contracts.text import CLEAN, FORBIDDEN_CLASS, REPLACEMENT, TRIMMED_ENDS
 
 SEPARATOR = "\n"  # never within clean text
+VISIBLE_ASCII = ("!", "~")
 SHOWN_BYTES = 4  # as many as one character takes at most
 
 
@@ -26,8 +28,12 @@ def is_clean(*, uuid: str, required: Sequence[str], optional: Sequence[str]) -> 
 
 
 def trimmed(column: Column) -> Column:
-    """Return the text without the white space, control and format characters around it."""
-    return F.regexp_replace(column, TRIMMED_ENDS, "")
+    """Return the text without the white space, control and format characters around it.
+
+    Text that begins and ends with a visible ASCII character, as nearly all does, needs no pattern.
+    """
+    visible = (F.substring(column, place, 1).between(*VISIBLE_ASCII) for place in (1, -1))
+    return F.when(reduce(Column.__and__, visible), column).otherwise(F.regexp_replace(column, TRIMMED_ENDS, ""))
 
 
 def printable(column: Column) -> Column:
