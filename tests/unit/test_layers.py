@@ -42,6 +42,7 @@ PUBLIC_ENGINE_MODULES = {
     "kafka.topics",
     "lake.backlog",
     "lake.catalog",
+    "lake.commits",
     "lake.dq_results",
     "lake.maintenance",
     "lake.pins",
