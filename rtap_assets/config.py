@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     correction_horizon_days: int = Field(
         7,
         ge=1,
-        description="Within this time an event_id counts once and late rows are added, by the time at which the broker had them.",
+        description="Horizon within which an event_id counts once and late rows are added, by the broker's timestamps.",
     )
     corrections_interval_minutes: int = Field(
         15, ge=1, le=59, description="How often late rows and later copies are corrected, minutes."

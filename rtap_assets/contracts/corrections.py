@@ -40,8 +40,13 @@ class Change(StrEnum):
 
 
 # The measures of a gold window, as the record keeps them before (`from_…`) and after (`to_…`).
-MEASURES = ("gross_amount", "refund_amount", "net_amount", "orders", "refunds")
-_MEASURE_TYPES = {"orders": "bigint", "refunds": "bigint"}
+_MEASURES = {
+    "gross_amount": MONEY_SUM,
+    "refund_amount": MONEY_SUM,
+    "net_amount": MONEY_SUM,
+    "orders": "bigint",
+    "refunds": "bigint",
+}
 
 CORRECTIONS = TableSpec(
     namespace="quality",
@@ -72,9 +77,9 @@ CORRECTIONS = TableSpec(
         Column("window_start", "timestamp", "Start of a restated window, or of the slide that erased amounts lay in, UTC."),
         Column("window_end", "timestamp", "End of the restated window or of the slide, exclusive, UTC."),
         *(
-            Column(f"{side}_{name}", _MEASURE_TYPES.get(name, MONEY_SUM), f"{name} of the window {when} the correction.")
+            Column(f"{side}_{name}", kind, f"{name} of the window {when} the correction; `from`: of erased rows.")
             for side, when in (("from", "before"), ("to", "after"))
-            for name in MEASURES
+            for name, kind in _MEASURES.items()
         ),
         Column("revision", "int", "Revision of the restated window."),
         Column("rows_added", "bigint", "Rows added to silver; in the plan and at the end."),

@@ -96,13 +96,17 @@ class StreamHost(ConfigurableResource):  # type: ignore[type-arg]
         with self.client() as client:
             return client.wait(client.submit_for_tables(Action.MAINTAIN), echo=echo).result or {}
 
+    def is_there(self) -> bool:
+        """Whether a stream host runs; an external one is taken to."""
+        settings = get_settings()
+        return not settings.uses_embedded_host or running_host(settings) is not None
+
     def correct(self, *, requested_by: str, echo: Echo) -> dict[str, Any]:
-        """Add late rows, remove later copies and bring gold up to date; returns the report, see `corrections.api`.
+        """Add late rows, remove later copies and subtract these from gold; returns the report, see `corrections.api`.
 
         Raises:
             StreamError: it did not get through; with cause and next step.
         """
-        self.drain("gold", echo=echo)
         return self._table_work(Action.CORRECT, {"requested_by": requested_by}, echo=echo)
 
     def erase(self, account_id: str, *, requested_by: str, dry_run: bool, echo: Echo) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
-from rtap_assets.contracts import rules
+from rtap_assets.transforms.gold import GROUP, MEASURES, sum_panes, sum_windows
 from rtap_assets.transforms.silver import ARRIVAL_ORDER, COORDINATES
 
 ARRIVAL_COLUMNS = ("event_id", *COORDINATES, "kafka_timestamp", "is_held")
@@ -85,24 +85,18 @@ def decide_copies(rows: DataFrame, *, horizon_seconds: int) -> DataFrame:
     return decided.select(*ARRIVAL_COLUMNS, "action", (F.col("held") > 0).alias("has_held"))
 
 
-def window_deltas(rows: DataFrame, *, window_seconds: int, slide_seconds: int) -> DataFrame:
-    """Return what the rows amount to in each window of gold.
+def window_changes(rows: DataFrame, *, window_seconds: int, slide_seconds: int, sign: int) -> DataFrame:
+    """Return what the rows amount to in each window of gold, times `sign`.
 
     Shape: `event_time, event_type, plan_tier, region, currency, net_amount`; result: gold's key with `window_end` and the
         measures.
     """
-    refund = F.col("event_type") == rules.REFUND
-    window = F.window("event_time", f"{window_seconds} seconds", f"{slide_seconds} seconds")
-    grouped = rows.groupBy(window.alias("window"), "plan_tier", "region", "currency").agg(
-        _sum_of(F.when(~refund, F.col("net_amount"))).alias("gross_amount"),
-        _sum_of(F.when(refund, -F.col("net_amount"))).alias("refund_amount"),
-        _sum_of(F.col("net_amount")).alias("net_amount"),
-        F.count(F.when(~refund, 1)).alias("orders"),
-        F.count(F.when(refund, 1)).alias("refunds"),
+    changes = sum_windows(
+        sum_panes(rows, slide_seconds=slide_seconds),
+        window_seconds=window_seconds,
+        slide_seconds=slide_seconds,
+        updated_ms=0,
+        final_before_ms=0,
+        sign=sign,
     )
-    bounds = (F.col("window.start").alias("window_start"), F.col("window.end").alias("window_end"))
-    return grouped.select(*bounds, *(name for name in grouped.columns if name != "window"))
-
-
-def _sum_of(amount: Column) -> Column:
-    return F.coalesce(F.sum(amount), F.lit(0)).cast("decimal(28,4)")
+    return changes.select("window_start", "window_end", *GROUP, *MEASURES)

@@ -105,6 +105,16 @@ def remove_rows(run: CorrectionRun, rows: DataFrame, *, cause: Cause, why: str) 
             held.unpersist()
 
 
+def finish(run: CorrectionRun) -> int:
+    """Finish what waited for gold, once gold has read it; returns how many corrections have ended.
+
+    Raises:
+        StreamError, DependencyUnavailable: as `correct`.
+    """
+    with run.locked(CORRECTIONS), run.locked(SILVER):
+        return finish_pending(run)
+
+
 def finish_pending(run: CorrectionRun) -> int:
     """Finish the corrections that were begun and not ended; returns how many have ended. The caller holds the locks."""
     pending = read_state(run.settings).pending

@@ -15,17 +15,18 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from rtap_assets.contracts.corrections import MEASURES, Cause, Change, Entry
-from rtap_assets.contracts.tables import GOLD, SILVER, TableSpec
+from rtap_assets.contracts.corrections import Cause, Change, Entry
+from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
 from rtap_assets.errors import StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
-from rtap_assets.lake.snapshots import ancestors, has_read_to, summary_value
+from rtap_assets.lake.snapshots import STAMP_CAUSE, STAMP_CORRECTION_ID, ancestors, has_read_to, summary_value
 from rtap_assets.streaming.checkpoints import committed_position
 from rtap_assets.streaming.corrections.ledger import Correction, planned_rows, write_end
-from rtap_assets.streaming.corrections.runs import CORRECTION_PROPERTY, CorrectionRun, stamped_session
+from rtap_assets.streaming.corrections.runs import CorrectionRun, stamped_session
 from rtap_assets.streaming.gold_sink import subtract_from_gold
 from rtap_assets.streaming.queries import GOLD_STREAM
-from rtap_assets.transforms.corrections import window_deltas
+from rtap_assets.transforms.corrections import window_changes
+from rtap_assets.transforms.gold import GROUP, MEASURES
 from rtap_assets.transforms.silver import COORDINATES
 
 DELETE_ATTEMPTS = 4
@@ -50,16 +51,21 @@ def carry_out(run: CorrectionRun, correction: Correction, adds: DataFrame | None
         run.echo(f"correction {correction.correction_id} ({correction.cause}) was given up before it changed anything")
         return True
     run.on_step("added")
-    removes = planned_rows(run, correction, Change.REMOVE) if correction.rows_removed else None
+    has_removed = correction.rows_removed or correction.bronze_rows_removed
+    removes = planned_rows(run, correction, Change.REMOVE) if has_removed else None
     if removes is not None:
         remove_rows_at(run, SILVER, removes, correction)
     run.on_step("removed")
+    if removes is not None and correction.cause is Cause.ERASED:
+        remove_rows_at(run, BRONZE, removes, correction)
+        run.on_step("removed from bronze")
     if removes is not None and correction.cause is not Cause.ERASED:
         with run.locked(GOLD), run.pause_gold():
+            session = stamped_session(run.session, {})
             subtract_from_gold(
-                run.session,
+                session,
                 run.settings,
-                removes,
+                session.createDataFrame(removes.toArrow()),
                 correction_id=correction.correction_id,
                 cause=str(correction.cause),
             )
@@ -86,7 +92,8 @@ def remove_rows_at(run: CorrectionRun, spec: TableSpec, rows: DataFrame, correct
     present = run.table(spec).where(near).join(F.broadcast(rows.select(*COORDINATES)), list(COORDINATES), "left_semi")
     if present.isEmpty():
         return
-    session = stamped_session(run.session, {CORRECTION_PROPERTY: correction.correction_id})
+    stamp = {STAMP_CORRECTION_ID: correction.correction_id, STAMP_CAUSE: str(correction.cause)}
+    session = stamped_session(run.session, stamp)
     # Through Arrow: a view belongs to its session, and a DataFrame cannot be moved to another.
     coordinates = session.createDataFrame(rows.select(*COORDINATES).toArrow()).localCheckpoint()
     coordinates.createOrReplaceTempView(REMOVED_VIEW)
@@ -111,12 +118,12 @@ def remove_rows_at(run: CorrectionRun, spec: TableSpec, rows: DataFrame, correct
 
 def restated_windows(run: CorrectionRun, correction: Correction, removes: DataFrame | None) -> list[dict[str, Any]]:
     """The windows that the correction touched: gold's measures now, and what they were without the correction."""
-    changes = [] if removes is None else [_signed_deltas(run, removes, 1)]
+    changes = [] if removes is None else [_changes(run, removes, sign=1)]
     if correction.rows_added:
-        changes.append(_signed_deltas(run, planned_rows(run, correction, Change.ADD), -1))
-    deltas = changes[0] if len(changes) == 1 else changes[0].unionByName(changes[1])
-    key = ("window_start", "window_end", "plan_tier", "region", "currency")
-    summed = deltas.groupBy(*key).agg(*(F.sum(name).alias(f"delta_{name}") for name in MEASURES)).localCheckpoint()
+        changes.append(_changes(run, planned_rows(run, correction, Change.ADD), sign=-1))
+    both = changes[0] if len(changes) == 1 else changes[0].unionByName(changes[1])
+    key = ("window_start", "window_end", *GROUP)
+    summed = both.groupBy(*key).agg(*(F.sum(name).alias(f"delta_{name}") for name in MEASURES)).localCheckpoint()
     gold = run.table(GOLD).select(*GOLD.key, *MEASURES, "revision")
     joined = summed.join(gold, list(GOLD.key), "left")
     columns = []
@@ -128,16 +135,15 @@ def restated_windows(run: CorrectionRun, correction: Correction, removes: DataFr
     return rows
 
 
-def _signed_deltas(run: CorrectionRun, rows: DataFrame, sign: int) -> DataFrame:
+def _changes(run: CorrectionRun, rows: DataFrame, *, sign: int) -> DataFrame:
     settings = run.settings
-    deltas = window_deltas(rows, window_seconds=settings.window_seconds, slide_seconds=settings.slide_seconds)
-    signed = [(F.col(name) * F.lit(sign)).alias(name) if name in MEASURES else F.col(name) for name in deltas.columns]
-    return deltas.select(*signed)
+    return window_changes(rows, window_seconds=settings.window_seconds, slide_seconds=settings.slide_seconds, sign=sign)
 
 
 def _append(run: CorrectionRun, correction: Correction, adds: DataFrame) -> None:
     target = adds.writeTo(run.name(SILVER))
-    target.option(f"snapshot-property.{CORRECTION_PROPERTY}", correction.correction_id).append()
+    target = target.option(f"snapshot-property.{STAMP_CAUSE}", str(correction.cause))
+    target.option(f"snapshot-property.{STAMP_CORRECTION_ID}", correction.correction_id).append()
 
 
 def _is_added(run: CorrectionRun, correction: Correction) -> bool:
@@ -170,4 +176,4 @@ def _gold_has_read(run: CorrectionRun, correction: Correction) -> bool:
 def _snapshots_of(run: CorrectionRun, correction_id: str) -> Sequence[Any]:
     with open_catalog(run.settings) as catalog:
         chain = ancestors(load_table(catalog, SILVER.identifier))
-    return [one for one in chain if summary_value(one, CORRECTION_PROPERTY) == correction_id]
+    return [one for one in chain if summary_value(one, STAMP_CORRECTION_ID) == correction_id]

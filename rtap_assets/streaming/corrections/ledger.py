@@ -34,12 +34,16 @@ class Correction:
     @classmethod
     def from_header(cls, header: dict[str, Any]) -> Correction:
         """The correction of a `planned` entry."""
-        names = ("correction_id", "why", "run_id", "requested_by", "subject_hash")
-        counts = ("rows_added", "rows_removed", "bronze_rows_removed")
         return cls(
-            cause=Cause(header["cause"]),
-            **{name: header[name] for name in names},
-            **{name: header[name] or 0 for name in counts},
+            header["correction_id"],
+            Cause(header["cause"]),
+            header["why"],
+            header["run_id"],
+            header["requested_by"],
+            rows_added=header["rows_added"] or 0,
+            rows_removed=header["rows_removed"] or 0,
+            bronze_rows_removed=header["bronze_rows_removed"] or 0,
+            subject_hash=header["subject_hash"],
         )
 
     def entry(self, entry: Entry, run: CorrectionRun, **columns: Any) -> dict[str, Any]:
@@ -61,9 +65,8 @@ class PlannedRows:
 
 def write_plan(run: CorrectionRun, correction: Correction, rows: PlannedRows) -> None:
     """Write the header and all rows of the correction in one commit."""
-    parts = [
-        _rows(frame, action) for frame, action in ((rows.adds, Change.ADD), (rows.removes, Change.REMOVE)) if frame is not None
-    ]
+    changes = ((rows.adds, Change.ADD), (rows.removes, Change.REMOVE))
+    parts = [_rows(frame, action) for frame, action in changes if frame is not None]
     header = correction.entry(Entry.PLANNED, run)
     amounts = [correction.entry(Entry.AMOUNT, run, **amount) for amount in rows.amounts]
     entries = _frame(run, [header, *amounts])

@@ -120,7 +120,7 @@ def _look(run: CorrectionRun, position: Position, snapshots: _Snapshots, cached:
     looked_at, oldest = known if known is not None else (0, None)
     ends = {row[0]: row[1] + 1 for row in bronze.groupBy("kafka_partition").agg(F.max("kafka_offset")).collect()}
     after = Position(position.topic, {**position.offsets, **ends}, run.clock())
-    if not looked_at:
+    if oldest is None:
         return Findings(position=after)
 
     hashes = new.select(ID_HASH).distinct()

@@ -16,7 +16,6 @@ from rtap_assets.errors import StreamError
 from rtap_assets.lake.table_lock import table_lock
 from rtap_assets.streaming.maintenance import utc_now
 
-CORRECTION_PROPERTY = "rtap.correction-id"  # in the summary of every snapshot that a correction makes
 SNAPSHOT_PROPERTY = "spark.sql.iceberg.snapshot-property."
 
 
