@@ -120,8 +120,16 @@ class Settings(BaseSettings):
         300, gt=0, description="How often the stream host looks whether snapshots may expire."
     )
     maintenance_timeout_seconds: float = Field(3600, gt=0, description="Deadline for one maintenance of all tables.")
-    late_rows_lookback_days: int = Field(
-        7, ge=1, description="How far back late rows are looked for, by the time at which the broker appended them."
+    correction_horizon_days: int = Field(
+        7,
+        ge=1,
+        description="Horizon within which an event_id counts once and late rows are added, by the broker's timestamps.",
+    )
+    corrections_interval_minutes: int = Field(
+        15, ge=1, le=59, description="How often late rows and later copies are corrected, minutes."
+    )
+    correction_wait_seconds: float = Field(
+        60, ge=0, description="How long a correction waits for gold to have read what it corrects; the next run goes on."
     )
     table_lock_seconds: float = Field(60, ge=0, description="How long maintenance waits for another one on the same table.")
     table_most_snapshots: int = Field(2_000, ge=1, description="Bound of a table's snapshots; above it is an alert.")

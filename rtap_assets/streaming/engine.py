@@ -110,9 +110,9 @@ class StreamEngine:
         self._runners[stream].wake()
         return operation
 
-    def submit_for_tables(self, action: str) -> Operation:
+    def submit_for_tables(self, action: str, arguments: Mapping[str, Any] | None = None) -> Operation:
         """Ask for one of `TABLE_ACTIONS`; returns at once. It cannot be cancelled: its steps are short."""
-        return self._housekeeper.submit(Action(action))
+        return self._housekeeper.submit(Action(action), arguments)
 
     def operation(self, id: str) -> Operation | None:
         """The course of a command; None when it is not known (any more)."""

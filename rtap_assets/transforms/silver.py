@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -60,21 +59,6 @@ def deduplicate_sales_events(events: DataFrame, *, watermark_delay_seconds: int)
         ordered = watermarked.repartition("event_id").sortWithinPartitions(*ARRIVAL_ORDER)
         return ordered.dropDuplicatesWithinWatermark(["event_id"])
     return _first_copies(events)
-
-
-def late_sales_events(bronze: DataFrame, silver: DataFrame, *, since: datetime) -> DataFrame:
-    """Return the events of bronze that silver lacks, each once, marked as late.
-
-    Shape: batch only; bronze and silver columns to those of `normalise_sales_events`; grain: one event.
-    Time: considers records whose Kafka timestamp is not before `since`; an event counts as held by silver whenever it came.
-    """
-    recent = F.col("kafka_timestamp") >= F.lit(since)
-    held = silver.where(recent).withColumn("topic_epoch", _epoch()).select(*COORDINATES)
-    # Few are left: late rows and copies. So the whole of silver is looked through for their ids alone.
-    without_row = normalise_sales_events(bronze.where(recent)).join(held, list(COORDINATES), "left_anti")
-    known = silver.select("event_id").join(without_row.select("event_id").distinct(), "event_id", "left_semi")
-    lacking = without_row.join(known, "event_id", "left_anti")
-    return _first_copies(lacking).withColumn("is_late", F.lit(True))
 
 
 def stamp_processing(events: DataFrame) -> DataFrame:
