@@ -236,15 +236,14 @@ class _Reader:
     def long(self, path: str) -> int:
         """Return a zigzag integer; `before` is where it began."""
         self.before = self.at
-        number = 0
-        for index in range(LONG_BYTES):
+        number, shift, byte = 0, 0, 0x80
+        while byte & 0x80:
             byte = self.take(1, path)[0]
-            number |= (byte & 0x7F) << (7 * index)
-            if byte < 0x80:
-                if number >= 2**64:
-                    break
-                return (number >> 1) ^ -(number & 1)
-        self.stop(Fault.INVALID_NUMBER, path, self.before, "an integer of more than 64 bits")
+            number |= (byte & 0x7F) << shift
+            shift += 7
+            if shift > 7 * LONG_BYTES or number >= 2**64:
+                self.stop(Fault.INVALID_NUMBER, path, self.before, "an integer of more than 64 bits")
+        return (number >> 1) ^ -(number & 1)
 
     def sized(self, path: str) -> bytes:
         start, length = self.at, self.long(path)

@@ -6,13 +6,15 @@ One condition in SQL that DuckDB and Spark read alike. Everything in it comes fr
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.errors import ConfigurationError
+
+T = TypeVar("T")
 
 QUARANTINED = "error_reason IS NOT NULL"
 
@@ -95,18 +97,23 @@ class Selection:
         if unknown:
             raise ConfigurationError(f"A selection of dead letters has no {', '.join(unknown)}.")
         try:
-            numbers = {name: document.get(name) for name in ("partition", "offset_from", "offset_to")}
-            times = {name: document.get(name) for name in ("since", "until")}
             return cls(
                 reasons=tuple(str(reason) for reason in document.get("reasons") or ()),
                 schema_ids=tuple(int(schema_id) for schema_id in document.get("schema_ids") or ()),
-                key=None if document.get("key") is None else str(document["key"]),
+                since=_given(datetime.fromisoformat, document.get("since")),
+                until=_given(datetime.fromisoformat, document.get("until")),
+                key=_given(str, document.get("key")),
+                partition=_given(int, document.get("partition")),
+                offset_from=_given(int, document.get("offset_from")),
+                offset_to=_given(int, document.get("offset_to")),
                 limit=int(document.get("limit") or 0),
-                **{name: None if value is None else int(value) for name, value in numbers.items()},
-                **{name: None if value is None else datetime.fromisoformat(value) for name, value in times.items()},  # type: ignore[arg-type]
             )
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"The selection of dead letters is not valid: {error}.") from error
+
+
+def _given(convert: Callable[[Any], T], value: Any) -> T | None:
+    return None if value is None else convert(value)
 
 
 def _instant(time: datetime) -> str:

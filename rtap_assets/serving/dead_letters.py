@@ -18,8 +18,8 @@ PERIODS = ("day", "hour")
 FETCHED = 500
 ORDER = "kafka_timestamp, kafka_partition, kafka_offset"
 COLUMNS = (
-    "topic, kafka_partition, kafka_offset, epoch_us(kafka_timestamp), schema_id, error_reason, {detail}, raw_key, raw_value, "
-    "kafka_headers"
+    "topic, kafka_partition, kafka_offset, epoch_us(kafka_timestamp), schema_id, error_reason, {detail}, raw_key, "
+    "raw_value, kafka_headers"
 )
 
 

@@ -113,6 +113,9 @@ def _follow(session: SparkSession, settings: Settings, spec: TableSpec) -> DataF
         session.readStream.format("iceberg")
         .option("streaming-max-files-per-micro-batch", settings.source_max_files_per_batch)
         .option("streaming-max-rows-per-micro-batch", settings.source_max_rows_per_batch)
+        # Rows that were judged again or removed: who changes them also carries the change into the layers below.
+        .option("streaming-skip-overwrite-snapshots", "true")
+        .option("streaming-skip-delete-snapshots", "true")
         .load(f"{settings.catalog_name}.{spec.identifier}")
     )
 

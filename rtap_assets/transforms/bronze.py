@@ -17,7 +17,7 @@ from pyspark.sql.avro.functions import from_avro, to_avro
 from rtap_assets.contracts import rules
 from rtap_assets.contracts.registered import RegisteredWriters
 from rtap_assets.contracts.rules import Reason
-from rtap_assets.contracts.tables import BRONZE, EVENT_COLUMNS
+from rtap_assets.contracts.tables import BRONZE, EVENT_COLUMNS, REJUDGED_COLUMNS
 from rtap_assets.contracts.wire import HEADER_BYTES, MAGIC_BYTE
 
 UNLISTED_SCHEMA_ID = "RTAP_UNLISTED_SCHEMA_ID"
@@ -196,6 +196,8 @@ def _storable(name: str) -> Column:
     if name in ("event_time", "ingest_time"):
         bounds = (F.lit(time).cast("timestamp") for time in (EARLIEST_TIME, LATEST_TIME))
         return F.when(F.col(name).between(*bounds), F.col(name))
+    if name in REJUDGED_COLUMNS:
+        return F.lit(None).cast(BRONZE.type_of(name))
     if name == "amount":
         return F.when(~F.col("error_reason").eqNullSafe(Reason.AMOUNT_OVERFLOW.value), F.col(name))
     return F.col(name)
