@@ -70,9 +70,7 @@ def _take(
     if error is not None:
         if error.code() != KafkaError._PARTITION_EOF:
             raise KafkaException(error)
-        position[partition] = max(
-            position[partition], ends[partition]
-        )  # what is left has no message
+        position[partition] = max(position[partition], ends[partition])  # what is left has no message
         remaining.discard(partition)
         return
     offset = message.offset() or 0

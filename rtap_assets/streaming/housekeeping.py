@@ -1,15 +1,15 @@
 """The tables' upkeep inside the stream host: its session is warm, and it alone knows what each stream has read.
 
-Old snapshots expire every few minutes, since each commit of a stream adds one; the whole maintenance, and the addition of
-late rows, run when they are asked for (Dagster's schedules do). A thread of its own, so that no stream waits for it; gold
-alone is paused for its compaction.
+Old snapshots expire every few minutes, since each commit of a stream adds one; the whole maintenance, the addition of late
+rows, and new verdicts on quarantined ones run when they are asked for (Dagster's schedules and jobs do). A thread of its
+own, so that no stream waits for it; gold alone is paused for its compaction.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from threading import Event, Thread
@@ -19,13 +19,16 @@ from pyspark.sql import SparkSession
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import TABLES
-from rtap_assets.errors import RtapError
+from rtap_assets.errors import ConfigurationError, RtapError
 from rtap_assets.streaming.late_rows import add_late_rows
 from rtap_assets.streaming.maintenance import expire_when_due, maintain_tables, utc_now
 from rtap_assets.streaming.operation_book import Command, OperationBook
 from rtap_assets.streaming.operations import TABLE_ACTIONS, Action, Operation
+from rtap_assets.streaming.rejudge import RejudgeOptions, rejudge
 
 TABLES_NAME = "tables"  # in the place of a stream's name
+Echo = Callable[[str], None]
+Work = Callable[[Echo, Mapping[str, Any]], dict[str, Any]]
 LOG = logging.getLogger(__name__)
 
 
@@ -43,7 +46,11 @@ class Housekeeper:
         self._session, self._settings, self._pause_gold, self._clock = session, settings, pause_gold, clock
         timeouts = dict.fromkeys(TABLE_ACTIONS, settings.maintenance_timeout_seconds)
         self._book = OperationBook(TABLES_NAME, timeouts=timeouts, clock=clock)
-        self._work = {Action.MAINTAIN: self._maintain, Action.ADD_LATE_ROWS: self._add_late_rows}
+        self._work: dict[Action, Work] = {
+            Action.MAINTAIN: self._maintain,
+            Action.ADD_LATE_ROWS: self._add_late_rows,
+            Action.REJUDGE: self._rejudge,
+        }
         self._closing, self._wake = Event(), Event()
         self._expiry_due = time.monotonic() + settings.snapshot_expiry_interval_seconds
         self._thread = Thread(target=self._run, name="housekeeping", daemon=True)
@@ -51,9 +58,17 @@ class Housekeeper:
     def start(self) -> None:
         self._thread.start()
 
-    def submit(self, action: Action) -> Operation:
-        """Ask for one of `TABLE_ACTIONS`; returns at once. The operation's result is the report."""
-        operation = self._book.submit(action)
+    def submit(self, action: Action, options: Mapping[str, Any] | None = None) -> Operation:
+        """Ask for one of `TABLE_ACTIONS`; returns at once. The operation's result is the report.
+
+        Raises:
+            ConfigurationError: the options are not those of the action.
+        """
+        if action is Action.REJUDGE:
+            RejudgeOptions.from_json(options or {})
+        elif options:
+            raise ConfigurationError(f"The action {action} takes no options.")
+        operation = self._book.submit(action, options)
         self._wake.set()
         return operation
 
@@ -82,7 +97,7 @@ class Housekeeper:
             self._book.fail(command, "The stream host ended.", remedy="Ask again once it runs.")
             return
         try:
-            report = self._work[command.action](lambda text: self._book.step(command, text))
+            report = self._work[command.action](lambda text: self._book.step(command, text), command.options)
         except RtapError as error:
             self._book.fail(command, error.message, remedy=error.remedy)
         except Exception as error:  # the thread must live on: the failure becomes the operation's end
@@ -91,13 +106,17 @@ class Housekeeper:
         else:
             self._book.succeed(command, report, step="done")
 
-    def _maintain(self, echo: Callable[[str], None]) -> dict[str, Any]:
+    def _maintain(self, echo: Echo, _: Mapping[str, Any]) -> dict[str, Any]:
         return maintain_tables(
             self._session, self._settings, echo=echo, pause_gold=self._pause_gold, clock=self._clock
         ).to_json()
 
-    def _add_late_rows(self, echo: Callable[[str], None]) -> dict[str, Any]:
+    def _add_late_rows(self, echo: Echo, _: Mapping[str, Any]) -> dict[str, Any]:
         return add_late_rows(self._session, self._settings, echo=echo, clock=self._clock)
+
+    def _rejudge(self, echo: Echo, options: Mapping[str, Any]) -> dict[str, Any]:
+        asked = RejudgeOptions.from_json(options)
+        return rejudge(self._session, self._settings, asked, echo=echo, clock=self._clock)
 
     def _expire(self) -> None:
         for spec in TABLES:

@@ -7,11 +7,11 @@ they change nothing twice. The followers of bronze skip the commit, so no dead l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 from pyspark.sql import DataFrame, SparkSession
@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 from rtap_assets.config import Settings
 from rtap_assets.contracts.selection import Selection
 from rtap_assets.contracts.tables import BRONZE, REJUDGED_COLUMNS, SILVER
-from rtap_assets.errors import StreamError
+from rtap_assets.errors import ConfigurationError, StreamError
 from rtap_assets.lake.table_lock import table_lock
 from rtap_assets.streaming.gold_sink import SNAPSHOT_PROPERTY
 from rtap_assets.streaming.maintenance import utc_now
@@ -37,7 +37,7 @@ Echo = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Options:
+class RejudgeOptions:
     """What to judge again; without `apply` nothing is changed, and the outcome is counted."""
 
     selection: Selection
@@ -46,11 +46,18 @@ class Options:
     def to_json(self) -> dict[str, Any]:
         return {"selection": self.selection.to_json(), "apply": self.apply}
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Return the options that `to_json` wrote. Raises ConfigurationError where something is unknown or not valid."""
+        if unknown := sorted(document.keys() - {"selection", "apply"}):
+            raise ConfigurationError(f"Judging again has no option {', '.join(unknown)}.")
+        return cls(Selection.from_json(document.get("selection") or {}), apply=document.get("apply") is True)
+
 
 def rejudge(
     session: SparkSession,
     settings: Settings,
-    options: Options,
+    options: RejudgeOptions,
     *,
     echo: Echo = lambda _: None,
     clock: Callable[[], datetime] = utc_now,

@@ -18,10 +18,10 @@ from rtap_assets.kafka.registry import Registry
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.snapshots import ancestors, summary_value
 from rtap_assets.streaming import rejudge as module
-from rtap_assets.streaming.rejudge import CORRECTION_ID, Options, rejudge
+from rtap_assets.streaming.rejudge import CORRECTION_ID, RejudgeOptions, rejudge
 
 GOLD_TOTAL = "SELECT coalesce(sum(net_amount), 0) FROM gold WHERE epoch_us(window_start) % 300000000 = 0"
-EVERYTHING = Options(Selection(), apply=True)
+EVERYTHING = RejudgeOptions(Selection(), apply=True)
 
 
 def counted(settings: Settings) -> list[Any]:
@@ -76,16 +76,16 @@ def test_rows_are_counted_once_their_cause_is_put_right(
         {"from": "too_short", "to": "too_short", "rows": 1},
         {"from": "unknown_schema_id", "to": "unknown_region", "rows": 1},
     ]
-    planned = rejudge(spark, settings, Options(Selection()))
+    planned = rejudge(spark, settings, RejudgeOptions(Selection()))
     assert (planned["judged"], planned["changed"], planned["changes"]) == (10, 9, changes)
     assert counted(settings) == start
 
     # A part of them, then killed between bronze and silver.
-    chosen = Options(Selection(reasons=("event_time_too_old",), partition=0, limit=10), apply=True)
+    chosen = RejudgeOptions(Selection(reasons=("event_time_too_old",), partition=0, limit=10), apply=True)
     with monkeypatch.context() as killed:
         killed.setattr(module, "add_rejudged", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            rejudge(spark, settings, Options(Selection(reasons=("event_time_too_old",)), apply=True))
+            rejudge(spark, settings, RejudgeOptions(Selection(reasons=("event_time_too_old",)), apply=True))
     assert counted(settings)[1] == start[1]
     assert rejudge(spark, settings, chosen)["added"] == 4
     done = rejudge(spark, settings, EVERYTHING)

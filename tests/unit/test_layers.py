@@ -38,6 +38,7 @@ PUBLIC_ENGINE_MODULES = {
     "kafka.clients",
     "kafka.dq_results",
     "kafka.patience",
+    "kafka.redrives",
     "kafka.registry",
     "kafka.topics",
     "lake.backlog",
