@@ -66,6 +66,23 @@ class Settings(BaseSettings):
     topic_dlq: str = Field("sales.events.dlq.v1", description="Dead-letter topic.")
     topic_revenue: str = Field("sales.agg.revenue_5m.v1", description="Compacted topic of gold's aggregates.")
     topic_dq: str = Field("dq.results.v1", description="Topic of data-quality results.")
+    topic_parked: str = Field(
+        "sales.events.parked.v1", description="Topic of dead letters that were sent again too often; kept without limit."
+    )
+    topic_redrives: str = Field(
+        "sales.events.redrives.v1", description="Compacted topic of what was sent again, when, by whom, with which repair."
+    )
+    redrive_headers: list[str] = Field(
+        ["traceparent", "tracestate", "__key_schema_id", "__value_schema_id"],
+        description="Headers of a dead letter that its redriven record keeps, as a JSON list.",
+    )
+    redrive_modules: list[str] = Field(
+        [], description="Modules with repairs of your own for redrives, as a JSON list; see docs/dead-letters.md."
+    )
+    redrive_rate: float = Field(100, gt=0, description="Most records a redrive sends in a second.")
+    redrive_max_attempts: int = Field(
+        3, ge=1, le=1_000, description="A record that was sent again this often and is quarantined once more is parked."
+    )
     topic_partitions: int = Field(3, ge=1, description="Kafka partitions of each topic.")
     topic_replication: int = Field(1, ge=1, description="Replication factor of each topic.")
     topic_max_message_bytes: int = Field(1_048_588, ge=65_536, description="Largest record of the events topic, bytes.")

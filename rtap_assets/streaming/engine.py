@@ -111,7 +111,11 @@ class StreamEngine:
         return operation
 
     def submit_for_tables(self, action: str, arguments: Mapping[str, Any] | None = None) -> Operation:
-        """Ask for one of `TABLE_ACTIONS`; returns at once. It cannot be cancelled: its steps are short."""
+        """Ask for one of `TABLE_ACTIONS`; returns at once. It cannot be cancelled: its steps are short.
+
+        Raises:
+            ConfigurationError: the arguments are not those of the action.
+        """
         return self._housekeeper.submit(Action(action), arguments)
 
     def operation(self, id: str) -> Operation | None:

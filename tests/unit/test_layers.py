@@ -40,6 +40,7 @@ PUBLIC_ENGINE_MODULES = {
     "kafka.readable_offsets",
     "kafka.held_partitions",
     "kafka.patience",
+    "kafka.redrives",
     "kafka.registry",
     "kafka.topics",
     "lake.backlog",
