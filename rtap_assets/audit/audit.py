@@ -44,50 +44,58 @@ def audit(
     """
     started = time.monotonic()
     with _translated(), open_workspace(settings) as connection:
-        judge = Judge(settings, WriterSchemas(settings).of)
+        audited = _Audit(connection, settings, progress, extra)
         for attempt in range(1, MOST_LOOKS + 1):
             progress("choosing the snapshots to compare", 0, 0)
             state = look(settings)
-            report = _report(connection, settings, state, judge, progress, extra)
+            report = audited.report(state)
             if report.holds or attempt == MOST_LOOKS or not _has_moved(settings, state):
                 break
     return Report(report.sections, report.compared, time.monotonic() - started)
 
 
-def _report(
-    connection: duckdb.DuckDBPyConnection,
-    settings: Settings,
-    state: LakeState,
-    judge: Judge,
-    progress: Progress,
-    extra: tuple[Extra, ...],
-) -> Report:
-    progress("reading the tables", 0, 0)
-    load_lake(connection, settings, state)
-    find_ranges(connection, settings, state)
-    load_gaps(connection, settings)
+class _Audit:
+    """One audit's workspace; what was read of the topic serves every look."""
 
-    def keep() -> None:
-        state.keep(settings)
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, settings: Settings, progress: Progress, extra: tuple[Extra, ...]
+    ) -> None:
+        self._connection, self._settings, self._progress, self._extra = connection, settings, progress, extra
+        self._judge: Judge | None = None
 
-    if state.ends:
+    def report(self, state: LakeState) -> Report:
+        connection, settings = self._connection, self._settings
+        self._progress("reading the tables", 0, 0)
+        load_lake(connection, settings, state)
+        load_gaps(connection, settings)
+        load_watermarks(connection, settings, state)
+        if state.ends:
+            self._read_records(state)
+        sections = []
+        for what, compare in (
+            ("comparing topic and bronze", compare_bronze),
+            ("comparing bronze and silver", compare_silver),
+            ("comparing silver and gold", compare_gold),
+        ):
+            self._progress(what, 0, 0)
+            sections.append(compare(connection, state))
+        if state.ends and has_ledger(settings):
+            self._progress("comparing with the generator's ledger", 0, 0)
+            sections.append(compare_ledger(connection, settings))
+        sections += [ask(connection) for ask in self._extra]
+        return Report(tuple(sections), one(connection, "SELECT count(*) AS n FROM records")["n"])
+
+    def _read_records(self, state: LakeState) -> None:
+        """Broker and registry are asked only where there is something to compare."""
+        connection, settings, progress = self._connection, self._settings, self._progress
+        self._judge = judge = self._judge or Judge(settings, WriterSchemas(settings).of)
+        find_ranges(connection, settings, state)
+
+        def keep() -> None:
+            state.keep(settings)
+
         read_records(connection, settings, judge, keep=keep, progress=progress)
-        topic = settings.topic_events
-        read_rows_without_record(connection, judge, topic=topic, keep=keep, progress=progress)
-    load_watermarks(connection, settings, state)
-    sections = []
-    for what, compare in (
-        ("comparing topic and bronze", compare_bronze),
-        ("comparing bronze and silver", compare_silver),
-        ("comparing silver and gold", compare_gold),
-    ):
-        progress(what, 0, 0)
-        sections.append(compare(connection, state))
-    if has_ledger(settings) and state.ends:
-        progress("comparing with the generator's ledger", 0, 0)
-        sections.append(compare_ledger(connection, settings))
-    sections += [ask(connection) for ask in extra]
-    return Report(tuple(sections), one(connection, "SELECT count(*) AS n FROM records")["n"])
+        read_rows_without_record(connection, judge, topic=settings.topic_events, keep=keep, progress=progress)
 
 
 def _has_moved(settings: Settings, state: LakeState) -> bool:

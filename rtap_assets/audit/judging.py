@@ -1,4 +1,4 @@
-"""The audit's own reading of a record: decoded by fastavro, judged by a second, small implementation of the contract's rules.
+"""The audit's own reading of a record: decoded by fastavro, judged by a second, small implementation of the contract.
 
 No Spark, no I/O. It shares the contract's lists of codes with the streams, and nothing else of theirs: a fault in the
 streams' plan is not repeated here.
@@ -67,25 +67,29 @@ class Judge:
         """The verdict on one Kafka record; `timestamp_ms` is the broker's."""
         if value is None:
             return Judged(Reason.TOMBSTONE, {})
-        if len(value) < HEADER_BYTES:
-            return Judged(Reason.TOO_SHORT, {})
-        if len(value) > self._largest:
-            return Judged(Reason.OVERSIZED, {})
-        if value[0] != MAGIC_BYTE:
-            return Judged(Reason.BAD_MAGIC, {})
-        writer: Writer = self._writer_of(int.from_bytes(value[1:HEADER_BYTES], "big"))
+        writer = self._writer(value)
         if writer.refusal is not None:
             return Judged(writer.refusal, {})
         body = io.BytesIO(value)
         body.seek(HEADER_BYTES)
         try:
             raw: Any = schemaless_reader(body, writer.schema, None, handle_unicode_errors="replace")
-        except Exception:  # noqa: BLE001 - whatever a library says of bytes that are no datum of the schema
+        except Exception:
             return Judged(Reason.UNDECODABLE, {})
         names = writer.names or {}
         event = {field: raw.get(name) for field, name in names.items()}
         broken = {Reason.TRAILING_BYTES.value} if body.tell() < len(value) else set()
         return self._ruled(event, key, timestamp_ms, broken)
+
+    def _writer(self, value: bytes) -> Writer:
+        """The schema that the value's frame names, or what is wrong with the frame."""
+        if len(value) < HEADER_BYTES:
+            return Writer(refusal=Reason.TOO_SHORT)
+        if len(value) > self._largest:
+            return Writer(refusal=Reason.OVERSIZED)
+        if value[0] != MAGIC_BYTE:
+            return Writer(refusal=Reason.BAD_MAGIC)
+        return self._writer_of(int.from_bytes(value[1:HEADER_BYTES], "big"))
 
     def _ruled(self, event: dict[str, Any], key: bytes | None, timestamp_ms: int, broken: set[str]) -> Judged:
         """The first rule that is broken, in the order of `Reason`; the event's texts are cleaned on the way."""
@@ -131,7 +135,7 @@ class Judge:
         raw = value.encode() if isinstance(value, str) else value
         found = self._clean.get(raw)
         if found is None:
-            if len(self._clean) > 200_000:  # noqa: PLR2004 - ids do not repeat: do not keep all of them
+            if len(self._clean) > 200_000:
                 self._clean.clear()
             found = self._clean[raw] = clean_text(raw)
         return found
@@ -197,22 +201,12 @@ def neutral(schema: Any) -> Any:
     if isinstance(schema, list):
         branches = [neutral(branch) for branch in schema]
         # Two branches of the same bytes would be no union: the text keeps its type there.
-        return (
-            branches
-            if branches.count("bytes") < 2
-            else [branch if branch == "string" else neutral(branch) for branch in schema]
-        )
+        return branches if branches.count("bytes") < 2 else [b if b == "string" else neutral(b) for b in schema]  # noqa: PLR2004
     kind = schema["type"]
-    if isinstance(kind, dict | list):
+    if isinstance(kind, dict | list) or kind in ("string", "bytes"):
         return neutral(kind)
-    if kind == "string":
-        return "bytes"
-    kept = {name: schema[name] for name in ("name", "namespace", "aliases", "symbols", "size") if name in schema}
-    if kind in ("record", "error"):
-        fields = [{"name": field["name"], "type": neutral(field["type"])} for field in schema["fields"]]
-        return {"type": "record", **kept, "fields": fields}
-    if kind == "array":
-        return {"type": "array", "items": neutral(schema["items"])}
-    if kind == "map":
-        return {"type": "map", "values": neutral(schema["values"])}
-    return {"type": kind, **kept}
+    parts = {name: neutral(schema[name]) for name in ("items", "values") if name in schema}
+    if "fields" in schema:
+        parts["fields"] = [{"name": field["name"], "type": neutral(field["type"])} for field in schema["fields"]]
+    names = {name: schema[name] for name in ("name", "namespace", "aliases", "symbols", "size") if name in schema}
+    return {"type": kind, **names, **parts}

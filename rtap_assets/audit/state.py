@@ -1,7 +1,7 @@
 """A definite state of the platform to audit: one snapshot per table, and how far into the layer above each had read.
 
 Downstream first, and each position from the stamp of the snapshot itself: what gold holds, silver's snapshot has; what
-silver holds, bronze's snapshot has; what bronze holds, the topic had. So a living system is compared as exactly as one at rest.
+silver holds, bronze's snapshot has; what bronze holds, the topic had. A living system is so compared as one that stands.
 """
 
 from __future__ import annotations

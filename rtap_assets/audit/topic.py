@@ -32,10 +32,10 @@ TYPES: dict[str, pa.DataType] = (
     | dict.fromkeys(TEXTS, pa.string())
 )
 FIGURES = ("event_time", "ingest_time", "schema_version", "quantity", *TEXTS)
-INSERT = f"""
+INSERT = """
 INSERT INTO records BY NAME
-SELECT * EXCLUDE (event_id), event_id::UUID AS event_uuid FROM {{batch}}
-"""  # noqa: S608 - a name of ours
+SELECT * EXCLUDE (event_id), event_id::UUID AS event_uuid FROM {batch}
+"""
 ROWS_OF_RANGE = """
 SELECT kafka_offset, epoch_ms(any_value(kafka_timestamp)), any_value(raw_key), any_value(raw_value)
 FROM bronze_source

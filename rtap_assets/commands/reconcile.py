@@ -129,7 +129,7 @@ def _apart_as_text(one: Apart) -> str:
 
 def _show_detail(detail: DetailSet, console: Console) -> None:
     shown = f", {len(detail.rows)} of them shown" if detail.count > len(detail.rows) else ""
-    console.print(f"  [red]{detail.name}: {detail.count:,}[/] ({detail.meaning}){shown}")
+    console.print(f"  [red]{detail.name}: {detail.count:,}[/] ({detail.meaning}){shown}", soft_wrap=True)
     for row in detail.rows:
         values = (f"{name} {value}" for name, value in zip(detail.columns, row, strict=True) if value is not None)
         console.print(f"    {', '.join(values)}", soft_wrap=True, markup=False)
