@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from importlib import import_module
 
@@ -64,14 +65,24 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command; an error the platform raised on purpose is shown without a stack trace."""
+    """Run the command; a failure is shown in one sentence with the next step, its stack trace is kept in a file."""
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)  # it logs the stack trace of each call that fails
     try:
         cli()
-    except RtapError as error:
+    except Exception as failure:  # whatever a library raises: a person reads it
+        error = explained(failure)
         click.secho(f"error: {error.message}", fg="red", err=True)
         if error.remedy:
             click.echo(f"  -> {error.remedy}", err=True)
         sys.exit(1)
+
+
+def explained(failure: Exception) -> RtapError:
+    """Return the failure itself when it is one of ours, else what `commands/failures.py` makes of it."""
+    if isinstance(failure, RtapError):
+        return failure
+    error: RtapError = import_module("rtap_assets.commands.failures").explain(failure)
+    return error
 
 
 if __name__ == "__main__":

@@ -259,6 +259,9 @@ class Settings(BaseSettings):
     freshness_fail_minutes: int = Field(30, ge=2, description="A layer or mart without news for this long is a failure.")
 
     # Serving
+    audit_memory_mb: int = Field(
+        400, ge=100, description="Memory of the database that `rtap reconcile` works in, MB; it spills to disk beyond."
+    )
     export_retention_seconds: float = Field(600, ge=0, description="How long old versions of the Parquet folder are kept.")
 
     @field_validator("state_dir", "cache_dir", "schemas_dir", "java_home", mode="after")

@@ -30,7 +30,9 @@ def maintain(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report, indent=2))
     if faults := [fault for table in report["tables"] for fault in table["faults"]]:
-        raise StreamError(f"{len(faults)} steps failed: {'; '.join(faults)}.", remedy="Nothing is lost: run it again.")
+        raise StreamError(
+            f"{len(faults)} steps failed: {'; '.join(faults)}.", remedy="Run it again: it goes on with what is left."
+        )
 
 
 def _maintained(settings: Settings, *, echo: Callable[[str], None]) -> dict[str, Any]:

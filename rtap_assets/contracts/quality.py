@@ -27,6 +27,21 @@ class Severity(StrEnum):
     ERROR = "error"
 
 
+class Outcome(StrEnum):
+    """What an evaluation found, as people read it."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOTHING_TO_CHECK = "nothing to check"
+
+
+def outcome_of(*, passed: bool, rows_checked: int) -> Outcome:
+    """The outcome: `passed` says only that what was observed is within the threshold, of no rows too."""
+    if not passed:
+        return Outcome.FAILED
+    return Outcome.PASSED if rows_checked else Outcome.NOTHING_TO_CHECK
+
+
 class Source(StrEnum):
     """Where a check is measured: inside the streams, or by a pass over the lake."""
 
@@ -169,6 +184,11 @@ class DqResult:
     snapshot_id: int | None
     detail: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def outcome(self) -> Outcome:
+        """What the evaluation found. One that looked at nothing has not passed, and blocks nothing either."""
+        return outcome_of(passed=self.passed, rows_checked=self.rows_checked)
+
 
 @dataclass(frozen=True)
 class StreamPositions:
@@ -245,7 +265,7 @@ DQ_RESULTS = TableSpec(
         Column("source", "string", "stream: measured in a micro-batch; pass: by reading the lake."),
         Column("severity", "string", "warn or error."),
         Column("blocking", "boolean", "True when a failure stops what builds on the table."),
-        Column("passed", "boolean", "True when observed is at most threshold."),
+        Column("passed", "boolean", "True when observed is at most threshold; with rows_checked 0 nothing was looked at."),
         Column("observed", "double", "What was measured, in the unit of the check's threshold setting."),
         Column("threshold", "double", "The bound that held at the time."),
         Column("rows_checked", "bigint", "Rows that were looked at."),

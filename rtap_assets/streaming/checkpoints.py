@@ -119,6 +119,17 @@ def initial_offset_file(checkpoint: Path) -> Path:
     return checkpoint / "sources" / "0" / "offsets" / "0"
 
 
+def kafka_beginnings(checkpoint: Path, topic: str) -> dict[int, int]:
+    """Kafka partition -> the offset that the checkpoint began with; a partition that was added later has none."""
+    path = checkpoint / "sources" / "0" / "0"
+    if not path.exists():
+        return {}
+    # A byte of an old version's format, a version line, then the offsets as JSON.
+    text = path.read_bytes().lstrip(b"\x00").decode("utf-8")
+    offsets = json.loads(text[text.index("{") :]).get(topic, {})
+    return {int(partition): int(offset) for partition, offset in offsets.items()}
+
+
 def begins_with_everything(checkpoint: Path) -> bool:
     """True when the checkpoint began, or is prepared to begin, with all files of a snapshot (see `streaming/rebuild.py`)."""
     path = initial_offset_file(checkpoint)

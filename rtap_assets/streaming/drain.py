@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pyspark.errors import StreamingQueryException
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.listener import StreamingQueryProgress
 from pyspark.sql.streaming.query import StreamingQuery
@@ -132,7 +133,7 @@ class _Run:
                     stop_between_batches(query, self.checkpoint, seconds=self.settings.request_timeout_seconds)
                     self._collect(query)
                 return
-            except (StreamingQueryException, DependencyUnavailable) as error:
+            except (PySparkException, Py4JError, DependencyUnavailable) as error:
                 self._judge(error)
 
     def _watch(self, query: StreamingQuery) -> None:
@@ -166,14 +167,17 @@ class _Run:
         if verdict is Verdict.FAULT and reason in self.faults:
             raise StreamError(
                 f"{self.stream.name} failed twice in the same way: {reason}.",
-                remedy=f"See {self.settings.log_dir / 'spark.log'}; the checkpoint is kept, nothing was lost.",
+                remedy=f"The full text is in {self.settings.log_dir / 'spark.log'}. The checkpoint is kept.",
                 stream=self.stream.name,
             ) from error
         if verdict is Verdict.WAIT:
             self._wait_for(reason, error)
             return
         if len(self.restarts) >= MAX_RESTARTS:
-            raise StreamError(f"{self.stream.name} was restarted {MAX_RESTARTS} times: {reason}.") from error
+            raise StreamError(
+                f"{self.stream.name} was restarted {MAX_RESTARTS} times: {reason}.",
+                remedy=f"See {self.settings.log_dir / 'spark.log'}; the command goes on where it stopped.",
+            ) from error
         if verdict is Verdict.FAULT:
             self.faults.append(reason)
         self.restarts.append(reason)

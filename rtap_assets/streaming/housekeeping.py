@@ -24,6 +24,7 @@ from rtap_assets.errors import RtapError
 from rtap_assets.streaming.corrections.api import correct
 from rtap_assets.streaming.corrections.erase import erase_account
 from rtap_assets.streaming.corrections.runs import CorrectionRun
+from rtap_assets.streaming.failures import as_error, root_cause
 from rtap_assets.streaming.maintenance import expire_when_due, maintain_tables, utc_now
 from rtap_assets.streaming.operation_book import Command, OperationBook
 from rtap_assets.streaming.operations import TABLE_ACTIONS, Action, Operation
@@ -107,7 +108,8 @@ class Housekeeper:
             self._book.fail(command, error.message, remedy=error.remedy)
         except Exception as error:  # the thread must live on: the failure becomes the operation's end
             LOG.exception("%s failed", command.action)
-            self._book.fail(command, f"{type(error).__name__}: {error}", remedy="See the log of the stream host.")
+            failure = as_error(error, log=str(self._settings.log_dir / "spark.log"))
+            self._book.fail(command, failure.message, remedy=failure.remedy)
         else:
             self._book.succeed(command, report, step="done")
 
@@ -157,7 +159,7 @@ class Housekeeper:
             try:
                 expiry = expire_when_due(self._session, self._settings, spec, self._clock)
             except Exception as error:  # tried again in a few minutes; the metrics show when it never works
-                LOG.warning("%s: snapshots were not expired: %s", spec.identifier, str(error).splitlines()[0])
+                LOG.warning("%s: snapshots were not expired: %s", spec.identifier, root_cause(str(error)))
             else:
                 for alert in expiry.alerts:
                     LOG.warning("%s: %s", spec.identifier, alert)

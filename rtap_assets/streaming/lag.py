@@ -149,7 +149,7 @@ def measure_lag(settings: Settings, stream: StreamDefinition, *, clock: Callable
     if stream.reads is None:
         read = (position or {}).get(settings.topic_events, {})
         waiting = kafka_backlog(settings, settings.topic_events, {int(key): offset for key, offset in read.items()})
-        return Lag(clock(), waiting.records, waiting.oldest_at)
+        return Lag(clock(), None, None) if waiting is None else Lag(clock(), waiting.records, waiting.oldest_at)
     with open_catalog(settings) as catalog:
         left = table_backlog(load_table(catalog, stream.reads.identifier), position)
     return Lag(clock(), None, None) if left is None else Lag(clock(), left.rows, left.oldest_at)

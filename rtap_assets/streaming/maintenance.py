@@ -114,7 +114,7 @@ def expire_when_due(
     Does nothing while a maintenance works on the table. The caller owns the checkpoints.
 
     Raises:
-        StreamError: the expiry failed; nothing is lost.
+        StreamError: the expiry failed; the table is as before.
         DependencyUnavailable: the catalog did not answer.
     """
     with table_lock(settings, spec.identifier, seconds=0) as held:

@@ -22,7 +22,7 @@ LAYER_OF_FOLDER = (
     | {"transforms": "transforms"}
     | dict.fromkeys(("kafka", "lake", "streaming", "serving"), "engines")
     | dict.fromkeys(("resources", "assets", "jobs", "sensors"), "dagster")
-    | dict.fromkeys(("definitions", "cli", "commands", "demo", "generator", "local"), "roots")
+    | dict.fromkeys(("definitions", "cli", "audit", "commands", "demo", "generator", "local"), "roots")
 )
 MAY_IMPORT_LAYERS = {
     "contract": {"contract"},
