@@ -46,6 +46,10 @@ class Settings(BaseSettings):
     kafka_controller_port: Port = Field(19093, description="Port of the embedded broker's KRaft controller.")
     registry_port: Port = Field(18081, description="Port of the embedded schema registry.")
     ui_port: Port = Field(3000, description="Port of the Dagster webserver.")
+    ui_bind: str = Field("127.0.0.1", description="Address that the Dagster webserver listens on; it asks for no token.")
+    ui_allowed_hosts: list[str] = Field(
+        [], description="Host names besides the loopback ones by which the UI may be called, as a JSON list."
+    )
     streams_port: Port = Field(18090, description="Port of the stream host's API.")
     startup_timeout_seconds: float = Field(90, gt=0, description="How long an embedded process may take to get ready.")
 
