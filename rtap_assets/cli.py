@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
 
 import click
 
+from rtap_assets.config import get_settings
 from rtap_assets.errors import RtapError
+from rtap_assets.runtime.background import PRIVATE_UMASK
 
 # name -> (module, attribute, one line for the help page)
 COMMANDS = {
@@ -68,13 +73,29 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command; an error the platform raised on purpose is shown without a stack trace."""
+    os.umask(PRIVATE_UMASK)
     try:
         cli()
     except RtapError as error:
-        click.secho(f"error: {error.message}", fg="red", err=True)
-        if error.remedy:
-            click.echo(f"  -> {error.remedy}", err=True)
-        sys.exit(1)
+        _end_with(error.message, error.remedy)
+    except OSError as error:
+        if not _is_of_the_state_folder(error):
+            raise
+        _end_with(f"{error.filename} cannot be used: {error.strerror}.", "Check its folder and disk, or RTAP_STATE_DIR.")
+
+
+def _end_with(message: str, remedy: str) -> NoReturn:
+    click.secho(f"error: {message}", fg="red", err=True)
+    if remedy:
+        click.echo(f"  -> {remedy}", err=True)
+    sys.exit(1)
+
+
+def _is_of_the_state_folder(error: OSError) -> bool:
+    if not isinstance(error.filename, str):
+        return False
+    path, folder = Path(error.filename), get_settings().state_dir
+    return path.is_relative_to(folder) or folder.is_relative_to(path)
 
 
 if __name__ == "__main__":

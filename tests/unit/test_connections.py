@@ -6,7 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Iterator
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 import uvicorn
@@ -28,11 +28,15 @@ class QuickProtocol(ImpatientProtocol):
     most_connections = MOST
 
 
+answered = Event()
+
+
 async def slow_app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer after the body, and later than the patience with requests when the path says so."""
+    """Answer after the body, and for one path when the test says so."""
     while (await receive()).get("more_body"):
         pass
-    await asyncio.sleep(2 * PATIENCE_SECONDS if scope["path"] == "/slow" else 0)
+    if scope["path"] == "/slow":
+        await asyncio.to_thread(answered.wait, 10)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
 
@@ -97,6 +101,9 @@ def test_bytes_that_drip_in_do_not_prolong_the_patience(server: uvicorn.Server) 
 def test_a_slow_answer_is_waited_for_and_the_connection_cut_off_after_it(server: uvicorn.Server) -> None:
     with connect(server) as connection:
         connection.sendall(REQUEST.replace(b"/ ", b"/slow "))
+        asked = time.monotonic()
+        wait_until(lambda: time.monotonic() - asked > 2 * PATIENCE_SECONDS, seconds=10, what="the answer is slow")
+        answered.set()
         assert connection.recv(1_000).endswith(b"ok")
         assert is_cut_off(connection)
 
