@@ -10,6 +10,7 @@ from rtap_assets.assets.quality_checks import QUALITY_CHECKS
 from rtap_assets.assets.stream_state import stream_state
 from rtap_assets.assets.topics import topic_specs
 from rtap_assets.config import get_settings
+from rtap_assets.jobs.dead_letters import rejudge_dead_letters
 from rtap_assets.jobs.maintenance import (
     maintain_tables,
     maintenance_schedule,
@@ -29,7 +30,7 @@ from rtap_assets.sensors.supervisor import stream_supervisor
 defs = Definitions(
     assets=[*topic_specs(), *LAYERS, refreshed_marts],
     asset_checks=[stream_state, *QUALITY_CHECKS],
-    jobs=[materialize_everything, *STREAM_JOBS, *QUALITY_JOBS, maintain_tables, reconcile_late_rows],
+    jobs=[materialize_everything, *STREAM_JOBS, *QUALITY_JOBS, maintain_tables, reconcile_late_rows, rejudge_dead_letters],
     sensors=[stream_supervisor, checkpoint_progress, dq_results_sensor, dlq_lag_sensor],
     schedules=[*QUALITY_SCHEDULES, maintenance_schedule, reconcile_late_rows_schedule],
     resources={

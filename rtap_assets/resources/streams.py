@@ -13,6 +13,7 @@ from dagster import ConfigurableResource
 from pydantic import Field
 
 from rtap_assets.config import get_settings, settings_environment
+from rtap_assets.contracts.selection import Selection
 from rtap_assets.errors import DependencyUnavailable, RtapError, StreamError
 from rtap_assets.runtime.background import spawn_background
 from rtap_assets.streaming.client import StreamsClient
@@ -107,6 +108,20 @@ class StreamHost(ConfigurableResource):  # type: ignore[type-arg]
             added = client.wait(client.submit_for_tables(Action.ADD_LATE_ROWS), echo=echo).result or {}
         self.drain("gold", echo=echo)
         return int(added["added"])
+
+    def rejudge(self, selection: Selection, *, apply: bool, echo: Echo) -> dict[str, Any]:
+        """Judge quarantined rows again inside the host, and bring gold up to date; returns `streaming.rejudge`'s report.
+
+        Raises:
+            StreamError: it did not get through; with cause and next step.
+        """
+        self.ensure(echo)
+        asked = {"selection": selection.to_json(), "apply": apply}
+        with self.client() as client:
+            report = client.wait(client.submit_for_tables(Action.REJUDGE, asked), echo=echo).result or {}
+        if report["added"]:
+            self.drain("gold", echo=echo)
+        return report
 
 
 @contextmanager

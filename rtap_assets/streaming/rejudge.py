@@ -30,7 +30,9 @@ from rtap_assets.transforms.silver import rejudged_sales_events, stamp_processin
 VALID = "valid"
 CORRECTION_ID = "rtap.correction-id"
 JUDGED_VIEW = "judged_again"
-UNCHANGED = frozenset({*BRONZE.key, "kafka_timestamp", "raw_key", "raw_value", "kafka_headers"})
+# With the timestamp: a topic that was made again has the same offsets again.
+COORDINATES = ("topic", "kafka_partition", "kafka_offset", "kafka_timestamp")
+UNCHANGED = frozenset({*BRONZE.key, *COORDINATES, "raw_key", "raw_value", "kafka_headers"})
 UPDATED = tuple(name for name in BRONZE.column_names if name not in UNCHANGED)
 
 Echo = Callable[[str], None]
@@ -117,8 +119,8 @@ def _judged(session: SparkSession, settings: Settings, selection: Selection) -> 
         F.col("kafka_headers").alias("headers"),
     )
     judged = judge_records(records, settings).drop("raw_key", "raw_value", "kafka_headers", *REJUDGED_COLUMNS)
-    before = rows.select(*BRONZE.key, F.col("error_reason").alias("rejudged_from"))
-    return judged.join(before, list(BRONZE.key))
+    before = rows.select(*COORDINATES, F.col("error_reason").alias("rejudged_from"))
+    return judged.join(before, list(COORDINATES))
 
 
 def _changes(judged: DataFrame) -> list[dict[str, Any]]:
@@ -151,7 +153,7 @@ def _write(judged: DataFrame, settings: Settings, *, correction_id: str, at: dat
 
 
 def _merge_statement(table: str, *, first: str, last: str) -> str:
-    keys = " AND ".join(f"t.{name} = s.{name}" for name in BRONZE.key)
+    keys = " AND ".join(f"t.{name} = s.{name}" for name in COORDINATES)
     updates = ", ".join(f"t.{name} = s.{name}" for name in UPDATED)
     return (
         f"MERGE INTO {table} t USING {JUDGED_VIEW} s\n"
