@@ -31,7 +31,9 @@ class RejudgeConfig(Config):
 def judge_again(context: OpExecutionContext, config: RejudgeConfig, streams: StreamHost) -> None:
     """Judge the selected rows of bronze again; what is valid now is added to silver, and gold is brought up to date."""
     try:
-        report = streams.rejudge(config.selection(), apply=config.apply, echo=context.log.info)
+        report = streams.rejudge(
+            config.selection(), apply=config.apply, requested_by=f"run {context.run_id}", echo=context.log.info
+        )
     except RtapError as error:
         raise Failure(error.message, metadata={"next step": error.remedy}, allow_retries=False) from error
     context.add_output_metadata(

@@ -124,6 +124,12 @@ def _spark_options(settings: Settings) -> dict[str, str]:
     return options
 
 
+def java_client_config(settings: Settings) -> dict[str, str]:
+    """Return the properties of Kafka's Java clients: where the broker is, who asks, and how long it is waited for."""
+    named = _spark_options(settings) | {"kafka.default.api.timeout.ms": str(_patience_ms(settings))}
+    return {name.removeprefix("kafka."): value for name, value in named.items()}
+
+
 def _jaas(settings: Settings) -> str:
     module = "plain.PlainLoginModule" if settings.kafka_sasl_mechanism == "PLAIN" else "scram.ScramLoginModule"
     username, password = (

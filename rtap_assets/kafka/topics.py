@@ -119,6 +119,16 @@ def beginning_offsets(settings: Settings, topic: str) -> dict[int, int]:
     return _offsets(settings, topic, OffsetSpec.earliest())
 
 
+def topic_config(settings: Settings, topic: str) -> dict[str, str]:
+    """Return the topic's configuration as the broker applies it. Raises like `end_offsets`."""
+    return _configs(Admin(settings), [topic])[topic]
+
+
+def cleanup_policy(settings: Settings, topic: str) -> frozenset[str]:
+    """Return what the broker does with old records: `delete`, `compact` or both. Raises like `end_offsets`."""
+    return frozenset(part.strip() for part in topic_config(settings, topic)["cleanup.policy"].split(","))
+
+
 def _offsets(
     settings: Settings, topic: str, spec: OffsetSpec, *, isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
 ) -> dict[int, int]:

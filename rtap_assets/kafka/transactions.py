@@ -42,7 +42,7 @@ class TransactionalProducer:
         self._refused: list[KafkaError] = []
         config = client_config(settings) | {
             "transactional.id": transactional_id,
-            "transaction.timeout.ms": int(timeout_seconds * 1000),
+            "transaction.timeout.ms": int(max(timeout_seconds, settings.request_timeout_seconds) * 1000),
             "compression.type": "lz4",
             "partitioner": "murmur2_random",  # as Java's clients do, so that a key stays in its Kafka partition
         }

@@ -27,8 +27,8 @@ class Command:
     operation: Operation
     deadline: datetime
     is_active: bool = False
-    options: Mapping[str, Any] = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)
 
     @property
     def action(self) -> Action:
@@ -43,8 +43,11 @@ class OperationBook:
         self._lock = RLock()
         self._commands: dict[str, Command] = {}
 
-    def submit(self, action: Action, options: Mapping[str, Any] | None = None) -> Operation:
-        """A new operation. A stop overtakes the starts, restarts and drains before it; everything else waits its turn."""
+    def submit(self, action: Action, arguments: Mapping[str, Any] | None = None) -> Operation:
+        """A new operation. A stop overtakes the starts, restarts and drains before it; everything else waits its turn.
+
+        The arguments are kept with the command alone: an operation that is shown does not have them.
+        """
         with self._lock:
             operation = Operation(uuid4().hex[:12], self._stream, action)
             if action is Action.STOP:
@@ -52,7 +55,7 @@ class OperationBook:
                     if command.action is not Action.STOP:
                         self.end(command, OperationState.CANCELLED, step=f"overtaken by stop {operation.id}")
             deadline = self._clock() + timedelta(seconds=self._timeouts[action])
-            self._commands[operation.id] = Command(operation, deadline, options=dict(options or {}))
+            self._commands[operation.id] = Command(operation, deadline, arguments=dict(arguments or {}))
             self._forget_old()
             return operation
 

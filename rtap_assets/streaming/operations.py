@@ -22,12 +22,13 @@ class Action(StrEnum):
     RESTART = "restart"
     DRAIN = "drain"
     MAINTAIN = "maintain"
-    ADD_LATE_ROWS = "add-late-rows"
+    CORRECT = "correct"
+    ERASE = "erase"
     REJUDGE = "rejudge"
 
 
 STREAM_ACTIONS = (Action.START, Action.STOP, Action.RESTART, Action.DRAIN)
-TABLE_ACTIONS = (Action.MAINTAIN, Action.ADD_LATE_ROWS, Action.REJUDGE)
+TABLE_ACTIONS = (Action.MAINTAIN, Action.CORRECT, Action.ERASE, Action.REJUDGE)
 
 
 class OperationState(StrEnum):
