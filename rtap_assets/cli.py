@@ -6,12 +6,9 @@ import logging
 import os
 import sys
 from importlib import import_module
-from pathlib import Path
-from typing import NoReturn
 
 import click
 
-from rtap_assets.config import get_settings
 from rtap_assets.errors import RtapError
 from rtap_assets.runtime.background import PRIVATE_UMASK
 
@@ -75,32 +72,12 @@ def main() -> None:
     logging.getLogger("py4j").setLevel(logging.CRITICAL)  # it logs the stack trace of each call that fails
     try:
         cli()
-    except OSError as failure:
-        if _is_of_the_state_folder(failure):
-            remedy = "Check its folder and disk, or RTAP_STATE_DIR."
-            _end_with(f"{failure.filename} cannot be used: {failure.strerror}.", remedy)
-        _end_with_failure(failure)
     except Exception as failure:  # whatever a library raises: people read it
-        _end_with_failure(failure)
-
-
-def _end_with_failure(failure: Exception) -> NoReturn:
-    error = explained(failure)
-    _end_with(error.message, error.remedy)
-
-
-def _end_with(message: str, remedy: str) -> NoReturn:
-    click.secho(f"error: {message}", fg="red", err=True)
-    if remedy:
-        click.echo(f"  -> {remedy}", err=True)
-    sys.exit(1)
-
-
-def _is_of_the_state_folder(error: OSError) -> bool:
-    if not isinstance(error.filename, str):
-        return False
-    path, folder = Path(error.filename), get_settings().state_dir
-    return path.is_relative_to(folder) or folder.is_relative_to(path)
+        error = explained(failure)
+        click.secho(f"error: {error.message}", fg="red", err=True)
+        if error.remedy:
+            click.echo(f"  -> {error.remedy}", err=True)
+        sys.exit(1)
 
 
 def explained(failure: Exception) -> RtapError:

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fastavro import schemaless_reader
@@ -20,6 +21,7 @@ from rtap_assets.contracts import rules
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.contracts.wire import HEADER_BYTES, MAGIC_BYTE
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LARGEST_UNSCALED = 10**18 - 1  # of decimal(18,4)
 UUID = re.compile(rules.UUID_PATTERN.strip("^$"))
 OUTER = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # categories that are trimmed from both ends of a code or id
@@ -173,9 +175,13 @@ def _rule_codes(event: dict[str, Any], broken: set[str]) -> None:
         broken.add(Reason.UNKNOWN_CURRENCY)
 
 
-def is_currency(code: str, _event_time_ms: int) -> bool:
-    """Whether ISO 4217 has the code."""
-    return code in rules.CURRENCIES
+def is_currency(code: str, event_time_ms: int) -> bool:
+    """Whether ISO 4217 had the code in force on the day of the event (UTC); a day that no calendar has is none."""
+    try:
+        day = (EPOCH + timedelta(milliseconds=event_time_ms)).date()
+    except OverflowError:
+        return False
+    return rules.currency_fault(code, day) is None
 
 
 def _rule_figures(event: dict[str, Any], broken: set[str]) -> None:
@@ -201,7 +207,7 @@ def neutral(schema: Any) -> Any:
     if isinstance(schema, list):
         branches = [neutral(branch) for branch in schema]
         # Two branches of the same bytes would be no union: the text keeps its type there.
-        return branches if branches.count("bytes") < 2 else [b if b == "string" else neutral(b) for b in schema]  # noqa: PLR2004
+        return branches if branches.count("bytes") < 2 else [b if b == "string" else neutral(b) for b in schema]
     kind = schema["type"]
     if isinstance(kind, dict | list) or kind in ("string", "bytes"):
         return neutral(kind)

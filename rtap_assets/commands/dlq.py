@@ -10,7 +10,7 @@ import click
 from rtap_assets.commands.dlq_options import selection_of, selection_options
 from rtap_assets.commands.dlq_redrive import redrive_command, redrives_command, repairs_command
 from rtap_assets.commands.dlq_rejudge import rejudge_command
-from rtap_assets.commands.dlq_view import groups_table, letter_lines
+from rtap_assets.commands.dlq_view import groups_table, letter_lines, wrapped
 from rtap_assets.config import Settings, get_settings
 from rtap_assets.contracts.dead_letters import DeadLetter
 from rtap_assets.contracts.selection import Selection
@@ -36,7 +36,8 @@ def dlq() -> None:
 def list_letters(period: str, limit: int, **chosen: Any) -> None:
     """Count the quarantined rows of bronze by reason, producer's schema id and day. Changes nothing."""
     settings = get_settings()
-    click.echo(_review_line(settings))
+    for line in wrapped(_review_line(settings)):
+        click.echo(line)
     groups = count_dead_letters(settings, selection_of(**chosen), period=period)
     if not groups:
         click.echo("bronze.sales_events: no quarantined row is selected")

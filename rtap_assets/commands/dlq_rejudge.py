@@ -11,6 +11,7 @@ from rtap_assets.commands.dlq_options import selection_of, selection_options
 from rtap_assets.commands.dlq_view import table
 from rtap_assets.config import Settings, get_settings
 from rtap_assets.streaming.client import StreamsClient
+from rtap_assets.streaming.corrections.runs import CorrectionRun
 from rtap_assets.streaming.drain import drain_stream
 from rtap_assets.streaming.host_lock import running_host
 from rtap_assets.streaming.layers import open_layers
@@ -18,6 +19,8 @@ from rtap_assets.streaming.operations import Action
 from rtap_assets.streaming.queries import GOLD_STREAM
 from rtap_assets.streaming.rejudge import RejudgeOptions, rejudge
 from rtap_assets.streaming.session import start_session
+
+BY = "rtap dlq rejudge"
 
 
 @click.command(name="rejudge")
@@ -47,13 +50,13 @@ def report_lines(report: Mapping[str, Any], *, applied: bool) -> list[str]:
 def _rejudged(settings: Settings, options: RejudgeOptions) -> dict[str, Any]:
     if running_host(settings) is not None:
         with StreamsClient(settings) as client:
-            asked = client.submit_for_tables(Action.REJUDGE, options.to_json())
+            asked = client.submit_for_tables(Action.REJUDGE, options.to_json() | {"requested_by": BY})
             report = client.wait(asked, echo=click.echo).result or {}
             if report["added"]:
                 client.wait(client.submit(GOLD_STREAM.name, Action.DRAIN), echo=click.echo)
         return report
     with open_layers(start_session(settings), settings) as session:
-        report = rejudge(session, settings, options, echo=click.echo)
+        report = rejudge(CorrectionRun(session, settings, requested_by=BY, echo=click.echo), options)
         if report["added"]:
             drain_stream(session, settings, GOLD_STREAM.name)
         return report

@@ -158,12 +158,12 @@ class StreamsClient:
         try:
             body = None if arguments is None else dict(arguments)
             response = self._http.request(method, path, headers=headers, json=body)
-            answer: dict[str, Any] = response.json()
+            document: dict[str, Any] = response.json()
         except (httpx2.TransportError, ValueError) as error:
             raise self._away(error) from error
         if response.is_success:
-            return answer
-        raise self._refused(response.status_code, answer.get("error", {}))
+            return document
+        raise self._refused(response.status_code, document.get("error", {}))
 
     def _away(self, error: Exception) -> DependencyUnavailable:
         frozen = isinstance(error, httpx2.TimeoutException)

@@ -148,9 +148,9 @@ class Housekeeper:
             LOG.warning("corrections did not run: %s", str(error).splitlines()[0])
             self._correction_due = self._next_correction()
 
-    def _rejudge(self, echo: Echo, options: Mapping[str, Any]) -> dict[str, Any]:
-        asked = RejudgeOptions.from_json(options)
-        return rejudge(self._session, self._settings, asked, echo=echo, clock=self._clock)
+    def _rejudge(self, echo: Callable[[str], None], arguments: Mapping[str, Any]) -> dict[str, Any]:
+        asked = RejudgeOptions.from_json({name: arguments[name] for name in arguments.keys() - {"requested_by"}})
+        return rejudge(self._run_of(echo, arguments), asked)
 
     def _expire(self) -> None:
         for spec in TABLES:

@@ -17,11 +17,15 @@ from rtap_assets.contracts.selection import Selection
 from rtap_assets.kafka.registry import Registry
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.snapshots import ancestors, summary_value
-from rtap_assets.streaming import rejudge as module
+from rtap_assets.streaming.corrections.runs import CorrectionRun
 from rtap_assets.streaming.rejudge import CORRECTION_ID, RejudgeOptions, rejudge
 
 GOLD_TOTAL = "SELECT coalesce(sum(net_amount), 0) FROM gold WHERE epoch_us(window_start) % 300000000 = 0"
 EVERYTHING = RejudgeOptions(Selection(), apply=True)
+
+
+class Killed(BaseException):
+    """The process is gone."""
 
 
 def counted(settings: Settings) -> list[Any]:
@@ -33,15 +37,16 @@ def counted(settings: Settings) -> list[Any]:
     ]
 
 
-def test_rows_are_counted_once_their_cause_is_put_right(
-    spark: SparkSession, streams: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_are_counted_once_their_cause_is_put_right(spark: SparkSession, streams: Settings) -> None:
     settings = streams.model_copy(update={"event_time_past_seconds": 86_400})
     now = datetime.now(UTC).replace(microsecond=0)
     registry = Registry(settings)
     (v1, *_) = registry.versions(settings.events_subject)
     other = with_field(V1, "basket", "string")
     later_id = registry.register(f"another.{settings.topic_events}", other)  # an id that this subject does not have yet
+
+    def judge(now_set: Settings, options: RejudgeOptions, **more: Any) -> dict[str, Any]:
+        return rejudge(CorrectionRun(spark, now_set, **more), options)
 
     def good(number: int, **changes: Any) -> dict[str, Any]:
         return event(now, event_id=event_id(number), **changes)
@@ -65,7 +70,7 @@ def test_rows_are_counted_once_their_cause_is_put_right(
     letters = len(received(settings, settings.topic_dlq))
 
     # Nothing was put right yet: the same verdicts.
-    assert rejudge(spark, settings, EVERYTHING)["changed"] == 0
+    assert judge(settings, EVERYTHING)["changed"] == 0
     assert counted(settings) == start
 
     registry.register(settings.events_subject, other)
@@ -76,22 +81,24 @@ def test_rows_are_counted_once_their_cause_is_put_right(
         {"from": "too_short", "to": "too_short", "rows": 1},
         {"from": "unknown_schema_id", "to": "unknown_region", "rows": 1},
     ]
-    planned = rejudge(spark, settings, RejudgeOptions(Selection()))
+    planned = judge(settings, RejudgeOptions(Selection()))
     assert (planned["judged"], planned["changed"], planned["changes"]) == (10, 9, changes)
     assert counted(settings) == start
 
     # A part of them, then killed between bronze and silver.
     chosen = RejudgeOptions(Selection(reasons=("event_time_too_old",), partition=0, limit=10), apply=True)
-    with monkeypatch.context() as killed:
-        killed.setattr(module, "add_rejudged", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            rejudge(spark, settings, RejudgeOptions(Selection(reasons=("event_time_too_old",)), apply=True))
+
+    def kill(step: str) -> None:
+        raise Killed(step)
+
+    with pytest.raises(Killed, match="judged"):
+        judge(settings, RejudgeOptions(Selection(reasons=("event_time_too_old",)), apply=True), on_step=kill)
     assert counted(settings)[1] == start[1]
-    assert rejudge(spark, settings, chosen)["added"] == 4
-    done = rejudge(spark, settings, EVERYTHING)
+    assert judge(settings, chosen)["added"] == 4
+    done = judge(settings, EVERYTHING)
     # Event 1 is in silver already: its copy counts as one.
     assert (done["judged"], done["changed"], done["added"]) == (6, 5, 3)
-    again = rejudge(spark, settings, EVERYTHING)
+    again = judge(settings, EVERYTHING)
     assert (again["judged"], again["changed"], again["added"]) == (2, 0, 0)
 
     send(settings, [Record(framed(v1, body(good(20))))])

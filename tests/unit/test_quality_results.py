@@ -20,7 +20,7 @@ from rtap_assets.contracts.quality import CHECKS, DQ_RESULTS, DqResult, Severity
 from rtap_assets.contracts.quality_rollup import RollUp, Told, due, roll_up, to_json
 from rtap_assets.contracts.schemas import DQ_SUBJECT_FOLDER, load_subject
 from rtap_assets.errors import StreamError
-from rtap_assets.kafka.dlq_review import DlqLag
+from rtap_assets.kafka.dlq_review import DlqLag, UnseenLetter
 from rtap_assets.kafka.dq_results import ResultBatch, decode, encode
 from rtap_assets.lake.dq_results import append_results, archived_offsets, remove_old_results
 from rtap_assets.sensors.dlq_lag import is_due, lag_observation
@@ -213,6 +213,15 @@ def test_an_observation_of_the_lag_says_reasons_and_age() -> None:
     assert metadata["by reason"].value == {"bad_magic": 2}
     assert metadata["age of the oldest (s)"].value == 90
     assert metadata["reasons are of the oldest"].value == 2
+
+
+def test_an_observation_shows_the_newest_letters_of_each_reason_as_text_without_effect() -> None:
+    letter = UnseenLetter(0, 7, NOON, "bad_magic", "<b>|\x1b[2J", "sales/0/3")
+    lag = DlqLag(9, 2, {"bad_magic": 2, "too_short": 1}, oldest=NOON, samples={"bad_magic": [letter]})
+    table = lag_observation(lag, now=NOON).metadata["newest of each reason"].value
+    assert table.splitlines()[2:] == [
+        "| bad&#95;magic | 2 | sales/0/3 | &#60;b&#62;&#124;&#92;x1b&#91;2J | 2026-03-01 12:00:00 |"
+    ]
 
 
 # ---- kept in a table
