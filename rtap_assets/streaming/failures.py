@@ -81,11 +81,11 @@ def diagnose(error: BaseException, *, log: str) -> Diagnosis:
     if verdict is Verdict.RESTART:
         return Diagnosis(verdict, "restart", reason, "Nothing: the stream starts again by itself.")
     if _line_with(DISK_FULL, reason) is not None:
-        remedy = "Make room where checkpoints, lake and temporary files are, then `rtap streams start`; nothing was lost."
+        remedy = "Make room where checkpoints, lake and temporary files are, then `rtap streams start`."
         return Diagnosis(verdict, "disk_full", reason, remedy)
     named = JAVA_FAULT.findall(_with_causes(error))
     code = named[-1] if named else type(error).__name__
-    return Diagnosis(verdict, code, reason, f"See {log}; the checkpoint is kept, nothing was lost.")
+    return Diagnosis(verdict, code, reason, f"See {log}; the checkpoint is kept, and the next start goes on from there.")
 
 
 def _first_line(text: str) -> str:
