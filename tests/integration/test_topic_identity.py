@@ -82,17 +82,17 @@ def test_a_topic_made_again_before_bronze_reads_is_refused_and_goes_on_as_a_new_
     remake(streams)
     new = topic_identity(streams, streams.topic_events).topic_id
     send_plainly(streams, purchases(writer, 1_000, 80, "2"))
-    with pytest.raises(StreamError, match=f"was made anew: its id was {old}, and is {new} at 20") as caught:
+    with pytest.raises(StreamError, match=rf"was created again under its name \(id {old} -> {new}, noticed at 20") as caught:
         drain(spark, streams)
     assert "Bronze has read the old one (Kafka partition 0 to offset 50" in caught.value.message
     assert numbers(streams) == [(0, 50, 50)]
 
     # Only what was agreed to is done, and nothing before --yes.
-    with pytest.raises(StreamError, match="was made anew"):
+    with pytest.raises(StreamError, match="was created again"):
         plan_continuation(streams, accept_loss=True, new_topic=False)
     plan = plan_continuation(streams, accept_loss=False, new_topic=True)
     assert (plan.new_epoch, dict(plan.starting_offsets), plan.lost_records) == (1, {0: 0, 1: 0, 2: 0}, 0)
-    with pytest.raises(StreamError, match="was made anew"):
+    with pytest.raises(StreamError, match="was created again"):
         drain(spark, streams, "bronze")
 
     # Killed after each of its steps, the command is finished by its repetition; bronze does not start meanwhile.
@@ -190,7 +190,7 @@ def test_a_running_bronze_is_refused_when_its_topic_is_made_again_and_reads_adde
         wait_until(lambda: status_of(engine).observed is Observed.REFUSED, seconds=PROOF_SECONDS, what="bronze is refused")
         status = status_of(engine)
         assert status.last_error is not None
-        assert "was made anew: its id was" in status.last_error.message
+        assert "was created again under its name (id " in status.last_error.message
         assert status.lag_records is None
     assert rows(settings) == 9
 
