@@ -66,6 +66,23 @@ class Settings(BaseSettings):
     topic_dlq: str = Field("sales.events.dlq.v1", description="Dead-letter topic.")
     topic_revenue: str = Field("sales.agg.revenue_5m.v1", description="Compacted topic of gold's aggregates.")
     topic_dq: str = Field("dq.results.v1", description="Topic of data-quality results.")
+    topic_parked: str = Field(
+        "sales.events.parked.v1", description="Topic of dead letters that were sent again too often; kept without limit."
+    )
+    topic_redrives: str = Field(
+        "sales.events.redrives.v1", description="Compacted topic of what was sent again, when, by whom, with which repair."
+    )
+    redrive_headers: list[str] = Field(
+        ["traceparent", "tracestate", "__key_schema_id", "__value_schema_id"],
+        description="Headers of a dead letter that its redriven record keeps, as a JSON list.",
+    )
+    redrive_modules: list[str] = Field(
+        [], description="Modules with repairs of your own for redrives, as a JSON list; see docs/dead-letters.md."
+    )
+    redrive_rate: float = Field(100, gt=0, description="Most records a redrive sends in a second.")
+    redrive_max_attempts: int = Field(
+        3, ge=1, le=1_000, description="A record that was sent again this often and is quarantined once more is parked."
+    )
     topic_partitions: int = Field(3, ge=1, description="Kafka partitions of each topic.")
     topic_replication: int = Field(1, ge=1, description="Replication factor of each topic.")
     topic_max_message_bytes: int = Field(1_048_588, ge=65_536, description="Largest record of the events topic, bytes.")
@@ -120,8 +137,16 @@ class Settings(BaseSettings):
         300, gt=0, description="How often the stream host looks whether snapshots may expire."
     )
     maintenance_timeout_seconds: float = Field(3600, gt=0, description="Deadline for one maintenance of all tables.")
-    late_rows_lookback_days: int = Field(
-        7, ge=1, description="How far back late rows are looked for, by the time at which the broker appended them."
+    correction_horizon_days: int = Field(
+        7,
+        ge=1,
+        description="Horizon within which an event_id counts once and late rows are added, by the broker's timestamps.",
+    )
+    corrections_interval_minutes: int = Field(
+        15, ge=1, le=59, description="How often late rows and later copies are corrected, minutes."
+    )
+    correction_wait_seconds: float = Field(
+        60, ge=0, description="How long a correction waits for gold to have read what it corrects; the next run goes on."
     )
     table_lock_seconds: float = Field(60, ge=0, description="How long maintenance waits for another one on the same table.")
     table_most_snapshots: int = Field(2_000, ge=1, description="Bound of a table's snapshots; above it is an alert.")

@@ -6,6 +6,7 @@ A topic that exists is never altered: a difference is reported, since it may hav
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -62,16 +63,30 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
     ]
 
 
-def ensure_topics(settings: Settings) -> dict[str, str]:
-    """Create the missing topics; return topic -> "created", "exists", or "differs: …" for one that was left as it is.
+def redrive_topic_specs(settings: Settings) -> list[TopicSpec]:
+    """Return the two topics that a redrive creates: its ledger, and where letters are parked. Neither forgets."""
+    partitions, largest = settings.topic_partitions, settings.topic_max_message_bytes
+    return [
+        TopicSpec(settings.topic_redrives, 1, {"cleanup.policy": "compact"}),
+        TopicSpec(
+            settings.topic_parked,
+            partitions,
+            {"max.message.bytes": str(largest + DLQ_HEADER_BYTES), "retention.ms": "-1"},
+        ),
+    ]
 
+
+def ensure_topics(settings: Settings, specs: Sequence[TopicSpec] | None = None) -> dict[str, str]:
+    """Create the missing topics, by default the platform's four.
+
+    Returns topic -> "created", "exists", or "differs: …" for one that was left as it is.
     Returns only when each created topic has a leader for each Kafka partition, so that the next client finds it.
 
     Raises:
         DependencyUnavailable: the broker did not answer within its deadline.
     """
     admin = Admin(settings)
-    specs = topic_specs(settings)
+    specs = topic_specs(settings) if specs is None else specs
     present = _describe(admin, [spec.name for spec in specs])
     missing = [spec for spec in specs if spec.name not in present]
     created = [spec.name for spec in missing if _create(admin, spec, replication=settings.topic_replication)]

@@ -111,9 +111,13 @@ class StreamEngine:
         self._runners[stream].wake()
         return operation
 
-    def submit_for_tables(self, action: str) -> Operation:
-        """Ask for one of `TABLE_ACTIONS`; returns at once. It cannot be cancelled: its steps are short."""
-        return self._housekeeper.submit(Action(action))
+    def submit_for_tables(self, action: str, arguments: Mapping[str, Any] | None = None) -> Operation:
+        """Ask for one of `TABLE_ACTIONS`; returns at once. It cannot be cancelled: its steps are short.
+
+        Raises:
+            ConfigurationError: the arguments are not those of the action.
+        """
+        return self._housekeeper.submit(Action(action), arguments)
 
     def operation(self, id: str) -> Operation | None:
         """The course of a command; None when it is not known (any more)."""

@@ -214,8 +214,8 @@ def _verify_same_topic(facts: TopicFacts) -> None:
     if facts.is_other_topic and binding is not None:
         raise StreamError(
             f"The topic {facts.topic} was created again under its name (id {binding.topic_id} -> {facts.found.topic_id}, "
-            f"noticed at {datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z). Bronze has read the old one ({_places(facts.positions)}), and nothing "
-            "of the new one.",
+            f"noticed at {datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z). Bronze has read the old one ({_places(facts.positions)}), "
+            "and nothing of the new one.",
             remedy=NEW_TOPIC,
         )
 
