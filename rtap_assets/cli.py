@@ -23,6 +23,11 @@ COMMANDS = {
     "jars": ("rtap_assets.commands.jars", "jars", "Fetch or verify the jars."),
     "contracts": ("rtap_assets.commands.contracts", "contracts", "Check and register the Avro schemas."),
     "generate": ("rtap_assets.commands.generate", "generate", "Produce seeded sales events with a ledger of the truth."),
+    "topics": (
+        "rtap_assets.commands.topics",
+        "topics",
+        "Compare the events topic with what bronze has read; go on after a loss.",
+    ),
     "streams": ("rtap_assets.commands.streams", "streams", "Start, watch and stop the streams; be their host."),
     "drain": ("rtap_assets.commands.drain", "drain", "Process what is there now, layer by layer, without a host."),
     "maintain": (

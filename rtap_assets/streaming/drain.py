@@ -19,7 +19,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from rtap_assets.config import Settings
 from rtap_assets.errors import DependencyUnavailable, StreamError
 from rtap_assets.kafka.patience import with_patience
-from rtap_assets.kafka.topics import end_offsets
+from rtap_assets.kafka.topics import beginning_offsets, end_offsets
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.snapshots import has_read_to, newest_append
 from rtap_assets.streaming.checkpoints import (
@@ -33,6 +33,8 @@ from rtap_assets.streaming.failures import Verdict, judge
 from rtap_assets.streaming.ownership import verify_binding
 from rtap_assets.streaming.queries import STREAMS, StreamDefinition
 from rtap_assets.streaming.reports import DrainReport
+from rtap_assets.streaming.topic_binding import read_binding
+from rtap_assets.streaming.topic_verification import bronze_positions
 
 POLL_SECONDS = 0.02
 WAIT_SECONDS = 2.0
@@ -54,7 +56,11 @@ def drain_stream(
     stream = STREAMS[name]
     started = time.monotonic()
     checkpoint = stream.checkpoint(settings)
-    verify_binding(settings, stream)
+    with_patience(
+        lambda: verify_binding(settings, stream),
+        what=f"verifying the checkpoint of {name}",
+        seconds=settings.dependency_patience_seconds,
+    )
     reached = with_patience(
         lambda: everything_there_is(settings, stream),
         what=f"the source of {name}",
@@ -82,11 +88,12 @@ def everything_there_is(settings: Settings, stream: StreamDefinition) -> Callabl
     """A test of the checkpoint: has the query committed all that its source holds now?"""
     checkpoint = stream.checkpoint(settings)
     if stream.reads is None:
-        ends = {str(partition): offset for partition, offset in end_offsets(settings, settings.topic_events).items()}
+        ends, beginnings = (look(settings, settings.topic_events) for look in (end_offsets, beginning_offsets))
+        binding = read_binding(settings.checkpoint_dir)
 
         def past_ends() -> bool:
-            position = (committed_position(checkpoint) or {}).get(settings.topic_events, {})
-            return all(position.get(partition, 0) >= offset for partition, offset in ends.items())
+            position = bronze_positions(settings, binding)
+            return all(position.get(partition, beginnings.get(partition, 0)) >= offset for partition, offset in ends.items())
 
         return past_ends
     table = load_table(open_catalog(settings), stream.reads.identifier)
@@ -126,6 +133,8 @@ class _Run:
     def until_reached(self) -> None:
         while True:
             try:
+                if self.restarts:
+                    verify_binding(self.settings, self.stream)  # says why in words, where the query only failed
                 query = start_stream(self.session, self.settings, self.stream, trigger_seconds=0)
                 try:
                     self._watch(query)
