@@ -41,6 +41,7 @@ COMMANDS = {
     "marts": ("rtap_assets.commands.marts", "marts", "Refresh the DuckDB marts and the published Parquet folder."),
     "sql": ("rtap_assets.commands.sql", "sql", "Ask a question of bronze, silver, gold and the marts."),
     "dq": ("rtap_assets.commands.dq", "dq", "Run the data-quality checks over the lake."),
+    "tables": ("rtap_assets.commands.tables", "tables", "Changes that other programs made to the tables."),
     "dlq": ("rtap_assets.commands.dlq", "dlq", "Look at the dead letters, and acknowledge them."),
     "reconcile": ("rtap_assets.commands.reconcile", "reconcile", "Compare topic, lake and ledger, record by record."),
     "demo": ("rtap_assets.commands.demo", "demo", "The whole pipeline, with proof at the end."),

@@ -266,6 +266,9 @@ class Settings(StatePaths, BaseSettings):
     )
     dq_max_repeated_ids: int = Field(0, ge=0, description="Event ids that silver may hold more than once.")
     dq_max_differing_windows: int = Field(0, ge=0, description="Closed windows in which gold may differ from silver.")
+    dq_max_foreign_changes: int = Field(
+        0, ge=0, description="Changes of the tables by other programs that may be left unacknowledged."
+    )
     dq_lookback_hours: float = Field(48, ge=0, description="How far back the scheduled pass looks; 0: at everything.")
     dq_interval_minutes: int = Field(5, ge=1, le=59, description="How often the full pass of checks runs, minutes.")
     dq_rollup_seconds: int = Field(

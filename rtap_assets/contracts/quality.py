@@ -152,6 +152,8 @@ PASS_CHECKS = (
                  "Seconds that silver's newest event is behind bronze's newest valid record, by the broker's timestamps."),
     _passed_over("gold_equals_silver", GOLD, COUNT, E, "dq_max_differing_windows",
                  "Closed windows in which gold differs from the aggregation of silver.", blocking=True),
+    _passed_over("foreign_changes", GOLD, COUNT, W, "dq_max_foreign_changes",
+                 "Changes of bronze, silver or gold by other programs that no operator has acknowledged."),
     _passed_over("freshness", GOLD, LARGEST, W, "dq_max_freshness_seconds",
                  "Seconds by which gold's newest change is behind silver's newest."),
 )  # fmt: skip

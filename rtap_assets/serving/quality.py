@@ -23,6 +23,7 @@ from rtap_assets.errors import ServingError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.positions import FilePosition, end_of_batch, file_positions
 from rtap_assets.lake.snapshots import STAMP_EPOCH_ID, ancestors, summary_value
+from rtap_assets.lake.table_changes import read_changes
 from rtap_assets.serving.columns import typed_empty_select
 from rtap_assets.serving.connection import connect_lake, with_first_epoch
 from rtap_assets.serving.lake_files import PLANNING_ORDER, TableFiles, local_path, plan_lake
@@ -127,11 +128,22 @@ def _prepare(
     )
     for partition, offset in positions.bronze.items():
         connection.execute("INSERT INTO consumed_offsets VALUES (?, ?, ?)", [positions.topic_epoch, partition, offset])
+    _create_foreign_changes(connection, settings)
     gold = _gold_position(settings, plans["gold"], positions)
     return {
         "bronze": _follow(connection, settings, plans["bronze"], positions.silver, otherwise=NOTHING),
         "silver": _follow(connection, settings, plans["silver"], gold, otherwise=EVERYTHING),
     }
+
+
+def _create_foreign_changes(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    connection.execute(
+        "CREATE TEMP TABLE foreign_changes "
+        "(table_name VARCHAR, sentence VARCHAR, changed_at TIMESTAMPTZ, is_acknowledged BOOLEAN)"
+    )
+    for change in read_changes(settings):
+        row = [change.table_name, change.sentence, change.changed_at, change.acknowledged_at is not None]
+        connection.execute("INSERT INTO foreign_changes VALUES (?, ?, ?, ?)", row)
 
 
 def _follow(

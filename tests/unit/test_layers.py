@@ -56,6 +56,8 @@ PUBLIC_ENGINE_MODULES = {
     "lake.positions",
     "lake.retention",
     "lake.snapshots",
+    "lake.table_changes",
+    "lake.table_layout",
     "lake.table_lock",
     "lake.table_metrics",
     "lake.tables",
