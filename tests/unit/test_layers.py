@@ -42,6 +42,7 @@ PUBLIC_ENGINE_MODULES = {
     "kafka.topics",
     "lake.backlog",
     "lake.catalog",
+    "lake.corrections",
     "lake.commits",
     "lake.dq_results",
     "lake.maintenance",
