@@ -181,6 +181,9 @@ class Settings(BaseSettings):
     breaker_failures: int = Field(5, ge=2, description="The same failure this many times in a row opens the breaker.")
     breaker_healthy_seconds: float = Field(300, ge=0, description="A stream that ran this long has its failures forgotten.")
     lag_probe_seconds: float = Field(10, gt=0, description="How often the ends of the streams' sources are looked at.")
+    open_transaction_alert_seconds: float = Field(
+        60, gt=0, description="A transaction on the events topic that is open for longer shows bronze as waiting."
+    )
     progress_log_max_bytes: int = Field(
         16_000_000, ge=10_000, description="Size at which a stream's progress log is rotated; one older file is kept."
     )
@@ -214,7 +217,9 @@ class Settings(BaseSettings):
     dq_max_volume_factor: float = Field(10, ge=1, description="By what factor the volume may differ from the recent past.")
     dq_volume_minutes: int = Field(15, ge=1, description="Length of the intervals whose volumes are compared.")
     dq_max_missing_records: int = Field(
-        0, ge=0, description="Records that may be unaccounted for; transactional producers leave gaps in the offsets."
+        0,
+        ge=0,
+        description="Records that may be unaccounted for; what the broker explains, as aborted or control, is none.",
     )
     dq_max_repeated_ids: int = Field(0, ge=0, description="Event ids that silver may hold more than once.")
     dq_max_differing_windows: int = Field(0, ge=0, description="Closed windows in which gold may differ from silver.")

@@ -17,6 +17,8 @@ NATIVE_QUERY_ID, NATIVE_EPOCH_ID = "spark.sql.streaming.queryId", "spark.sql.str
 STAMP_QUERY_ID, STAMP_EPOCH_ID, STAMP_WATERMARK_MS = "rtap.query-id", "rtap.epoch-id", "rtap.watermark-ms"
 # Written by a correction: which one, and why rows were changed.
 STAMP_CORRECTION_ID, STAMP_CAUSE = "rtap.correction-id", "rtap.cause"
+# Written by a rebuild, on an empty append at which a stream can begin: which stream.
+STAMP_REBUILD = "rtap.rebuild"
 
 
 @dataclass(frozen=True)

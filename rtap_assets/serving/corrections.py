@@ -15,8 +15,8 @@ from rtap_assets.lake.corrections import read_entries, read_state
 _UNCORRECTED = """
 CREATE OR REPLACE TEMP TABLE uncorrected_slides AS
 WITH instants AS (
-    SELECT event_time FROM bronze LEFT JOIN looked_offsets USING (kafka_partition)
-    WHERE error_reason IS NULL AND kafka_offset >= coalesce(next_offset, 0)
+    SELECT event_time FROM bronze LEFT JOIN looked_offsets USING (topic_epoch, kafka_partition)
+    WHERE error_reason IS NULL AND topic_epoch >= $epoch AND kafka_offset >= coalesce(next_offset, 0)
     UNION ALL
     FROM pending_rows
 )
@@ -62,15 +62,18 @@ def load_corrections(connection: duckdb.DuckDBPyConnection, settings: Settings) 
         [pending],
     )
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE withdrawn_rows AS SELECT topic, kafka_partition, kafka_offset FROM rows_now "
+        "CREATE OR REPLACE TEMP TABLE withdrawn_rows AS SELECT topic_epoch, kafka_partition, kafka_offset FROM rows_now "
         "WHERE action = 'remove' AND cause <> ?",
         [str(Cause.LATER_COPY)],
     )
     connection.unregister("rows_now")
-    connection.execute("CREATE OR REPLACE TEMP TABLE looked_offsets (kafka_partition INTEGER, next_offset BIGINT)")
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE looked_offsets (topic_epoch INTEGER, kafka_partition INTEGER, next_offset BIGINT)"
+    )
     if state.position.topic == settings.topic_events:
         for partition, offset in state.position.offsets.items():
-            connection.execute("INSERT INTO looked_offsets VALUES (?, ?)", [partition, offset])
+            values = [state.position.topic_epoch, partition, offset]
+            connection.execute("INSERT INTO looked_offsets VALUES (?, ?, ?)", values)
     connection.execute(_ERASED)
     connection.execute(_PENDING_WINDOWS, _slides(settings))
 
@@ -78,7 +81,8 @@ def load_corrections(connection: duckdb.DuckDBPyConnection, settings: Settings) 
 def mark_provisional_windows(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """Make the temporary table `provisional_windows` from bronze's rows and what `load_corrections` made."""
     slides = _slides(settings)
-    connection.execute(_UNCORRECTED, {"slide": slides["slide"]})
+    epoch = connection.execute("SELECT coalesce(max(topic_epoch), 0) FROM looked_offsets").fetchone()
+    connection.execute(_UNCORRECTED, {"slide": slides["slide"], "epoch": epoch[0] if epoch else 0})
     connection.execute(_PROVISIONAL, slides)
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.corrections import CORRECTIONS
+from rtap_assets.contracts.offset_gaps import OFFSET_GAPS
 from rtap_assets.contracts.quality import DQ_RESULTS
 from rtap_assets.contracts.tables import GOLD, TABLES, TableSpec
 from rtap_assets.errors import DependencyUnavailable, StreamError
@@ -97,7 +98,7 @@ def maintain_tables(
         StreamError: another maintenance has held a table for long, or gold's stream runs although it should pause.
         DependencyUnavailable: the catalog did not answer.
     """
-    specs = (*TABLES, *(spec for spec in (DQ_RESULTS, CORRECTIONS) if _exists(settings, spec)))
+    specs = (*TABLES, *(spec for spec in (DQ_RESULTS, OFFSET_GAPS, CORRECTIONS) if _exists(settings, spec)))
     tables = tuple(_maintain(session, settings, spec, echo=echo, pause_gold=pause_gold, clock=clock) for spec in specs)
     alerts = [alert for table in tables for alert in (*table.expiry.alerts, *breaches(table.after, settings), *table.faults)]
     for alert in alerts:

@@ -25,7 +25,7 @@ from rtap_assets.streaming.corrections.ledger import Correction, planned_rows, w
 from rtap_assets.streaming.corrections.runs import CorrectionRun, stamped_session
 from rtap_assets.streaming.gold_sink import subtract_from_gold
 from rtap_assets.streaming.queries import GOLD_STREAM
-from rtap_assets.transforms.corrections import window_changes
+from rtap_assets.transforms.corrections import window_changes, with_first_epoch
 from rtap_assets.transforms.gold import GROUP, MEASURES
 from rtap_assets.transforms.silver import COORDINATES
 
@@ -89,7 +89,9 @@ def remove_rows_at(run: CorrectionRun, spec: TableSpec, rows: DataFrame, correct
     if bounds is None or bounds[0] is None:
         return
     near = F.col("kafka_offset").between(bounds[0], bounds[1])
-    present = run.table(spec).where(near).join(F.broadcast(rows.select(*COORDINATES)), list(COORDINATES), "left_semi")
+    present = with_first_epoch(run.table(spec).where(near)).join(
+        F.broadcast(rows.select(*COORDINATES)), list(COORDINATES), "left_semi"
+    )
     if present.isEmpty():
         return
     stamp = {STAMP_CORRECTION_ID: correction.correction_id, STAMP_CAUSE: str(correction.cause)}
@@ -97,7 +99,8 @@ def remove_rows_at(run: CorrectionRun, spec: TableSpec, rows: DataFrame, correct
     # Through Arrow: a view belongs to its session, and a DataFrame cannot be moved to another.
     coordinates = session.createDataFrame(rows.select(*COORDINATES).toArrow()).localCheckpoint()
     coordinates.createOrReplaceTempView(REMOVED_VIEW)
-    same = " AND ".join(f"r.{name} = t.{name}" for name in COORDINATES)
+    own = {name: f"t.{name}" for name in COORDINATES} | {"topic_epoch": "coalesce(t.topic_epoch, 0)"}
+    same = " AND ".join(f"r.{name} = {column}" for name, column in own.items())
     statement = (
         f"DELETE FROM {run.name(spec)} t WHERE t.kafka_offset BETWEEN {bounds[0]} AND {bounds[1]} "
         f"AND EXISTS (SELECT 1 FROM {REMOVED_VIEW} r WHERE {same})"
@@ -153,7 +156,7 @@ def _is_added(run: CorrectionRun, correction: Correction) -> bool:
     rows = planned_rows(run, correction, Change.ADD)
     bounds = rows.agg(F.min("kafka_offset"), F.max("kafka_offset")).first()
     assert bounds is not None
-    near = run.table(SILVER).where(F.col("kafka_offset").between(bounds[0], bounds[1]))
+    near = with_first_epoch(run.table(SILVER).where(F.col("kafka_offset").between(bounds[0], bounds[1])))
     return not near.join(F.broadcast(rows.select(*COORDINATES)), list(COORDINATES), "left_semi").isEmpty()
 
 

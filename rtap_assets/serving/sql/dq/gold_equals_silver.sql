@@ -1,6 +1,8 @@
 -- Closed windows of gold against the aggregation of silver: of the files that gold had read by its newest batch, or of all
--- files, for a restatement reads them all. A window that equals neither differs. What an erasure took out of silver is still
--- in gold, but for a gold that was built again since. Windows that a correction is about to change are left out.
+-- files, for a correction and a compaction write again what gold may not have read. A window that equals neither differs.
+-- A window that lost its last event stays in gold with zeros, and equals one that silver does not have. What an erasure took
+-- out of silver is still in gold, but for a gold that was built again since. Windows that a correction is about to change
+-- are left out.
 WITH events AS (
     SELECT
         plan_tier, region, currency, event_type = 'refund' AS is_refund, net_amount,

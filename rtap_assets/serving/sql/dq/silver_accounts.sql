@@ -5,7 +5,7 @@
 CREATE OR REPLACE TEMP TABLE silver_accounts AS
 WITH placed AS (
     SELECT
-        lower(event_id) AS event_id, kafka_partition, kafka_offset, kafka_timestamp, event_time,
+        lower(event_id) AS event_id, topic_epoch, kafka_partition, kafka_offset, kafka_timestamp, event_time,
         coalesce(sequence_number, -1) AS sequence_number, coalesce(file_index, 0) AS file_index
     FROM bronze_with_files LEFT JOIN bronze_order ON path = filename
     WHERE error_reason IS NULL
@@ -28,15 +28,18 @@ read AS (
     SELECT * FROM valid WHERE kafka_timestamp >= $since
 ),
 kept AS (
-    SELECT read.kafka_partition, read.kafka_offset FROM read SEMI JOIN silver USING (kafka_partition, kafka_offset)
+    SELECT read.topic_epoch, read.kafka_partition, read.kafka_offset
+    FROM read SEMI JOIN silver USING (topic_epoch, kafka_partition, kafka_offset)
 ),
 absent AS (
-    SELECT * FROM read ANTI JOIN silver USING (kafka_partition, kafka_offset)
+    SELECT * FROM read ANTI JOIN silver USING (topic_epoch, kafka_partition, kafka_offset)
 ),
 unexplained AS (
     SELECT absent.*, latest_watermark
     FROM (
-        FROM absent ANTI JOIN silver USING (event_id) ANTI JOIN withdrawn_rows USING (kafka_partition, kafka_offset)
+        FROM absent
+        ANTI JOIN silver USING (event_id)
+        ANTI JOIN withdrawn_rows USING (topic_epoch, kafka_partition, kafka_offset)
     ) AS absent JOIN bounds USING (sequence_number, file_index)
 )
 SELECT
@@ -45,7 +48,7 @@ SELECT
     (SELECT count(*) FROM absent SEMI JOIN silver USING (event_id)) AS copies,
     (
         SELECT count(*) FROM (FROM absent ANTI JOIN silver USING (event_id))
-        SEMI JOIN withdrawn_rows USING (kafka_partition, kafka_offset)
+        SEMI JOIN withdrawn_rows USING (topic_epoch, kafka_partition, kafka_offset)
     ) AS removed,
     (SELECT count(*) FROM unexplained WHERE event_time <= latest_watermark) AS late,
     (
