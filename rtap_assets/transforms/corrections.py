@@ -27,7 +27,8 @@ def with_first_epoch(rows: DataFrame) -> DataFrame:
 def beyond_offsets(topic_epoch: int, offsets: Mapping[int, int]) -> Column:
     """Return the predicate of rows at or beyond the next offset of their Kafka partition; all of an unknown partition.
 
-    Rows of an earlier epoch of the topic are not beyond it, those of a later one are. Written with literals alone, so that Iceberg leaves out the files whose statistics say that they have none.
+    Rows of an earlier epoch of the topic are not beyond it, those of a later one are. Written with literals alone, so that
+    Iceberg leaves out the files whose statistics say that they have none.
     """
     known = [F.col("kafka_partition") == F.lit(partition) for partition in offsets]
     beyond = [

@@ -78,13 +78,8 @@ def test_a_sound_lake_passes_every_check(settings: Settings) -> None:
     results = verdicts(settings, offsets={0: 1})
     assert failing(results) == []
     assert results["silver/conservation"].rows_checked == 1
-    assert results["silver/conservation"].detail == {
-        "kept": "1",
-        "copies": "0",
-        "removed": "0",
-        "late": "0",
-        "example": "none",
-    }
+    detail = {"kept": "1", "copies": "0", "removed": "0", "late": "0", "example": "none"}
+    assert results["silver/conservation"].detail == detail
     assert results["gold/gold_equals_silver"].rows_checked == WINDOW // SLIDE
 
 

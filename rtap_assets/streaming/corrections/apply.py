@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pyspark.errors import PySparkException
@@ -16,9 +17,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from rtap_assets.contracts.corrections import Cause, Change, Entry
+from rtap_assets.contracts.offset_gaps import GapKind, OffsetGap
 from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
 from rtap_assets.errors import StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
+from rtap_assets.lake.offset_gaps import record_gaps
 from rtap_assets.lake.snapshots import STAMP_CAUSE, STAMP_CORRECTION_ID, ancestors, has_read_to, summary_value
 from rtap_assets.streaming.checkpoints import committed_position
 from rtap_assets.streaming.corrections.ledger import Correction, planned_rows, write_end
@@ -57,6 +60,8 @@ def carry_out(run: CorrectionRun, correction: Correction, adds: DataFrame | None
         remove_rows_at(run, SILVER, removes, correction)
     run.on_step("removed")
     if removes is not None and correction.cause is Cause.ERASED:
+        # First the reason, then the deed: a pass that looks for gaps would ask the broker about them otherwise.
+        record_gaps(run.settings, erased_gaps(removes, detail=f"correction {correction.correction_id}"))
         remove_rows_at(run, BRONZE, removes, correction)
         run.on_step("removed from bronze")
     if removes is not None and correction.cause is not Cause.ERASED:
@@ -89,9 +94,8 @@ def remove_rows_at(run: CorrectionRun, spec: TableSpec, rows: DataFrame, correct
     if bounds is None or bounds[0] is None:
         return
     near = F.col("kafka_offset").between(bounds[0], bounds[1])
-    present = with_first_epoch(run.table(spec).where(near)).join(
-        F.broadcast(rows.select(*COORDINATES)), list(COORDINATES), "left_semi"
-    )
+    wanted = F.broadcast(rows.select(*COORDINATES))
+    present = with_first_epoch(run.table(spec).where(near)).join(wanted, list(COORDINATES), "left_semi")
     if present.isEmpty():
         return
     stamp = {STAMP_CORRECTION_ID: correction.correction_id, STAMP_CAUSE: str(correction.cause)}
@@ -117,6 +121,19 @@ def remove_rows_at(run: CorrectionRun, spec: TableSpec, rows: DataFrame, correct
                     remedy="The correction stays pending; the next run goes on with it. The details are in spark.log.",
                 ) from error
             run.echo(f"{spec.identifier}: removing rows failed, attempt {attempt} of {DELETE_ATTEMPTS}")
+
+
+def erased_gaps(rows: DataFrame, *, detail: str) -> list[OffsetGap]:
+    """Return the offsets of erased rows as ranges without holes."""
+    gaps: list[OffsetGap] = []
+    for topic, epoch, partition, offset in rows.select(*COORDINATES).distinct().orderBy(*COORDINATES).collect():
+        last = gaps[-1] if gaps else None
+        is_next = last is not None and (last.topic, last.topic_epoch, last.kafka_partition) == (topic, epoch, partition)
+        if last is not None and is_next and last.last_offset + 1 == offset:
+            gaps[-1] = replace(last, last_offset=offset, records=last.records + 1)
+        else:
+            gaps.append(OffsetGap(topic, partition, offset, offset, 1, GapKind.ERASED, detail, topic_epoch=epoch))
+    return gaps
 
 
 def restated_windows(run: CorrectionRun, correction: Correction, removes: DataFrame | None) -> list[dict[str, Any]]:
