@@ -115,7 +115,7 @@ def send_and_drain(session: SparkSession, settings: Settings, *batches: list[Rec
 
 def checked(settings: Settings) -> dict[str, DqResult]:
     """The full pass of checks, by table and check."""
-    positions = stream_positions(settings)
+    positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
     results = run_checks(settings, positions=positions, now=datetime.now(UTC))
     return {f"{result.table_name}/{result.check_name}": result for result in results}
 
