@@ -99,18 +99,14 @@ def test_what_was_decided_is_decided_alike_afterwards(spark: SparkSession) -> No
 
 
 def test_ids_are_looked_at_that_are_lacking_repeated_or_seen_before(spark: SparkSession) -> None:
-    new = with_hash(
-        copies(
-            spark,
-            [
-                ("single", 1, 0, HELD),
-                ("twice", 2, 0, HELD),
-                ("twice", 3, 1, HELD),
-                ("late", 4, 0, LACKING),
-                ("old", 5, 0, HELD),
-            ],
-        )
-    )
+    arrived = [
+        ("single", 1, 0, HELD),
+        ("twice", 2, 0, HELD),
+        ("twice", 3, 1, HELD),
+        ("late", 4, 0, LACKING),
+        ("old", 5, 0, HELD),
+    ]
+    new = with_hash(copies(spark, arrived))
     earlier = with_hash(copies(spark, [("old", 0, -100, HELD)]))
     hashes = repeated_hashes(new, earlier)
     concerned = rows_of(new.join(hashes, ID_HASH, "left_semi").select("event_id").distinct())
