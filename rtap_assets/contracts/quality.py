@@ -136,7 +136,7 @@ PASS_CHECKS = (
     _passed_over("volume", BRONZE, LARGEST, W, "dq_max_volume_factor",
                  "By what factor the newest full interval has more or fewer records than the recent ones have."),
     _passed_over("uniqueness", SILVER, COUNT, E, "dq_max_repeated_ids",
-                 "Events whose event_id silver holds more than once.", blocking=True),
+                 "Events that silver holds more than once, but for later copies that await correction.", blocking=True),
     _passed_over("conservation", SILVER, COUNT, E, "dq_max_missing_records",
                  "Valid rows of bronze that silver has read and that are neither kept, nor copies, nor late.",
                  blocking=True),

@@ -26,6 +26,7 @@ from rtap_assets.lake.snapshots import STAMP_EPOCH_ID, ancestors, summary_value
 from rtap_assets.lake.table_changes import read_changes
 from rtap_assets.serving.columns import typed_empty_select
 from rtap_assets.serving.connection import connect_lake, with_first_epoch
+from rtap_assets.serving.corrections import load_corrections
 from rtap_assets.serving.lake_files import PLANNING_ORDER, TableFiles, local_path, plan_lake
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -86,10 +87,12 @@ def _run(
     since = now - timedelta(hours=lookback_hours) if lookback_hours else EPOCH
     evaluation = f"pass/{uuid4().hex}"
     with connect_lake(settings, plans) as connection:
+        load_corrections(connection, settings)
         bounds = _prepare(connection, settings, plans, positions)
         shared: dict[str, object] = {
             "now": now,
             "since": since,
+            "correction_due": now - 2 * timedelta(minutes=settings.corrections_interval_minutes),
             "watermark": plans["gold"].watermark,  # none: no window is closed, and the check looks at none
             "interval_seconds": settings.dq_volume_minutes * 60,
             "skew_seconds": settings.dq_event_time_skew_seconds,

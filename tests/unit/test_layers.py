@@ -46,6 +46,7 @@ PUBLIC_ENGINE_MODULES = {
     "kafka.topics",
     "lake.backlog",
     "lake.catalog",
+    "lake.corrections",
     "lake.commits",
     "lake.dq_results",
     "lake.drivers",

@@ -111,7 +111,7 @@ def test_a_refusal_of_the_engine_is_told_with_its_remedy(fake_host: FakeHost, re
     assert answer.json()["error"] == {"code": type(refusal).__name__, "message": refusal.message, "remedy": "do"}
 
 
-@pytest.mark.parametrize("work", ["maintain", "correct"])
+@pytest.mark.parametrize("work", ["maintain", "correct", "erase"])
 def test_work_on_the_tables_is_an_operation(fake_host: FakeHost, work: str) -> None:
     answer = fake_host.http.post(f"/v1/tables/{work}")
     assert (answer.status_code, answer.json()["stream"], answer.json()["action"]) == (202, "tables", work)
