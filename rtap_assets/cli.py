@@ -27,11 +27,8 @@ COMMANDS = {
         "maintain",
         "Compact the tables, expire their old snapshots.",
     ),
-    "add-late-rows": (
-        "rtap_assets.commands.maintenance",
-        "late_rows",
-        "Add to silver what came too late for its stream; restate gold.",
-    ),
+    "correct": ("rtap_assets.commands.corrections", "correct", "Add late rows, remove later copies, restate gold."),
+    "erase": ("rtap_assets.commands.corrections", "erase", "Erase an account from bronze and silver."),
     "rebuild": ("rtap_assets.commands.maintenance", "rebuild", "Build a layer anew from the table above it."),
     "marts": ("rtap_assets.commands.marts", "marts", "Refresh the DuckDB marts and the published Parquet folder."),
     "sql": ("rtap_assets.commands.sql", "sql", "Ask a question of bronze, silver, gold and the marts."),

@@ -120,8 +120,16 @@ class Settings(BaseSettings):
         300, gt=0, description="How often the stream host looks whether snapshots may expire."
     )
     maintenance_timeout_seconds: float = Field(3600, gt=0, description="Deadline for one maintenance of all tables.")
-    late_rows_lookback_days: int = Field(
-        7, ge=1, description="How far back late rows are looked for, by the time at which the broker appended them."
+    correction_horizon_days: int = Field(
+        7,
+        ge=1,
+        description="Horizon within which an event_id counts once and late rows are added, by the broker's timestamps.",
+    )
+    corrections_interval_minutes: int = Field(
+        15, ge=1, le=59, description="How often late rows and later copies are corrected, minutes."
+    )
+    correction_wait_seconds: float = Field(
+        60, ge=0, description="How long a correction waits for gold to have read what it corrects; the next run goes on."
     )
     table_lock_seconds: float = Field(60, ge=0, description="How long maintenance waits for another one on the same table.")
     table_most_snapshots: int = Field(2_000, ge=1, description="Bound of a table's snapshots; above it is an alert.")
@@ -173,6 +181,9 @@ class Settings(BaseSettings):
     breaker_failures: int = Field(5, ge=2, description="The same failure this many times in a row opens the breaker.")
     breaker_healthy_seconds: float = Field(300, ge=0, description="A stream that ran this long has its failures forgotten.")
     lag_probe_seconds: float = Field(10, gt=0, description="How often the ends of the streams' sources are looked at.")
+    open_transaction_alert_seconds: float = Field(
+        60, gt=0, description="A transaction on the events topic that is open for longer shows bronze as waiting."
+    )
     progress_log_max_bytes: int = Field(
         16_000_000, ge=10_000, description="Size at which a stream's progress log is rotated; one older file is kept."
     )
@@ -206,7 +217,9 @@ class Settings(BaseSettings):
     dq_max_volume_factor: float = Field(10, ge=1, description="By what factor the volume may differ from the recent past.")
     dq_volume_minutes: int = Field(15, ge=1, description="Length of the intervals whose volumes are compared.")
     dq_max_missing_records: int = Field(
-        0, ge=0, description="Records that may be unaccounted for; transactional producers leave gaps in the offsets."
+        0,
+        ge=0,
+        description="Records that may be unaccounted for; what the broker explains, as aborted or control, is none.",
     )
     dq_max_repeated_ids: int = Field(0, ge=0, description="Event ids that silver may hold more than once.")
     dq_max_differing_windows: int = Field(0, ge=0, description="Closed windows in which gold may differ from silver.")

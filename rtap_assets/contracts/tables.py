@@ -38,10 +38,16 @@ class TableSpec:
     columns: tuple[Column, ...]
     mostly_unique: tuple[str, ...] = ()
     properties: dict[str, str] = field(default_factory=dict)
+    view_name: str = ""
 
     @property
     def identifier(self) -> str:
         return f"{self.namespace}.{self.name}"
+
+    @property
+    def view(self) -> str:
+        """Name of the view by which `rtap sql` and the checks read the table: the namespace, where it has one table."""
+        return self.view_name or self.namespace
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -69,6 +75,7 @@ MOSTLY_UNIQUE = ("event_id", "event_time", "ingest_time", "amount", "kafka_offse
 
 KAFKA_COLUMNS = (
     Column("topic", "string", "Kafka topic the record came from."),
+    Column("topic_epoch", "int", "How often the topic had been made again under its name; null is 0."),
     Column("kafka_partition", "int", "Kafka partition the record came from."),
     Column("kafka_offset", "bigint", "Kafka offset of the record."),
     Column("kafka_timestamp", "timestamp", "When the broker appended the record, UTC."),
@@ -80,7 +87,7 @@ BRONZE = TableSpec(
     name="sales_events",
     doc="Every record of the events topic, decoded as far as it goes, raw bytes kept; quarantined when error_reason is set.",
     grain="one Kafka record",
-    key=("topic", "kafka_partition", "kafka_offset"),
+    key=("topic", "topic_epoch", "kafka_partition", "kafka_offset"),
     partition="days(kafka_timestamp)",
     columns=(
         *EVENT_COLUMNS,
@@ -132,7 +139,7 @@ GOLD = TableSpec(
         Column("net_amount", MONEY_SUM, "gross_amount minus refund_amount."),
         Column("orders", "bigint", "Number of events that are not refunds."),
         Column("refunds", "bigint", "Number of refunds."),
-        Column("revision", "int", "0 as the stream wrote it; raised when the window is restated."),
+        Column("revision", "int", "How often the row was changed after its window was final, by late rows or a correction."),
         Column("updated_at", "timestamp", "Timestamp of the micro-batch that last changed the row, UTC."),
     ),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import ConfigResource, NewTopic, OffsetSpec, ResourceType, TopicDescription
 
 from rtap_assets.config import Settings
@@ -83,7 +83,9 @@ def ensure_topics(settings: Settings) -> dict[str, str]:
 
 
 def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
-    """Kafka partition -> the offset that the next record will get.
+    """Return, by Kafka partition, the last stable offset: where a consumer that reads committed records comes to the end.
+
+    It is the offset that the next record will get, unless a transaction is open: then it is that transaction's first.
 
     Raises:
         DependencyUnavailable: the broker did not answer within its deadline.
@@ -92,12 +94,29 @@ def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
     return _offsets(settings, topic, OffsetSpec.latest())
 
 
+def high_watermarks(settings: Settings, topic: str) -> dict[int, int]:
+    """Return, by Kafka partition, the offset that the next record will get. Raises like `end_offsets`."""
+    return _offsets(settings, topic, OffsetSpec.latest(), isolation=IsolationLevel.READ_UNCOMMITTED)
+
+
 def beginning_offsets(settings: Settings, topic: str) -> dict[int, int]:
     """Kafka partition -> the oldest offset that is still kept. Raises like `end_offsets`."""
     return _offsets(settings, topic, OffsetSpec.earliest())
 
 
-def _offsets(settings: Settings, topic: str, spec: OffsetSpec) -> dict[int, int]:
+def topic_config(settings: Settings, topic: str) -> dict[str, str]:
+    """Return the topic's configuration as the broker applies it. Raises like `end_offsets`."""
+    return _configs(Admin(settings), [topic])[topic]
+
+
+def cleanup_policy(settings: Settings, topic: str) -> frozenset[str]:
+    """Return what the broker does with old records: `delete`, `compact` or both. Raises like `end_offsets`."""
+    return frozenset(part.strip() for part in topic_config(settings, topic)["cleanup.policy"].split(","))
+
+
+def _offsets(
+    settings: Settings, topic: str, spec: OffsetSpec, *, isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
+) -> dict[int, int]:
     admin = Admin(settings)
     described = _describe(admin, [topic])
     if topic not in described:
@@ -106,7 +125,7 @@ def _offsets(settings: Settings, topic: str, spec: OffsetSpec) -> dict[int, int]
             remedy="Run `rtap up`, which creates the topics, or correct RTAP_TOPIC_….",
         )
     asked = {TopicPartition(topic, partition.id): spec for partition in described[topic].partitions}
-    results = admin.results(admin.client.list_offsets, asked, what=f"tell the offsets of {topic}")
+    results = admin.results(admin.client.list_offsets, asked, what=f"tell the offsets of {topic}", isolation_level=isolation)
     return {
         partition.partition: result.offset
         for partition, result in sorted(results.items(), key=lambda item: item[0].partition)

@@ -28,6 +28,7 @@ def decode_sales_events(
     max_event_bytes: int,
     future_seconds: int,
     past_seconds: int,
+    topic_epoch: int = 0,
 ) -> DataFrame:
     """Return one bronze row for each Kafka record, `error_reason` set where a rule of the contract is broken.
 
@@ -58,6 +59,7 @@ def decode_sales_events(
     flat = encoded.select(
         *(_event_column(name, type_, writers).alias(name) for name, type_ in _event_fields()),
         "topic",
+        F.lit(topic_epoch).alias("topic_epoch"),
         F.col("partition").alias("kafka_partition"),
         F.col("offset").alias("kafka_offset"),
         F.col("timestamp").alias("kafka_timestamp"),

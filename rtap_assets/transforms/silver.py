@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -13,7 +12,7 @@ from rtap_assets.contracts import currencies, rules
 from rtap_assets.contracts.tables import SILVER
 from rtap_assets.transforms.text import trimmed
 
-COORDINATES = ("topic", "kafka_partition", "kafka_offset")
+COORDINATES = ("topic", "topic_epoch", "kafka_partition", "kafka_offset")
 ARRIVAL_ORDER = ("kafka_timestamp", "kafka_partition", "kafka_offset")
 
 
@@ -38,6 +37,7 @@ def normalise_sales_events(bronze: DataFrame) -> DataFrame:
         "net_amount": F.when(refund, -F.abs("amount")).otherwise(F.col("amount")).cast("decimal(18,4)"),
         "ingest_latency_ms": _milliseconds("event_time", "ingest_time"),
         "delivery_latency_ms": _milliseconds("event_time", "kafka_timestamp"),
+        "topic_epoch": _epoch(),
         "is_late": F.lit(False),
     }
     added_later = ("processing_latency_ms", "processed_at")
@@ -59,21 +59,6 @@ def deduplicate_sales_events(events: DataFrame, *, watermark_delay_seconds: int)
         ordered = watermarked.repartition("event_id").sortWithinPartitions(*ARRIVAL_ORDER)
         return ordered.dropDuplicatesWithinWatermark(["event_id"])
     return _first_copies(events)
-
-
-def late_sales_events(bronze: DataFrame, silver: DataFrame, *, since: datetime) -> DataFrame:
-    """Return the events of bronze that silver lacks, each once, marked as late.
-
-    Shape: batch only; bronze and silver columns to those of `normalise_sales_events`; grain: one event.
-    Time: considers records whose Kafka timestamp is not before `since`; an event counts as held by silver whenever it came.
-    """
-    recent = F.col("kafka_timestamp") >= F.lit(since)
-    held = silver.where(recent).select(*COORDINATES)
-    # Few are left: late rows and copies. So the whole of silver is looked through for their ids alone.
-    without_row = normalise_sales_events(bronze.where(recent)).join(held, list(COORDINATES), "left_anti")
-    known = silver.select("event_id").join(without_row.select("event_id").distinct(), "event_id", "left_semi")
-    lacking = without_row.join(known, "event_id", "left_anti")
-    return _first_copies(lacking).withColumn("is_late", F.lit(True))
 
 
 def stamp_processing(events: DataFrame) -> DataFrame:
@@ -107,6 +92,11 @@ def _canonical(column: str, spellings: Mapping[str, str]) -> Column:
 def _canonical_currency() -> Column:
     active = F.col("currency").isin(sorted(currencies.ACTIVE))
     return F.when(active, F.col("currency")).otherwise(F.upper(trimmed(F.col("currency"))))
+
+
+def _epoch() -> Column:
+    """Rows that are older than the column belong to the first epoch."""
+    return F.coalesce(F.col("topic_epoch"), F.lit(0))
 
 
 def _milliseconds(start: str, end: str) -> Column:
