@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -19,11 +21,27 @@ from rtap_assets.errors import ConfigurationError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
+LARGEST_AMOUNT = Decimal(10**14)  # decimal(18,4) ends below
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 def _default_cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rtap"
+
+
+def _plausible_amounts(text: str) -> dict[str, Decimal]:
+    try:
+        amounts = json.loads(text, parse_int=Decimal, parse_float=Decimal)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"RTAP_DQ_MAX_AMOUNT is no JSON object ({error})") from error
+    if not isinstance(amounts, dict) or not all(
+        re.fullmatch(r"[A-Z]{3}|\*", currency) and isinstance(amount, Decimal) and 0 < amount < LARGEST_AMOUNT
+        for currency, amount in amounts.items()
+    ):
+        raise ValueError(
+            'RTAP_DQ_MAX_AMOUNT must map currencies or "*" to amounts above 0, as in {"*": 10000000, "JPY": 1e9}'
+        )
+    return amounts
 
 
 class Settings(BaseSettings):
@@ -222,6 +240,11 @@ class Settings(BaseSettings):
         description="Records that may be unaccounted for; what the broker explains, as aborted or control, is none.",
     )
     dq_max_repeated_ids: int = Field(0, ge=0, description="Event ids that silver may hold more than once.")
+    dq_max_amount: str = Field(
+        '{"*": 10000000}',
+        description='Largest plausible amount of one event by currency, as JSON; "*": all other currencies.',
+    )
+    dq_max_implausible_amounts: int = Field(0, ge=0, description="Events that may have an amount above the plausible one.")
     dq_max_differing_windows: int = Field(0, ge=0, description="Closed windows in which gold may differ from silver.")
     dq_lookback_hours: float = Field(48, ge=0, description="How far back the scheduled pass looks; 0: at everything.")
     dq_interval_minutes: int = Field(5, ge=1, le=59, description="How often the full pass of checks runs, minutes.")
@@ -255,6 +278,17 @@ class Settings(BaseSettings):
         if info.data.get("window_seconds", value) % value:
             raise ValueError("RTAP_SLIDE_SECONDS must divide RTAP_WINDOW_SECONDS, or the windows do not tile the day")
         return value
+
+    @field_validator("dq_max_amount")
+    @classmethod
+    def _amounts_by_currency(cls, value: str) -> str:
+        _plausible_amounts(value)
+        return value
+
+    @property
+    def plausible_amounts(self) -> dict[str, Decimal]:
+        """Currency -> the largest plausible amount of one event; "*" for the currencies that are not named."""
+        return _plausible_amounts(self.dq_max_amount)
 
     @property
     def bootstrap_servers(self) -> str:

@@ -91,6 +91,8 @@ def _run(
             "since": since,
             "watermark": plans["gold"].watermark or EPOCH,
             "interval_seconds": settings.dq_volume_minutes * 60,
+            "bounded_currencies": list(settings.plausible_amounts),
+            "largest_amounts": list(settings.plausible_amounts.values()),
             "skew_seconds": settings.dq_event_time_skew_seconds,
             "watermark_delay_seconds": settings.watermark_delay_seconds,
             "window_seconds": settings.window_seconds,
