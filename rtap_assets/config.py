@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -17,31 +16,16 @@ from typing import Annotated
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from rtap_assets.contracts.amount_bounds import amounts_by_currency
 from rtap_assets.errors import ConfigurationError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
-LARGEST_AMOUNT = Decimal(10**14)  # decimal(18,4) ends below
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 def _default_cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rtap"
-
-
-def _plausible_amounts(text: str) -> dict[str, Decimal]:
-    try:
-        amounts = json.loads(text, parse_int=Decimal, parse_float=Decimal)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"RTAP_DQ_MAX_AMOUNT is no JSON object ({error})") from error
-    if not isinstance(amounts, dict) or not all(
-        re.fullmatch(r"[A-Z]{3}|\*", currency) and isinstance(amount, Decimal) and 0 < amount < LARGEST_AMOUNT
-        for currency, amount in amounts.items()
-    ):
-        raise ValueError(
-            'RTAP_DQ_MAX_AMOUNT must map currencies or "*" to amounts above 0, as in {"*": 10000000, "JPY": 1e9}'
-        )
-    return amounts
 
 
 class Settings(BaseSettings):
@@ -282,13 +266,13 @@ class Settings(BaseSettings):
     @field_validator("dq_max_amount")
     @classmethod
     def _amounts_by_currency(cls, value: str) -> str:
-        _plausible_amounts(value)
+        amounts_by_currency(value)
         return value
 
     @property
     def plausible_amounts(self) -> dict[str, Decimal]:
         """Currency -> the largest plausible amount of one event; "*" for the currencies that are not named."""
-        return _plausible_amounts(self.dq_max_amount)
+        return amounts_by_currency(self.dq_max_amount)
 
     @property
     def bootstrap_servers(self) -> str:
