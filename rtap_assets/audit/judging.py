@@ -201,7 +201,7 @@ def neutral(schema: Any) -> Any:
     if isinstance(schema, list):
         branches = [neutral(branch) for branch in schema]
         # Two branches of the same bytes would be no union: the text keeps its type there.
-        return branches if branches.count("bytes") < 2 else [b if b == "string" else neutral(b) for b in schema]  # noqa: PLR2004
+        return branches if branches.count("bytes") < 2 else [b if b == "string" else neutral(b) for b in schema]
     kind = schema["type"]
     if isinstance(kind, dict | list) or kind in ("string", "bytes"):
         return neutral(kind)
