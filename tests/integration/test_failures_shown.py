@@ -1,4 +1,4 @@
-"""Real failures under the commands: each is one sentence with the next step, never a stack trace, never a claim of no loss."""
+"""Real failures under the commands: each is one sentence with the next step, never a stack trace, no claim of no loss."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_missing_table_and_a_broken_checkpoint_are_a_sentence_each(spark: Spar
     spoilt.write_bytes(kept)
     drain(spark, streams, "bronze")
 
-    with pytest.raises(Exception) as raised:  # noqa: PT011 - whatever Spark says, that is the point
+    with pytest.raises(Exception) as raised:
         spark.sql(f"SELECT * FROM {streams.catalog_name}.silver.nowhere").collect()
     said = as_error(raised.value, log="spark.log")
     assert_readable(said.message)

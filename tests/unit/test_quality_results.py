@@ -96,8 +96,7 @@ def test_a_row_that_vanished_inside_a_batch_is_a_failure() -> None:
 
 def test_a_batch_in_which_nothing_is_kept_has_no_delay() -> None:
     results = by_name(results_of(silver_progress(read=3, kept=0, copies=3, late=0), load_settings()))
-    assert "stream_delay" not in results
-    assert results["stream_null_share"].observed == 0
+    assert not {"stream_delay", "stream_null_share"} & results.keys()
 
 
 @pytest.mark.parametrize(
