@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
 
 import click
 
+from rtap_assets.config import get_settings
 from rtap_assets.errors import RtapError
+from rtap_assets.runtime.background import PRIVATE_UMASK
 
 # name -> (module, attribute, one line for the help page)
 COMMANDS = {
@@ -28,11 +33,8 @@ COMMANDS = {
         "maintain",
         "Compact the tables, expire their old snapshots.",
     ),
-    "add-late-rows": (
-        "rtap_assets.commands.maintenance",
-        "late_rows",
-        "Add to silver what came too late for its stream; restate gold.",
-    ),
+    "correct": ("rtap_assets.commands.corrections", "correct", "Add late rows, remove later copies, restate gold."),
+    "erase": ("rtap_assets.commands.corrections", "erase", "Erase an account from bronze and silver."),
     "rebuild": ("rtap_assets.commands.maintenance", "rebuild", "Build a layer anew from the table above it."),
     "marts": ("rtap_assets.commands.marts", "marts", "Refresh the DuckDB marts and the published Parquet folder."),
     "sql": ("rtap_assets.commands.sql", "sql", "Ask a question of bronze, silver, gold and the marts."),
@@ -69,15 +71,36 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command; a failure is shown in one sentence with the next step, its stack trace is kept in a file."""
+    os.umask(PRIVATE_UMASK)
     logging.getLogger("py4j").setLevel(logging.CRITICAL)  # it logs the stack trace of each call that fails
     try:
         cli()
-    except Exception as failure:  # whatever a library raises: a person reads it
-        error = explained(failure)
-        click.secho(f"error: {error.message}", fg="red", err=True)
-        if error.remedy:
-            click.echo(f"  -> {error.remedy}", err=True)
-        sys.exit(1)
+    except OSError as failure:
+        if _is_of_the_state_folder(failure):
+            remedy = "Check its folder and disk, or RTAP_STATE_DIR."
+            _end_with(f"{failure.filename} cannot be used: {failure.strerror}.", remedy)
+        _end_with_failure(failure)
+    except Exception as failure:  # whatever a library raises: people read it
+        _end_with_failure(failure)
+
+
+def _end_with_failure(failure: Exception) -> NoReturn:
+    error = explained(failure)
+    _end_with(error.message, error.remedy)
+
+
+def _end_with(message: str, remedy: str) -> NoReturn:
+    click.secho(f"error: {message}", fg="red", err=True)
+    if remedy:
+        click.echo(f"  -> {remedy}", err=True)
+    sys.exit(1)
+
+
+def _is_of_the_state_folder(error: OSError) -> bool:
+    if not isinstance(error.filename, str):
+        return False
+    path, folder = Path(error.filename), get_settings().state_dir
+    return path.is_relative_to(folder) or folder.is_relative_to(path)
 
 
 def explained(failure: Exception) -> RtapError:

@@ -23,7 +23,6 @@ REPORT: dict[str, Any] = {
     "watermark_ms": 1_500,
     "seconds": 1.5,
     "restarts": [],
-    "restated": 0,
 }
 
 

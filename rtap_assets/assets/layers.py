@@ -77,9 +77,9 @@ def drain_metadata(report: DrainReport, state: TableState | None, *, reached: St
         "duration (s)": round(report.seconds, 3),
     }
     if report.stream in WITH_WATERMARK:
-        metadata |= {"watermark": watermark(instant_of(report.watermark_ms)), "rows dropped as late": report.dropped_late}
-    if report.stream == "gold":
-        metadata["rows restated"] = report.restated
+        metadata["watermark"] = watermark(instant_of(report.watermark_ms))
+    if report.stream == "silver":
+        metadata["rows dropped as late"] = report.dropped_late
     if reached is not None:
         metadata |= {NEWEST_BATCH: reached.batch_id, QUERY_ID: reached.query_id}
     if state is not None:

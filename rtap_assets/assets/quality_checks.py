@@ -23,10 +23,11 @@ from rtap_assets.assets.metadata import as_check_result
 from rtap_assets.config import get_settings
 from rtap_assets.contracts.quality import PASS_CHECKS, STREAM_CHECKS, Check, DqResult, Outcome, Severity
 from rtap_assets.contracts.quality_rollup import RollUp, roll_up
-from rtap_assets.contracts.tables import TABLES, TableSpec
+from rtap_assets.contracts.tables import BRONZE, TABLES, TableSpec
 from rtap_assets.errors import RtapError
 from rtap_assets.kafka.dq_archive import archive_results
 from rtap_assets.kafka.dq_results import DqPublisher, newest_results
+from rtap_assets.serving.offset_gaps import explain_gaps
 from rtap_assets.serving.quality import run_checks
 from rtap_assets.streaming.checkpoints import stream_positions
 
@@ -63,9 +64,13 @@ def _pass_over(spec: TableSpec) -> AssetChecksDefinition:
     def check_table(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
         settings, now = get_settings(), datetime.now(UTC)
         wanted = {key.name for key in context.selected_asset_check_keys}
+        positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
+        if spec is BRONZE and "conservation" in wanted:
+            for missing in explain_gaps(settings, positions=positions).unexplained:
+                context.log.warning(f"missing and not explained: {missing}")
         results = run_checks(
             settings,
-            positions=stream_positions(settings.checkpoint_dir, topic=settings.topic_events),
+            positions=positions,
             now=now,
             lookback_hours=settings.dq_lookback_hours,
             checks=[check for check in checks if check.name in wanted],

@@ -13,22 +13,11 @@ from datetime import datetime
 from enum import StrEnum
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.rules import REQUIRED_FIELDS
 from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, Column, TableSpec
 
 # Valid events have all of these; the rest may be null.
-REQUIRED_COLUMNS = (
-    "event_id",
-    "event_time",
-    "ingest_time",
-    "event_type",
-    "account_id",
-    "plan_tier",
-    "region",
-    "product_id",
-    "quantity",
-    "amount",
-    "currency",
-)
+REQUIRED_COLUMNS = REQUIRED_FIELDS
 
 
 class Severity(StrEnum):
@@ -136,7 +125,7 @@ STREAM_CHECKS = (
 
 PASS_CHECKS = (
     _passed_over("conservation", BRONZE, COUNT, E, "dq_max_missing_records",
-                 "Kafka offsets that the stream has consumed and bronze does not hold exactly once, valid or quarantined.",
+                 "Kafka offsets that the stream has consumed and bronze does not hold exactly once, but for recorded gaps.",
                  blocking=True),
     _passed_over("invalid_share", BRONZE, SHARE, W, "dq_max_invalid_share",
                  "Share of the records that are quarantined; the reasons are counted in the detail."),
@@ -205,11 +194,12 @@ class DqResult:
 class StreamPositions:
     """How far the streams have read, from their checkpoints.
 
-    `bronze`: Kafka partition -> next offset. `silver`: silver's position in bronze. `gold_batches`: gold's positions in
-    silver by batch id, the newest ones. A stream that has committed nothing has none.
+    `bronze`: Kafka partition -> next offset, of the topic in its `topic_epoch`. `silver`: silver's position in bronze.
+    `gold_batches`: gold's positions in silver by batch id, the newest ones. A stream that has committed nothing has none.
     """
 
     bronze: Mapping[int, int] = field(default_factory=dict)
+    topic_epoch: int = 0
     silver: Mapping[str, int] | None = None
     gold_batches: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
 

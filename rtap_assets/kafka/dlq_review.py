@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from rtap_assets.config import Settings
 from rtap_assets.kafka.bounded_read import read_after, start_of
-from rtap_assets.kafka.clients import client_config, translate
+from rtap_assets.kafka.clients import consumer_config, translate
 from rtap_assets.kafka.dead_letters import HEADER_PREFIX
 from rtap_assets.kafka.topics import beginning_offsets, end_offsets
 
@@ -109,7 +109,7 @@ def _group(settings: Settings, what: str) -> Iterator[Consumer]:
     Not the admin client, whose requests for a group's offsets end the process with a segmentation fault in librdkafka 2.16
     while the group's coordinator is not there yet, as after the first start of a broker.
     """
-    consumer = Consumer(client_config(settings) | {"group.id": REVIEW_GROUP, "enable.auto.commit": False})
+    consumer = Consumer(consumer_config(settings, REVIEW_GROUP))
     try:
         yield consumer
     except KafkaException as error:

@@ -84,7 +84,7 @@ def expire_snapshots(session: SparkSession, settings: Settings, spec: TableSpec,
         StreamError: it failed; at most files that no snapshot names are left behind.
     """
     with _translated(f"Snapshots of {spec.identifier} could not be expired"):
-        table = _java_table(session, settings, spec)
+        table = writable_table(session, settings, spec)
         expiry = table.expireSnapshots().expireOlderThan(plan.cutoff_ms).retainLast(plan.kept)
         expiry.cleanExpiredFiles(True).commit()
 
@@ -121,7 +121,7 @@ def _call(session: SparkSession, settings: Settings, procedure: str, spec: Table
         return row
 
 
-def _java_table(session: SparkSession, settings: Settings, spec: TableSpec) -> Any:
+def writable_table(session: SparkSession, settings: Settings, spec: TableSpec) -> Any:
     spark_util = session.sparkContext._jvm.org.apache.iceberg.spark.Spark3Util
     return spark_util.loadIcebergTable(session._jsparkSession, f"{settings.catalog_name}.{spec.identifier}")
 

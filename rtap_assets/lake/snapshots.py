@@ -15,6 +15,10 @@ from rtap_assets.lake.catalog import load_table, open_catalog
 # Written by Iceberg's streaming sink, and by gold's MERGE under our own names.
 NATIVE_QUERY_ID, NATIVE_EPOCH_ID = "spark.sql.streaming.queryId", "spark.sql.streaming.epochId"
 STAMP_QUERY_ID, STAMP_EPOCH_ID, STAMP_WATERMARK_MS = "rtap.query-id", "rtap.epoch-id", "rtap.watermark-ms"
+# Written by a correction: which one, and why rows were changed.
+STAMP_CORRECTION_ID, STAMP_CAUSE = "rtap.correction-id", "rtap.cause"
+# Written by a rebuild, on an empty append at which a stream can begin: which stream.
+STAMP_REBUILD = "rtap.rebuild"
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,15 @@ def newest_stream_commit(table: Table) -> StreamCommit | None:
             if query is not None and epoch is not None:
                 return StreamCommit(snapshot.snapshot_id, query, int(epoch))
     return None
+
+
+def newest_watermark_ms(table: Table) -> int | None:
+    """Return the newest watermark stamped into the snapshot or an ancestor, since compactions carry none; None before one.
+
+    Units: milliseconds since the epoch.
+    """
+    stamps = (summary_value(snapshot, STAMP_WATERMARK_MS) for snapshot in ancestors(table))
+    return next((int(stamp) for stamp in stamps if stamp is not None), None)
 
 
 def has_read_to(table: Table, position: dict[str, Any] | None, target: Snapshot) -> bool:

@@ -20,7 +20,7 @@ from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
 from rtap_assets.errors import DependencyUnavailable, ServingError
 from rtap_assets.lake.catalog import open_catalog
 from rtap_assets.lake.pins import pin_snapshots
-from rtap_assets.lake.snapshots import STAMP_WATERMARK_MS, ancestors, summary_value
+from rtap_assets.lake.snapshots import newest_watermark_ms
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -39,7 +39,7 @@ class TableFiles:
 
 
 def plan_lake(settings: Settings, specs: Sequence[TableSpec] = PLANNING_ORDER) -> dict[str, TableFiles]:
-    """The files of each table's newest snapshot, by namespace (`bronze`, `silver`, `gold`); pins the snapshots.
+    """The files of each table's newest snapshot, by its view (`bronze`, `silver`, `gold`, …); pins the snapshots.
 
     Their files stay for `reader_pin_seconds` from now: long enough to read them, whatever is expired meanwhile.
 
@@ -49,7 +49,7 @@ def plan_lake(settings: Settings, specs: Sequence[TableSpec] = PLANNING_ORDER) -
     """
     try:
         with open_catalog(settings) as catalog:
-            plans = {spec.namespace: _plan_with_one_reload(catalog, spec) for spec in specs}
+            plans = {spec.view: _plan_with_one_reload(catalog, spec) for spec in specs}
     except SQLAlchemyError as error:
         raise DependencyUnavailable(
             f"The Iceberg catalog of {settings.state_dir} did not answer: {error}.",
@@ -61,12 +61,9 @@ def plan_lake(settings: Settings, specs: Sequence[TableSpec] = PLANNING_ORDER) -
 
 
 def watermark_of(table: Table) -> datetime | None:
-    """Gold's watermark: the newest stamp among the snapshot and its ancestors, since compactions carry none."""
-    for snapshot in ancestors(table):
-        stamp = summary_value(snapshot, STAMP_WATERMARK_MS)
-        if stamp is not None:
-            return EPOCH + timedelta(milliseconds=int(stamp))
-    return None
+    """Gold's watermark; None before its first batch."""
+    stamp = newest_watermark_ms(table)
+    return None if stamp is None else EPOCH + timedelta(milliseconds=stamp)
 
 
 def local_path(location: str) -> str:

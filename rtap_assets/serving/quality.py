@@ -16,6 +16,7 @@ from uuid import uuid4
 import duckdb
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.offset_gaps import OFFSET_GAPS
 from rtap_assets.contracts.quality import PASS_CHECKS, REQUIRED_COLUMNS, Check, DqResult, StreamPositions, judge
 from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER
 from rtap_assets.errors import ServingError
@@ -23,8 +24,8 @@ from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.positions import FilePosition, end_of_batch, file_positions
 from rtap_assets.lake.snapshots import STAMP_EPOCH_ID, ancestors, summary_value
 from rtap_assets.serving.columns import typed_empty_select
-from rtap_assets.serving.connection import connect_lake
-from rtap_assets.serving.lake_files import TableFiles, local_path, plan_lake
+from rtap_assets.serving.connection import connect_lake, with_first_epoch
+from rtap_assets.serving.lake_files import PLANNING_ORDER, TableFiles, local_path, plan_lake
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EVERYTHING = FilePosition(2**62, 0)
@@ -80,7 +81,7 @@ def statement(check: Check) -> str:
 def _run(
     settings: Settings, *, positions: StreamPositions, now: datetime, lookback_hours: float, checks: Sequence[Check]
 ) -> list[DqResult]:
-    plans = plan_lake(settings)
+    plans = plan_lake(settings, (*PLANNING_ORDER, OFFSET_GAPS))
     since = now - timedelta(hours=lookback_hours) if lookback_hours else EPOCH
     evaluation = f"pass/{uuid4().hex}"
     with connect_lake(settings, plans) as connection:
@@ -121,9 +122,11 @@ def _prepare(
     connection: duckdb.DuckDBPyConnection, settings: Settings, plans: Mapping[str, TableFiles], positions: StreamPositions
 ) -> dict[str, FilePosition]:
     """Make the tables that say what the streams have read; return up to where silver has read bronze, and gold silver."""
-    connection.execute("CREATE TEMP TABLE consumed_offsets (kafka_partition INTEGER, next_offset BIGINT)")
+    connection.execute(
+        "CREATE TEMP TABLE consumed_offsets (topic_epoch INTEGER, kafka_partition INTEGER, next_offset BIGINT)"
+    )
     for partition, offset in positions.bronze.items():
-        connection.execute("INSERT INTO consumed_offsets VALUES (?, ?)", [partition, offset])
+        connection.execute("INSERT INTO consumed_offsets VALUES (?, ?, ?)", [positions.topic_epoch, partition, offset])
     gold = _gold_position(settings, plans["gold"], positions)
     return {
         "bronze": _follow(connection, settings, plans["bronze"], positions.silver, otherwise=NOTHING),
@@ -162,7 +165,7 @@ def _view_with_files(connection: duckdb.DuckDBPyConnection, files: TableFiles) -
     if files.paths:
         options = "union_by_name = true, hive_partitioning = false, filename = true"
         select += f"\nUNION ALL BY NAME\nFROM read_parquet(getvariable('{name}_files'), {options})"
-    connection.execute(f"CREATE TEMP VIEW {name}_with_files AS {select}")
+    connection.execute(f"CREATE TEMP VIEW {name}_with_files AS {with_first_epoch(files.spec, select)}")
 
 
 def _gold_position(settings: Settings, files: TableFiles, positions: StreamPositions) -> Mapping[str, Any] | None:

@@ -31,9 +31,8 @@ from rtap_assets.streaming.checkpoints import (
 )
 from rtap_assets.streaming.failures import Verdict, judge
 from rtap_assets.streaming.ownership import verify_binding
-from rtap_assets.streaming.queries import GOLD_STREAM, STREAMS, StreamDefinition
+from rtap_assets.streaming.queries import STREAMS, StreamDefinition
 from rtap_assets.streaming.reports import DrainReport
-from rtap_assets.streaming.restate import restate_gold
 
 POLL_SECONDS = 0.02
 WAIT_SECONDS = 2.0
@@ -67,7 +66,6 @@ def drain_stream(
         run.until_reached()
     after = newest_committed(checkpoint)
     watermark_ms = None if after is None else read_batch(checkpoint, after).watermark_ms
-    restated = restate_gold(session, settings, watermark_ms=watermark_ms or 0) if stream is GOLD_STREAM else 0
     return DrainReport(
         stream=name,
         batches=(after if after is not None else -1) - (before if before is not None else -1),
@@ -77,7 +75,6 @@ def drain_stream(
         watermark_ms=watermark_ms,
         seconds=time.monotonic() - started,
         restarts=tuple(run.restarts),
-        restated=restated,
     )
 
 

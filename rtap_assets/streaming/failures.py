@@ -27,6 +27,9 @@ AWAY = {
 # Before `AWAY`: a catalog whose disk is full answers, and waiting does not help.
 DISK_FULL = ("No space left on device", "Disk quota exceeded", "SQLITE_FULL")
 
+# Also before it: what waiting does not bring.
+NEVER = ("No suitable driver", "No FileSystem for scheme", "password authentication failed", "no pg_hba.conf entry")
+
 JAVA_FAULT = re.compile(r"\b(?:[a-z][\w$]*\.)+([A-Z][\w$]*(?:Exception|Error))\b")
 JAVA_PACKAGE = re.compile(r"\b(?:[a-z][\w$]*\.)+(?=[A-Z][\w$]*(?:Exception|Error)\b)")
 PY4J_PREFIX = "An error occurred while calling "
@@ -52,7 +55,7 @@ def judge(error: BaseException) -> tuple[Verdict, str]:
         return Verdict.RESTART, "a schema id was registered after the last listing"
     if KAFKA_METRICS_FAULT in text:
         return Verdict.RESTART, "Spark's Kafka source failed in its metrics after a recovered batch (SPARK-54027)"
-    if (line := _line_with(DISK_FULL, text)) is not None:
+    if (line := _line_with((*DISK_FULL, *NEVER), text)) is not None:
         return Verdict.FAULT, line
     for dependency, marks in AWAY.items():
         if any(mark in text for mark in marks):

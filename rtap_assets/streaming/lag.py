@@ -1,4 +1,4 @@
-"""How far each stream is behind the end of its source, looked at by a thread per dependency.
+"""How far each stream is behind the end of its source, and what holds that end up, looked at by a thread per dependency.
 
 A broker or catalog that is frozen holds up its own probe alone: the newest reading stays in memory, with its age.
 """
@@ -16,14 +16,19 @@ from rtap_assets.kafka.backlog import backlog as kafka_backlog
 from rtap_assets.lake.backlog import backlog as table_backlog
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.streaming.checkpoints import committed_position
+from rtap_assets.streaming.open_transactions import Describe, TransactionWatch
 from rtap_assets.streaming.queries import StreamDefinition
+from rtap_assets.streaming.states import FailureNote
 
 BROKER, CATALOG = "broker", "catalog"
 
 
 @dataclass(frozen=True)
 class Lag:
-    """What was left to read at `at`, and since when the oldest of it waits. None: not known."""
+    """What was left to read at `at`, and since when the oldest of it waits. None: not known.
+
+    From Kafka that is up to the last stable offset: what an open transaction holds back cannot be read, and does not count.
+    """
 
     at: datetime
     records: int | None
@@ -47,10 +52,17 @@ class SourceProbe:
         *,
         clock: Callable[[], datetime],
         say: Callable[[str], None],
+        describe: Describe = lambda topic, partition: "",
     ) -> None:
         self._settings, self._dependency, self._streams = settings, dependency, streams
         self._clock, self._say = clock, say
         self._readings: dict[str, Lag] = {}
+        self._watches = {
+            stream.name: TransactionWatch(settings, settings.topic_events, describe=describe)
+            for stream in streams
+            if stream.reads is None
+        }
+        self._held: dict[str, FailureNote] = {}
         self._unknown: dict[str, str] = {}  # stream -> why it has no reading, as it was said
         self._asking_since: datetime | None = None
         self._away_since: datetime | None = None
@@ -69,6 +81,10 @@ class SourceProbe:
         reading = self._readings.get(stream)
         longest = timedelta(seconds=self._settings.lag_probe_seconds + self._settings.status_validity_seconds)
         return None if reading is None or now - reading.at > longest else reading
+
+    def open_transaction(self, stream: str, now: datetime) -> FailureNote | None:
+        """What is known of a transaction that has held the stream's source up for long; None without one."""
+        return None if self.lag(stream, now) is None else self._held.get(stream)
 
     def is_away(self, now: datetime) -> bool:
         """Whether the dependency refuses to answer, or has been asked for too long without an answer."""
@@ -96,6 +112,8 @@ class SourceProbe:
         """A new reading; none at all where it fails, so that an old one is not told and the other streams keep theirs."""
         try:
             self._readings[stream.name] = measure_lag(self._settings, stream, clock=self._clock)
+            if (watch := self._watches.get(stream.name)) is not None:
+                self._hold(stream.name, watch.look(self._clock()))
             self._unknown.pop(stream.name, None)
         except DependencyUnavailable:
             raise
@@ -104,6 +122,15 @@ class SourceProbe:
             if self._unknown.get(stream.name) != (why := repr(error)):
                 self._unknown[stream.name] = why
                 self._say(f"lag of {stream.name} is not known: {why}")
+
+    def _hold(self, stream: str, note: FailureNote | None) -> None:
+        before = self._held.pop(stream, None)
+        if note is not None:
+            self._held[stream] = note
+        if note is not None and (before is None or before.at != note.at):
+            self._say(f"{stream}: WAITING: {note.message}")
+        elif note is None and before is not None:
+            self._say(f"{stream}: no transaction has been open for long any more")
 
     def _heard(self) -> None:
         if self._away_since is not None:

@@ -100,6 +100,7 @@ def verify_binding(settings: Settings, stream: StreamDefinition) -> None:
             rows a second time, or skip new ones in silence.
     """
     own_id = query_id(stream.checkpoint(settings))
+    _refuse_foreign_state(settings, stream)
     if stream.writes is not None:
         _verify_sink(settings, stream, stream.writes, own_id)
     if stream.reads is not None:
@@ -124,6 +125,20 @@ def verify_in_place(settings: Settings, stream: StreamDefinition, running_id: st
         )
 
 
+def _refuse_foreign_state(settings: Settings, stream: StreamDefinition) -> None:
+    """Refuse a checkpoint of the time when this stream kept a state; Spark would go on without it, and say nothing.
+
+    What that state held back (rows that it took for too late) would be missing from what the stream adds to.
+    """
+    checkpoint = stream.checkpoint(settings)
+    if not stream.stateful and (checkpoint / "state").exists():
+        raise StreamError(
+            f"The checkpoint of {stream.name} was written by an earlier version, which kept a state in it.",
+            remedy=f"Build the layer anew from all that is above it: {_rebuild(stream)}. Nothing else needs to be done.",
+            stream=stream.name,
+        )
+
+
 def _verify_sink(settings: Settings, stream: StreamDefinition, sink: TableSpec, own_id: str | None) -> None:
     checkpoint, table = stream.checkpoint(settings), sink.identifier
     commit = newest_stream_commit(load_table(open_catalog(settings), table))
@@ -138,8 +153,8 @@ def _verify_sink(settings: Settings, stream: StreamDefinition, sink: TableSpec, 
         fault = f"belongs to query {own_id}: {where}"
     elif commit is not None and (planned is None or planned < commit.epoch_id):
         fault = f"ends at batch {planned}: {where}"
-    # Iceberg's own sink makes a snapshot of every batch, even of an empty one; gold's upsert does not.
-    elif stream.native_sink and committed is not None and (commit is None or commit.epoch_id < committed):
+    # Every batch makes a snapshot, also an empty one.
+    elif committed is not None and (commit is None or commit.epoch_id < committed):
         fault = f"has committed batch {committed}: {where}, so it was rolled back or made anew"
     if fault is not None:
         raise StreamError(

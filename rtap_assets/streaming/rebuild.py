@@ -1,7 +1,7 @@
 """Rebuild a layer from the table above it, also when that table's oldest snapshots have expired.
 
 A stream that starts on such a table would read the retained snapshots' own files alone, and say nothing. A rebuild makes the
-new checkpoint begin with *all* files of the source's newest append, and goes on from there as any stream does.
+new checkpoint begin with *all* files of the source as it is now, and goes on from there as any stream does.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from pyspark.sql import SparkSession
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import TableSpec
 from rtap_assets.errors import StreamError
-from rtap_assets.lake.catalog import load_table, open_catalog
-from rtap_assets.lake.snapshots import newest_append
+from rtap_assets.lake.commits import current_append
 from rtap_assets.lake.tables import ensure_tables
 from rtap_assets.streaming.checkpoints import initial_offset_file
 from rtap_assets.streaming.drain import drain_stream
@@ -50,7 +49,7 @@ def rebuild_layer(
     reports = []
     for stream in streams:
         assert stream.reads is not None
-        begin_with_everything(settings, stream, stream.reads)
+        begin_with_everything(session, settings, stream, stream.reads)
         reports.append(drain_stream(session, settings.model_copy(update=whole), stream.name, echo=echo))
         echo(f"{stream.name}: rebuilt from {reports[-1].input_rows:,} rows of {stream.reads.identifier}")
     return reports
@@ -65,18 +64,20 @@ def downstream_of(stream: StreamDefinition) -> list[StreamDefinition]:
     return found
 
 
-def begin_with_everything(settings: Settings, stream: StreamDefinition, source: TableSpec) -> None:
-    """Write the new checkpoint's initial offset: all files of the source's newest append, whoever added them.
+def begin_with_everything(session: SparkSession, settings: Settings, stream: StreamDefinition, source: TableSpec) -> None:
+    """Write the new checkpoint's initial offset: all files of the source's current snapshot, whoever added them.
+
+    A stream begins at an append alone. When rows were changed or removed since the newest one, it would bring them back:
+    an empty append puts a beginning behind them.
 
     Source: Iceberg's `StreamingOffset`, which the stream writes itself when there is none; `scan_all_files` is its own word.
     """
-    with open_catalog(settings) as catalog:
-        newest = newest_append(load_table(catalog, source.identifier))
-    if newest is None:
+    beginning = current_append(session, settings, source, reader=stream.name)
+    if beginning is None:
         return  # the source is empty: there is nothing that could be left out
     path = initial_offset_file(stream.checkpoint(settings))
     path.parent.mkdir(parents=True, exist_ok=True)
-    offset = {"version": 1, "snapshot_id": newest.snapshot_id, "position": 0, "scan_all_files": True}
+    offset = {"version": 1, "snapshot_id": beginning, "position": 0, "scan_all_files": True}
     path.write_text(json.dumps(offset), encoding="utf-8")
 
 

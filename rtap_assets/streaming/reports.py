@@ -9,10 +9,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class DrainReport:
-    """What a drain did. `position` is where the checkpoint stands now; `watermark_ms` that of the newest batch.
-
-    `restated` counts the rows of gold that had to be computed again from silver.
-    """
+    """What a drain did. `position` is where the checkpoint stands now; `watermark_ms` that of the newest batch."""
 
     stream: str
     batches: int
@@ -22,7 +19,6 @@ class DrainReport:
     watermark_ms: int | None
     seconds: float
     restarts: tuple[str, ...]
-    restated: int = 0
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:

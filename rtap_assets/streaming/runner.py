@@ -25,9 +25,8 @@ from rtap_assets.streaming.operation_book import OperationBook
 from rtap_assets.streaming.operations import Action
 from rtap_assets.streaming.ownership import verify_binding, verify_in_place
 from rtap_assets.streaming.progress import ProgressLog, entry_of
-from rtap_assets.streaming.queries import GOLD_STREAM, StreamDefinition
+from rtap_assets.streaming.queries import StreamDefinition
 from rtap_assets.streaming.query_watch import Sight, WatchedQuery
-from rtap_assets.streaming.restate import restate_gold
 from rtap_assets.streaming.states import Desired, FailureNote
 from rtap_assets.streaming.verdicts import (
     Facts,
@@ -74,7 +73,6 @@ class StreamRunner:
         self.query: WatchedQuery | None = None
         self.finish_by: datetime | None = None  # set while a batch that a stop cut off is to be run to its end
         self.may_run = False  # until the host resumes, or a person starts
-        self._restate_due = False
         self._resting: Event | None = None  # while paused; set once no query is active
         self._say, self._on_batch = say, on_batch
         self._closing, self._wake = Event(), Event()
@@ -136,7 +134,7 @@ class StreamRunner:
 
     def _run(self) -> None:
         while True:
-            busy = self.book.has_pending or self._restate_due or self._closing.is_set()
+            busy = self.book.has_pending or self._closing.is_set()
             self._wake.wait(TICK_SECONDS if busy else min(IDLE_TICK_SECONDS, self.settings.running_proof_seconds / 4))
             self._wake.clear()
             try:
@@ -157,7 +155,7 @@ class StreamRunner:
         wanted = self._wanted_trigger()
         self.update(is_wanted=wanted is not None)
         query = self.query
-        if query is not None and (wanted is None or wanted != query.trigger_seconds or self._restate_due):
+        if query is not None and (wanted is None or wanted != query.trigger_seconds):
             self._stop(query)
         if self.query is None and wanted is not None and self._may_start():
             self._start(wanted)
@@ -204,8 +202,6 @@ class StreamRunner:
         self.update(stopping_since=self.clock() if is_finishing else None)
         try:
             verify_binding(self.settings, self.stream)
-            if self._restate_due:
-                self.restate()
             committed = newest_committed(self.checkpoint)
             query = start_stream(self.session, self.settings, self.stream, trigger_seconds=trigger_seconds)
         except StreamError as error:
@@ -243,9 +239,6 @@ class StreamRunner:
             self._proven(self.last_commit_at or self.clock())
         for report in sight.batches:
             entry = entry_of(self.stream.name, report)
-            if self.stream is GOLD_STREAM and entry["dropped_late"]:
-                self.say(f"{entry['dropped_late']} events came after their windows were closed")
-                self._restate_due = True
             try:
                 self._on_batch(report)
             except StreamError as error:
@@ -293,11 +286,3 @@ class StreamRunner:
             self._read_checkpoint()
         except (OSError, StreamError) as error:
             self.say(f"the checkpoint cannot be read: {error}")
-
-    def restate(self) -> int:
-        """Write the windows of gold again that lack events; gold's query must not run. Returns the number of rows."""
-        restated = restate_gold(self.session, self.settings, watermark_ms=self.watermark_ms or 0)
-        self._restate_due = False
-        if restated:
-            self.say(f"{restated} rows restated from silver")
-        return restated

@@ -14,7 +14,6 @@ from rtap_assets.streaming.checkpoints import committed_position, has_unfinished
 from rtap_assets.streaming.drain import everything_there_is
 from rtap_assets.streaming.operation_book import Command
 from rtap_assets.streaming.operations import Action
-from rtap_assets.streaming.queries import GOLD_STREAM
 from rtap_assets.streaming.reports import DrainReport
 from rtap_assets.streaming.states import Desired, Observed, as_text
 from rtap_assets.streaming.verdicts import Patience, observe
@@ -157,13 +156,12 @@ def _look_at_target(runner: StreamRunner, command: Command) -> None:
             return
     elif query is None and runner.desired is Desired.RUNNING and memory["ran"]:
         return  # between two attempts
-    restated = runner.restate() if runner.stream is GOLD_STREAM and query is None else 0
-    report = _report(runner, memory, restated=restated)
+    report = _report(runner, memory)
     step = f"{report.input_rows:,} rows in {report.batches} batches" if report.batches else "complete already"
     runner.book.succeed(command, asdict(report), step=step)
 
 
-def _report(runner: StreamRunner, memory: dict[str, Any], *, restated: int) -> DrainReport:
+def _report(runner: StreamRunner, memory: dict[str, Any]) -> DrainReport:
     before = -1 if memory["before"] is None else memory["before"]
     entries = {one["batch_id"]: one for one in runner.log.newest(1_000) if one["batch_id"] > before}
     return DrainReport(
@@ -175,7 +173,6 @@ def _report(runner: StreamRunner, memory: dict[str, Any], *, restated: int) -> D
         watermark_ms=runner.watermark_ms,
         seconds=(runner.clock() - memory["began"]).total_seconds(),
         restarts=tuple(runner.restarts[memory["restarts"] :]),
-        restated=restated,
     )
 
 

@@ -1,4 +1,9 @@
-"""Silver events to revenue windows, and revenue windows to messages of the aggregate topic."""
+"""Silver events to changes of revenue windows, and revenue windows to messages of the aggregate topic.
+
+Gold is additive: what a micro-batch adds to each window is computed without a state, and joined with the rows that gold
+holds. Values that differ from batch to batch ride in an array literal: Spark passes arrays to generated code by reference
+and writes numbers into it, so that a timestamp of its own would have each batch compiled again.
+"""
 
 from __future__ import annotations
 
@@ -12,35 +17,86 @@ from rtap_assets.contracts import rules
 from rtap_assets.contracts.tables import GOLD, MONEY_SUM
 from rtap_assets.contracts.wire import MAGIC_BYTE
 
+GROUP = ("plan_tier", "region", "currency")
+AMOUNTS = ("gross_amount", "refund_amount", "net_amount")
+COUNTS = ("orders", "refunds")
+MEASURES = (*AMOUNTS, *COUNTS)
+MICROSECONDS = 1_000_000
 
-def aggregate_revenue(
-    events: DataFrame, *, window_seconds: int, slide_seconds: int, watermark_delay_seconds: int
-) -> DataFrame:
-    """Return revenue per sliding window, plan tier, region and currency.
 
-    Shape: silver columns to the columns of `contracts.tables.GOLD`; key: window_start, plan_tier, region, currency.
-    Units: money in `currency`, never summed across currencies; windows are [start, end), UTC.
-    Time: event time; as a stream, windows that end at or before the watermark are closed and are not emitted again.
+def sum_panes(events: DataFrame, *, slide_seconds: int) -> DataFrame:
+    """Return revenue per pane: the events of one slide, which are in the same windows.
+
+    Shape: silver columns, as a batch, to `pane_start`, plan_tier, region, currency, the measures of gold and
+        `newest_event_time`; key: pane_start, plan_tier, region, currency.
+    Units: money in `currency`, never summed across currencies; panes are [start, start + slide), UTC.
     Source: architecture overview, section 5; design, decisions 6 and 7.
     """
-    if events.isStreaming:
-        events = events.withWatermark("event_time", f"{watermark_delay_seconds} seconds")
     refund = F.col("event_type") == rules.REFUND
-    window = F.window("event_time", f"{window_seconds} seconds", f"{slide_seconds} seconds")
-    grouped = events.groupBy(window.alias("window"), "plan_tier", "region", "currency").agg(
+    instant = F.unix_micros("event_time")
+    pane = F.timestamp_micros(instant - F.pmod(instant, F.lit(slide_seconds * MICROSECONDS)))
+    return events.groupBy(pane.alias("pane_start"), *GROUP).agg(
         _sum_of(F.when(~refund, F.col("net_amount"))).alias("gross_amount"),
         _sum_of(F.when(refund, -F.col("net_amount"))).alias("refund_amount"),
         _sum_of(F.col("net_amount")).alias("net_amount"),
         F.count(F.when(~refund, 1)).alias("orders"),
         F.count(F.when(refund, 1)).alias("refunds"),
+        F.max("event_time").alias("newest_event_time"),
     )
+
+
+def sum_windows(
+    panes: DataFrame, *, window_seconds: int, slide_seconds: int, updated_ms: int, final_before_ms: int, sign: int = 1
+) -> DataFrame:
+    """Return by how much the panes' events change each sliding window.
+
+    Shape: columns of `sum_panes` to window_start, window_end, plan_tier, region, currency, the measures, `updated_at` and
+        `is_restated`; key: window_start, plan_tier, region, currency.
+    Time: windows are [start, end), UTC, as of `pyspark.sql.functions.window`. Those that end at or before
+        `final_before_ms` were final: to change them is to restate them. `updated_ms` becomes `updated_at`. Both are
+        milliseconds since the epoch. `sign` is -1 when the events are removed.
+    """
+    steps = [
+        F.struct(
+            F.lit(step * slide_seconds * MICROSECONDS).cast("bigint").alias("back"),
+            F.lit(updated_ms * 1_000).cast("bigint").alias("updated"),
+            F.lit(final_before_ms * 1_000).cast("bigint").alias("final_before"),
+            F.lit(sign).cast("int").alias("sign"),
+        )
+        for step in range(window_seconds // slide_seconds)
+    ]
+    # Few rows are left of a batch: one task spares the second exchange.
+    placed = panes.coalesce(1).select("*", F.explode(F.array(*steps)).alias("step"))
+    start = F.unix_micros("pane_start") - F.col("step.back")
+    grouped = placed.groupBy(start.alias("start"), *GROUP).agg(
+        *(F.sum(F.col(name) * F.col("step.sign")).cast(MONEY_SUM).alias(name) for name in AMOUNTS),
+        *(F.sum(F.col(name) * F.col("step.sign")).alias(name) for name in COUNTS),
+        F.max("step.updated").alias("updated"),
+        F.max("step.final_before").alias("final_before"),
+    )
+    end = F.col("start") + F.lit(window_seconds * MICROSECONDS)
     return grouped.select(
-        F.col("window.start").alias("window_start"),
-        F.col("window.end").alias("window_end"),
-        *GOLD.column_names[2:10],
-        F.lit(0).alias("revision"),
-        F.current_timestamp().alias("updated_at"),
+        F.timestamp_micros("start").alias("window_start"),
+        F.timestamp_micros(end).alias("window_end"),
+        *GROUP,
+        *MEASURES,
+        F.timestamp_micros("updated").alias("updated_at"),
+        (end <= F.col("final_before")).alias("is_restated"),
     )
+
+
+def apply_changes(changes: DataFrame, present: DataFrame) -> DataFrame:
+    """Return the changed windows with their new absolute values, and with what they were before.
+
+    Shape: columns of `sum_windows`, and gold's present rows, to the columns of `contracts.tables.GOLD` followed by each
+        measure and the revision before, as `old_<column>` (null for a window that gold lacks).
+    """
+    replaced = (*MEASURES, "revision")
+    old = present.select(*GOLD.key, *(F.col(name).alias(f"old_{name}") for name in replaced))
+    total = {name: _added(name).cast(MONEY_SUM) for name in AMOUNTS} | {name: _added(name) for name in COUNTS}
+    total["revision"] = F.coalesce(F.col("old_revision"), F.lit(0)) + F.col("is_restated").cast("int")
+    columns = [total.get(name, F.col(name)).alias(name) for name in GOLD.column_names]
+    return changes.join(old, list(GOLD.key), "left").select(*columns, *(f"old_{name}" for name in replaced))
 
 
 def build_revenue_messages(windows: DataFrame, *, schema_id: int, schema: str) -> DataFrame:
@@ -63,3 +119,7 @@ def build_revenue_messages(windows: DataFrame, *, schema_id: int, schema: str) -
 
 def _sum_of(amount: Column) -> Column:
     return F.coalesce(F.sum(amount), F.lit(0)).cast(MONEY_SUM)
+
+
+def _added(name: str) -> Column:
+    return F.coalesce(F.col(f"old_{name}"), F.lit(0)) + F.col(name)

@@ -1,29 +1,47 @@
-"""Silver events to revenue windows: exact sums, [start, end) bounds, five windows per event; a batch and a stream agree."""
+"""Silver events to changes of revenue windows: exact sums, [start, end) bounds, five windows per event; batches add up."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
 from event_bytes import varint
 from lake_fixtures import NOON, silver_row
 from pyspark.sql import DataFrame, SparkSession
-from spark_fixtures import frame_of, rows_of, schema_of
+from pyspark.sql import functions as F
+from spark_fixtures import frame_of, rows_of
 
 from rtap_assets.contracts.tables import GOLD, SILVER
 from rtap_assets.contracts.wire import unframe
-from rtap_assets.transforms.gold import aggregate_revenue, build_revenue_messages
+from rtap_assets.transforms.gold import MEASURES, apply_changes, build_revenue_messages, sum_panes, sum_windows
 
+LONG_AGO = NOON - timedelta(days=30)
 WINDOW, SLIDE = timedelta(minutes=5), timedelta(minutes=1)
 Sums = dict[tuple[Any, ...], tuple[Any, ...]]
 
 
-def revenue(events: DataFrame, *, watermark_delay_seconds: int = 1200) -> DataFrame:
-    return aggregate_revenue(events, window_seconds=300, slide_seconds=60, watermark_delay_seconds=watermark_delay_seconds)
+def revenue(
+    events: DataFrame,
+    present: DataFrame | None = None,
+    *,
+    at: datetime = NOON,
+    final_before: datetime = LONG_AGO,
+    sign: int = 1,
+) -> DataFrame:
+    """Gold's rows once these events are added to those it holds."""
+    changes = sum_windows(
+        sum_panes(events, slide_seconds=60),
+        window_seconds=300,
+        slide_seconds=60,
+        updated_ms=round(at.timestamp() * 1000),
+        final_before_ms=round(final_before.timestamp() * 1000),
+        sign=sign,
+    )
+    held = frame_of(events.sparkSession, GOLD, []) if present is None else present
+    return apply_changes(changes, held).select(*GOLD.column_names)
 
 
 def sale(seconds: float, amount: str, **columns: Any) -> dict[str, Any]:
@@ -56,7 +74,7 @@ def expected(events: Sequence[dict[str, Any]]) -> Sums:
 
 def sums_of(rows: Sequence[dict[str, Any]]) -> Sums:
     """Gold rows in the form of `expected`; the newest row of a key counts, as in an upsert."""
-    key, value = ("window_start", "window_end", *GOLD.key[1:]), GOLD.column_names[5:10]
+    key, value = ("window_start", "window_end", *GOLD.key[1:]), MEASURES
     newest_last = sorted(rows, key=lambda row: row["updated_at"])
     return {tuple(row[name] for name in key): tuple(row[name] for name in value) for row in newest_last}
 
@@ -103,34 +121,70 @@ def test_the_windows_have_the_columns_of_gold(spark: SparkSession) -> None:
     ]
 
 
-def streamed(session: SparkSession, folder: Path, files: Sequence[Sequence[dict[str, Any]]]) -> tuple[Any, int]:
-    """The files through one stream, restarted after each; returns what it emitted and how many rows the last run dropped."""
-    for number, events in enumerate(files):
-        frame_of(session, SILVER, events).coalesce(1).write.parquet(str(folder / "in" / str(number)))
-        stream = session.readStream.schema(schema_of(SILVER)).parquet(str(folder / "in" / "*"))
-        query = (
-            revenue(stream)
-            .writeStream.outputMode("update")
-            .option("checkpointLocation", str(folder / "checkpoint"))
-            .foreachBatch(lambda batch, _: batch.write.mode("append").parquet(str(folder / "out")))
-            .trigger(availableNow=True)
-            .start()
-        )
-        assert query.awaitTermination(120)
-    operators = [operator for entry in query.recentProgress for operator in entry.stateOperators]
-    return rows_of(session.read.parquet(str(folder / "out"))), sum(one.numRowsDroppedByWatermark for one in operators)
+def by_key(rows: Sequence[dict[str, Any]], *names: str) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    return {tuple(row[name] for name in GOLD.key): tuple(row[name] for name in names) for row in rows}
 
 
-def test_a_stream_restarted_after_each_file_ends_with_the_sums_of_a_batch(spark: SparkSession, tmp_path: Path) -> None:
-    rows, dropped = streamed(spark, tmp_path, [EVENTS[:5], EVENTS[5:40], EVENTS[40:]])
-    assert (sums_of(rows), dropped) == (expected(EVENTS), 0)
+def test_the_windows_are_those_of_spark_itself(spark: SparkSession) -> None:
+    """Also before 1970 and on odd microseconds, where a division that rounds towards zero would be off by one pane."""
+    seconds = [-NOON.timestamp() - 0.000001, -NOON.timestamp(), -NOON.timestamp() + 0.000001, 86_399.999999, 86_400, -0.5]
+    events = frame_of(spark, SILVER, [*EVENTS, *(sale(second, "1.5") for second in seconds)])
+    window = F.window("event_time", "300 seconds", "60 seconds")
+    of_spark = events.groupBy(window.start.alias("window_start"), "plan_tier", "region", "currency").agg(
+        F.sum("net_amount").cast("decimal(28,4)").alias("net_amount"), F.count(F.lit(1)).alias("events")
+    )
+    ours = {key: (net, orders + refunds) for key, (net, orders, refunds) in
+            by_key(rows_of(revenue(events)), "net_amount", "orders", "refunds").items()}  # fmt: skip
+    assert ours == by_key(rows_of(of_spark), "net_amount", "events")
 
 
-def test_a_closed_window_is_not_emitted_again_and_late_rows_are_counted(spark: SparkSession, tmp_path: Path) -> None:
-    early, later, much_later, late = sale(30, "1"), sale(1800, "2"), sale(1801, "3"), sale(0, "100")
-    rows, dropped = streamed(spark, tmp_path, [[early], [later], [much_later], [late]])
-    assert sums_of(rows) == expected([early, later, much_later])
-    assert dropped == 5  # one row, in each of its windows
+def test_batches_add_up_to_the_sums_of_all_events_whatever_their_order(spark: SparkSession) -> None:
+    present = frame_of(spark, GOLD, [])
+    for events in (EVENTS[40:], EVENTS[:5], EVENTS[5:40]):
+        new = rows_of(revenue(frame_of(spark, SILVER, events), present, at=NOON + timedelta(seconds=len(events))))
+        kept = {key: row for row in rows_of(present) for key in by_key([row])}
+        merged = kept | {key: row for row in new for key in by_key([row])}
+        present = frame_of(spark, GOLD, list(merged.values()))
+    assert sums_of(rows_of(present)) == expected(EVENTS)
+    assert {row["updated_at"] for row in new} == {NOON + timedelta(seconds=35)}
+
+
+def test_events_taken_away_leave_the_sums_of_the_others_and_zeros_for_the_last(spark: SparkSession) -> None:
+    held = frame_of(spark, GOLD, rows_of(revenue(frame_of(spark, SILVER, EVENTS))))
+    gone = frame_of(spark, SILVER, EVENTS[3:])
+    left = rows_of(revenue(gone, held, final_before=NOON + timedelta(days=1), sign=-1))
+    zeros = (Decimal(0), Decimal(0), Decimal(0), 0, 0)
+    wanted = dict.fromkeys(expected(EVENTS[3:]), zeros) | {
+        key: sums for key, sums in expected(EVENTS[:3]).items() if key in expected(EVENTS[3:])
+    }
+    assert sums_of(left) == wanted
+    assert {row["revision"] for row in left} == {1}
+
+
+def test_only_a_window_that_was_final_gets_a_higher_revision(spark: SparkSession) -> None:
+    held = frame_of(spark, GOLD, rows_of(revenue(frame_of(spark, SILVER, [sale(0, "1")]))))
+    late = frame_of(spark, SILVER, [sale(1, "2"), sale(1, "2", region="apac")])
+    rows = rows_of(revenue(late, held, final_before=NOON + timedelta(minutes=2)))
+    # The windows that contain noon end one to five minutes after it.
+    assert {(row["window_end"], row["revision"]) for row in rows} == {
+        (NOON + timedelta(minutes=end), int(end <= 2)) for end in range(1, 6)
+    }
+    again = rows_of(revenue(late, frame_of(spark, GOLD, rows), final_before=NOON + timedelta(minutes=3)))
+    assert {(row["window_end"], row["revision"]) for row in again} == {
+        (NOON + timedelta(minutes=end), (end <= 2) + (end <= 3)) for end in range(1, 6)
+    }
+
+
+def test_a_batch_compiles_no_code_of_its_own(spark: SparkSession) -> None:
+    """Times, watermark and sign differ from batch to batch and must not be part of the generated code."""
+    events, held = frame_of(spark, SILVER, EVENTS), frame_of(spark, GOLD, [])
+    compiled = spark.sparkContext._jvm.org.apache.spark.metrics.source.CodegenMetrics.METRIC_COMPILATION_TIME().getCount
+    counts = []
+    for number in range(4):
+        at = NOON + timedelta(seconds=10 * number)
+        revenue(events, held, at=at, final_before=at, sign=(-1) ** number).toArrow()
+        counts.append(compiled())
+    assert counts[1] == counts[-1], counts
 
 
 def test_a_message_has_a_readable_key_and_the_window_in_wire_format(spark: SparkSession) -> None:

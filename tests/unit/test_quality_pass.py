@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,14 @@ def test_gold_that_differs_from_silver_in_a_closed_window_is_found(settings: Set
     result = verdicts(settings)["gold/gold_equals_silver"]
     assert (result.passed, result.blocking, result.observed) == (False, True, 1)
     assert result.detail["example"].startswith("2026-03-01 12:00:00+00/pro/")
+
+
+@pytest.mark.parametrize(("net", "passes"), [("0", True), ("0.0001", False)])
+def test_a_window_whose_events_were_all_taken_back_equals_none_at_all(settings: Settings, net: str, passes: bool) -> None:
+    empty = gold_row(NOON, region="latam", gross_amount=Decimal(net), orders=0, refunds=0, revision=1)
+    make_lake(settings, silver=[], gold=[empty], watermark=NOON + timedelta(hours=1))
+    result = verdicts(settings)["gold/gold_equals_silver"]
+    assert (result.rows_checked, result.passed) == (1, passes)
 
 
 def test_an_open_window_may_differ(settings: Settings) -> None:

@@ -12,7 +12,7 @@ SELECT
     (sum(refund_amount) / nullif(sum(gross_amount), 0))::DECIMAL(38, 6) AS refund_amount_share,
     sum(orders)::BIGINT AS orders,
     sum(refunds)::BIGINT AS refunds,
-    (sum(refunds) / sum(orders + refunds))::DECIMAL(38, 6) AS refund_count_share
+    (sum(refunds) / nullif(sum(orders + refunds), 0))::DECIMAL(38, 6) AS refund_count_share
 FROM tumbling_revenue
 GROUP BY ALL
 ORDER BY hour, plan_tier, currency;

@@ -1,5 +1,6 @@
 -- Closed windows of gold against the aggregation of silver: of the files that gold had read by its newest batch, or of all
--- files, for a restatement reads them all. A window that equals neither differs.
+-- files, for a correction and a compaction write again what gold may not have read. A window that equals neither differs.
+-- A window that lost its last event stays in gold with zeros, and equals one that silver does not have.
 WITH events AS (
     SELECT
         plan_tier, region, currency, event_type = 'refund' AS is_refund, net_amount,
@@ -49,6 +50,8 @@ compared AS (
         CASE
             WHEN copies > 1 OR is_balanced IS FALSE THEN true
             WHEN measures IS NULL THEN (of_read).orders + (of_read).refunds > 0
+            WHEN of_all IS NULL THEN
+                (measures).gross <> 0 OR (measures).refund <> 0 OR (measures).orders <> 0 OR (measures).refunds <> 0
             ELSE measures IS DISTINCT FROM of_read AND measures IS DISTINCT FROM of_all
         END AS differs
     FROM held FULL JOIN recomputed USING (window_start, plan_tier, region, currency)

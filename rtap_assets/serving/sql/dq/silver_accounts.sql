@@ -4,7 +4,7 @@
 CREATE OR REPLACE TEMP TABLE silver_accounts AS
 WITH placed AS (
     SELECT
-        lower(event_id) AS event_id, kafka_partition, kafka_offset, kafka_timestamp, event_time,
+        lower(event_id) AS event_id, topic_epoch, kafka_partition, kafka_offset, kafka_timestamp, event_time,
         coalesce(sequence_number, -1) AS sequence_number, coalesce(file_index, 0) AS file_index
     FROM bronze_with_files LEFT JOIN bronze_order ON path = filename
     WHERE error_reason IS NULL
@@ -27,10 +27,10 @@ read AS (
     SELECT * FROM valid WHERE kafka_timestamp >= $since
 ),
 kept AS (
-    SELECT read.kafka_partition, read.kafka_offset FROM read SEMI JOIN silver USING (kafka_partition, kafka_offset)
+    SELECT read.topic_epoch, read.kafka_partition, read.kafka_offset FROM read SEMI JOIN silver USING (topic_epoch, kafka_partition, kafka_offset)
 ),
 absent AS (
-    SELECT * FROM read ANTI JOIN silver USING (kafka_partition, kafka_offset)
+    SELECT * FROM read ANTI JOIN silver USING (topic_epoch, kafka_partition, kafka_offset)
 ),
 unexplained AS (
     SELECT absent.*, latest_watermark
