@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from decimal import Decimal
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Self
@@ -17,6 +18,7 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from rtap_assets.contracts.amount_bounds import amounts_by_currency
 from rtap_assets.errors import ConfigurationError
 from rtap_assets.runtime import setting_rules as rules
 from rtap_assets.runtime.state_paths import StatePaths
@@ -265,6 +267,11 @@ class Settings(StatePaths, BaseSettings):
         description="Records that may be unaccounted for; what the broker explains, as aborted or control, is none.",
     )
     dq_max_repeated_ids: int = Field(0, ge=0, description="Event ids that silver may hold more than once.")
+    dq_max_amount: str = Field(
+        '{"*": 10000000}',
+        description='Largest plausible amount of one event by currency, as JSON; "*": all other currencies.',
+    )
+    dq_max_implausible_amounts: int = Field(0, ge=0, description="Events that may have an amount above the plausible one.")
     dq_max_differing_windows: int = Field(0, ge=0, description="Closed windows in which gold may differ from silver.")
     dq_max_foreign_changes: int = Field(
         0, ge=0, description="Changes of the tables by other programs that may be left unacknowledged."
@@ -336,6 +343,17 @@ class Settings(StatePaths, BaseSettings):
         names += ["registry_port"] if self.uses_embedded_registry else []
         names += ["streams_port"] if self.uses_embedded_host else []
         return [*names, "ui_port"]
+
+    @field_validator("dq_max_amount")
+    @classmethod
+    def _amounts_by_currency(cls, value: str) -> str:
+        amounts_by_currency(value)
+        return value
+
+    @property
+    def plausible_amounts(self) -> dict[str, Decimal]:
+        """Currency -> the largest plausible amount of one event; "*" for the currencies that are not named."""
+        return amounts_by_currency(self.dq_max_amount)
 
     @property
     def bootstrap_servers(self) -> str:

@@ -145,10 +145,9 @@ SELECT
     -- What the broker hands to nobody is proven by reading it again, as far as the topic still reaches; before that only a
     -- recorded gap explains an offset without a row.
     (SELECT coalesce(sum(greatest(least(ends, topic_end) - greatest(begins, oldest), 0)), 0) FROM ranges)::BIGINT
-        - (SELECT count(*) FROM records JOIN ranges USING (kafka_partition) WHERE kafka_offset >= oldest)::BIGINT
-        AS unreadable,
+        - (SELECT count(*) FROM records JOIN ranges USING (kafka_partition) WHERE kafka_offset >= oldest) AS unreadable,
     (SELECT coalesce(sum(greatest(least(oldest, ends) - begins, 0)), 0) FROM ranges)::BIGINT
-        - (SELECT count(*) FROM records JOIN ranges USING (kafka_partition) WHERE kafka_offset < oldest)::BIGINT AS vanished,
+        - (SELECT count(*) FROM records JOIN ranges USING (kafka_partition) WHERE kafka_offset < oldest) AS vanished,
     (
         SELECT coalesce(sum(greatest(least(last_offset + 1, oldest, ends) - greatest(first_offset, begins), 0)), 0)
         FROM gaps JOIN ranges USING (kafka_partition)

@@ -148,6 +148,8 @@ PASS_CHECKS = (
                  "Share of the valid rows read that silver does not hold because they came after its watermark."),
     _passed_over("event_time_skew", SILVER, SHARE, W, "dq_max_skewed_share",
                  "Share of the events whose event time is far from the broker's timestamp."),
+    _passed_over("implausible_amount", SILVER, COUNT, W, "dq_max_implausible_amounts",
+                 "Events whose amount is above what is plausible in their currency; examples in the detail."),
     _passed_over("freshness", SILVER, LARGEST, W, "dq_max_freshness_seconds",
                  "Seconds that silver's newest event is behind bronze's newest valid record, by the broker's timestamps."),
     _passed_over("gold_equals_silver", GOLD, COUNT, E, "dq_max_differing_windows",

@@ -95,6 +95,8 @@ def _run(
             "correction_due": now - 2 * timedelta(minutes=settings.corrections_interval_minutes),
             "watermark": plans["gold"].watermark,  # none: no window is closed, and the check looks at none
             "interval_seconds": settings.dq_volume_minutes * 60,
+            "bounded_currencies": list(settings.plausible_amounts),
+            "largest_amounts": list(settings.plausible_amounts.values()),
             "skew_seconds": settings.dq_event_time_skew_seconds,
             "watermark_delay_seconds": settings.watermark_delay_seconds,
             "window_seconds": settings.window_seconds,

@@ -93,7 +93,8 @@ def diagnose(error: BaseException, *, log: str) -> Diagnosis:
 
 def _fault(error: BaseException, reason: str, *, log: str) -> Diagnosis:
     if _line_with(DISK_FULL, reason) is not None:
-        remedy = "Make room where checkpoints, lake and temporary files are, then `rtap streams start`."
+        room = "Make room where checkpoints, lake and temporary files are"
+        remedy = f"{room}, then `rtap streams start`: it goes on at its checkpoint."
         return Diagnosis(Verdict.FAULT, "disk_full", reason, remedy)
     if _is_end_of_jvm(error):
         return Diagnosis(Verdict.FAULT, "jvm_gone", "The Java process has ended.", f"See {log} for why; then run it again.")
