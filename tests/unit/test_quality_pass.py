@@ -109,6 +109,20 @@ def test_bronze_conservation_fails(
     assert result.detail == detail
 
 
+def test_amounts_above_the_plausible_one_of_their_currency_are_counted_with_examples(settings: Settings) -> None:
+    amounts = {"EUR": "1000.0001", "JPY": "1000000", "CHF": "1000.0000", "KWD": "99999999999999.9999"}
+    silver = [silver_row(f"of {code}", currency=code, amount=Decimal(amount)) for code, amount in amounts.items()]
+    sound_lake(settings, silver=silver)
+    bounded = settings.model_copy(update={"dq_max_amount": '{"*": 1000, "JPY": 1e6}'})
+    result = verdicts(bounded)["silver/implausible_amount"]
+    assert (result.passed, result.severity, result.observed, result.rows_checked) == (False, "warn", 2, 5)
+    assert result.detail == {
+        "currencies": "EUR 1, KWD 1",
+        "largest": "of KWD 99999999999999.9999 KWD, of EUR 1000.0001 EUR",
+    }
+    assert verdicts(settings.model_copy(update={"dq_max_amount": '{"CHF": 2000}'}))["silver/implausible_amount"].passed
+
+
 def test_quarantined_records_are_counted_by_reason(settings: Settings) -> None:
     bad = [bronze_row(1, error_reason="bad_magic"), bronze_row(2, error_reason="bad_magic")]
     sound_lake(settings, bronze=[*bad, bronze_row(3, error_reason="too_short")])

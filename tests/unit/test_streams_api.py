@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import fields, replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from host_fixtures import NOON, FakeHost, status
@@ -157,6 +158,12 @@ def test_a_loopback_host_is_served(fake_host: FakeHost, name: str) -> None:
 def test_a_foreign_host_is_refused_even_with_the_token(fake_host: FakeHost, name: str) -> None:
     for path in ("/healthz", "/v1/host"):
         assert fake_host.http.get(path, headers={"Host": name}).status_code == 421
+
+
+def test_two_host_headers_are_refused(fake_host: FakeHost) -> None:
+    both: Any = [("Host", "127.0.0.1"), ("Host", "evil.example")]
+    for path in ("/healthz", "/v1/host"):
+        assert fake_host.http.get(path, headers=both).status_code == 400
 
 
 @pytest.mark.parametrize(

@@ -85,5 +85,11 @@ SELECT
     count(*) AS rows_checked,
     count(*) FILTER (WHERE differs) AS rows_failed,
     rows_failed::DOUBLE AS observed,
-    {'example': coalesce(min(concat_ws('/', window_start, plan_tier, region, currency)) FILTER (WHERE differs), 'none')} AS detail
+    {
+        'example': coalesce(min(concat_ws('/', window_start, plan_tier, region, currency)) FILTER (WHERE differs), 'none'),
+        'changed by others': (
+            SELECT coalesce(max_by(sentence, changed_at), 'no') FROM foreign_changes
+            WHERE NOT is_acknowledged AND table_name <> 'bronze.sales_events'
+        )
+    } AS detail
 FROM compared;
