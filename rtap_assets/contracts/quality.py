@@ -138,7 +138,7 @@ PASS_CHECKS = (
     _passed_over("uniqueness", SILVER, COUNT, E, "dq_max_repeated_ids",
                  "Events that silver holds more than once, but for later copies that await correction.", blocking=True),
     _passed_over("conservation", SILVER, COUNT, E, "dq_max_missing_records",
-                 "Valid rows of bronze that silver has read and that are neither kept, nor copies, nor late.",
+                 "Valid rows of bronze that silver has read and that are neither kept, copies, corrected nor late.",
                  blocking=True),
     _passed_over("null_share", SILVER, SHARE, E, "dq_max_null_share",
                  "Share of the events in which a required column is null.", blocking=True),
