@@ -2,7 +2,7 @@
 
 Old snapshots expire every few minutes, since each commit of a stream adds one, and corrections run when none was asked for
 in time; the whole maintenance, erasures and new verdicts run when they are asked for (Dagster's schedules do). A thread of
-its own, so that no stream waits for it; gold alone is paused for its compaction and while removed rows are subtracted from it.
+its own, so that no stream waits for it; gold alone is paused for its compaction and while removed rows are subtracted.
 """
 
 from __future__ import annotations
