@@ -108,6 +108,13 @@ def test_bronze_conservation_fails(
     assert result.detail == detail
 
 
+def test_redriven_records_are_counted_as_such(settings: Settings) -> None:
+    redriven = valid_row(1, kafka_headers=[{"key": "rtap.redrive.attempt", "value": b"1"}])
+    sound_lake(settings, bronze=[redriven])
+    result = verdicts(settings, offsets={0: 2})["bronze/conservation"]
+    assert (result.passed, result.detail) == (True, {"missing": "0", "repeated": "0", "redriven": "1"})
+
+
 def test_quarantined_records_are_counted_by_reason(settings: Settings) -> None:
     bad = [bronze_row(1, error_reason="bad_magic"), bronze_row(2, error_reason="bad_magic")]
     sound_lake(settings, bronze=[*bad, bronze_row(3, error_reason="too_short")])
