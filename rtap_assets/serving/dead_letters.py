@@ -38,9 +38,8 @@ def count_dead_letters(settings: Settings, selection: Selection, *, period: str 
         f"SELECT epoch_us(date_trunc('{period}', kafka_timestamp)), error_reason, schema_id, count(*), count_if({redriven}) "
         f"FROM ({_selected(selection, '*')}) GROUP BY 1, 2, 3 ORDER BY 1 DESC, 4 DESC, 2, 3"
     )
-    with open_lake(settings) as connection:
-        with _translated():
-            rows = connection.execute(statement).fetchall()
+    with open_lake(settings) as connection, _translated():
+        rows = connection.execute(statement).fetchall()
     return [Group(_instant(row[0]), row[1], row[2], row[3], row[4]) for row in rows]
 
 
