@@ -55,7 +55,7 @@ class FakeEngine:
         self.operations[operation.id] = operation
         return operation
 
-    def submit_for_tables(self, action: str, options: Mapping[str, Any] | None = None) -> Operation:
+    def submit_for_tables(self, action: str, arguments: Mapping[str, Any] | None = None) -> Operation:
         return self.submit("tables", action)
 
     def operation(self, id: str) -> Operation | None:

@@ -69,7 +69,7 @@ EVENT_COLUMNS = (
     Column("region", "string", "na, emea, apac or latam."),
     Column("product_id", "string", "Product sold."),
     Column("quantity", "int", "Units sold, zero or more."),
-    Column("amount", MONEY, "Total of the event in `currency`, as sent: a refund carries the amount paid back."),
+    Column("amount", MONEY, "Total of the event in `currency`, never negative: a refund carries the amount paid back."),
     Column("currency", "string", "ISO 4217 code."),
     Column("promo_code", "string", "Promotion applied; null when none or written before contract version 2."),
     Column("sales_channel", "string", "Where the sale was made; null when written before contract version 2."),

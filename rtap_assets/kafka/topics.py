@@ -23,6 +23,9 @@ DLQ_RETENTION_MS = 30 * DAY_MS
 DLQ_HEADER_BYTES = 65_536
 POLL_SECONDS = 0.05
 
+# What librdkafka reports of a broker that knows no topic ids.
+ZERO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
+
 CREATED = "created"
 EXISTS = "exists"
 
@@ -128,6 +131,23 @@ def beginning_offsets(settings: Settings, topic: str) -> dict[int, int]:
     return _offsets(settings, topic, OffsetSpec.earliest())
 
 
+@dataclass(frozen=True)
+class TopicIdentity:
+    """Which topic a name stands for. `topic_id` is None where the broker gives topics no id (before Kafka 2.8)."""
+
+    name: str
+    topic_id: str | None
+    partitions: tuple[int, ...]
+
+
+def topic_identity(settings: Settings, topic: str, *, admin: Admin | None = None) -> TopicIdentity:
+    """Return the id that the broker gave the topic when it was created. Raises like `end_offsets`."""
+    described = _described(admin or Admin(settings), settings, topic)
+    topic_id = None if described.topic_id is None else str(described.topic_id)
+    known = None if topic_id in {None, ZERO_ID} else topic_id
+    return TopicIdentity(topic, known, tuple(sorted(partition.id for partition in described.partitions)))
+
+
 def topic_config(settings: Settings, topic: str) -> dict[str, str]:
     """Return the topic's configuration as the broker applies it. Raises like `end_offsets`."""
     return _configs(Admin(settings), [topic])[topic]
@@ -142,18 +162,23 @@ def _offsets(
     settings: Settings, topic: str, spec: OffsetSpec, *, isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
 ) -> dict[int, int]:
     admin = Admin(settings)
+    described = _described(admin, settings, topic)
+    asked = {TopicPartition(topic, partition.id): spec for partition in described.partitions}
+    results = admin.results(admin.client.list_offsets, asked, what=f"tell the offsets of {topic}", isolation_level=isolation)
+    return {
+        partition.partition: result.offset
+        for partition, result in sorted(results.items(), key=lambda item: item[0].partition)
+    }
+
+
+def _described(admin: Admin, settings: Settings, topic: str) -> TopicDescription:
     described = _describe(admin, [topic])
     if topic not in described:
         raise ConfigurationError(
             f"There is no topic {topic} on the broker at {settings.bootstrap_servers}.",
             remedy="Run `rtap up`, which creates the topics, or correct RTAP_TOPIC_….",
         )
-    asked = {TopicPartition(topic, partition.id): spec for partition in described[topic].partitions}
-    results = admin.results(admin.client.list_offsets, asked, what=f"tell the offsets of {topic}", isolation_level=isolation)
-    return {
-        partition.partition: result.offset
-        for partition, result in sorted(results.items(), key=lambda item: item[0].partition)
-    }
+    return described[topic]
 
 
 def _describe(admin: Admin, names: list[str]) -> dict[str, TopicDescription]:

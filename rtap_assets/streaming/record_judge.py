@@ -30,7 +30,7 @@ KAFKA_SOURCE = pa.schema(
 )
 
 
-def judge_records(records: DataFrame, settings: Settings) -> DataFrame:
+def judge_records(records: DataFrame, settings: Settings, *, topic_epoch: int = 0) -> DataFrame:
     """Return one bronze row for each record, as bronze's stream judges it with the registry and settings of now.
 
     Shape: Spark's Kafka source columns with headers, to the columns of `contracts.tables.BRONZE`.
@@ -44,6 +44,7 @@ def judge_records(records: DataFrame, settings: Settings) -> DataFrame:
         max_event_bytes=settings.max_event_bytes,
         future_seconds=settings.event_time_future_seconds,
         past_seconds=settings.event_time_past_seconds,
+        topic_epoch=topic_epoch,
     )
 
 

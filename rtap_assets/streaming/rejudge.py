@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
 from typing import Any, Self
 from uuid import uuid4
 
@@ -94,6 +95,13 @@ def _judged(run: CorrectionRun, selection: Selection) -> DataFrame:
     rows = run.table(BRONZE).where(selection.where())
     if selection.limit:
         rows = rows.orderBy("kafka_timestamp", "kafka_partition", "kafka_offset").limit(selection.limit)
+    present = F.coalesce("topic_epoch", F.lit(0))
+    epochs = [int(row[0]) for row in rows.select(present).distinct().collect()] or [0]
+    return reduce(DataFrame.union, (_judged_in(run, rows.where(present == epoch), epoch) for epoch in epochs))
+
+
+def _judged_in(run: CorrectionRun, rows: DataFrame, topic_epoch: int) -> DataFrame:
+    """The rows of one epoch of the topic as they are judged now."""
     records = rows.select(
         F.col("raw_key").alias("key"),
         F.col("raw_value").alias("value"),
@@ -103,9 +111,10 @@ def _judged(run: CorrectionRun, selection: Selection) -> DataFrame:
         F.col("kafka_timestamp").alias("timestamp"),
         F.col("kafka_headers").alias("headers"),
     )
-    judged = judge_records(records, run.settings).drop("raw_key", "raw_value", "kafka_headers", *REJUDGED_COLUMNS)
-    before = rows.select(*COORDINATES, F.col("error_reason").alias("rejudged_from"))
-    return judged.join(before, list(COORDINATES))
+    judged = judge_records(records, run.settings, topic_epoch=topic_epoch)
+    changing = judged.drop("raw_key", "raw_value", "kafka_headers", *REJUDGED_COLUMNS)
+    places = ("topic", "kafka_partition", "kafka_offset")
+    return changing.join(rows.select(*places, F.col("error_reason").alias("rejudged_from")), list(places))
 
 
 def _changes(judged: DataFrame) -> list[dict[str, Any]]:
@@ -135,7 +144,8 @@ def _write(judged: DataFrame, run: CorrectionRun, *, correction_id: str, at: dat
 
 
 def _merge_statement(table: str, *, first: str, last: str) -> str:
-    keys = " AND ".join(f"t.{name} = s.{name}" for name in COORDINATES)
+    present = {"topic_epoch": "coalesce(t.topic_epoch, 0)"}
+    keys = " AND ".join(f"{present.get(name, f't.{name}')} = s.{name}" for name in BRONZE.key)
     updates = ", ".join(f"t.{name} = s.{name}" for name in UPDATED)
     return (
         f"MERGE INTO {table} t USING {JUDGED_VIEW} s\n"

@@ -33,6 +33,7 @@ KEPT_AS_THEY_CAME = (
     "quantity",
     "amount",
     "topic",
+    "topic_epoch",
     "kafka_partition",
     "kafka_offset",
     "kafka_timestamp",
