@@ -42,7 +42,7 @@ COMMANDS = {
     "sql": ("rtap_assets.commands.sql", "sql", "Ask a question of bronze, silver, gold and the marts."),
     "dq": ("rtap_assets.commands.dq", "dq", "Run the data-quality checks over the lake."),
     "tables": ("rtap_assets.commands.tables", "tables", "Changes that other programs made to the tables."),
-    "dlq": ("rtap_assets.commands.dlq", "dlq", "Look at the dead letters, and acknowledge them."),
+    "dlq": ("rtap_assets.commands.dlq", "dlq", "Look at dead letters; judge them again, send them again."),
     "reconcile": ("rtap_assets.commands.reconcile", "reconcile", "Compare topic, lake and ledger, record by record."),
     "demo": ("rtap_assets.commands.demo", "demo", "The whole pipeline, with proof at the end."),
 }
