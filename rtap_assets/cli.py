@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from importlib import import_module
 
 import click
 
 from rtap_assets.errors import RtapError
+from rtap_assets.runtime.background import PRIVATE_UMASK
 
 # name -> (module, attribute, one line for the help page)
 COMMANDS = {
@@ -20,6 +23,11 @@ COMMANDS = {
     "jars": ("rtap_assets.commands.jars", "jars", "Fetch or verify the jars."),
     "contracts": ("rtap_assets.commands.contracts", "contracts", "Check and register the Avro schemas."),
     "generate": ("rtap_assets.commands.generate", "generate", "Produce seeded sales events with a ledger of the truth."),
+    "topics": (
+        "rtap_assets.commands.topics",
+        "topics",
+        "Compare the events topic with what bronze has read; go on after a loss.",
+    ),
     "streams": ("rtap_assets.commands.streams", "streams", "Start, watch and stop the streams; be their host."),
     "drain": ("rtap_assets.commands.drain", "drain", "Process what is there now, layer by layer, without a host."),
     "maintain": (
@@ -33,6 +41,7 @@ COMMANDS = {
     "marts": ("rtap_assets.commands.marts", "marts", "Refresh the DuckDB marts and the published Parquet folder."),
     "sql": ("rtap_assets.commands.sql", "sql", "Ask a question of bronze, silver, gold and the marts."),
     "dq": ("rtap_assets.commands.dq", "dq", "Run the data-quality checks over the lake."),
+    "tables": ("rtap_assets.commands.tables", "tables", "Changes that other programs made to the tables."),
     "dlq": ("rtap_assets.commands.dlq", "dlq", "Look at the dead letters, and acknowledge them."),
     "reconcile": ("rtap_assets.commands.reconcile", "reconcile", "Compare topic, lake and ledger, record by record."),
     "demo": ("rtap_assets.commands.demo", "demo", "The whole pipeline, with proof at the end."),
@@ -64,14 +73,25 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command; an error the platform raised on purpose is shown without a stack trace."""
+    """Run the command; a failure is shown in one sentence with the next step, its stack trace is kept in a file."""
+    os.umask(PRIVATE_UMASK)
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)  # it logs the stack trace of each call that fails
     try:
         cli()
-    except RtapError as error:
+    except Exception as failure:  # whatever a library raises: people read it
+        error = explained(failure)
         click.secho(f"error: {error.message}", fg="red", err=True)
         if error.remedy:
             click.echo(f"  -> {error.remedy}", err=True)
         sys.exit(1)
+
+
+def explained(failure: Exception) -> RtapError:
+    """Return the failure itself when it is one of ours, else what `commands/failures.py` makes of it."""
+    if isinstance(failure, RtapError):
+        return failure
+    error: RtapError = import_module("rtap_assets.commands.failures").explain(failure)
+    return error
 
 
 if __name__ == "__main__":

@@ -58,3 +58,11 @@ def send_aborted(settings: Settings, records: Sequence[Record], *, partition: in
     with transactional_producer(settings) as (producer, _):
         open_with(producer, settings, records, partition=partition)
         producer.abort_transaction(CALL_SECONDS)
+
+
+def send_plainly(settings: Settings, records: Sequence[Record], *, partition: int = 0) -> None:
+    """Records without a transaction, all in one Kafka partition."""
+    producer = Producer(client_config(settings))
+    for record in records:
+        producer.produce(settings.topic_events, record.value, record.key, partition)
+    assert producer.flush(CALL_SECONDS) == 0

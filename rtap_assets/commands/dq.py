@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rtap_assets.config import get_settings
-from rtap_assets.contracts.quality import CHECKS, DqResult
+from rtap_assets.contracts.quality import CHECKS, DqResult, Outcome
 from rtap_assets.kafka.dq_archive import archive_results
 from rtap_assets.kafka.dq_results import DqPublisher
 from rtap_assets.serving.offset_gaps import explain_gaps
@@ -89,7 +89,9 @@ def results_table(results: Sequence[DqResult]) -> Table:
 
 
 def verdict(result: DqResult) -> str:
-    """`pass`, `warn`, `FAIL`, or `FAIL, blocking`."""
+    """`pass`, `nothing to check`, `warn`, `FAIL`, or `FAIL, blocking`."""
+    if result.outcome is Outcome.NOTHING_TO_CHECK:
+        return f"[dim]{result.outcome}[/]"
     if result.passed:
         return "[green]pass[/]"
     if result.severity == "warn":

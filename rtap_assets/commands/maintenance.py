@@ -30,7 +30,9 @@ def maintain(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report, indent=2))
     if faults := [fault for table in report["tables"] for fault in table["faults"]]:
-        raise StreamError(f"{len(faults)} steps failed: {'; '.join(faults)}.", remedy="Nothing is lost: run it again.")
+        raise StreamError(
+            f"{len(faults)} steps failed: {'; '.join(faults)}.", remedy="Run it again: it goes on with what is left."
+        )
 
 
 def _maintained(settings: Settings, *, echo: Callable[[str], None]) -> dict[str, Any]:
@@ -47,8 +49,10 @@ def _maintained(settings: Settings, *, echo: Callable[[str], None]) -> dict[str,
 def rebuild(name: str, yes: bool) -> None:
     """Drop a layer and what is below it, and build them anew from the table above. NAME: dlq, silver or gold."""
     settings = get_settings()
-    doomed = ", ".join(stream.writes.identifier if stream.writes else stream.name for stream in downstream_of(STREAMS[name]))
+    streams = downstream_of(STREAMS[name])
     if not yes:
-        click.confirm(f"Drop and build anew: {doomed}?", abort=True)
-    with open_layers(start_session(settings), settings) as session:
+        names = ", ".join(stream.writes.identifier if stream.writes else stream.name for stream in streams)
+        click.confirm(f"Drop and build anew: {names}?", abort=True)
+    doomed = [stream.writes for stream in streams if stream.writes is not None]
+    with open_layers(start_session(settings), settings, doomed=doomed) as session:
         rebuild_layer(session, settings, name, echo=click.echo)

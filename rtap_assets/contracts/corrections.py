@@ -66,6 +66,7 @@ CORRECTIONS = TableSpec(
         Column("recorded_at", "timestamp", "When the entry was written, UTC."),
         Column("event_id", "string", "The event of a row; null for an erased one."),
         Column("topic", "string", "Kafka topic of the row's record."),
+        Column("topic_epoch", "int", "How often the topic had been made again under its name."),
         Column("kafka_partition", "int", "Kafka partition of the row's record."),
         Column("kafka_offset", "bigint", "Kafka offset of the row's record."),
         Column("event_time", "timestamp", "Event time of a row, UTC; null for an erased one."),

@@ -27,6 +27,21 @@ class Severity(StrEnum):
     ERROR = "error"
 
 
+class Outcome(StrEnum):
+    """What an evaluation found, as people read it."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOTHING_TO_CHECK = "nothing to check"
+
+
+def outcome_of(*, passed: bool, rows_checked: int) -> Outcome:
+    """The outcome: `passed` says only that what was observed is within the threshold, of no rows too."""
+    if not passed:
+        return Outcome.FAILED
+    return Outcome.PASSED if rows_checked else Outcome.NOTHING_TO_CHECK
+
+
 class Source(StrEnum):
     """Where a check is measured: inside the streams, or by a pass over the lake."""
 
@@ -121,7 +136,7 @@ PASS_CHECKS = (
     _passed_over("volume", BRONZE, LARGEST, W, "dq_max_volume_factor",
                  "By what factor the newest full interval has more or fewer records than the recent ones have."),
     _passed_over("uniqueness", SILVER, COUNT, E, "dq_max_repeated_ids",
-                 "Events whose event_id silver holds more than once.", blocking=True),
+                 "Events that silver holds more than once, but for later copies that await correction.", blocking=True),
     _passed_over("conservation", SILVER, COUNT, E, "dq_max_missing_records",
                  "Valid rows of bronze that silver has read and that are neither kept, nor copies, nor late.",
                  blocking=True),
@@ -139,6 +154,8 @@ PASS_CHECKS = (
                  "Seconds that silver's newest event is behind bronze's newest valid record, by the broker's timestamps."),
     _passed_over("gold_equals_silver", GOLD, COUNT, E, "dq_max_differing_windows",
                  "Closed windows in which gold differs from the aggregation of silver.", blocking=True),
+    _passed_over("foreign_changes", GOLD, COUNT, W, "dq_max_foreign_changes",
+                 "Changes of bronze, silver or gold by other programs that no operator has acknowledged."),
     _passed_over("freshness", GOLD, LARGEST, W, "dq_max_freshness_seconds",
                  "Seconds by which gold's newest change is behind silver's newest."),
 )  # fmt: skip
@@ -170,6 +187,11 @@ class DqResult:
     batch_id: int | None
     snapshot_id: int | None
     detail: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the evaluation found. One that looked at nothing has not passed, and blocks nothing either."""
+        return outcome_of(passed=self.passed, rows_checked=self.rows_checked)
 
 
 @dataclass(frozen=True)
@@ -247,7 +269,7 @@ DQ_RESULTS = TableSpec(
         Column("source", "string", "stream: measured in a micro-batch; pass: by reading the lake."),
         Column("severity", "string", "warn or error."),
         Column("blocking", "boolean", "True when a failure stops what builds on the table."),
-        Column("passed", "boolean", "True when observed is at most threshold."),
+        Column("passed", "boolean", "True when observed is at most threshold; with rows_checked 0 nothing was looked at."),
         Column("observed", "double", "What was measured, in the unit of the check's threshold setting."),
         Column("threshold", "double", "The bound that held at the time."),
         Column("rows_checked", "bigint", "Rows that were looked at."),

@@ -53,6 +53,10 @@ class TableSpec:
     def column_names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
 
+    def type_of(self, name: str) -> str:
+        """Return the type of a column."""
+        return next(column.type for column in self.columns if column.name == name)
+
 
 EVENT_COLUMNS = (
     Column("event_id", "string", "UUID of the event, the idempotency key."),
@@ -82,6 +86,9 @@ KAFKA_COLUMNS = (
     Column("schema_id", "bigint", "Registry id of the writer's schema; null when the value carries none."),
 )
 
+# What a later judgement of the same bytes fills; the stream leaves it null.
+REJUDGED_COLUMNS = ("rejudged_at", "rejudged_from")
+
 BRONZE = TableSpec(
     namespace="bronze",
     name="sales_events",
@@ -94,6 +101,8 @@ BRONZE = TableSpec(
         *KAFKA_COLUMNS,
         Column("error_reason", "string", "Reason code when the record is quarantined, null when it is valid."),
         Column("error_detail", "string", "What exactly broke the rule, at most 200 characters; null when the row is valid."),
+        Column("rejudged_at", "timestamp", "When another judgement of the record changed its verdict, UTC; else null."),
+        Column("rejudged_from", "string", "The reason code that the record had before it was judged again."),
         Column("raw_key", "binary", "The record's key, unchanged."),
         Column("raw_value", "binary", "The record's value, unchanged; null for a tombstone."),
         Column("kafka_headers", "array<struct<key:string,value:binary>>", "The record's headers, unchanged."),

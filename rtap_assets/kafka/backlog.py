@@ -25,14 +25,19 @@ class Backlog:
     oldest_at: datetime | None
 
 
-def backlog(settings: Settings, topic: str, positions: Mapping[int, int]) -> Backlog:
+def backlog(settings: Settings, topic: str, positions: Mapping[int, int]) -> Backlog | None:
     """Return what lies between the positions (Kafka partition -> next offset to read) and the last stable offsets.
+
+    None when a position is beyond the end or its Kafka partition is gone: the topic was made again or truncated, and how
+    much of it is unread cannot be told.
 
     Raises:
         DependencyUnavailable: the broker did not answer within its deadline.
         ConfigurationError: there is no such topic.
     """
     ends = end_offsets(settings, topic)
+    if any(offset > ends.get(partition, -1) for partition, offset in positions.items()):
+        return None
     known = {partition: positions[partition] for partition in ends if partition in positions}
     if len(known) < len(ends):
         known = beginning_offsets(settings, topic) | known

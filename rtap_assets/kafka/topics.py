@@ -6,6 +6,7 @@ A topic that exists is never altered: a difference is reported, since it may hav
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -21,6 +22,9 @@ DLQ_RETENTION_MS = 30 * DAY_MS
 # A dead letter carries its context in headers, so that no record is too large to be quarantined.
 DLQ_HEADER_BYTES = 65_536
 POLL_SECONDS = 0.05
+
+# What librdkafka reports of a broker that knows no topic ids.
+ZERO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
 
 CREATED = "created"
 EXISTS = "exists"
@@ -59,16 +63,30 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
     ]
 
 
-def ensure_topics(settings: Settings) -> dict[str, str]:
-    """Create the missing topics; return topic -> "created", "exists", or "differs: …" for one that was left as it is.
+def redrive_topic_specs(settings: Settings) -> list[TopicSpec]:
+    """Return the two topics that a redrive creates: its ledger, and where letters are parked. Neither forgets."""
+    partitions, largest = settings.topic_partitions, settings.topic_max_message_bytes
+    return [
+        TopicSpec(settings.topic_redrives, 1, {"cleanup.policy": "compact"}),
+        TopicSpec(
+            settings.topic_parked,
+            partitions,
+            {"max.message.bytes": str(largest + DLQ_HEADER_BYTES), "retention.ms": "-1"},
+        ),
+    ]
 
+
+def ensure_topics(settings: Settings, specs: Sequence[TopicSpec] | None = None) -> dict[str, str]:
+    """Create the missing topics, by default the platform's four.
+
+    Returns topic -> "created", "exists", or "differs: …" for one that was left as it is.
     Returns only when each created topic has a leader for each Kafka partition, so that the next client finds it.
 
     Raises:
         DependencyUnavailable: the broker did not answer within its deadline.
     """
     admin = Admin(settings)
-    specs = topic_specs(settings)
+    specs = topic_specs(settings) if specs is None else specs
     present = _describe(admin, [spec.name for spec in specs])
     missing = [spec for spec in specs if spec.name not in present]
     created = [spec.name for spec in missing if _create(admin, spec, replication=settings.topic_replication)]
@@ -104,6 +122,23 @@ def beginning_offsets(settings: Settings, topic: str) -> dict[int, int]:
     return _offsets(settings, topic, OffsetSpec.earliest())
 
 
+@dataclass(frozen=True)
+class TopicIdentity:
+    """Which topic a name stands for. `topic_id` is None where the broker gives topics no id (before Kafka 2.8)."""
+
+    name: str
+    topic_id: str | None
+    partitions: tuple[int, ...]
+
+
+def topic_identity(settings: Settings, topic: str, *, admin: Admin | None = None) -> TopicIdentity:
+    """Return the id that the broker gave the topic when it was created. Raises like `end_offsets`."""
+    described = _described(admin or Admin(settings), settings, topic)
+    topic_id = None if described.topic_id is None else str(described.topic_id)
+    known = None if topic_id in {None, ZERO_ID} else topic_id
+    return TopicIdentity(topic, known, tuple(sorted(partition.id for partition in described.partitions)))
+
+
 def topic_config(settings: Settings, topic: str) -> dict[str, str]:
     """Return the topic's configuration as the broker applies it. Raises like `end_offsets`."""
     return _configs(Admin(settings), [topic])[topic]
@@ -118,18 +153,23 @@ def _offsets(
     settings: Settings, topic: str, spec: OffsetSpec, *, isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
 ) -> dict[int, int]:
     admin = Admin(settings)
+    described = _described(admin, settings, topic)
+    asked = {TopicPartition(topic, partition.id): spec for partition in described.partitions}
+    results = admin.results(admin.client.list_offsets, asked, what=f"tell the offsets of {topic}", isolation_level=isolation)
+    return {
+        partition.partition: result.offset
+        for partition, result in sorted(results.items(), key=lambda item: item[0].partition)
+    }
+
+
+def _described(admin: Admin, settings: Settings, topic: str) -> TopicDescription:
     described = _describe(admin, [topic])
     if topic not in described:
         raise ConfigurationError(
             f"There is no topic {topic} on the broker at {settings.bootstrap_servers}.",
             remedy="Run `rtap up`, which creates the topics, or correct RTAP_TOPIC_….",
         )
-    asked = {TopicPartition(topic, partition.id): spec for partition in described[topic].partitions}
-    results = admin.results(admin.client.list_offsets, asked, what=f"tell the offsets of {topic}", isolation_level=isolation)
-    return {
-        partition.partition: result.offset
-        for partition, result in sorted(results.items(), key=lambda item: item[0].partition)
-    }
+    return described[topic]
 
 
 def _describe(admin: Admin, names: list[str]) -> dict[str, TopicDescription]:

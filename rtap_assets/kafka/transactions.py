@@ -44,6 +44,7 @@ class TransactionalProducer:
             "transactional.id": transactional_id,
             "transaction.timeout.ms": int(max(timeout_seconds, settings.request_timeout_seconds) * 1000),
             "compression.type": "lz4",
+            "partitioner": "murmur2_random",  # as Java's clients do, so that a key stays in its Kafka partition
         }
         if max_message_bytes is not None:
             config["message.max.bytes"] = max_message_bytes

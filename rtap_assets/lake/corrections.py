@@ -57,9 +57,13 @@ _HEADERS = (Entry.PLANNED, Entry.DONE, Entry.ABANDONED)
 
 @dataclass(frozen=True)
 class Position:
-    """Up to where the records that silver has read were looked at: the next offset of each Kafka partition of the topic."""
+    """Up to where the records that silver has read were looked at: the next offset of each Kafka partition of the topic.
+
+    Epochs of the topic before `topic_epoch` were looked at to their end.
+    """
 
     topic: str = ""
+    topic_epoch: int = 0
     offsets: Mapping[int, int] = field(default_factory=dict)
     looked_at: datetime | None = None
 
@@ -102,7 +106,12 @@ def set_position(settings: Settings, position: Position) -> None:
         DependencyUnavailable: the catalog does not answer.
     """
     looked_at = None if position.looked_at is None else position.looked_at.isoformat()
-    document = {"topic": position.topic, "offsets": dict(position.offsets), "looked_at": looked_at}
+    document = {
+        "topic": position.topic,
+        "topic_epoch": position.topic_epoch,
+        "offsets": dict(position.offsets),
+        "looked_at": looked_at,
+    }
     with _catalog(settings) as catalog, catalog.load_table(CORRECTIONS.identifier).transaction() as transaction:
         transaction.set_properties({POSITION_PROPERTY: json.dumps(document)})
 
@@ -151,7 +160,8 @@ def _position(table: Table) -> Position:
     document = json.loads(text)
     offsets = {int(partition): int(offset) for partition, offset in document["offsets"].items()}
     looked_at = document["looked_at"]
-    return Position(document["topic"], offsets, None if looked_at is None else datetime.fromisoformat(looked_at))
+    when = None if looked_at is None else datetime.fromisoformat(looked_at)
+    return Position(document["topic"], document["topic_epoch"], offsets, when)
 
 
 def _table(settings: Settings) -> Table | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pyspark.sql import SparkSession
 
 from rtap_assets.contracts.tables import TABLES, Column, TableSpec
@@ -24,13 +26,16 @@ TABLE_PROPERTIES = {
 }
 
 
-def ensure_tables(session: SparkSession, catalog: str) -> None:
+def ensure_tables(session: SparkSession, catalog: str, *, specs: Sequence[TableSpec] = TABLES) -> None:
     """Create the tables that are missing and add the columns that a spec has gained; idempotent.
+
+    A column that the table had once and another tool dropped is not added again: it would be null in every row there is.
+    The streams refuse such a table (`streaming/ownership.py`).
 
     Raises:
         ContractError: a column exists with another type than its spec says.
     """
-    for spec in TABLES:
+    for spec in specs:
         name = f"{catalog}.{spec.identifier}"
         if not session.catalog.tableExists(name):
             session.sql(f"CREATE NAMESPACE IF NOT EXISTS {catalog}.{spec.namespace}")
@@ -53,16 +58,24 @@ def create_statement(spec: TableSpec, name: str) -> str:
 
 def _evolve(session: SparkSession, spec: TableSpec, name: str) -> None:
     existing = {field.name: field.dataType.simpleString() for field in session.table(name).schema.fields}
+    had = _columns_ever(session, name) if set(spec.column_names) - set(existing) else set()
     for before, column in zip((None, *spec.columns), spec.columns, strict=False):
-        if column.name not in existing:
+        if column.name not in existing and column.name not in had:
             # In its place: a streaming append takes the columns by their order.
             place = "FIRST" if before is None else f"AFTER {before.name}"
             session.sql(f"ALTER TABLE {name} ADD COLUMN {_declared(column)} {place}")
-        elif existing[column.name] != column.type:
+        elif existing.get(column.name, column.type) != column.type:
             raise ContractError(
                 f"Column {column.name} of {name} is {existing[column.name]}, its spec says {column.type}.",
-                remedy="A type is never changed in place: add a new column, or build a new table.",
+                remedy="A type is never changed in place: add a new column, or build a new table (`rtap rebuild`).",
             )
+
+
+def _columns_ever(session: SparkSession, name: str) -> set[str]:
+    """Return the names of all columns that the table has or had."""
+    table = session.sparkContext._jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(session._jsparkSession, name)
+    schemas = [*table.schemas().values()]
+    return {field.name() for schema in schemas for field in schema.columns()}
 
 
 def _declared(column: Column) -> str:

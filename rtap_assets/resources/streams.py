@@ -13,6 +13,7 @@ from dagster import ConfigurableResource
 from pydantic import Field
 
 from rtap_assets.config import get_settings, settings_environment
+from rtap_assets.contracts.selection import Selection
 from rtap_assets.errors import DependencyUnavailable, RtapError, StreamError
 from rtap_assets.runtime.background import spawn_background
 from rtap_assets.streaming.client import StreamsClient
@@ -122,6 +123,18 @@ class StreamHost(ConfigurableResource):  # type: ignore[type-arg]
         self.ensure(echo)
         with self.client() as client:
             return client.wait(client.submit_for_tables(action, arguments), echo=echo).result or {}
+
+    def rejudge(self, selection: Selection, *, apply: bool, requested_by: str, echo: Echo) -> dict[str, Any]:
+        """Judge quarantined rows again inside the host, and bring gold up to date; returns `streaming.rejudge`'s report.
+
+        Raises:
+            StreamError: it did not get through; with cause and next step.
+        """
+        asked = {"selection": selection.to_json(), "apply": apply, "requested_by": requested_by}
+        report = self._table_work(Action.REJUDGE, asked, echo=echo)
+        if report["added"]:
+            self.drain("gold", echo=echo)
+        return report
 
 
 @contextmanager

@@ -23,8 +23,10 @@ from rtap_assets.errors import ServingError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.positions import FilePosition, end_of_batch, file_positions
 from rtap_assets.lake.snapshots import STAMP_EPOCH_ID, ancestors, summary_value
+from rtap_assets.lake.table_changes import read_changes
 from rtap_assets.serving.columns import typed_empty_select
 from rtap_assets.serving.connection import connect_lake, with_first_epoch
+from rtap_assets.serving.corrections import load_corrections
 from rtap_assets.serving.lake_files import PLANNING_ORDER, TableFiles, local_path, plan_lake
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -85,11 +87,13 @@ def _run(
     since = now - timedelta(hours=lookback_hours) if lookback_hours else EPOCH
     evaluation = f"pass/{uuid4().hex}"
     with connect_lake(settings, plans) as connection:
+        load_corrections(connection, settings)
         bounds = _prepare(connection, settings, plans, positions)
-        shared = {
+        shared: dict[str, object] = {
             "now": now,
             "since": since,
-            "watermark": plans["gold"].watermark or EPOCH,
+            "correction_due": now - 2 * timedelta(minutes=settings.corrections_interval_minutes),
+            "watermark": plans["gold"].watermark,  # none: no window is closed, and the check looks at none
             "interval_seconds": settings.dq_volume_minutes * 60,
             "bounded_currencies": list(settings.plausible_amounts),
             "largest_amounts": list(settings.plausible_amounts.values()),
@@ -129,11 +133,22 @@ def _prepare(
     )
     for partition, offset in positions.bronze.items():
         connection.execute("INSERT INTO consumed_offsets VALUES (?, ?, ?)", [positions.topic_epoch, partition, offset])
+    _create_foreign_changes(connection, settings)
     gold = _gold_position(settings, plans["gold"], positions)
     return {
         "bronze": _follow(connection, settings, plans["bronze"], positions.silver, otherwise=NOTHING),
         "silver": _follow(connection, settings, plans["silver"], gold, otherwise=EVERYTHING),
     }
+
+
+def _create_foreign_changes(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    connection.execute(
+        "CREATE TEMP TABLE foreign_changes "
+        "(table_name VARCHAR, sentence VARCHAR, changed_at TIMESTAMPTZ, is_acknowledged BOOLEAN)"
+    )
+    for change in read_changes(settings):
+        row = [change.table_name, change.sentence, change.changed_at, change.acknowledged_at is not None]
+        connection.execute("INSERT INTO foreign_changes VALUES (?, ?, ?, ?)", row)
 
 
 def _follow(

@@ -19,7 +19,7 @@ from rtap_assets.config import Settings
 from rtap_assets.errors import StreamError
 from rtap_assets.streaming.desired import DurableStates
 from rtap_assets.streaming.housekeeping import Housekeeper
-from rtap_assets.streaming.lag import BROKER, CATALOG, SourceProbe, dependencies_of
+from rtap_assets.streaming.lag import BROKER, CATALOG, Refusal, SourceProbe, dependencies_of
 from rtap_assets.streaming.open_transactions import producer_finder
 from rtap_assets.streaming.operation_book import OperationBook
 from rtap_assets.streaming.operations import STREAM_ACTIONS, Action, Operation
@@ -73,6 +73,7 @@ class StreamEngine:
                 say=say,
                 jvm_is_alive=self.jvm_is_alive,
                 source_away=self._source_away,
+                source_refusal=self._source_refusal,
             )
             for name, stream in streams.items()
         }
@@ -111,7 +112,11 @@ class StreamEngine:
         return operation
 
     def submit_for_tables(self, action: str, arguments: Mapping[str, Any] | None = None) -> Operation:
-        """Ask for one of `TABLE_ACTIONS`; returns at once. It cannot be cancelled: its steps are short."""
+        """Ask for one of `TABLE_ACTIONS`; returns at once. It cannot be cancelled: its steps are short.
+
+        Raises:
+            ConfigurationError: the arguments are not those of the action.
+        """
         return self._housekeeper.submit(Action(action), arguments)
 
     def operation(self, id: str) -> Operation | None:
@@ -193,6 +198,9 @@ class StreamEngine:
         """The dependency that the stream cannot go on without and that does not answer its probe, if any."""
         now = self._clock()
         return next((name for name in sorted(dependencies_of(stream)) if self._probes[name].is_away(now)), None)
+
+    def _source_refusal(self, stream: StreamDefinition) -> Refusal | None:
+        return self._probes[BROKER if stream.reads is None else CATALOG].refusal(stream.name)
 
     def _status(self, runner: StreamRunner, now: datetime) -> StreamStatus:
         facts, settings = runner.facts, self._settings

@@ -1,8 +1,9 @@
 """The tables' upkeep inside the stream host: its session is warm, and it alone knows what each stream has read.
 
 Old snapshots expire every few minutes, since each commit of a stream adds one, and corrections run when none was asked for
-in time; the whole maintenance and erasures run when they are asked for (Dagster's schedules do). A thread of its own, so
-that no stream waits for it; gold alone is paused for its compaction and while removed rows are subtracted from it.
+in time; the whole maintenance, erasures and new verdicts on quarantined rows run when they are asked for (Dagster's
+schedules and jobs do). A thread of its own, so that no stream waits for it; gold alone is paused for its compaction and
+while removed rows are subtracted from it.
 """
 
 from __future__ import annotations
@@ -23,11 +24,15 @@ from rtap_assets.errors import RtapError
 from rtap_assets.streaming.corrections.api import correct
 from rtap_assets.streaming.corrections.erase import erase_account
 from rtap_assets.streaming.corrections.runs import CorrectionRun
+from rtap_assets.streaming.failures import as_error, root_cause
 from rtap_assets.streaming.maintenance import expire_when_due, maintain_tables, utc_now
 from rtap_assets.streaming.operation_book import Command, OperationBook
 from rtap_assets.streaming.operations import TABLE_ACTIONS, Action, Operation
+from rtap_assets.streaming.rejudge import RejudgeOptions, rejudge
 
 TABLES_NAME = "tables"  # in the place of a stream's name
+Echo = Callable[[str], None]
+Work = Callable[[Echo, Mapping[str, Any]], dict[str, Any]]
 LOG = logging.getLogger(__name__)
 
 
@@ -45,10 +50,11 @@ class Housekeeper:
         self._session, self._settings, self._pause_gold, self._clock = session, settings, pause_gold, clock
         timeouts = dict.fromkeys(TABLE_ACTIONS, settings.maintenance_timeout_seconds)
         self._book = OperationBook(TABLES_NAME, timeouts=timeouts, clock=clock)
-        self._work: dict[Action, Callable[[Callable[[str], None], Mapping[str, Any]], dict[str, Any]]] = {
+        self._work: dict[Action, Work] = {
             Action.MAINTAIN: self._maintain,
             Action.CORRECT: self._correct,
             Action.ERASE: self._erase,
+            Action.REJUDGE: self._rejudge,
         }
         self._closing, self._wake = Event(), Event()
         self._expiry_due = time.monotonic() + settings.snapshot_expiry_interval_seconds
@@ -59,7 +65,13 @@ class Housekeeper:
         self._thread.start()
 
     def submit(self, action: Action, arguments: Mapping[str, Any] | None = None) -> Operation:
-        """Ask for one of `TABLE_ACTIONS`; returns at once. The operation's result is the report."""
+        """Ask for one of `TABLE_ACTIONS`; returns at once. The operation's result is the report.
+
+        Raises:
+            ConfigurationError: the arguments are not those of the action.
+        """
+        if action is Action.REJUDGE:
+            RejudgeOptions.from_json(arguments or {})
         operation = self._book.submit(action, arguments)
         self._wake.set()
         return operation
@@ -96,25 +108,26 @@ class Housekeeper:
             self._book.fail(command, error.message, remedy=error.remedy)
         except Exception as error:  # the thread must live on: the failure becomes the operation's end
             LOG.exception("%s failed", command.action)
-            self._book.fail(command, f"{type(error).__name__}: {error}", remedy="See the log of the stream host.")
+            failure = as_error(error, log=str(self._settings.log_dir / "spark.log"))
+            self._book.fail(command, failure.message, remedy=failure.remedy)
         else:
             self._book.succeed(command, report, step="done")
 
-    def _maintain(self, echo: Callable[[str], None], _: Mapping[str, Any]) -> dict[str, Any]:
+    def _maintain(self, echo: Echo, _: Mapping[str, Any]) -> dict[str, Any]:
         return maintain_tables(
             self._session, self._settings, echo=echo, pause_gold=self._pause_gold, clock=self._clock
         ).to_json()
 
-    def _correct(self, echo: Callable[[str], None], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def _correct(self, echo: Echo, arguments: Mapping[str, Any]) -> dict[str, Any]:
         report = correct(self._run_of(echo, arguments), dry_run=bool(arguments.get("dry_run")))
         self._correction_due = self._next_correction()
         return report.to_json()
 
-    def _erase(self, echo: Callable[[str], None], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def _erase(self, echo: Echo, arguments: Mapping[str, Any]) -> dict[str, Any]:
         run, account_id = self._run_of(echo, arguments), str(arguments.get("account_id", ""))
         return erase_account(run, account_id, dry_run=bool(arguments.get("dry_run"))).to_json()
 
-    def _run_of(self, echo: Callable[[str], None], arguments: Mapping[str, Any]) -> CorrectionRun:
+    def _run_of(self, echo: Echo, arguments: Mapping[str, Any]) -> CorrectionRun:
         return CorrectionRun(
             self._session,
             self._settings,
@@ -135,6 +148,10 @@ class Housekeeper:
             LOG.warning("corrections did not run: %s", str(error).splitlines()[0])
             self._correction_due = self._next_correction()
 
+    def _rejudge(self, echo: Callable[[str], None], arguments: Mapping[str, Any]) -> dict[str, Any]:
+        asked = RejudgeOptions.from_json({name: arguments[name] for name in arguments.keys() - {"requested_by"}})
+        return rejudge(self._run_of(echo, arguments), asked)
+
     def _expire(self) -> None:
         for spec in TABLES:
             if self._closing.is_set():
@@ -142,7 +159,7 @@ class Housekeeper:
             try:
                 expiry = expire_when_due(self._session, self._settings, spec, self._clock)
             except Exception as error:  # tried again in a few minutes; the metrics show when it never works
-                LOG.warning("%s: snapshots were not expired: %s", spec.identifier, str(error).splitlines()[0])
+                LOG.warning("%s: snapshots were not expired: %s", spec.identifier, root_cause(str(error)))
             else:
                 for alert in expiry.alerts:
                     LOG.warning("%s: %s", spec.identifier, alert)

@@ -6,6 +6,7 @@ batch: call it every few minutes. Both work beside running streams; only gold is
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -34,12 +35,14 @@ from rtap_assets.lake.maintenance import (
     rewrite_manifests,
 )
 from rtap_assets.lake.retention import Consumer, ExpiryPlan, plan_expiry
+from rtap_assets.lake.table_changes import note_changes
 from rtap_assets.lake.table_lock import table_lock
 from rtap_assets.lake.table_metrics import TableMetrics, breaches, measure_table
 from rtap_assets.streaming.checkpoints import BEFORE_THE_FIRST_SNAPSHOT, newest_committed, newest_planned, read_batch
 from rtap_assets.streaming.queries import GOLD_STREAM, STREAMS, StreamDefinition
 
 Done = TypeVar("Done")
+LOG = logging.getLogger(__name__)
 
 
 def utc_now() -> datetime:
@@ -114,7 +117,7 @@ def expire_when_due(
     Does nothing while a maintenance works on the table. The caller owns the checkpoints.
 
     Raises:
-        StreamError: the expiry failed; nothing is lost.
+        StreamError: the expiry failed; the table is as before.
         DependencyUnavailable: the catalog did not answer.
     """
     with table_lock(settings, spec.identifier, seconds=0) as held:
@@ -147,6 +150,9 @@ def _consumer(settings: Settings, stream: StreamDefinition) -> Consumer:
 def _expire(
     session: SparkSession, settings: Settings, spec: TableSpec, *, at_least: int, clock: Callable[[], datetime]
 ) -> Expiry:
+    # What others did to the table is written down before the snapshots that show it are gone.
+    for change in note_changes(settings, [spec], now=clock()) if spec in TABLES else ():
+        LOG.warning("changed by another program: %s", change.sentence)
     # Positions first: they only move on, so what they protect is still there when the table is read after them.
     consumers = consumers_of(settings, spec)
     with _catalog(settings) as catalog:

@@ -14,7 +14,8 @@ from pyspark.sql import SparkSession
 
 from rtap_assets.config import Settings
 from rtap_assets.kafka.clients import java_client_config
-from rtap_assets.kafka.held_partitions import HeldPartition, appended_at, held_partitions
+from rtap_assets.kafka.held_partitions import HeldPartition, held_partitions
+from rtap_assets.kafka.single_records import records_at
 from rtap_assets.streaming.states import FailureNote
 
 OPEN_TRANSACTION = "open_transaction"
@@ -56,9 +57,9 @@ class TransactionWatch:
     def _find_ages(self, held: list[HeldPartition], now: datetime) -> None:
         """Note since when each transaction is open: the broker's timestamp of its first record."""
         unknown = {one.kafka_partition: one.first_offset for one in held if _key(one) not in self._since}
-        stamps = appended_at(self._settings, self._topic, unknown) if unknown else {}
+        found = records_at(self._settings, self._topic, unknown) if unknown else {}
         for partition, offset in unknown.items():
-            self._since[partition, offset] = min(stamps.get(partition, now), now)
+            self._since[partition, offset] = min(found[partition].appended_at, now) if partition in found else now
 
     def _note(self, old: list[HeldPartition]) -> FailureNote:
         first = min(old, key=lambda one: self._since[_key(one)])

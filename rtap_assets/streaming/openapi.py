@@ -43,9 +43,9 @@ ENDPOINTS = (
     ),
     Endpoint(
         "post", "/v1/tables/{work}",
-        "Maintain the tables, correct late rows and later copies, or erase an account (arguments as a JSON object); returns "
-        "at once with an operation to follow.",
-        "Operation", success=202, refusals=(400, 404, 503),
+        "Maintain the tables, correct late rows and later copies, erase an account, or judge quarantined rows again "
+        "(arguments as a JSON object); returns at once with an operation to follow.",
+        "Operation", success=202, refusals=(400, 404, 409, 503),
     ),
     Endpoint("get", "/v1/operations/{id}", "How an operation goes.", "Operation", refusals=(404,)),
     Endpoint("post", "/v1/operations/{id}/cancel", "Give an operation up.", "Operation", refusals=(404, 409)),

@@ -22,7 +22,7 @@ TOGETHER = frozenset({Action.START, Action.DRAIN})  # these two, and twice the s
 
 @dataclass
 class Command:
-    """An operation under way. `memory` is what the runner keeps for it between two ticks."""
+    """An operation under way, with what it was asked for. `memory` is what the runner keeps for it between two ticks."""
 
     operation: Operation
     deadline: datetime

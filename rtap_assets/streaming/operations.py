@@ -24,10 +24,11 @@ class Action(StrEnum):
     MAINTAIN = "maintain"
     CORRECT = "correct"
     ERASE = "erase"
+    REJUDGE = "rejudge"
 
 
 STREAM_ACTIONS = (Action.START, Action.STOP, Action.RESTART, Action.DRAIN)
-TABLE_ACTIONS = (Action.MAINTAIN, Action.CORRECT, Action.ERASE)
+TABLE_ACTIONS = (Action.MAINTAIN, Action.CORRECT, Action.ERASE, Action.REJUDGE)
 
 
 class OperationState(StrEnum):

@@ -19,10 +19,16 @@ ARRIVAL_COLUMNS = ("event_id", *COORDINATES, "kafka_timestamp", "is_held")
 ID_HASH = "id_hash"
 
 
-def beyond_offsets(offsets: Mapping[int, int]) -> Column:
+def with_first_epoch(rows: DataFrame) -> DataFrame:
+    """Return the rows with the first epoch where they are older than that column, so that coordinates can be compared."""
+    return rows.withColumn("topic_epoch", F.coalesce(F.col("topic_epoch"), F.lit(0)))
+
+
+def beyond_offsets(topic_epoch: int, offsets: Mapping[int, int]) -> Column:
     """Return the predicate of rows at or beyond the next offset of their Kafka partition; all of an unknown partition.
 
-    Written with literals alone, so that Iceberg leaves out the files whose statistics say that they have none.
+    Rows of an earlier epoch of the topic are not beyond it, those of a later one are. Written with literals alone, so that
+    Iceberg leaves out the files whose statistics say that they have none.
     """
     known = [F.col("kafka_partition") == F.lit(partition) for partition in offsets]
     beyond = [
@@ -34,7 +40,8 @@ def beyond_offsets(offsets: Mapping[int, int]) -> Column:
         result = result & ~predicate
     for predicate in beyond:
         result = result | predicate
-    return result
+    epoch = F.coalesce(F.col("topic_epoch"), F.lit(0))
+    return (epoch > topic_epoch) | ((epoch == topic_epoch) & result)
 
 
 def arrivals(rows: DataFrame, *, is_held: bool) -> DataFrame:

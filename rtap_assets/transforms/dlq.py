@@ -5,9 +5,11 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from rtap_assets.contracts.dead_letters import REDRIVE_ATTEMPT
+
 # After the custom of Kafka Connect's dead-letter queue. The identity is topic, Kafka partition and offset together.
 HEADER_PREFIX = "rtap.dlq."
-ATTEMPTS = "1"
+REDRIVEN_ATTEMPT = "^[0-9]{1,4}$"
 
 
 def build_dead_letters(bronze: DataFrame) -> DataFrame:
@@ -25,7 +27,7 @@ def build_dead_letters(bronze: DataFrame) -> DataFrame:
         "offset": F.col("kafka_offset").cast("string"),
         "timestamp": F.date_format("kafka_timestamp", "yyyy-MM-dd'T'HH:mm:ss.SSSXXX"),
         "schema.id": F.col("schema_id").cast("string"),
-        "attempts": F.lit(ATTEMPTS),
+        "attempts": _attempts().cast("string"),
     }
     ours = F.array(*(_header(name, column) for name, column in context.items()))
     none = F.array().cast("array<struct<key:string,value:binary>>")
@@ -38,3 +40,10 @@ def build_dead_letters(bronze: DataFrame) -> DataFrame:
 
 def _header(name: str, value: Column) -> Column:
     return F.struct(F.lit(HEADER_PREFIX + name).alias("key"), F.coalesce(value, F.lit("")).cast("binary").alias("value"))
+
+
+def _attempts() -> Column:
+    """How often the record was tried: once, and once more for each time that it was sent again."""
+    sent = F.filter("kafka_headers", lambda one: one["key"] == REDRIVE_ATTEMPT)
+    text = F.try_element_at(sent, F.lit(-1))["value"].cast("string")
+    return F.coalesce(F.when(text.rlike(REDRIVEN_ATTEMPT), text.cast("int") + 1), F.lit(1))

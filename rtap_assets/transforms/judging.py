@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from rtap_assets.contracts import currencies, rules
 from rtap_assets.contracts.rules import Reason
-from rtap_assets.contracts.tables import BRONZE
+from rtap_assets.contracts.tables import BRONZE, REJUDGED_COLUMNS
 from rtap_assets.transforms.amounts import amount_of
 from rtap_assets.transforms.text import cleaned, first_fault, is_clean, printable
 
@@ -33,6 +33,7 @@ KEPT_AS_THEY_CAME = (
     "quantity",
     "amount",
     "topic",
+    "topic_epoch",
     "kafka_partition",
     "kafka_offset",
     "kafka_timestamp",
@@ -220,6 +221,8 @@ def _stored(name: str) -> Column:
         return F.when(F.col("texts").isNull(), F.col(name)).otherwise(_text(name))
     if name in ("event_time", "ingest_time"):
         return _in_bounds(name)
+    if name in REJUDGED_COLUMNS:
+        return F.lit(None).cast(BRONZE.type_of(name))
     if name == "error_reason":
         return F.col("verdict.reason")
     if name == "error_detail":

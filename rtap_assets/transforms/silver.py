@@ -61,6 +61,21 @@ def deduplicate_sales_events(events: DataFrame, *, watermark_delay_seconds: int)
     return _first_copies(events)
 
 
+def rejudged_sales_events(bronze: DataFrame, silver: DataFrame) -> DataFrame:
+    """Return the events of re-judged rows that are valid now and that silver lacks, each once, marked as late.
+
+    The stream never takes them: it reads what bronze's stream appended, and there they are quarantined. An event that
+    another valid row holds as well is left to that row, which the stream or the search for late rows takes.
+
+    Shape: batch only; bronze and silver columns to those of `normalise_sales_events`; grain: one event.
+    """
+    again = F.col("rejudged_at").isNotNull()
+    candidates = normalise_sales_events(bronze.where(again))
+    lacking = candidates.join(silver.select("event_id"), "event_id", "left_anti")
+    others = normalise_sales_events(bronze.where(~again)).select("event_id")
+    return _first_copies(lacking.join(others, "event_id", "left_anti")).withColumn("is_late", F.lit(True))
+
+
 def stamp_processing(events: DataFrame) -> DataFrame:
     """Return the events with the micro-batch's timestamp and the latency up to it.
 

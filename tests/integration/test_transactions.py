@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import NewTopic
-from event_bytes import Record
 from polling import wait_until
 from pyspark.sql import SparkSession
 from stream_fixtures import ask, drain, open_engine
@@ -19,6 +17,7 @@ from transactional import (
     purchases,
     send_aborted,
     send_committed,
+    send_plainly,
     transactional_producer,
     writer_of,
 )
@@ -126,14 +125,6 @@ def test_aborted_records_reach_no_layer_an_open_transaction_is_waited_for_and_ev
     result = conservation(streams)
     assert not result.passed
     assert result.detail == {"missing": "3", "repeated": "0", "aborted": "10", "control": "5"}
-
-
-def send_plainly(settings: Settings, records: Sequence[Record]) -> None:
-    """Records without a transaction, in the same Kafka partition as the transactions."""
-    producer = Producer(client_config(settings))
-    for record in records:
-        producer.produce(settings.topic_events, record.value, record.key, 0)
-    assert producer.flush(CALL_SECONDS) == 0
 
 
 def test_rows_that_bronze_has_lost_are_missing_although_transactions_left_gaps_beside_them(

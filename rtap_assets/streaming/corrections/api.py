@@ -16,6 +16,7 @@ from rtap_assets.streaming.corrections.apply import carry_out
 from rtap_assets.streaming.corrections.ledger import Correction, PlannedRows, write_plan
 from rtap_assets.streaming.corrections.plan import Findings, findings
 from rtap_assets.streaming.corrections.runs import CorrectionRun
+from rtap_assets.transforms.corrections import with_first_epoch
 from rtap_assets.transforms.silver import ARRIVAL_ORDER, COORDINATES
 
 LATE_WHY = "valid, and older than silver's watermark when its stream read it"
@@ -98,7 +99,7 @@ def remove_rows(run: CorrectionRun, rows: DataFrame, *, cause: Cause, why: str) 
     with run.locked(CORRECTIONS), run.locked(SILVER):
         finish_pending(run)
         wanted = F.broadcast(rows.select(*COORDINATES).distinct())
-        held = run.table(SILVER).join(wanted, list(COORDINATES), "left_semi").persist()
+        held = with_first_epoch(run.table(SILVER)).join(wanted, list(COORDINATES), "left_semi").persist()
         try:
             return _change(run, cause, why, removes=held)[1]
         finally:

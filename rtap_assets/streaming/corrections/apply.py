@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pyspark.errors import PySparkException
@@ -16,16 +17,18 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from rtap_assets.contracts.corrections import Cause, Change, Entry
+from rtap_assets.contracts.offset_gaps import GapKind, OffsetGap
 from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
 from rtap_assets.errors import StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
+from rtap_assets.lake.offset_gaps import record_gaps
 from rtap_assets.lake.snapshots import STAMP_CAUSE, STAMP_CORRECTION_ID, ancestors, has_read_to, summary_value
 from rtap_assets.streaming.checkpoints import committed_position
 from rtap_assets.streaming.corrections.ledger import Correction, planned_rows, write_end
 from rtap_assets.streaming.corrections.runs import CorrectionRun, stamped_session
 from rtap_assets.streaming.gold_sink import subtract_from_gold
 from rtap_assets.streaming.queries import GOLD_STREAM
-from rtap_assets.transforms.corrections import window_changes
+from rtap_assets.transforms.corrections import window_changes, with_first_epoch
 from rtap_assets.transforms.gold import GROUP, MEASURES
 from rtap_assets.transforms.silver import COORDINATES
 
@@ -57,6 +60,8 @@ def carry_out(run: CorrectionRun, correction: Correction, adds: DataFrame | None
         remove_rows_at(run, SILVER, removes, correction)
     run.on_step("removed")
     if removes is not None and correction.cause is Cause.ERASED:
+        # First the reason, then the deed: a pass that looks for gaps would ask the broker about them otherwise.
+        record_gaps(run.settings, erased_gaps(removes, detail=f"correction {correction.correction_id}"))
         remove_rows_at(run, BRONZE, removes, correction)
         run.on_step("removed from bronze")
     if removes is not None and correction.cause is not Cause.ERASED:
@@ -89,7 +94,8 @@ def remove_rows_at(run: CorrectionRun, spec: TableSpec, rows: DataFrame, correct
     if bounds is None or bounds[0] is None:
         return
     near = F.col("kafka_offset").between(bounds[0], bounds[1])
-    present = run.table(spec).where(near).join(F.broadcast(rows.select(*COORDINATES)), list(COORDINATES), "left_semi")
+    wanted = F.broadcast(rows.select(*COORDINATES))
+    present = with_first_epoch(run.table(spec).where(near)).join(wanted, list(COORDINATES), "left_semi")
     if present.isEmpty():
         return
     stamp = {STAMP_CORRECTION_ID: correction.correction_id, STAMP_CAUSE: str(correction.cause)}
@@ -97,7 +103,8 @@ def remove_rows_at(run: CorrectionRun, spec: TableSpec, rows: DataFrame, correct
     # Through Arrow: a view belongs to its session, and a DataFrame cannot be moved to another.
     coordinates = session.createDataFrame(rows.select(*COORDINATES).toArrow()).localCheckpoint()
     coordinates.createOrReplaceTempView(REMOVED_VIEW)
-    same = " AND ".join(f"r.{name} = t.{name}" for name in COORDINATES)
+    own = {name: f"t.{name}" for name in COORDINATES} | {"topic_epoch": "coalesce(t.topic_epoch, 0)"}
+    same = " AND ".join(f"r.{name} = {column}" for name, column in own.items())
     statement = (
         f"DELETE FROM {run.name(spec)} t WHERE t.kafka_offset BETWEEN {bounds[0]} AND {bounds[1]} "
         f"AND EXISTS (SELECT 1 FROM {REMOVED_VIEW} r WHERE {same})"
@@ -114,6 +121,19 @@ def remove_rows_at(run: CorrectionRun, spec: TableSpec, rows: DataFrame, correct
                     remedy="The correction stays pending; the next run goes on with it. The details are in spark.log.",
                 ) from error
             run.echo(f"{spec.identifier}: removing rows failed, attempt {attempt} of {DELETE_ATTEMPTS}")
+
+
+def erased_gaps(rows: DataFrame, *, detail: str) -> list[OffsetGap]:
+    """Return the offsets of erased rows as ranges without holes."""
+    gaps: list[OffsetGap] = []
+    for topic, epoch, partition, offset in rows.select(*COORDINATES).distinct().orderBy(*COORDINATES).collect():
+        last = gaps[-1] if gaps else None
+        is_next = last is not None and (last.topic, last.topic_epoch, last.kafka_partition) == (topic, epoch, partition)
+        if last is not None and is_next and last.last_offset + 1 == offset:
+            gaps[-1] = replace(last, last_offset=offset, records=last.records + 1)
+        else:
+            gaps.append(OffsetGap(topic, partition, offset, offset, 1, GapKind.ERASED, detail, topic_epoch=epoch))
+    return gaps
 
 
 def restated_windows(run: CorrectionRun, correction: Correction, removes: DataFrame | None) -> list[dict[str, Any]]:
@@ -153,7 +173,7 @@ def _is_added(run: CorrectionRun, correction: Correction) -> bool:
     rows = planned_rows(run, correction, Change.ADD)
     bounds = rows.agg(F.min("kafka_offset"), F.max("kafka_offset")).first()
     assert bounds is not None
-    near = run.table(SILVER).where(F.col("kafka_offset").between(bounds[0], bounds[1]))
+    near = with_first_epoch(run.table(SILVER).where(F.col("kafka_offset").between(bounds[0], bounds[1])))
     return not near.join(F.broadcast(rows.select(*COORDINATES)), list(COORDINATES), "left_semi").isEmpty()
 
 

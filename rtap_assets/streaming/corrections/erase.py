@@ -24,8 +24,10 @@ from rtap_assets.streaming.corrections.ledger import Correction, PlannedRows, wr
 from rtap_assets.streaming.corrections.runs import CorrectionRun
 from rtap_assets.streaming.drain import everything_there_is
 from rtap_assets.streaming.queries import STREAMS
+from rtap_assets.transforms.corrections import with_first_epoch
 from rtap_assets.transforms.gold import GROUP, MEASURES, sum_panes
 from rtap_assets.transforms.silver import COORDINATES
+from rtap_assets.transforms.text import trimmed
 
 ERASURE_WHY = "erasure of an account was asked for"
 
@@ -60,8 +62,8 @@ def erase_account(run: CorrectionRun, account_id: str, *, dry_run: bool = False)
         finish_pending(run)
         if not dry_run:
             _require_complete_streams(run)
-        bronze = run.table(BRONZE).where(belongs_to(account)).select(*COORDINATES, "kafka_timestamp").persist()
-        silver = run.table(SILVER).where(F.col("account_id") == account).persist()
+        bronze = with_first_epoch(run.table(BRONZE).where(belongs_to(account))).select(*COORDINATES).persist()
+        silver = with_first_epoch(run.table(SILVER).where(F.col("account_id") == account)).persist()
         try:
             return _erase(run, account, bronze, silver, dry_run=dry_run)
         finally:
@@ -80,8 +82,8 @@ def belongs_to(account: str) -> Column:
     quoted = b'"' + text + b'"'
     contains = [F.expr(f"contains(raw_value, X'{needle.hex()}')") for needle in (avro, quoted)]
     inside = F.col("error_reason").isNotNull() & (contains[0] | contains[1])
-    decoded = F.trim(F.col("account_id")) == account
-    key = F.trim(F.col("raw_key").cast("string")) == account
+    decoded = trimmed(F.col("account_id")) == account
+    key = trimmed(F.col("raw_key").cast("string")) == account
     return F.coalesce(decoded, F.lit(False)) | F.coalesce(key, F.lit(False)) | F.coalesce(inside, F.lit(False))
 
 

@@ -30,6 +30,7 @@ from rtap_assets.transforms.corrections import (
     beyond_offsets,
     decide_copies,
     repeated_hashes,
+    with_first_epoch,
     with_hash,
 )
 from rtap_assets.transforms.silver import COORDINATES, normalise_sales_events, stamp_processing
@@ -107,7 +108,7 @@ def _look(run: CorrectionRun, position: Position, snapshots: _Snapshots, cached:
         return cached[-1]
 
     horizon = run.settings.correction_horizon_days * DAY_SECONDS
-    beyond = beyond_offsets(position.offsets)
+    beyond = beyond_offsets(position.topic_epoch, position.offsets)
     if not position.offsets:
         beyond = F.col("kafka_timestamp") >= F.lit(run.clock() - timedelta(seconds=horizon))
     bronze = _as_of(run, BRONZE, snapshots.bronze).where(beyond)
@@ -118,8 +119,7 @@ def _look(run: CorrectionRun, position: Position, snapshots: _Snapshots, cached:
     new = keep(with_hash(held.union(lacking.select(*held.columns))))
     known = new.agg(F.count("*"), F.unix_seconds(F.min("kafka_timestamp"))).first()
     looked_at, oldest = known if known is not None else (0, None)
-    ends = {row[0]: row[1] + 1 for row in bronze.groupBy("kafka_partition").agg(F.max("kafka_offset")).collect()}
-    after = Position(position.topic, {**position.offsets, **ends}, run.clock())
+    after = _after(run, position, bronze)
     if oldest is None:
         return Findings(position=after)
 
@@ -133,6 +133,15 @@ def _look(run: CorrectionRun, position: Position, snapshots: _Snapshots, cached:
     rows = new.union(earlier).join(F.broadcast(concerned), ID_HASH, "left_semi")
     decided = keep(decide_copies(rows, horizon_seconds=horizon))
     return _findings(run, decided, bronze, silver, after=after, snapshots=snapshots, looked_at=looked_at, keep=keep)
+
+
+def _after(run: CorrectionRun, position: Position, bronze: DataFrame) -> Position:
+    """Where the next look begins, after one at these rows."""
+    ends = bronze.groupBy("topic_epoch", "kafka_partition").agg(F.max("kafka_offset")).collect()
+    epoch = max([position.topic_epoch, *(row[0] for row in ends)])
+    offsets = dict(position.offsets) if epoch == position.topic_epoch else {}
+    offsets |= {row[1]: row[2] + 1 for row in ends if row[0] == epoch}
+    return Position(position.topic, epoch, offsets, run.clock())
 
 
 def _findings(
@@ -191,4 +200,4 @@ def _withdrawn(run: CorrectionRun) -> DataFrame:
 
 
 def _as_of(run: CorrectionRun, spec: TableSpec, snapshot_id: int) -> DataFrame:
-    return run.session.sql(f"SELECT * FROM {run.name(spec)} VERSION AS OF {snapshot_id}")
+    return with_first_epoch(run.session.sql(f"SELECT * FROM {run.name(spec)} VERSION AS OF {snapshot_id}"))

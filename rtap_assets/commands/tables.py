@@ -1,0 +1,40 @@
+"""`rtap tables`: what other programs have changed in bronze, silver and gold, and acknowledging it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import click
+
+from rtap_assets.config import get_settings
+from rtap_assets.lake.table_changes import acknowledge_change, read_changes
+
+
+@click.group()
+def tables() -> None:
+    """The tables of the lake, and what other programs did to them."""
+
+
+@tables.command()
+@click.option("--all", "show_all", is_flag=True, help="Show acknowledged changes, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print the changes as JSON.")
+def changes(show_all: bool, as_json: bool) -> None:
+    """Show the changes of bronze, silver and gold that other programs made. Changes nothing."""
+    found = [one for one in read_changes(get_settings()) if show_all or one.acknowledged_at is None]
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in found], default=str, indent=2))
+        return
+    for one in found:
+        click.echo(one.sentence + ("" if one.acknowledged_at is None else ", acknowledged"))
+    if not found:
+        click.echo("no change by another program" + ("" if show_all else " that is not acknowledged"))
+
+
+@tables.command()
+@click.argument("change_id")
+def ack(change_id: str) -> None:
+    """Acknowledge a change, so that the check `foreign_changes` no longer fails for it. The rows stay as they are."""
+    done = acknowledge_change(get_settings(), change_id, now=datetime.now(UTC))
+    click.echo(f"acknowledged: {done.sentence}")

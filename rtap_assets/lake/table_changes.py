@@ -1,0 +1,142 @@
+"""`quality.table_changes`: changes that others made to bronze, silver and gold, written down before their snapshots expire.
+
+PyIceberg appends, so that no Spark session is needed; rows are never changed: an acknowledgement is one more row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import CommitFailedException, NoSuchTableError
+from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.schema import Schema
+from pyiceberg.types import LongType, NestedField, PrimitiveType, StringType, TimestamptzType
+from sqlalchemy.exc import SQLAlchemyError
+
+from rtap_assets.config import Settings
+from rtap_assets.contracts.table_changes import TABLE_CHANGES, TableChange
+from rtap_assets.contracts.tables import TABLES, TableSpec
+from rtap_assets.errors import DependencyUnavailable, ServingError
+from rtap_assets.lake.catalog import open_catalog
+from rtap_assets.lake.foreign_changes import foreign_changes
+
+TABLE_PROPERTIES = {
+    "format-version": "2",
+    "write.parquet.compression-codec": "zstd",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+}
+_TYPES: dict[str, PrimitiveType] = {"string": StringType(), "bigint": LongType(), "timestamp": TimestamptzType()}
+
+
+def read_changes(settings: Settings, *, now: datetime | None = None) -> list[TableChange]:
+    """Return every change by others, oldest first: those written down, and those that the tables' histories show now.
+
+    Raises:
+        DependencyUnavailable: the catalog does not answer.
+    """
+    with _translated(settings), open_catalog(settings) as catalog:
+        recorded = _recorded(catalog)
+        found = _found(catalog, TABLES, now=now or datetime.now(UTC))
+    known = {change.change_id for change in recorded}
+    return sorted([*recorded, *(one for one in found if one.change_id not in known)], key=lambda one: one.changed_at)
+
+
+def note_changes(settings: Settings, specs: Sequence[TableSpec] = TABLES, *, now: datetime) -> list[TableChange]:
+    """Write down the changes of these tables that are not yet; returns the new ones.
+
+    Raises:
+        DependencyUnavailable: the catalog does not answer, or another program changed the table at the same time.
+    """
+    with _translated(settings), open_catalog(settings) as catalog:
+        found = _found(catalog, specs, now=now)
+        if not found:
+            return []
+        known = {change.change_id for change in _recorded(catalog)}
+        new = [replace(change, noticed_at=now) for change in found if change.change_id not in known]
+        if new:
+            _append(catalog, new)
+        return new
+
+
+def acknowledge_change(settings: Settings, change_id: str, *, now: datetime) -> TableChange:
+    """Write down that an operator knows of a change, so that the check no longer fails for it.
+
+    Raises:
+        ServingError: there is no such change.
+        DependencyUnavailable: the catalog does not answer, or another program changed the table at the same time.
+    """
+    note_changes(settings, now=now)
+    change = next((one for one in read_changes(settings, now=now) if one.change_id == change_id), None)
+    if change is None:
+        raise ServingError(f"There is no change {change_id}.", remedy="`rtap tables changes` lists them.")
+    if change.acknowledged_at is not None:
+        return change
+    with _translated(settings), open_catalog(settings) as catalog:
+        done = replace(change, acknowledged_at=now)
+        _append(catalog, [done])
+    return done
+
+
+def _found(catalog: Catalog, specs: Sequence[TableSpec], *, now: datetime) -> list[TableChange]:
+    found = []
+    for spec in specs:
+        try:
+            table = catalog.load_table(spec.identifier)
+        except NoSuchTableError:
+            continue
+        found += foreign_changes(table, spec, now=now)
+    return found
+
+
+def _recorded(catalog: Catalog) -> list[TableChange]:
+    """Return the changes written down, each once, acknowledged when any of its rows is."""
+    try:
+        rows = catalog.load_table(TABLE_CHANGES.identifier).scan().to_arrow().to_pylist()
+    except NoSuchTableError:
+        return []
+    changes: dict[str, TableChange] = {}
+    for row in rows:
+        change = TableChange(**row)
+        if change.change_id not in changes or change.acknowledged_at is not None:
+            changes[change.change_id] = change
+    return list(changes.values())
+
+
+def _append(catalog: Catalog, changes: Sequence[TableChange]) -> None:
+    catalog.create_namespace_if_not_exists(TABLE_CHANGES.namespace)
+    table = catalog.create_table_if_not_exists(TABLE_CHANGES.identifier, schema=_schema(), properties=TABLE_PROPERTIES)
+    schema = schema_to_pyarrow(table.schema(), include_field_ids=False)
+    table.append(pa.Table.from_pylist([asdict(change) for change in changes], schema=schema))
+
+
+def _schema() -> Schema:
+    return Schema(
+        *(
+            NestedField(number, column.name, _TYPES[column.type], required=False, doc=column.doc)
+            for number, column in enumerate(TABLE_CHANGES.columns, start=1)
+        )
+    )
+
+
+@contextmanager
+def _translated(settings: Settings) -> Iterator[None]:
+    try:
+        yield
+    except CommitFailedException as error:
+        raise DependencyUnavailable(
+            f"Another program has changed {TABLE_CHANGES.identifier} at the same time: {error}.",
+            remedy="Try again; nothing was changed.",
+            dependency="catalog",
+        ) from error
+    except SQLAlchemyError as error:
+        raise DependencyUnavailable(
+            f"The Iceberg catalog of {settings.state_dir} did not answer: {error}.",
+            remedy="Try again; nothing was changed.",
+            dependency="catalog",
+        ) from error
