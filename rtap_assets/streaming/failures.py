@@ -25,6 +25,7 @@ AWAY = {
     "registry": ("RTAP_REGISTRY_AWAY",),
 }
 # Before `AWAY`: a catalog whose disk is full answers, and waiting does not help.
+DISK_FULL_CODE = "disk_full"
 DISK_FULL = ("No space left on device", "Disk quota exceeded", "SQLITE_FULL")
 
 # Also before it: what waiting does not bring.
@@ -84,8 +85,11 @@ def diagnose(error: BaseException, *, log: str) -> Diagnosis:
     if verdict is Verdict.RESTART:
         return Diagnosis(verdict, "restart", reason, "Nothing: the stream starts again by itself.")
     if _line_with(DISK_FULL, reason) is not None:
-        remedy = "Make room where checkpoints, lake and temporary files are, then `rtap streams start`; nothing was lost."
-        return Diagnosis(verdict, "disk_full", reason, remedy)
+        remedy = (
+            "Make room where checkpoints, lake and temporary files are: the stream then goes on by itself, or at once with "
+            "`rtap streams start`. Nothing was lost."
+        )
+        return Diagnosis(verdict, DISK_FULL_CODE, reason, remedy)
     named = JAVA_FAULT.findall(_with_causes(error))
     code = named[-1] if named else type(error).__name__
     return Diagnosis(verdict, code, reason, f"See {log}; the checkpoint is kept, nothing was lost.")
