@@ -19,6 +19,8 @@ COMMANDS = {
     "status": ("rtap_assets.commands.stack", "status", "Show what runs, where, and since when."),
     "top": ("rtap_assets.commands.top", "top", "Watch the streams and the newest revenue, live."),
     "reset": ("rtap_assets.commands.stack", "reset", "Remove everything in the state folder."),
+    "backup": ("rtap_assets.commands.backup", "backup", "Back up lake, catalog and checkpoints of one moment."),
+    "restore": ("rtap_assets.commands.backup", "restore_command", "Make the state folder from a backup."),
     "doctor": ("rtap_assets.commands.doctor", "doctor", "Check Java, jars, ports, memory and disk."),
     "jars": ("rtap_assets.commands.jars", "jars", "Fetch or verify the jars."),
     "contracts": ("rtap_assets.commands.contracts", "contracts", "Check and register the Avro schemas."),
