@@ -19,11 +19,11 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rtap_assets.generator.reconcile import reconcile
 
 from rtap_assets.config import PROJECT_ROOT, Settings, get_settings, settings_environment
 from rtap_assets.generator.generate import generate
 from rtap_assets.generator.options import GenerationReport, GeneratorOptions
-from rtap_assets.generator.reconcile import reconcile
 from rtap_assets.local.ports import free_ports
 from rtap_assets.local.stack import down, up
 from rtap_assets.serving.connection import connect_lake

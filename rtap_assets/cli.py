@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from importlib import import_module
 
 import click
 
 from rtap_assets.errors import RtapError
+from rtap_assets.runtime.background import PRIVATE_UMASK
 
 # name -> (module, attribute, one line for the help page)
 COMMANDS = {
@@ -20,6 +23,11 @@ COMMANDS = {
     "jars": ("rtap_assets.commands.jars", "jars", "Fetch or verify the jars."),
     "contracts": ("rtap_assets.commands.contracts", "contracts", "Check and register the Avro schemas."),
     "generate": ("rtap_assets.commands.generate", "generate", "Produce seeded sales events with a ledger of the truth."),
+    "topics": (
+        "rtap_assets.commands.topics",
+        "topics",
+        "Compare the events topic with what bronze has read; go on after a loss.",
+    ),
     "streams": ("rtap_assets.commands.streams", "streams", "Start, watch and stop the streams; be their host."),
     "drain": ("rtap_assets.commands.drain", "drain", "Process what is there now, layer by layer, without a host."),
     "maintain": (
@@ -27,11 +35,8 @@ COMMANDS = {
         "maintain",
         "Compact the tables, expire their old snapshots.",
     ),
-    "add-late-rows": (
-        "rtap_assets.commands.maintenance",
-        "late_rows",
-        "Add to silver what came too late for its stream; gold counts it.",
-    ),
+    "correct": ("rtap_assets.commands.corrections", "correct", "Add late rows, remove later copies, restate gold."),
+    "erase": ("rtap_assets.commands.corrections", "erase", "Erase an account from bronze and silver."),
     "rebuild": ("rtap_assets.commands.maintenance", "rebuild", "Build a layer anew from the table above it."),
     "marts": ("rtap_assets.commands.marts", "marts", "Refresh the DuckDB marts and the published Parquet folder."),
     "sql": ("rtap_assets.commands.sql", "sql", "Ask a question of bronze, silver, gold and the marts."),
@@ -68,14 +73,25 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command; an error the platform raised on purpose is shown without a stack trace."""
+    """Run the command; a failure is shown in one sentence with the next step, its stack trace is kept in a file."""
+    os.umask(PRIVATE_UMASK)
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)  # it logs the stack trace of each call that fails
     try:
         cli()
-    except RtapError as error:
+    except Exception as failure:  # whatever a library raises: people read it
+        error = explained(failure)
         click.secho(f"error: {error.message}", fg="red", err=True)
         if error.remedy:
             click.echo(f"  -> {error.remedy}", err=True)
         sys.exit(1)
+
+
+def explained(failure: Exception) -> RtapError:
+    """Return the failure itself when it is one of ours, else what `commands/failures.py` makes of it."""
+    if isinstance(failure, RtapError):
+        return failure
+    error: RtapError = import_module("rtap_assets.commands.failures").explain(failure)
+    return error
 
 
 if __name__ == "__main__":

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import json
 import os
-from functools import cache
+from collections.abc import Callable
+from decimal import Decimal
+from functools import cache, partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from rtap_assets.contracts.amount_bounds import amounts_by_currency
 from rtap_assets.errors import ConfigurationError
+from rtap_assets.runtime import setting_rules as rules
+from rtap_assets.runtime.state_paths import StatePaths
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,11 +32,29 @@ def _default_cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rtap"
 
 
-class Settings(BaseSettings):
+RULES: dict[str, Callable[[str], str]] = {
+    "kafka_security_protocol": rules.security_protocol,
+    "kafka_sasl_mechanism": rules.sasl_mechanism,
+    "kafka_bootstrap": rules.brokers,
+    "spark_driver_memory": rules.heap,
+    "registry_url": partial(rules.web_address, credentials="they go to RTAP_REGISTRY_CREDENTIALS as user:password"),
+    "streams_url": partial(rules.web_address, credentials="a stream host asks for its token instead"),
+    "catalog_uri": rules.catalog_address,
+    "warehouse": rules.store_address,
+}
+
+
+class Settings(StatePaths, BaseSettings):
     """Everything that may differ between a laptop and a cluster. Times are in the unit the name ends with."""
 
     model_config = SettingsConfigDict(
-        env_prefix="RTAP_", env_file=".env", env_file_encoding="utf-8", frozen=True, extra="ignore", env_ignore_empty=True
+        env_prefix="RTAP_",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # a stack trace in a log would show a secret that was put under another name
     )
 
     # Folders
@@ -46,6 +70,10 @@ class Settings(BaseSettings):
     kafka_controller_port: Port = Field(19093, description="Port of the embedded broker's KRaft controller.")
     registry_port: Port = Field(18081, description="Port of the embedded schema registry.")
     ui_port: Port = Field(3000, description="Port of the Dagster webserver.")
+    ui_bind: str = Field("127.0.0.1", description="Address that the Dagster webserver listens on; it asks for no token.")
+    ui_allowed_hosts: list[str] = Field(
+        [], description="Host names besides the loopback ones by which the UI may be called, as a JSON list."
+    )
     streams_port: Port = Field(18090, description="Port of the stream host's API.")
     startup_timeout_seconds: float = Field(90, gt=0, description="How long an embedded process may take to get ready.")
 
@@ -66,6 +94,23 @@ class Settings(BaseSettings):
     topic_dlq: str = Field("sales.events.dlq.v1", description="Dead-letter topic.")
     topic_revenue: str = Field("sales.agg.revenue_5m.v1", description="Compacted topic of gold's aggregates.")
     topic_dq: str = Field("dq.results.v1", description="Topic of data-quality results.")
+    topic_parked: str = Field(
+        "sales.events.parked.v1", description="Topic of dead letters that were sent again too often; kept without limit."
+    )
+    topic_redrives: str = Field(
+        "sales.events.redrives.v1", description="Compacted topic of what was sent again, when, by whom, with which repair."
+    )
+    redrive_headers: list[str] = Field(
+        ["traceparent", "tracestate", "__key_schema_id", "__value_schema_id"],
+        description="Headers of a dead letter that its redriven record keeps, as a JSON list.",
+    )
+    redrive_modules: list[str] = Field(
+        [], description="Modules with repairs of your own for redrives, as a JSON list; see docs/dead-letters.md."
+    )
+    redrive_rate: float = Field(100, gt=0, description="Most records a redrive sends in a second.")
+    redrive_max_attempts: int = Field(
+        3, ge=1, le=1_000, description="A record that was sent again this often and is quarantined once more is parked."
+    )
     topic_partitions: int = Field(3, ge=1, description="Kafka partitions of each topic.")
     topic_replication: int = Field(1, ge=1, description="Replication factor of each topic.")
     topic_max_message_bytes: int = Field(1_048_588, ge=65_536, description="Largest record of the events topic, bytes.")
@@ -120,8 +165,16 @@ class Settings(BaseSettings):
         300, gt=0, description="How often the stream host looks whether snapshots may expire."
     )
     maintenance_timeout_seconds: float = Field(3600, gt=0, description="Deadline for one maintenance of all tables.")
-    late_rows_lookback_days: int = Field(
-        7, ge=1, description="How far back late rows are looked for, by the time at which the broker appended them."
+    correction_horizon_days: int = Field(
+        7,
+        ge=1,
+        description="Horizon within which an event_id counts once and late rows are added, by the broker's timestamps.",
+    )
+    corrections_interval_minutes: int = Field(
+        15, ge=1, le=59, description="How often late rows and later copies are corrected, minutes."
+    )
+    correction_wait_seconds: float = Field(
+        60, ge=0, description="How long a correction waits for gold to have read what it corrects; the next run goes on."
     )
     table_lock_seconds: float = Field(60, ge=0, description="How long maintenance waits for another one on the same table.")
     table_most_snapshots: int = Field(2_000, ge=1, description="Bound of a table's snapshots; above it is an alert.")
@@ -135,7 +188,7 @@ class Settings(BaseSettings):
         "local[8]",
         description="Spark master URL. Locally, more slots than cores: a task that waits for the broker holds one.",
     )
-    spark_driver_memory: str = Field("2g", pattern=r"^\d+[mg]$", description="Heap of the Spark driver.")
+    spark_driver_memory: str = Field("2g", description="Heap of the Spark driver.")
     spark_shuffle_partitions: int = Field(2, ge=1, description="Shuffle partitions; pinned by a checkpoint's first start.")
     spark_quick_start: bool = Field(
         False, description="Compile Spark's code fast rather than well: for demos, tests and other runs of a few minutes."
@@ -143,7 +196,7 @@ class Settings(BaseSettings):
     spark_count_state_rows: bool = Field(
         True, description="Count the live rows of the streams' state; costs a look-up per row written to it."
     )
-    spark_extra_conf: dict[str, str] = Field({}, description="More Spark settings, as a JSON object.")
+    spark_extra_conf: dict[str, str] = Field({}, repr=False, description="More Spark settings, as a JSON object.")
 
     # Streams
     trigger_bronze_seconds: float = Field(5, ge=0, description="Trigger interval of bronze in continuous mode.")
@@ -173,6 +226,9 @@ class Settings(BaseSettings):
     breaker_failures: int = Field(5, ge=2, description="The same failure this many times in a row opens the breaker.")
     breaker_healthy_seconds: float = Field(300, ge=0, description="A stream that ran this long has its failures forgotten.")
     lag_probe_seconds: float = Field(10, gt=0, description="How often the ends of the streams' sources are looked at.")
+    open_transaction_alert_seconds: float = Field(
+        60, gt=0, description="A transaction on the events topic that is open for longer shows bronze as waiting."
+    )
     progress_log_max_bytes: int = Field(
         16_000_000, ge=10_000, description="Size at which a stream's progress log is rotated; one older file is kept."
     )
@@ -206,9 +262,16 @@ class Settings(BaseSettings):
     dq_max_volume_factor: float = Field(10, ge=1, description="By what factor the volume may differ from the recent past.")
     dq_volume_minutes: int = Field(15, ge=1, description="Length of the intervals whose volumes are compared.")
     dq_max_missing_records: int = Field(
-        0, ge=0, description="Records that may be unaccounted for; transactional producers leave gaps in the offsets."
+        0,
+        ge=0,
+        description="Records that may be unaccounted for; what the broker explains, as aborted or control, is none.",
     )
     dq_max_repeated_ids: int = Field(0, ge=0, description="Event ids that silver may hold more than once.")
+    dq_max_amount: str = Field(
+        '{"*": 10000000}',
+        description='Largest plausible amount of one event by currency, as JSON; "*": all other currencies.',
+    )
+    dq_max_implausible_amounts: int = Field(0, ge=0, description="Events that may have an amount above the plausible one.")
     dq_max_differing_windows: int = Field(0, ge=0, description="Closed windows in which gold may differ from silver.")
     dq_max_foreign_changes: int = Field(
         0, ge=0, description="Changes of the tables by other programs that may be left unacknowledged."
@@ -232,6 +295,9 @@ class Settings(BaseSettings):
     freshness_fail_minutes: int = Field(30, ge=2, description="A layer or mart without news for this long is a failure.")
 
     # Serving
+    audit_memory_mb: int = Field(
+        400, ge=100, description="Memory of the database that `rtap reconcile` works in, MB; it spills to disk beyond."
+    )
     export_retention_seconds: float = Field(600, ge=0, description="How long old versions of the Parquet folder are kept.")
 
     @field_validator("state_dir", "cache_dir", "schemas_dir", "java_home", mode="after")
@@ -245,6 +311,49 @@ class Settings(BaseSettings):
         if info.data.get("window_seconds", value) % value:
             raise ValueError("RTAP_SLIDE_SECONDS must divide RTAP_WINDOW_SECONDS, or the windows do not tile the day")
         return value
+
+    @field_validator(
+        "kafka_security_protocol", "kafka_sasl_mechanism", "kafka_bootstrap", "spark_driver_memory", "registry_url",
+        "streams_url", "catalog_uri", "warehouse",
+    )  # fmt: skip
+    @classmethod
+    def _well_formed(cls, value: str, info: ValidationInfo) -> str:
+        return RULES[str(info.field_name)](value)
+
+    @field_validator("registry_credentials")
+    @classmethod
+    def _login(cls, value: SecretStr) -> SecretStr:
+        return SecretStr(rules.login(value.get_secret_value()))
+
+    @model_validator(mode="after")
+    def _fitting_together(self) -> Self:
+        rules.login_of_broker(
+            protocol=self.kafka_security_protocol,
+            mechanism=self.kafka_sasl_mechanism,
+            username=self.kafka_username,
+            has_password=bool(self.kafka_password.get_secret_value()),
+        )
+        rules.different_ports({f"RTAP_{name.upper()}": getattr(self, name) for name in self.embedded_port_names})
+        return self
+
+    @property
+    def embedded_port_names(self) -> list[str]:
+        """The settings with the ports of the processes that this configuration starts."""
+        names = ["kafka_port", "kafka_controller_port"] if self.uses_embedded_broker else []
+        names += ["registry_port"] if self.uses_embedded_registry else []
+        names += ["streams_port"] if self.uses_embedded_host else []
+        return [*names, "ui_port"]
+
+    @field_validator("dq_max_amount")
+    @classmethod
+    def _amounts_by_currency(cls, value: str) -> str:
+        amounts_by_currency(value)
+        return value
+
+    @property
+    def plausible_amounts(self) -> dict[str, Decimal]:
+        """Currency -> the largest plausible amount of one event; "*" for the currencies that are not named."""
+        return amounts_by_currency(self.dq_max_amount)
 
     @property
     def bootstrap_servers(self) -> str:
@@ -274,69 +383,32 @@ class Settings(BaseSettings):
     def events_subject(self) -> str:
         return f"{self.topic_events}-value"
 
-    @property
-    def lake_dir(self) -> Path:
-        return self.state_dir / "lake"
-
-    @property
-    def checkpoint_dir(self) -> Path:
-        return self.state_dir / "checkpoints"
-
-    @property
-    def streams_dir(self) -> Path:
-        """What the stream host keeps: token, lock, desired states, breakers, progress."""
-        return self.state_dir / "streams"
-
-    @property
-    def pins_dir(self) -> Path:
-        """Snapshots that readers use just now, one small file each."""
-        return self.streams_dir / "pins"
-
-    @property
-    def table_locks_dir(self) -> Path:
-        return self.streams_dir / "locks"
-
-    @property
-    def marts_path(self) -> Path:
-        return self.state_dir / "marts" / "marts.duckdb"
-
-    @property
-    def export_dir(self) -> Path:
-        return self.state_dir / "export" / "revenue_5m"
-
-    @property
-    def ledger_dir(self) -> Path:
-        return self.state_dir / "ledger"
-
-    @property
-    def run_dir(self) -> Path:
-        """Pid files and addresses of the embedded processes."""
-        return self.state_dir / "run"
-
-    @property
-    def log_dir(self) -> Path:
-        return self.state_dir / "logs"
-
-    @property
-    def dagster_home(self) -> Path:
-        return self.state_dir / "dagster"
-
 
 def load_settings(**overrides: object) -> Settings:
     """Read the settings from the environment and `.env`, with `overrides` on top.
 
     Raises:
-        ConfigurationError: a value is not valid; the message names the variable and the rule it breaks.
+        ConfigurationError: a value is not valid, or a name is no setting; the message names the variable and the rule.
     """
+    _refuse_unknown_names(overrides.get("_env_file", Settings.model_config.get("env_file")))
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        faults = "; ".join(
-            f"RTAP_{'_'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}" for fault in error.errors()
-        )
+        defaults = {name: field.get_default(call_default_factory=True) for name, field in Settings.model_fields.items()}
+        faults = "; ".join(rules.fault_text(fault, defaults=defaults) for fault in error.errors(include_input=False))
         raise ConfigurationError(
             f"The settings are not valid: {faults}.", remedy="Correct them in the environment or in .env (see .env.example)."
         ) from error
+
+
+def _refuse_unknown_names(env_file: object) -> None:
+    """A misspelled name would leave its setting at the default without a word."""
+    in_file = dotenv_values(env_file) if isinstance(env_file, str | Path) else {}
+    if unknown := rules.unknown_names([*os.environ, *in_file], known=Settings.model_fields):
+        raise ConfigurationError(
+            f"The settings are not valid: {'; '.join(unknown)}.",
+            remedy="Correct the name or remove it from the environment or .env (see .env.example).",
+        )
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:

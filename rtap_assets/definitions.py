@@ -10,12 +10,9 @@ from rtap_assets.assets.quality_checks import QUALITY_CHECKS
 from rtap_assets.assets.stream_state import stream_state
 from rtap_assets.assets.topics import topic_specs
 from rtap_assets.config import get_settings
-from rtap_assets.jobs.maintenance import (
-    maintain_tables,
-    maintenance_schedule,
-    reconcile_late_rows,
-    reconcile_late_rows_schedule,
-)
+from rtap_assets.jobs.corrections import CORRECTION_JOBS, apply_corrections_schedule
+from rtap_assets.jobs.dead_letters import rejudge_dead_letters
+from rtap_assets.jobs.maintenance import maintain_tables, maintenance_schedule
 from rtap_assets.jobs.materialize import materialize_everything
 from rtap_assets.jobs.quality import QUALITY_JOBS, QUALITY_SCHEDULES
 from rtap_assets.jobs.streams import STREAM_JOBS
@@ -29,9 +26,9 @@ from rtap_assets.sensors.supervisor import stream_supervisor
 defs = Definitions(
     assets=[*topic_specs(), *LAYERS, refreshed_marts],
     asset_checks=[stream_state, *QUALITY_CHECKS],
-    jobs=[materialize_everything, *STREAM_JOBS, *QUALITY_JOBS, maintain_tables, reconcile_late_rows],
+    jobs=[materialize_everything, *STREAM_JOBS, *QUALITY_JOBS, maintain_tables, *CORRECTION_JOBS, rejudge_dead_letters],
     sensors=[stream_supervisor, checkpoint_progress, dq_results_sensor, dlq_lag_sensor],
-    schedules=[*QUALITY_SCHEDULES, maintenance_schedule, reconcile_late_rows_schedule],
+    schedules=[*QUALITY_SCHEDULES, maintenance_schedule, apply_corrections_schedule],
     resources={
         "streams": StreamHost(),
         "marts": Marts(database=str(get_settings().marts_path)),

@@ -31,7 +31,7 @@ class ContractError(RtapError):
 
 
 class DependencyUnavailable(RtapError):
-    """A broker, registry or catalog did not answer within its deadline. Nothing was lost; try again when it is back."""
+    """A broker, registry or catalog did not answer within its deadline: try again when it is back."""
 
 
 class StreamError(RtapError):

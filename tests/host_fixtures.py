@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -55,7 +55,7 @@ class FakeEngine:
         self.operations[operation.id] = operation
         return operation
 
-    def submit_for_tables(self, action: str) -> Operation:
+    def submit_for_tables(self, action: str, arguments: Mapping[str, Any] | None = None) -> Operation:
         return self.submit("tables", action)
 
     def operation(self, id: str) -> Operation | None:

@@ -24,10 +24,15 @@ SOURCES = {
     "tumbling_revenue": mart_key("rolling_revenue"),
     "dlq_by_reason": BRONZE,
     "latency_percentiles": SILVER,
+    "corrections": GOLD,
 }
 PREVIEW_ROWS = 5
 # Which rows a preview shows first; by default the newest.
-PREVIEW_ORDER = {"dlq_by_reason": "records DESC, reason", "latency_percentiles": "hour DESC NULLS FIRST, latency"}
+PREVIEW_ORDER = {
+    "dlq_by_reason": "records DESC, reason",
+    "latency_percentiles": "hour DESC NULLS FIRST, latency",
+    "corrections": "planned_at DESC",
+}
 
 
 def _mart_spec(name: str) -> AssetSpec:

@@ -21,12 +21,13 @@ from dagster import (
 
 from rtap_assets.assets.metadata import as_check_result
 from rtap_assets.config import get_settings
-from rtap_assets.contracts.quality import PASS_CHECKS, STREAM_CHECKS, Check, DqResult, Severity
+from rtap_assets.contracts.quality import PASS_CHECKS, STREAM_CHECKS, Check, DqResult, Outcome, Severity
 from rtap_assets.contracts.quality_rollup import RollUp, roll_up
-from rtap_assets.contracts.tables import TABLES, TableSpec
+from rtap_assets.contracts.tables import BRONZE, TABLES, TableSpec
 from rtap_assets.errors import RtapError
 from rtap_assets.kafka.dq_archive import archive_results
 from rtap_assets.kafka.dq_results import DqPublisher, newest_results
+from rtap_assets.serving.offset_gaps import explain_gaps
 from rtap_assets.serving.quality import run_checks
 from rtap_assets.streaming.checkpoints import stream_positions
 
@@ -63,9 +64,13 @@ def _pass_over(spec: TableSpec) -> AssetChecksDefinition:
     def check_table(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
         settings, now = get_settings(), datetime.now(UTC)
         wanted = {key.name for key in context.selected_asset_check_keys}
+        positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
+        if spec is BRONZE and "conservation" in wanted:
+            for missing in explain_gaps(settings, positions=positions).unexplained:
+                context.log.warning(f"missing and not explained: {missing}")
         results = run_checks(
             settings,
-            positions=stream_positions(settings.checkpoint_dir, topic=settings.topic_events),
+            positions=positions,
             now=now,
             lookback_hours=settings.dq_lookback_hours,
             checks=[check for check in checks if check.name in wanted],
@@ -114,6 +119,17 @@ def rolled_evaluation(rolled: RollUp) -> AssetCheckEvaluation:
             "micro-batches over the threshold": MetadataValue.int(rolled.failed_evaluations),
             "since": MetadataValue.timestamp(datetime.fromisoformat(rolled.first_at)),
         }
+    metadata["outcome"] = MetadataValue.text(rolled.outcome)
+    if rolled.outcome is Outcome.NOTHING_TO_CHECK:
+        # A warning, which blocks nothing: a green mark would say that something was found right.
+        return AssetCheckEvaluation(
+            asset_key=asset_key(rolled.table_name),
+            check_name=rolled.check_name,
+            passed=False,
+            severity=AssetCheckSeverity.WARN,
+            description="nothing to check yet: there is no row, window or interval to look at",
+            metadata=metadata,
+        )
     if rolled.detail:
         metadata["detail"] = MetadataValue.json(rolled.detail)
     return AssetCheckEvaluation(
@@ -145,8 +161,9 @@ def stream_quality(context: AssetCheckExecutionContext) -> Iterator[AssetCheckRe
             yield AssetCheckResult(
                 asset_key=asset_key(table_name),
                 check_name=check_name,
-                passed=True,
-                description="not measured yet: no stream has committed a batch lately",
+                passed=False,
+                severity=AssetCheckSeverity.WARN,
+                description="nothing to check yet: no stream has committed a batch lately",
             )
 
 

@@ -10,12 +10,14 @@ from rich.table import Table
 
 from rtap_assets.config import get_settings
 from rtap_assets.local.checks import Check, check_machine
+from rtap_assets.local.external_checks import check_external
 
 
 @click.command()
 def doctor() -> None:
-    """Check Java, jars, ports, memory and disk; exit with 1 when something required is missing."""
-    checks = check_machine(get_settings())
+    """Check Java, jars, ports, memory, disk, and what runs elsewhere; exit with 1 when something required is missing."""
+    settings = get_settings()
+    checks = [*check_machine(settings), *check_external(settings)]
     console = Console(highlight=False)
     console.print(_table(checks))
     failed = [check for check in checks if not check.ok]

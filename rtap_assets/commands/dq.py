@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from rtap_assets.config import get_settings
-from rtap_assets.contracts.quality import CHECKS, DqResult
+from rtap_assets.contracts.quality import CHECKS, DqResult, Outcome
 from rtap_assets.kafka.dq_archive import archive_results
 from rtap_assets.kafka.dq_results import DqPublisher
+from rtap_assets.serving.offset_gaps import explain_gaps
 from rtap_assets.serving.quality import run_checks
 from rtap_assets.streaming.checkpoints import stream_positions
 
@@ -32,6 +33,12 @@ def run(lookback_hours: float, publish: bool) -> None:
     """Check bronze, silver and gold at their newest snapshots. Exit code 1 when a blocking check fails."""
     settings, now = get_settings(), datetime.now(UTC)
     positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
+    gaps = explain_gaps(settings, positions=positions)
+    if gaps.recorded:
+        found = ", ".join(f"{kind} {records:,}" for kind, records in gaps.recorded.items())
+        click.echo(f'offsets that nobody gets, found and recorded now: {found} (`rtap sql "FROM offset_gaps"`)')
+    for missing in gaps.unexplained:
+        click.secho(f"missing and not explained: {missing}", fg="red")
     results = run_checks(settings, positions=positions, now=now, lookback_hours=lookback_hours)
     _console().print(results_table(results))
     if publish:
@@ -82,7 +89,9 @@ def results_table(results: Sequence[DqResult]) -> Table:
 
 
 def verdict(result: DqResult) -> str:
-    """`pass`, `warn`, `FAIL`, or `FAIL, blocking`."""
+    """`pass`, `nothing to check`, `warn`, `FAIL`, or `FAIL, blocking`."""
+    if result.outcome is Outcome.NOTHING_TO_CHECK:
+        return f"[dim]{result.outcome}[/]"
     if result.passed:
         return "[green]pass[/]"
     if result.severity == "warn":

@@ -1,4 +1,4 @@
-"""`rtap maintain`, `rtap add-late-rows` and `rtap rebuild`: care for the tables."""
+"""`rtap maintain` and `rtap rebuild`: care for the tables."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ import click
 from rtap_assets.config import Settings, get_settings
 from rtap_assets.errors import StreamError
 from rtap_assets.streaming.client import StreamsClient
-from rtap_assets.streaming.drain import drain_stream
 from rtap_assets.streaming.host_lock import running_host
-from rtap_assets.streaming.late_rows import add_late_rows
 from rtap_assets.streaming.layers import open_layers
 from rtap_assets.streaming.maintenance import maintain_tables
 from rtap_assets.streaming.operations import Action
-from rtap_assets.streaming.queries import GOLD_STREAM, STREAMS
+from rtap_assets.streaming.queries import STREAMS
 from rtap_assets.streaming.rebuild import downstream_of, rebuild_layer
 from rtap_assets.streaming.session import start_session
 
@@ -32,7 +30,9 @@ def maintain(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report, indent=2))
     if faults := [fault for table in report["tables"] for fault in table["faults"]]:
-        raise StreamError(f"{len(faults)} steps failed: {'; '.join(faults)}.", remedy="Nothing is lost: run it again.")
+        raise StreamError(
+            f"{len(faults)} steps failed: {'; '.join(faults)}.", remedy="Run it again: it goes on with what is left."
+        )
 
 
 def _maintained(settings: Settings, *, echo: Callable[[str], None]) -> dict[str, Any]:
@@ -41,21 +41,6 @@ def _maintained(settings: Settings, *, echo: Callable[[str], None]) -> dict[str,
             return client.wait(client.submit_for_tables(Action.MAINTAIN), echo=echo).result or {}
     with open_layers(start_session(settings), settings) as session:
         return maintain_tables(session, settings, echo=echo).to_json()
-
-
-@click.command(name="add-late-rows")
-def late_rows() -> None:
-    """Add to silver, marked `is_late`, the events that came too late for its stream; then bring gold up to date."""
-    settings = get_settings()
-    if running_host(settings) is not None:
-        with StreamsClient(settings) as client:
-            client.wait(client.submit_for_tables(Action.ADD_LATE_ROWS), echo=click.echo)
-            client.wait(client.submit(GOLD_STREAM.name, Action.DRAIN), echo=click.echo)
-        return
-    with open_layers(start_session(settings), settings) as session:
-        add_late_rows(session, settings, echo=click.echo)
-        report = drain_stream(session, settings, GOLD_STREAM.name)
-        click.echo(f"gold is up to date: {report.input_rows:,} rows read")
 
 
 @click.command()

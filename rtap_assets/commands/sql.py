@@ -31,7 +31,8 @@ NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(
 def sql(statement: str, form: str, max_rows: int) -> None:
     """Answer one query (with `-`, read from the standard input) over the newest snapshots. Nothing can be changed.
 
-    Tables: bronze, silver, gold, stream_progress (the streams' batches), and marts.<name> (see
+    Tables: bronze, silver, gold, quality (results of checks), offset_gaps (offsets of Kafka that have no row, and why),
+    stream_progress (the streams' batches), and marts.<name> (see
     `rtap sql "SHOW ALL TABLES"`). Times are in UTC.
     """
     text = sys.stdin.read() if statement == "-" else statement

@@ -81,7 +81,10 @@ def stream_notes(statuses: Iterable[StreamStatus], *, now: datetime) -> dict[str
         if one.last_error is not None:
             error = one.last_error
             since = "" if one.observed is Observed.UNKNOWN else f" ({age(error.at, now)} ago)"
-            said.append(f"{error.code}{since}: {error.message}" + (f"\n  -> {error.remedy}" if error.remedy else ""))
+            remedy = f"\n  -> {error.remedy}" if error.remedy else ""
+            if one.error_is_over:
+                since, remedy = f" {age(error.at, now)} ago, over since {age(one.since, now)}", ""
+            said.append(f"{error.code}{since}: {error.message}{remedy}")
         for note in said:
             notes.setdefault(note, []).append(one.name)
     return notes

@@ -59,6 +59,8 @@ def status() -> None:
         found = client.statuses()
     Console().print(stream_table(found))
     for stream in found:
+        if stream.error_is_over:
+            continue  # `rtap top` and the API still have it, with its time
         if stream.last_error is not None:
             click.echo(f"{stream.name}: {stream.last_error.message}")
             if stream.last_error.remedy:

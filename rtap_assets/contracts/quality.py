@@ -13,22 +13,11 @@ from datetime import datetime
 from enum import StrEnum
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.rules import REQUIRED_FIELDS
 from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, Column, TableSpec
 
 # Valid events have all of these; the rest may be null.
-REQUIRED_COLUMNS = (
-    "event_id",
-    "event_time",
-    "ingest_time",
-    "event_type",
-    "account_id",
-    "plan_tier",
-    "region",
-    "product_id",
-    "quantity",
-    "amount",
-    "currency",
-)
+REQUIRED_COLUMNS = REQUIRED_FIELDS
 
 
 class Severity(StrEnum):
@@ -36,6 +25,21 @@ class Severity(StrEnum):
 
     WARN = "warn"
     ERROR = "error"
+
+
+class Outcome(StrEnum):
+    """What an evaluation found, as people read it."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOTHING_TO_CHECK = "nothing to check"
+
+
+def outcome_of(*, passed: bool, rows_checked: int) -> Outcome:
+    """The outcome: `passed` says only that what was observed is within the threshold, of no rows too."""
+    if not passed:
+        return Outcome.FAILED
+    return Outcome.PASSED if rows_checked else Outcome.NOTHING_TO_CHECK
 
 
 class Source(StrEnum):
@@ -121,7 +125,7 @@ STREAM_CHECKS = (
 
 PASS_CHECKS = (
     _passed_over("conservation", BRONZE, COUNT, E, "dq_max_missing_records",
-                 "Kafka offsets that the stream has consumed and bronze does not hold exactly once, valid or quarantined.",
+                 "Kafka offsets that the stream has consumed and bronze does not hold exactly once, but for recorded gaps.",
                  blocking=True),
     _passed_over("invalid_share", BRONZE, SHARE, W, "dq_max_invalid_share",
                  "Share of the records that are quarantined; the reasons are counted in the detail."),
@@ -132,7 +136,7 @@ PASS_CHECKS = (
     _passed_over("volume", BRONZE, LARGEST, W, "dq_max_volume_factor",
                  "By what factor the newest full interval has more or fewer records than the recent ones have."),
     _passed_over("uniqueness", SILVER, COUNT, E, "dq_max_repeated_ids",
-                 "Events whose event_id silver holds more than once.", blocking=True),
+                 "Events that silver holds more than once, but for later copies that await correction.", blocking=True),
     _passed_over("conservation", SILVER, COUNT, E, "dq_max_missing_records",
                  "Valid rows of bronze that silver has read and that are neither kept, nor copies, nor late.",
                  blocking=True),
@@ -144,6 +148,8 @@ PASS_CHECKS = (
                  "Share of the valid rows read that silver does not hold because they came after its watermark."),
     _passed_over("event_time_skew", SILVER, SHARE, W, "dq_max_skewed_share",
                  "Share of the events whose event time is far from the broker's timestamp."),
+    _passed_over("implausible_amount", SILVER, COUNT, W, "dq_max_implausible_amounts",
+                 "Events whose amount is above what is plausible in their currency; examples in the detail."),
     _passed_over("freshness", SILVER, LARGEST, W, "dq_max_freshness_seconds",
                  "Seconds that silver's newest event is behind bronze's newest valid record, by the broker's timestamps."),
     _passed_over("gold_equals_silver", GOLD, COUNT, E, "dq_max_differing_windows",
@@ -182,16 +188,22 @@ class DqResult:
     snapshot_id: int | None
     detail: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def outcome(self) -> Outcome:
+        """What the evaluation found. One that looked at nothing has not passed, and blocks nothing either."""
+        return outcome_of(passed=self.passed, rows_checked=self.rows_checked)
+
 
 @dataclass(frozen=True)
 class StreamPositions:
     """How far the streams have read, from their checkpoints.
 
-    `bronze`: Kafka partition -> next offset. `silver`: silver's position in bronze. `gold_batches`: gold's positions in
-    silver by batch id, the newest ones. A stream that has committed nothing has none.
+    `bronze`: Kafka partition -> next offset, of the topic in its `topic_epoch`. `silver`: silver's position in bronze.
+    `gold_batches`: gold's positions in silver by batch id, the newest ones. A stream that has committed nothing has none.
     """
 
     bronze: Mapping[int, int] = field(default_factory=dict)
+    topic_epoch: int = 0
     silver: Mapping[str, int] | None = None
     gold_batches: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
 
@@ -257,7 +269,7 @@ DQ_RESULTS = TableSpec(
         Column("source", "string", "stream: measured in a micro-batch; pass: by reading the lake."),
         Column("severity", "string", "warn or error."),
         Column("blocking", "boolean", "True when a failure stops what builds on the table."),
-        Column("passed", "boolean", "True when observed is at most threshold."),
+        Column("passed", "boolean", "True when observed is at most threshold; with rows_checked 0 nothing was looked at."),
         Column("observed", "double", "What was measured, in the unit of the check's threshold setting."),
         Column("threshold", "double", "The bound that held at the time."),
         Column("rows_checked", "bigint", "Rows that were looked at."),

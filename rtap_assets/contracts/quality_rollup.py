@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from rtap_assets.contracts.quality import CHECKS, DqResult, Measure, share
+from rtap_assets.contracts.quality import CHECKS, DqResult, Measure, Outcome, outcome_of, share
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,10 @@ class RollUp:
     @property
     def passed(self) -> bool:
         return self.observed <= self.threshold
+
+    @property
+    def outcome(self) -> Outcome:
+        return outcome_of(passed=self.passed, rows_checked=self.rows_checked)
 
 
 @dataclass(frozen=True)

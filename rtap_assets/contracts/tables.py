@@ -38,14 +38,24 @@ class TableSpec:
     columns: tuple[Column, ...]
     mostly_unique: tuple[str, ...] = ()
     properties: dict[str, str] = field(default_factory=dict)
+    view_name: str = ""
 
     @property
     def identifier(self) -> str:
         return f"{self.namespace}.{self.name}"
 
     @property
+    def view(self) -> str:
+        """Name of the view by which `rtap sql` and the checks read the table: the namespace, where it has one table."""
+        return self.view_name or self.namespace
+
+    @property
     def column_names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
+
+    def type_of(self, name: str) -> str:
+        """Return the type of a column."""
+        return next(column.type for column in self.columns if column.name == name)
 
 
 EVENT_COLUMNS = (
@@ -59,7 +69,7 @@ EVENT_COLUMNS = (
     Column("region", "string", "na, emea, apac or latam."),
     Column("product_id", "string", "Product sold."),
     Column("quantity", "int", "Units sold, zero or more."),
-    Column("amount", MONEY, "Total of the event in `currency`, as sent: a refund carries the amount paid back."),
+    Column("amount", MONEY, "Total of the event in `currency`, never negative: a refund carries the amount paid back."),
     Column("currency", "string", "ISO 4217 code."),
     Column("promo_code", "string", "Promotion applied; null when none or written before contract version 2."),
     Column("sales_channel", "string", "Where the sale was made; null when written before contract version 2."),
@@ -69,23 +79,30 @@ MOSTLY_UNIQUE = ("event_id", "event_time", "ingest_time", "amount", "kafka_offse
 
 KAFKA_COLUMNS = (
     Column("topic", "string", "Kafka topic the record came from."),
+    Column("topic_epoch", "int", "How often the topic had been made again under its name; null is 0."),
     Column("kafka_partition", "int", "Kafka partition the record came from."),
     Column("kafka_offset", "bigint", "Kafka offset of the record."),
     Column("kafka_timestamp", "timestamp", "When the broker appended the record, UTC."),
     Column("schema_id", "bigint", "Registry id of the writer's schema; null when the value carries none."),
 )
 
+# What a later judgement of the same bytes fills; the stream leaves it null.
+REJUDGED_COLUMNS = ("rejudged_at", "rejudged_from")
+
 BRONZE = TableSpec(
     namespace="bronze",
     name="sales_events",
     doc="Every record of the events topic, decoded as far as it goes, raw bytes kept; quarantined when error_reason is set.",
     grain="one Kafka record",
-    key=("topic", "kafka_partition", "kafka_offset"),
+    key=("topic", "topic_epoch", "kafka_partition", "kafka_offset"),
     partition="days(kafka_timestamp)",
     columns=(
         *EVENT_COLUMNS,
         *KAFKA_COLUMNS,
         Column("error_reason", "string", "Reason code when the record is quarantined, null when it is valid."),
+        Column("error_detail", "string", "What exactly broke the rule, at most 200 characters; null when the row is valid."),
+        Column("rejudged_at", "timestamp", "When another judgement of the record changed its verdict, UTC; else null."),
+        Column("rejudged_from", "string", "The reason code that the record had before it was judged again."),
         Column("raw_key", "binary", "The record's key, unchanged."),
         Column("raw_value", "binary", "The record's value, unchanged; null for a tombstone."),
         Column("kafka_headers", "array<struct<key:string,value:binary>>", "The record's headers, unchanged."),

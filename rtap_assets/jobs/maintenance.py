@@ -1,4 +1,4 @@
-"""The jobs that care for the tables: maintenance every six hours, late rows once a night."""
+"""The job that cares for the tables, every six hours."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -18,7 +18,6 @@ from rtap_assets.jobs.event_log import prune_event_log
 from rtap_assets.resources.streams import StreamHost
 
 EVERY_SIX_HOURS = "23 */6 * * *"
-EVERY_NIGHT = "47 1 * * *"
 
 
 @op
@@ -52,30 +51,6 @@ def maintain_tables() -> None:
     prune_history()
     maintain_lake_tables()
 
-
-@op
-def add_late_events(context: OpExecutionContext, streams: StreamHost) -> None:
-    """Add to silver, marked `is_late`, what its stream dropped as too late; then bring gold up to date."""
-    context.add_output_metadata({"rows added": MetadataValue.int(streams.add_late_rows(echo=context.log.info))})
-
-
-@job(
-    executor_def=in_process_executor,
-    description="Add to silver the events that came too late for its stream, and to gold's windows.",
-)
-def reconcile_late_rows() -> None:
-    """One step: what it does twice changes nothing."""
-    add_late_events()
-
-
-reconcile_late_rows_schedule = ScheduleDefinition(
-    name="reconcile_late_rows_schedule",
-    job=reconcile_late_rows,
-    cron_schedule=EVERY_NIGHT,
-    execution_timezone="UTC",
-    default_status=DefaultScheduleStatus.RUNNING,
-    description="Counts late events, too: they are added to silver and to gold.",
-)
 
 maintenance_schedule = ScheduleDefinition(
     name="maintain_tables_schedule",

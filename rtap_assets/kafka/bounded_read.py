@@ -9,19 +9,19 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import DependencyUnavailable
-from rtap_assets.kafka.clients import client_config, translate
+from rtap_assets.kafka.clients import consumer_config, translate
 from rtap_assets.kafka.topics import beginning_offsets, end_offsets
 
 BATCH = 500
-# A consumer must name a group even where it neither joins nor commits.
 UNUSED_GROUP = "rtap-bounded-read"
 
 
 def read_after(
     settings: Settings, topic: str, *, after: Mapping[int, int], limit: int
 ) -> tuple[list[Message], dict[int, int]]:
-    """The messages from the offsets in `after` on, and for each Kafka partition the offset to go on from.
+    """Return the committed messages from the offsets in `after` on, and for each Kafka partition the offset to go on from.
 
+    Ends at the last stable offsets of the call: aborted records are passed over, an open transaction is not waited for.
     At most `limit` messages and one batch more. A Kafka partition that `after` does not name is read from its beginning;
     what retention has removed is skipped; an offset past the end (the topic was made anew) starts from the beginning.
 
@@ -32,10 +32,7 @@ def read_after(
     position = {partition: start_of(after.get(partition), beginnings[partition], end) for partition, end in ends.items()}
     remaining = {partition for partition, end in ends.items() if position[partition] < end}
     found: list[Message] = []
-    consumer = Consumer(
-        client_config(settings)
-        | {"group.id": UNUSED_GROUP, "enable.auto.commit": False, "enable.partition.eof": True, "fetch.wait.max.ms": 50}
-    )
+    consumer = Consumer(consumer_config(settings, UNUSED_GROUP) | {"enable.partition.eof": True, "fetch.wait.max.ms": 50})
     try:
         consumer.assign([TopicPartition(topic, partition, position[partition]) for partition in sorted(remaining)])
         deadline = time.monotonic() + settings.request_timeout_seconds
@@ -73,7 +70,7 @@ def _take(
     if error is not None:
         if error.code() != KafkaError._PARTITION_EOF:
             raise KafkaException(error)
-        position[partition] = max(position[partition], ends[partition])  # control records at the end have no message
+        position[partition] = max(position[partition], ends[partition])  # what is left has no message
         remaining.discard(partition)
         return
     offset = message.offset() or 0

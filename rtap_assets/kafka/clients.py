@@ -38,6 +38,7 @@ UNAVAILABLE_CODES = frozenset(
         KafkaError.NETWORK_EXCEPTION,
     }
 )
+READ_COMMITTED, READ_UNCOMMITTED = "read_committed", "read_uncommitted"
 # Several requests may be needed until a query's task has its records, or its own have been taken.
 MOST_REQUESTS, LEAST_PATIENCE_SECONDS = 3, 10.0
 REFUSED_CODES = frozenset(
@@ -70,10 +71,24 @@ def client_config(settings: Settings) -> dict[str, Any]:
     return config
 
 
+def consumer_config(settings: Settings, group: str) -> dict[str, Any]:
+    """Return the properties of every consumer: committed records alone are read, and no offset is committed by itself.
+
+    A consumer must name a group even where it neither joins it nor commits.
+    """
+    return client_config(settings) | {
+        "group.id": group,
+        "enable.auto.commit": False,
+        "isolation.level": READ_COMMITTED,
+    }
+
+
 def spark_source_options(settings: Settings) -> dict[str, str]:
     """The options of Spark's Kafka source that say where the broker is, who asks, and how long it is waited for."""
     patience_ms = _patience_ms(settings)
     return _spark_options(settings) | {
+        # Aborted records are never handed out, and a batch ends before the first record of an open transaction.
+        "kafka.isolation.level": READ_COMMITTED,
         "kafkaConsumer.pollTimeoutMs": str(patience_ms),
         "kafka.default.api.timeout.ms": str(patience_ms),
     }
@@ -107,6 +122,12 @@ def _spark_options(settings: Settings) -> dict[str, str]:
         options["kafka.sasl.mechanism"] = settings.kafka_sasl_mechanism
         options["kafka.sasl.jaas.config"] = _jaas(settings)
     return options
+
+
+def java_client_config(settings: Settings) -> dict[str, str]:
+    """Return the properties of Kafka's Java clients: where the broker is, who asks, and how long it is waited for."""
+    named = _spark_options(settings) | {"kafka.default.api.timeout.ms": str(_patience_ms(settings))}
+    return {name.removeprefix("kafka."): value for name, value in named.items()}
 
 
 def _jaas(settings: Settings) -> str:

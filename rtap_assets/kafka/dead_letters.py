@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import DependencyUnavailable
-from rtap_assets.kafka.clients import client_config, translate
+from rtap_assets.kafka.clients import consumer_config, translate
 from rtap_assets.kafka.topics import end_offsets
 
 HEADER_PREFIX = "rtap.dlq."
@@ -34,7 +34,7 @@ def dead_letters(settings: Settings) -> set[DeadLetter]:
     """
     remaining = {partition: end for partition, end in end_offsets(settings, settings.topic_dlq).items() if end}
     found: set[DeadLetter] = set()
-    consumer = Consumer(client_config(settings) | {"group.id": "rtap-dlq-reader", "enable.auto.commit": False})
+    consumer = Consumer(consumer_config(settings, "rtap-dlq-reader") | {"enable.partition.eof": True})
     try:
         consumer.assign([TopicPartition(settings.topic_dlq, partition, 0) for partition in remaining])
         deadline = time.monotonic() + settings.request_timeout_seconds
@@ -47,6 +47,9 @@ def dead_letters(settings: Settings) -> set[DeadLetter]:
                     f"The broker sent nothing more of {settings.topic_dlq}.", remedy="See `rtap status`."
                 )
             for message in messages:
+                if _is_end(message):
+                    remaining.pop(message.partition(), None)  # the rest are control and aborted records
+                    continue
                 found.add(_identity(message))
                 if message.offset() + 1 >= remaining.get(message.partition(), 0):
                     remaining.pop(message.partition(), None)
@@ -55,6 +58,11 @@ def dead_letters(settings: Settings) -> set[DeadLetter]:
     finally:
         consumer.close()
     return found
+
+
+def _is_end(message: Message) -> bool:
+    error = message.error()
+    return error is not None and error.code() == KafkaError._PARTITION_EOF
 
 
 def _identity(message: Message) -> DeadLetter:

@@ -6,7 +6,7 @@ Looking never commits; `acknowledge` does. The group has no members: its offsets
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,11 +15,12 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from rtap_assets.config import Settings
 from rtap_assets.kafka.bounded_read import read_after, start_of
-from rtap_assets.kafka.clients import client_config, translate
+from rtap_assets.kafka.clients import consumer_config, translate
 from rtap_assets.kafka.dead_letters import HEADER_PREFIX
 from rtap_assets.kafka.topics import beginning_offsets, end_offsets
 
 REVIEW_GROUP = "rtap-dlq-review"
+SAMPLES = 3  # of each reason
 UNREADABLE = "no reason in the headers"
 
 
@@ -39,14 +40,15 @@ class UnseenLetter:
 class DlqLag:
     """What nobody has looked at yet.
 
-    `records` counts all of it; `by_reason` and `oldest` are of the first `read` of them, which is all of it unless there is
-    more than the limit.
+    `records` counts all of it; `by_reason`, `oldest`, and `samples` (the newest few of each reason) are of the first `read`
+    of them, which is all of it unless there is more than the limit.
     """
 
     records: int
     read: int
     by_reason: dict[str, int] = field(default_factory=dict)
     oldest: datetime | None = None
+    samples: dict[str, list[UnseenLetter]] = field(default_factory=dict)
 
 
 def unseen_letters(settings: Settings, *, limit: int) -> list[UnseenLetter]:
@@ -70,7 +72,16 @@ def dlq_lag(settings: Settings, *, limit: int) -> DlqLag:
     letters = [letter_of(message) for message in messages]
     counts = Counter(letter.reason for letter in letters)
     oldest = min((letter.appended_at for letter in letters), default=None)
-    return DlqLag(records, len(letters), dict(counts.most_common()), oldest)
+    return DlqLag(records, len(letters), dict(counts.most_common()), oldest, _samples(letters))
+
+
+def _samples(letters: Sequence[UnseenLetter]) -> dict[str, list[UnseenLetter]]:
+    found: dict[str, list[UnseenLetter]] = {}
+    for letter in sorted(letters, key=lambda one: one.appended_at, reverse=True):
+        kept = found.setdefault(letter.reason, [])
+        if len(kept) < SAMPLES:
+            kept.append(letter)
+    return found
 
 
 def acknowledge(settings: Settings) -> int:
@@ -109,7 +120,7 @@ def _group(settings: Settings, what: str) -> Iterator[Consumer]:
     Not the admin client, whose requests for a group's offsets end the process with a segmentation fault in librdkafka 2.16
     while the group's coordinator is not there yet, as after the first start of a broker.
     """
-    consumer = Consumer(client_config(settings) | {"group.id": REVIEW_GROUP, "enable.auto.commit": False})
+    consumer = Consumer(consumer_config(settings, REVIEW_GROUP))
     try:
         yield consumer
     except KafkaException as error:

@@ -57,6 +57,21 @@ class Registry:
             found = [self._client.get_version(subject, number) for number in numbers]
         return {version.schema_id: version.schema.schema_str for version in found}
 
+    def schema_text(self, schema_id: int) -> str | None:
+        """Return the schema that has the id, under whatever subject; None when the registry knows no such id.
+
+        Raises:
+            DependencyUnavailable: the registry did not answer.
+        """
+        with self._translated(f"look up the schema {schema_id}"):
+            try:
+                text: str | None = self._client.get_schema(schema_id).schema_str
+            except SchemaRegistryError as error:
+                if error.http_status_code == SUBJECT_NOT_FOUND:
+                    return None
+                raise
+        return text
+
     def register(self, subject: str, schema_text: str) -> int:
         """Register a schema and return its id; the id it has when it is registered already.
 

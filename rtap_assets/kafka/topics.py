@@ -6,9 +6,10 @@ A topic that exists is never altered: a difference is reported, since it may hav
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import ConfigResource, NewTopic, OffsetSpec, ResourceType, TopicDescription
 
 from rtap_assets.config import Settings
@@ -21,6 +22,9 @@ DLQ_RETENTION_MS = 30 * DAY_MS
 # A dead letter carries its context in headers, so that no record is too large to be quarantined.
 DLQ_HEADER_BYTES = 65_536
 POLL_SECONDS = 0.05
+
+# What librdkafka reports of a broker that knows no topic ids.
+ZERO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
 
 CREATED = "created"
 EXISTS = "exists"
@@ -59,16 +63,30 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
     ]
 
 
-def ensure_topics(settings: Settings) -> dict[str, str]:
-    """Create the missing topics; return topic -> "created", "exists", or "differs: …" for one that was left as it is.
+def redrive_topic_specs(settings: Settings) -> list[TopicSpec]:
+    """Return the two topics that a redrive creates: its ledger, and where letters are parked. Neither forgets."""
+    partitions, largest = settings.topic_partitions, settings.topic_max_message_bytes
+    return [
+        TopicSpec(settings.topic_redrives, 1, {"cleanup.policy": "compact"}),
+        TopicSpec(
+            settings.topic_parked,
+            partitions,
+            {"max.message.bytes": str(largest + DLQ_HEADER_BYTES), "retention.ms": "-1"},
+        ),
+    ]
 
+
+def ensure_topics(settings: Settings, specs: Sequence[TopicSpec] | None = None) -> dict[str, str]:
+    """Create the missing topics, by default the platform's four.
+
+    Returns topic -> "created", "exists", or "differs: …" for one that was left as it is.
     Returns only when each created topic has a leader for each Kafka partition, so that the next client finds it.
 
     Raises:
         DependencyUnavailable: the broker did not answer within its deadline.
     """
     admin = Admin(settings)
-    specs = topic_specs(settings)
+    specs = topic_specs(settings) if specs is None else specs
     present = _describe(admin, [spec.name for spec in specs])
     missing = [spec for spec in specs if spec.name not in present]
     created = [spec.name for spec in missing if _create(admin, spec, replication=settings.topic_replication)]
@@ -83,7 +101,9 @@ def ensure_topics(settings: Settings) -> dict[str, str]:
 
 
 def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
-    """Kafka partition -> the offset that the next record will get.
+    """Return, by Kafka partition, the last stable offset: where a consumer that reads committed records comes to the end.
+
+    It is the offset that the next record will get, unless a transaction is open: then it is that transaction's first.
 
     Raises:
         DependencyUnavailable: the broker did not answer within its deadline.
@@ -92,25 +112,64 @@ def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
     return _offsets(settings, topic, OffsetSpec.latest())
 
 
+def high_watermarks(settings: Settings, topic: str) -> dict[int, int]:
+    """Return, by Kafka partition, the offset that the next record will get. Raises like `end_offsets`."""
+    return _offsets(settings, topic, OffsetSpec.latest(), isolation=IsolationLevel.READ_UNCOMMITTED)
+
+
 def beginning_offsets(settings: Settings, topic: str) -> dict[int, int]:
     """Kafka partition -> the oldest offset that is still kept. Raises like `end_offsets`."""
     return _offsets(settings, topic, OffsetSpec.earliest())
 
 
-def _offsets(settings: Settings, topic: str, spec: OffsetSpec) -> dict[int, int]:
+@dataclass(frozen=True)
+class TopicIdentity:
+    """Which topic a name stands for. `topic_id` is None where the broker gives topics no id (before Kafka 2.8)."""
+
+    name: str
+    topic_id: str | None
+    partitions: tuple[int, ...]
+
+
+def topic_identity(settings: Settings, topic: str, *, admin: Admin | None = None) -> TopicIdentity:
+    """Return the id that the broker gave the topic when it was created. Raises like `end_offsets`."""
+    described = _described(admin or Admin(settings), settings, topic)
+    topic_id = None if described.topic_id is None else str(described.topic_id)
+    known = None if topic_id in {None, ZERO_ID} else topic_id
+    return TopicIdentity(topic, known, tuple(sorted(partition.id for partition in described.partitions)))
+
+
+def topic_config(settings: Settings, topic: str) -> dict[str, str]:
+    """Return the topic's configuration as the broker applies it. Raises like `end_offsets`."""
+    return _configs(Admin(settings), [topic])[topic]
+
+
+def cleanup_policy(settings: Settings, topic: str) -> frozenset[str]:
+    """Return what the broker does with old records: `delete`, `compact` or both. Raises like `end_offsets`."""
+    return frozenset(part.strip() for part in topic_config(settings, topic)["cleanup.policy"].split(","))
+
+
+def _offsets(
+    settings: Settings, topic: str, spec: OffsetSpec, *, isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
+) -> dict[int, int]:
     admin = Admin(settings)
+    described = _described(admin, settings, topic)
+    asked = {TopicPartition(topic, partition.id): spec for partition in described.partitions}
+    results = admin.results(admin.client.list_offsets, asked, what=f"tell the offsets of {topic}", isolation_level=isolation)
+    return {
+        partition.partition: result.offset
+        for partition, result in sorted(results.items(), key=lambda item: item[0].partition)
+    }
+
+
+def _described(admin: Admin, settings: Settings, topic: str) -> TopicDescription:
     described = _describe(admin, [topic])
     if topic not in described:
         raise ConfigurationError(
             f"There is no topic {topic} on the broker at {settings.bootstrap_servers}.",
             remedy="Run `rtap up`, which creates the topics, or correct RTAP_TOPIC_….",
         )
-    asked = {TopicPartition(topic, partition.id): spec for partition in described[topic].partitions}
-    results = admin.results(admin.client.list_offsets, asked, what=f"tell the offsets of {topic}")
-    return {
-        partition.partition: result.offset
-        for partition, result in sorted(results.items(), key=lambda item: item[0].partition)
-    }
+    return described[topic]
 
 
 def _describe(admin: Admin, names: list[str]) -> dict[str, TopicDescription]:

@@ -11,10 +11,13 @@ from pathlib import Path
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table
+from requests import RequestException
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import DependencyUnavailable, ServingError
+from rtap_assets.lake.drivers import require_drivers
 
 
 def warehouse_uri(settings: Settings) -> str:
@@ -57,20 +60,20 @@ def open_catalog(settings: Settings) -> Catalog:
 
     Raises:
         DependencyUnavailable: the catalog does not answer.
+        ConfigurationError: a driver is missing.
     """
+    require_drivers(settings)
     if settings.catalog_uri.startswith("http"):
         properties = {"type": "rest", "uri": settings.catalog_uri}
     elif settings.catalog_uri:
-        address = settings.catalog_uri.removeprefix("jdbc:postgresql://")
-        login = f"{settings.catalog_user}:{settings.catalog_password.get_secret_value()}@" if settings.catalog_user else ""
-        properties = {"type": "sql", "uri": f"postgresql+psycopg2://{login}{address}"}
+        properties = {"type": "sql", "uri": _sqlalchemy_url(settings)}
     else:
         settings.lake_dir.mkdir(parents=True, exist_ok=True)
         path = sqlite_path(settings)
         properties = {"type": "sql", "uri": f"sqlite:///{path}?timeout={settings.catalog_busy_seconds:g}"}
     try:
         return load_catalog(settings.catalog_name, warehouse=warehouse_uri(settings), **properties)
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, RequestException) as error:
         raise _unavailable(settings.catalog_name, error) from error
 
 
@@ -91,7 +94,15 @@ def load_table(catalog: Catalog, identifier: str) -> Table:
         raise _unavailable(catalog.name, error) from error
 
 
-def _unavailable(name: str, error: SQLAlchemyError) -> DependencyUnavailable:
+def _sqlalchemy_url(settings: Settings) -> str:
+    """Return the address as SQLAlchemy takes it; user and password may hold any character."""
+    address = make_url(settings.catalog_uri.removeprefix("jdbc:")).set(drivername="postgresql+psycopg2")
+    if settings.catalog_user:
+        address = address.set(username=settings.catalog_user, password=settings.catalog_password.get_secret_value())
+    return address.render_as_string(hide_password=False)
+
+
+def _unavailable(name: str, error: Exception) -> DependencyUnavailable:
     return DependencyUnavailable(
         f"The Iceberg catalog {name} did not answer: {error}.",
         remedy="Check RTAP_CATALOG_URI, and that no other program holds the embedded catalog's file.",

@@ -14,8 +14,9 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.corrections import Cause
 from rtap_assets.lake.pins import pinned_snapshots
-from rtap_assets.lake.snapshots import added_files, ancestors, newest_stream_commit
+from rtap_assets.lake.snapshots import STAMP_CAUSE, added_files, ancestors, newest_stream_commit, summary_value
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,16 @@ class Consumer:
 
 @dataclass(frozen=True)
 class ExpiryPlan:
-    """`kept` newest snapshots stay, those older than `cutoff_ms` go; `alerts` are consumers that hold them back."""
+    """`kept` newest snapshots stay, those older than `cutoff_ms` go; `alerts` are consumers that hold them back.
+
+    `holds_erased`: older snapshots still name files with rows that were erased, so none of them is kept for its number.
+    """
 
     kept: int
     expirable: int
     cutoff_ms: int
     alerts: tuple[str, ...]
+    holds_erased: bool = False
 
 
 def plan_expiry(table: Table, settings: Settings, consumers: Sequence[Consumer], *, now: datetime) -> ExpiryPlan:
@@ -42,14 +47,17 @@ def plan_expiry(table: Table, settings: Settings, consumers: Sequence[Consumer],
     - each consumer's positions (a consumer that has read nothing, or stands outside the chain, keeps everything),
     - the newest snapshot that a stream wrote: by it a replayed micro-batch is recognised,
     - snapshots pinned by readers, and those that were the newest within `snapshot_retention_seconds`,
-    - the newest `snapshots_to_keep`.
+    - the newest `snapshots_to_keep`, but none from an erasure on backwards: what was erased goes as soon as it may.
     """
     chain = ancestors(table)
     if not chain:
         return ExpiryPlan(0, 0, 0, ())
     place = {snapshot.snapshot_id: index for index, snapshot in enumerate(chain)}
     last = len(chain) - 1
-    kept = [min(settings.snapshots_to_keep, len(chain)) - 1, _newest_within(chain, settings, now=now)]
+    erasure = next((index for index, one in enumerate(chain) if summary_value(one, STAMP_CAUSE) == Cause.ERASED), None)
+    by_number = min(settings.snapshots_to_keep, len(chain)) - 1
+    # Iceberg removes the files that a commit took out of the table when that commit itself expires.
+    kept = [by_number if erasure is None else min(by_number, max(0, erasure - 1)), _newest_within(chain, settings, now=now)]
     own = newest_stream_commit(table)
     kept += [] if own is None else [place[own.snapshot_id]]
     pinned = pinned_snapshots(settings, ".".join(table.name()), now=now)
@@ -61,7 +69,7 @@ def plan_expiry(table: Table, settings: Settings, consumers: Sequence[Consumer],
     times = [snapshot.timestamp_ms for snapshot in chain[: oldest + 1]]
     times += [snapshot.timestamp_ms for snapshot in table.snapshots() if snapshot.snapshot_id in pinned]
     alerts = [alert for consumer in consumers if (alert := _alert(consumer, chain, place, settings, now=now))]
-    return ExpiryPlan(oldest + 1, last - oldest, min(times), tuple(alerts))
+    return ExpiryPlan(oldest + 1, last - oldest, min(times), tuple(alerts), holds_erased=erasure is not None)
 
 
 def history_is_whole(table: Table) -> bool:

@@ -59,9 +59,11 @@ def create_statement(spec: TableSpec, name: str) -> str:
 def _evolve(session: SparkSession, spec: TableSpec, name: str) -> None:
     existing = {field.name: field.dataType.simpleString() for field in session.table(name).schema.fields}
     had = _columns_ever(session, name) if set(spec.column_names) - set(existing) else set()
-    for column in spec.columns:
+    for before, column in zip((None, *spec.columns), spec.columns, strict=False):
         if column.name not in existing and column.name not in had:
-            session.sql(f"ALTER TABLE {name} ADD COLUMN {_declared(column)}")
+            # In its place: a streaming append takes the columns by their order.
+            place = "FIRST" if before is None else f"AFTER {before.name}"
+            session.sql(f"ALTER TABLE {name} ADD COLUMN {_declared(column)} {place}")
         elif existing.get(column.name, column.type) != column.type:
             raise ContractError(
                 f"Column {column.name} of {name} is {existing[column.name]}, its spec says {column.type}.",

@@ -83,10 +83,7 @@ def check_jars(settings: Settings) -> Check:
 
 def embedded_ports(settings: Settings) -> dict[str, int]:
     """Setting name -> port, of the embedded processes that this configuration starts."""
-    names = ["kafka_port", "kafka_controller_port"] if settings.uses_embedded_broker else []
-    names += ["registry_port"] if settings.uses_embedded_registry else []
-    names += ["streams_port"] if settings.uses_embedded_host else []
-    return {f"RTAP_{name.upper()}": getattr(settings, name) for name in [*names, "ui_port"]}
+    return {f"RTAP_{name.upper()}": getattr(settings, name) for name in settings.embedded_port_names}
 
 
 def check_ports(settings: Settings) -> Iterator[Check]:

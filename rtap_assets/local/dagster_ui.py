@@ -84,7 +84,7 @@ def ui_services(settings: Settings) -> list[Service]:
     webserver = Service(
         name=WEBSERVER,
         title="Dagster webserver",
-        command=[sys.executable, "-m", "dagster_webserver", "-h", LOOPBACK, "-p", str(settings.ui_port), *workspace],
+        command=[sys.executable, "-m", "rtap_assets.local.webserver", str(settings.dagster_home / "workspace.yaml")],
         is_ready=lambda: _answers(settings.ui_port),
         ports={"RTAP_UI_PORT": settings.ui_port},
         environment=environment,

@@ -6,11 +6,12 @@ import shutil
 from pathlib import Path
 
 from rtap_assets.config import PROJECT_ROOT, Settings
-from rtap_assets.errors import LocalStackError
+from rtap_assets.errors import ConfigurationError, LocalStackError
 from rtap_assets.local.lock import LOCK_NAME
 
 MARKER_NAME = "rtap-state.txt"
 MARKER_TEXT = "This folder holds the state of rtap. `rtap reset --yes` removes it with everything in it.\n"
+PRIVATE = 0o700  # logs, events and the token of the stream host
 
 
 def known_entries(settings: Settings) -> set[str]:
@@ -25,10 +26,21 @@ def known_entries(settings: Settings) -> set[str]:
 
 
 def claim_state_dir(settings: Settings) -> None:
-    """Make the folder, and mark it as ours if nothing in it is anybody else's."""
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
-    if not _strangers(settings):
-        (settings.state_dir / MARKER_NAME).write_text(MARKER_TEXT, encoding="utf-8")
+    """Make the folder for this user alone, and mark it as ours if nothing in it is anybody else's.
+
+    Raises:
+        ConfigurationError: it cannot be made or written.
+    """
+    try:
+        settings.state_dir.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
+        if not _strangers(settings):
+            settings.state_dir.chmod(PRIVATE)  # one of an older version
+            (settings.state_dir / MARKER_NAME).write_text(MARKER_TEXT, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"The state folder {settings.state_dir} cannot be written: {error.strerror}.",
+            remedy="Change its owner or mode, make room, or point RTAP_STATE_DIR elsewhere.",
+        ) from error
 
 
 def require_state_dir(settings: Settings) -> None:

@@ -13,6 +13,7 @@ from dagster import ConfigurableResource
 from pydantic import Field
 
 from rtap_assets.config import get_settings, settings_environment
+from rtap_assets.contracts.selection import Selection
 from rtap_assets.errors import DependencyUnavailable, RtapError, StreamError
 from rtap_assets.runtime.background import spawn_background
 from rtap_assets.streaming.client import StreamsClient
@@ -96,17 +97,44 @@ class StreamHost(ConfigurableResource):  # type: ignore[type-arg]
         with self.client() as client:
             return client.wait(client.submit_for_tables(Action.MAINTAIN), echo=echo).result or {}
 
-    def add_late_rows(self, *, echo: Echo) -> int:
-        """Add to silver the events that came too late for its stream, and bring gold up to date; returns how many.
+    def is_there(self) -> bool:
+        """Whether a stream host runs; an external one is taken to."""
+        settings = get_settings()
+        return not settings.uses_embedded_host or running_host(settings) is not None
+
+    def correct(self, *, requested_by: str, echo: Echo) -> dict[str, Any]:
+        """Add late rows, remove later copies and subtract these from gold; returns the report, see `corrections.api`.
 
         Raises:
             StreamError: it did not get through; with cause and next step.
         """
+        return self._table_work(Action.CORRECT, {"requested_by": requested_by}, echo=echo)
+
+    def erase(self, account_id: str, *, requested_by: str, dry_run: bool, echo: Echo) -> dict[str, Any]:
+        """Erase an account from bronze and silver; returns the report, see `corrections.erase`.
+
+        Raises:
+            StreamError: it did not get through; with cause and next step.
+        """
+        arguments = {"account_id": account_id, "requested_by": requested_by, "dry_run": dry_run}
+        return self._table_work(Action.ERASE, arguments, echo=echo)
+
+    def _table_work(self, action: Action, arguments: dict[str, Any], *, echo: Echo) -> dict[str, Any]:
         self.ensure(echo)
         with self.client() as client:
-            added = client.wait(client.submit_for_tables(Action.ADD_LATE_ROWS), echo=echo).result or {}
-        self.drain("gold", echo=echo)
-        return int(added["added"])
+            return client.wait(client.submit_for_tables(action, arguments), echo=echo).result or {}
+
+    def rejudge(self, selection: Selection, *, apply: bool, requested_by: str, echo: Echo) -> dict[str, Any]:
+        """Judge quarantined rows again inside the host, and bring gold up to date; returns `streaming.rejudge`'s report.
+
+        Raises:
+            StreamError: it did not get through; with cause and next step.
+        """
+        asked = {"selection": selection.to_json(), "apply": apply, "requested_by": requested_by}
+        report = self._table_work(Action.REJUDGE, asked, echo=echo)
+        if report["added"]:
+            self.drain("gold", echo=echo)
+        return report
 
 
 @contextmanager

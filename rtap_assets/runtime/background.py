@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+PRIVATE_UMASK = 0o077  # what services write is for this user alone
 MAX_OUTPUT_BYTES = 10_000_000
 
 # `exec` in a background job of a shell: the process is init's child from the start, so it survives its starter, is reaped by
@@ -20,13 +21,14 @@ LAUNCHER = 'log="$1"; shift; exec "$@" </dev/null >>"$log" 2>&1 & echo $!'
 
 def spawn_background(command: Sequence[str], *, output: Path, environment: Mapping[str, str]) -> int:
     """Start the command in a session of its own, with its output appended to a bounded file. Returns its pid."""
-    output.parent.mkdir(parents=True, exist_ok=True)
+    output.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if output.exists() and output.stat().st_size > MAX_OUTPUT_BYTES:
         output.replace(output.with_suffix(".out.1"))
     done = subprocess.run(
         ["/bin/sh", "-c", LAUNCHER, "sh", str(output), *command],
         env=os.environ | environment,  # handed on, not read
         start_new_session=True,
+        umask=PRIVATE_UMASK,
         capture_output=True,
         text=True,
         check=True,

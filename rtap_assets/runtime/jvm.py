@@ -57,7 +57,7 @@ def spark_java_home(settings: Settings) -> Path:
         launcher.parent.mkdir(parents=True, exist_ok=True)
         fresh = launcher.with_suffix(".new")
         fresh.write_text(text, encoding="utf-8")
-        fresh.chmod(0o755)
+        fresh.chmod(0o700)
         fresh.replace(launcher)
     return home
 

@@ -16,12 +16,14 @@ from dagster import (
 
 from rtap_assets.assets.keys import DLQ_TOPIC
 from rtap_assets.config import get_settings
+from rtap_assets.contracts.visible import visible_markdown
 from rtap_assets.errors import DependencyUnavailable
 from rtap_assets.kafka.dlq_review import REVIEW_GROUP, DlqLag, dlq_lag
 
 INTERVAL_SECONDS = 60
 # Enough to know the reasons; the number of records is exact whatever it is.
 RECORDS_READ = 2_000
+REASONS_SHOWN = 12
 
 
 @sensor(
@@ -62,8 +64,24 @@ def lag_observation(lag: DlqLag, *, now: datetime) -> AssetObservation:
     }
     if lag.read < lag.records:
         metadata["reasons are of the oldest"] = lag.read
+    if lag.samples:
+        metadata["newest of each reason"] = MetadataValue.md(samples_table(lag))
     if lag.oldest is not None:
         metadata["oldest"] = MetadataValue.timestamp(lag.oldest)
         metadata["age of the oldest (s)"] = round((now - lag.oldest).total_seconds(), 1)
     description = f"{lag.records} dead letters nobody has looked at" if lag.records else "every dead letter was looked at"
     return AssetObservation(asset_key=DLQ_TOPIC, description=description, metadata=metadata)
+
+
+def samples_table(lag: DlqLag) -> str:
+    """Return a Markdown table of the first reasons with their newest letters; what producers wrote is escaped."""
+    rows = [
+        f"| {visible_markdown(reason)} | {lag.by_reason.get(reason, 0):,} | {visible_markdown(letter.source)} "
+        f"| {visible_markdown(letter.detail or None)} | {letter.appended_at:%Y-%m-%d %H:%M:%S} |"
+        for reason in list(lag.by_reason)[:REASONS_SHOWN]
+        for letter in lag.samples.get(reason, [])
+    ]
+    cut = len(lag.by_reason) - REASONS_SHOWN
+    more = ["", f"and {cut} more reasons: `rtap dlq list`"] if cut > 0 else []
+    header = ["| reason | records | topic/partition/offset | detail | appended (UTC) |", "|---|---:|---|---|---|"]
+    return "\n".join([*header, *rows, *more])

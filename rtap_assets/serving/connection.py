@@ -11,7 +11,9 @@ from contextlib import contextmanager
 import duckdb
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.offset_gaps import OFFSET_GAPS
 from rtap_assets.contracts.quality import DQ_RESULTS
+from rtap_assets.contracts.tables import TableSpec
 from rtap_assets.errors import ServingError
 from rtap_assets.serving.columns import typed_empty_select
 from rtap_assets.serving.lake_files import PLANNING_ORDER, TableFiles, plan_lake
@@ -40,7 +42,7 @@ PROGRESS_COLUMNS = {
 
 @contextmanager
 def open_lake(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An in-memory connection with the views `bronze`, `silver`, `gold`, `quality`, the streams' batches as
+    """An in-memory connection with the views `bronze`, `silver`, `gold`, `quality`, `offset_gaps`, the streams' batches as
     `stream_progress` and, once refreshed, the marts as `marts.<name>`.
 
     Outside the planned files nothing can be read, written, attached or installed, and the configuration is fixed. The
@@ -52,7 +54,7 @@ def open_lake(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         ServingError: the lake or the marts cannot be read.
         DependencyUnavailable: the catalog did not answer.
     """
-    plans = plan_lake(settings, (*PLANNING_ORDER, DQ_RESULTS))
+    plans = plan_lake(settings, (*PLANNING_ORDER, DQ_RESULTS, OFFSET_GAPS))
     with connect_lake(settings, plans) as connection:
         if settings.marts_path.exists():
             try:
@@ -98,7 +100,14 @@ def _create_view(connection: duckdb.DuckDBPyConnection, name: str, files: TableF
         connection.execute(f"SET VARIABLE {name}_files = ?", [list(files.paths)])
         files_of_snapshot = f"getvariable('{name}_files'), union_by_name = true, hive_partitioning = false"
         select += f"\nUNION ALL BY NAME\nFROM read_parquet({files_of_snapshot})"
-    connection.execute(f"CREATE TEMP VIEW {name} AS {select}")
+    connection.execute(f"CREATE TEMP VIEW {name} AS {with_first_epoch(files.spec, select)}")
+
+
+def with_first_epoch(spec: TableSpec, select: str) -> str:
+    """Return the query with the first epoch where rows are older than the column, so that coordinates can be compared."""
+    if "topic_epoch" not in spec.column_names:
+        return select
+    return f"SELECT * REPLACE (coalesce(topic_epoch, 0)::INTEGER AS topic_epoch) FROM ({select})"
 
 
 def _create_progress_view(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[str]:

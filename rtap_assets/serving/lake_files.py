@@ -39,7 +39,7 @@ class TableFiles:
 
 
 def plan_lake(settings: Settings, specs: Sequence[TableSpec] = PLANNING_ORDER) -> dict[str, TableFiles]:
-    """The files of each table's newest snapshot, by namespace (`bronze`, `silver`, `gold`); pins the snapshots.
+    """The files of each table's newest snapshot, by its view (`bronze`, `silver`, `gold`, …); pins the snapshots.
 
     Their files stay for `reader_pin_seconds` from now: long enough to read them, whatever is expired meanwhile.
 
@@ -49,7 +49,7 @@ def plan_lake(settings: Settings, specs: Sequence[TableSpec] = PLANNING_ORDER) -
     """
     try:
         with open_catalog(settings) as catalog:
-            plans = {spec.namespace: _plan_with_one_reload(catalog, spec) for spec in specs}
+            plans = {spec.view: _plan_with_one_reload(catalog, spec) for spec in specs}
     except SQLAlchemyError as error:
         raise DependencyUnavailable(
             f"The Iceberg catalog of {settings.state_dir} did not answer: {error}.",

@@ -20,6 +20,7 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.rules import EXPLANATIONS
 from rtap_assets.errors import ServingError
 from rtap_assets.serving.connection import connect_lake
+from rtap_assets.serving.corrections import load_corrections, mark_provisional_windows
 from rtap_assets.serving.durable import sync_file, sync_folder
 from rtap_assets.serving.lake_files import TableFiles, plan_lake
 from rtap_assets.serving.one_writer import one_writer
@@ -33,6 +34,7 @@ MARTS = (
     "refund_share",
     "dlq_by_reason",
     "latency_percentiles",
+    "corrections",
 )
 
 # The oldest format that has everything we write, so that older tools open the file.
@@ -115,6 +117,8 @@ def _build(settings: Settings, building: Path, plans: Mapping[str, TableFiles], 
         connection.executemany(
             "INSERT INTO reason_codes VALUES (?, ?)", [[str(code), text] for code, text in EXPLANATIONS.items()]
         )
+        load_corrections(connection, settings)
+        mark_provisional_windows(connection, settings)
         for mart in MARTS:
             connection.execute(mart_sql(mart))
         rows = {mart: _count(connection, mart) for mart in MARTS}

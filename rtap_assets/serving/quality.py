@@ -16,6 +16,7 @@ from uuid import uuid4
 import duckdb
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.offset_gaps import OFFSET_GAPS
 from rtap_assets.contracts.quality import PASS_CHECKS, REQUIRED_COLUMNS, Check, DqResult, StreamPositions, judge
 from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER
 from rtap_assets.errors import ServingError
@@ -24,8 +25,9 @@ from rtap_assets.lake.positions import FilePosition, end_of_batch, file_position
 from rtap_assets.lake.snapshots import STAMP_EPOCH_ID, ancestors, summary_value
 from rtap_assets.lake.table_changes import read_changes
 from rtap_assets.serving.columns import typed_empty_select
-from rtap_assets.serving.connection import connect_lake
-from rtap_assets.serving.lake_files import TableFiles, local_path, plan_lake
+from rtap_assets.serving.connection import connect_lake, with_first_epoch
+from rtap_assets.serving.corrections import load_corrections
+from rtap_assets.serving.lake_files import PLANNING_ORDER, TableFiles, local_path, plan_lake
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EVERYTHING = FilePosition(2**62, 0)
@@ -81,16 +83,20 @@ def statement(check: Check) -> str:
 def _run(
     settings: Settings, *, positions: StreamPositions, now: datetime, lookback_hours: float, checks: Sequence[Check]
 ) -> list[DqResult]:
-    plans = plan_lake(settings)
+    plans = plan_lake(settings, (*PLANNING_ORDER, OFFSET_GAPS))
     since = now - timedelta(hours=lookback_hours) if lookback_hours else EPOCH
     evaluation = f"pass/{uuid4().hex}"
     with connect_lake(settings, plans) as connection:
+        load_corrections(connection, settings)
         bounds = _prepare(connection, settings, plans, positions)
-        shared = {
+        shared: dict[str, object] = {
             "now": now,
             "since": since,
-            "watermark": plans["gold"].watermark or EPOCH,
+            "correction_due": now - 2 * timedelta(minutes=settings.corrections_interval_minutes),
+            "watermark": plans["gold"].watermark,  # none: no window is closed, and the check looks at none
             "interval_seconds": settings.dq_volume_minutes * 60,
+            "bounded_currencies": list(settings.plausible_amounts),
+            "largest_amounts": list(settings.plausible_amounts.values()),
             "skew_seconds": settings.dq_event_time_skew_seconds,
             "watermark_delay_seconds": settings.watermark_delay_seconds,
             "window_seconds": settings.window_seconds,
@@ -122,9 +128,11 @@ def _prepare(
     connection: duckdb.DuckDBPyConnection, settings: Settings, plans: Mapping[str, TableFiles], positions: StreamPositions
 ) -> dict[str, FilePosition]:
     """Make the tables that say what the streams have read; return up to where silver has read bronze, and gold silver."""
-    connection.execute("CREATE TEMP TABLE consumed_offsets (kafka_partition INTEGER, next_offset BIGINT)")
+    connection.execute(
+        "CREATE TEMP TABLE consumed_offsets (topic_epoch INTEGER, kafka_partition INTEGER, next_offset BIGINT)"
+    )
     for partition, offset in positions.bronze.items():
-        connection.execute("INSERT INTO consumed_offsets VALUES (?, ?)", [partition, offset])
+        connection.execute("INSERT INTO consumed_offsets VALUES (?, ?, ?)", [positions.topic_epoch, partition, offset])
     _create_foreign_changes(connection, settings)
     gold = _gold_position(settings, plans["gold"], positions)
     return {
@@ -174,7 +182,7 @@ def _view_with_files(connection: duckdb.DuckDBPyConnection, files: TableFiles) -
     if files.paths:
         options = "union_by_name = true, hive_partitioning = false, filename = true"
         select += f"\nUNION ALL BY NAME\nFROM read_parquet(getvariable('{name}_files'), {options})"
-    connection.execute(f"CREATE TEMP VIEW {name}_with_files AS {select}")
+    connection.execute(f"CREATE TEMP VIEW {name}_with_files AS {with_first_epoch(files.spec, select)}")
 
 
 def _gold_position(settings: Settings, files: TableFiles, positions: StreamPositions) -> Mapping[str, Any] | None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from rtap_assets.streaming.operations import STREAM_ACTIONS, TABLE_ACTIONS, Oper
 from rtap_assets.streaming.states import as_text
 
 DEFAULT_PROGRESS, MOST_PROGRESS = 20, 1000
+MOST_ARGUMENT_BYTES = 16_384
 
 log = logging.getLogger(__name__)
 
@@ -147,8 +149,10 @@ class _Endpoints:
         action = request.path_params["work"]
         if action not in TABLE_ACTIONS:
             raise HTTPException(404, f"There is no action {action!r}: it is one of {', '.join(TABLE_ACTIONS)}.")
+        arguments = await _arguments(request)
         self._refuse_when_stopping()
-        return self._told(await run_in_threadpool(self._host.engine.submit_for_tables, action), status=202)
+        operation = await run_in_threadpool(self._host.engine.submit_for_tables, action, arguments)
+        return self._told(operation, status=202)
 
     async def operation(self, request: Request) -> Response:
         return self._told(self._operation(request))
@@ -189,6 +193,20 @@ class _Endpoints:
     def _told(self, operation: Operation, *, status: int = 200) -> Response:
         self._host.activity.asked(operation)
         return JSONResponse(operation.to_json(), status_code=status)
+
+
+async def _arguments(request: Request) -> dict[str, Any]:
+    """The JSON object of a command's body; {} without a body."""
+    body = await request.body()
+    if len(body) > MOST_ARGUMENT_BYTES:
+        raise HTTPException(400, f"The arguments must not exceed {MOST_ARGUMENT_BYTES} bytes.")
+    try:
+        arguments = json.loads(body or b"{}")
+    except ValueError as error:
+        raise HTTPException(400, f"The arguments are not JSON: {error}.") from error
+    if not isinstance(arguments, dict):
+        raise HTTPException(400, "The arguments must be a JSON object.")
+    return arguments
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

@@ -14,6 +14,7 @@ from typing import Any
 
 from rtap_assets.contracts.quality import StreamPositions
 from rtap_assets.errors import StreamError
+from rtap_assets.streaming.topic_binding import by_partition, read_binding
 
 # How many of gold's batches a pass of checks looks back for the one that its snapshot holds.
 GOLD_BATCHES = 20
@@ -87,10 +88,12 @@ def commit_time(checkpoint: Path, batch_id: int) -> datetime:
 
 def stream_positions(checkpoints: Path, *, topic: str) -> StreamPositions:
     """How far bronze, silver and gold have read, as the checkpoints below the folder say now."""
-    bronze = (committed_position(checkpoints / "bronze") or {}).get(topic, {})
+    bronze, binding = (committed_position(checkpoints / "bronze") or {}).get(topic), read_binding(checkpoints)
+    begun = {} if binding is None or binding.topic != topic else dict(binding.starting_offsets)
     gold = checkpoints / "gold"
     return StreamPositions(
-        bronze={int(partition): offset for partition, offset in bronze.items()},
+        bronze=begun if bronze is None else by_partition(bronze),
+        topic_epoch=0 if binding is None else binding.topic_epoch,
         silver=committed_position(checkpoints / "silver"),
         gold_batches={batch: read_batch(gold, batch).source for batch in planned_batches(gold)[-GOLD_BATCHES:]},
     )
@@ -117,6 +120,17 @@ def query_id(checkpoint: Path) -> str | None:
 def initial_offset_file(checkpoint: Path) -> Path:
     """Where Iceberg's streaming source keeps the offset that the checkpoint began with."""
     return checkpoint / "sources" / "0" / "offsets" / "0"
+
+
+def kafka_beginnings(checkpoint: Path, topic: str) -> dict[int, int]:
+    """Kafka partition -> the offset that the checkpoint began with; a partition that was added later has none."""
+    path = checkpoint / "sources" / "0" / "0"
+    if not path.exists():
+        return {}
+    # A byte of an old version's format, a version line, then the offsets as JSON.
+    text = path.read_bytes().lstrip(b"\x00").decode("utf-8")
+    offsets = json.loads(text[text.index("{") :]).get(topic, {})
+    return {int(partition): int(offset) for partition, offset in offsets.items()}
 
 
 def begins_with_everything(checkpoint: Path) -> bool:

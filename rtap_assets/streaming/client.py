@@ -103,9 +103,9 @@ class StreamsClient:
         """
         return Operation.from_json(self._call("POST", f"/v1/streams/{stream}/{action}"))
 
-    def submit_for_tables(self, action: str) -> Operation:
+    def submit_for_tables(self, action: str, arguments: Mapping[str, Any] | None = None) -> Operation:
         """Ask for one of `TABLE_ACTIONS`; returns at once, `wait` follows it. Raises like `submit`."""
-        return Operation.from_json(self._call("POST", f"/v1/tables/{action}"))
+        return Operation.from_json(self._call("POST", f"/v1/tables/{action}", arguments))
 
     def operation(self, operation_id: str) -> Operation:
         """How an operation goes. Raises StreamError when the host does not know it (it was restarted since)."""
@@ -153,10 +153,11 @@ class StreamsClient:
         """Ask the host to end; it drains first, and what is desired stays."""
         self._call("POST", "/v1/host/shutdown")
 
-    def _call(self, method: str, path: str) -> dict[str, Any]:
+    def _call(self, method: str, path: str, arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {read_token(self._settings)}"}
         try:
-            response = self._http.request(method, path, headers=headers)
+            body = None if arguments is None else dict(arguments)
+            response = self._http.request(method, path, headers=headers, json=body)
             document: dict[str, Any] = response.json()
         except (httpx2.TransportError, ValueError) as error:
             raise self._away(error) from error

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pyspark.errors import StreamingQueryException
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.listener import StreamingQueryProgress
 from pyspark.sql.streaming.query import StreamingQuery
@@ -18,7 +19,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from rtap_assets.config import Settings
 from rtap_assets.errors import DependencyUnavailable, StreamError
 from rtap_assets.kafka.patience import with_patience
-from rtap_assets.kafka.topics import end_offsets
+from rtap_assets.kafka.topics import beginning_offsets, end_offsets
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.snapshots import has_read_to, newest_append
 from rtap_assets.streaming.checkpoints import (
@@ -32,6 +33,8 @@ from rtap_assets.streaming.failures import Verdict, judge
 from rtap_assets.streaming.ownership import verify_binding
 from rtap_assets.streaming.queries import STREAMS, StreamDefinition
 from rtap_assets.streaming.reports import DrainReport
+from rtap_assets.streaming.topic_binding import read_binding
+from rtap_assets.streaming.topic_verification import bronze_positions
 
 POLL_SECONDS = 0.02
 WAIT_SECONDS = 2.0
@@ -53,7 +56,11 @@ def drain_stream(
     stream = STREAMS[name]
     started = time.monotonic()
     checkpoint = stream.checkpoint(settings)
-    verify_binding(settings, stream)
+    with_patience(
+        lambda: verify_binding(settings, stream),
+        what=f"verifying the checkpoint of {name}",
+        seconds=settings.dependency_patience_seconds,
+    )
     reached = with_patience(
         lambda: everything_there_is(settings, stream),
         what=f"the source of {name}",
@@ -81,11 +88,12 @@ def everything_there_is(settings: Settings, stream: StreamDefinition) -> Callabl
     """A test of the checkpoint: has the query committed all that its source holds now?"""
     checkpoint = stream.checkpoint(settings)
     if stream.reads is None:
-        ends = {str(partition): offset for partition, offset in end_offsets(settings, settings.topic_events).items()}
+        ends, beginnings = (look(settings, settings.topic_events) for look in (end_offsets, beginning_offsets))
+        binding = read_binding(settings.checkpoint_dir)
 
         def past_ends() -> bool:
-            position = (committed_position(checkpoint) or {}).get(settings.topic_events, {})
-            return all(position.get(partition, 0) >= offset for partition, offset in ends.items())
+            position = bronze_positions(settings, binding)
+            return all(position.get(partition, beginnings.get(partition, 0)) >= offset for partition, offset in ends.items())
 
         return past_ends
     table = load_table(open_catalog(settings), stream.reads.identifier)
@@ -125,6 +133,8 @@ class _Run:
     def until_reached(self) -> None:
         while True:
             try:
+                if self.restarts:
+                    verify_binding(self.settings, self.stream)  # says why in words, where the query only failed
                 query = start_stream(self.session, self.settings, self.stream, trigger_seconds=0)
                 try:
                     self._watch(query)
@@ -132,7 +142,7 @@ class _Run:
                     stop_between_batches(query, self.checkpoint, seconds=self.settings.request_timeout_seconds)
                     self._collect(query)
                 return
-            except (StreamingQueryException, DependencyUnavailable) as error:
+            except (PySparkException, Py4JError, DependencyUnavailable) as error:
                 self._judge(error)
 
     def _watch(self, query: StreamingQuery) -> None:
@@ -166,14 +176,17 @@ class _Run:
         if verdict is Verdict.FAULT and reason in self.faults:
             raise StreamError(
                 f"{self.stream.name} failed twice in the same way: {reason}.",
-                remedy=f"See {self.settings.log_dir / 'spark.log'}; the checkpoint is kept, nothing was lost.",
+                remedy=f"The full text is in {self.settings.log_dir / 'spark.log'}. The checkpoint is kept.",
                 stream=self.stream.name,
             ) from error
         if verdict is Verdict.WAIT:
             self._wait_for(reason, error)
             return
         if len(self.restarts) >= MAX_RESTARTS:
-            raise StreamError(f"{self.stream.name} was restarted {MAX_RESTARTS} times: {reason}.") from error
+            raise StreamError(
+                f"{self.stream.name} was restarted {MAX_RESTARTS} times: {reason}.",
+                remedy=f"See {self.settings.log_dir / 'spark.log'}; the command goes on where it stopped.",
+            ) from error
         if verdict is Verdict.FAULT:
             self.faults.append(reason)
         self.restarts.append(reason)

@@ -19,7 +19,8 @@ from rtap_assets.config import Settings
 from rtap_assets.errors import StreamError
 from rtap_assets.streaming.desired import DurableStates
 from rtap_assets.streaming.housekeeping import Housekeeper
-from rtap_assets.streaming.lag import BROKER, CATALOG, SourceProbe, dependencies_of
+from rtap_assets.streaming.lag import BROKER, CATALOG, Refusal, SourceProbe, dependencies_of
+from rtap_assets.streaming.open_transactions import producer_finder
 from rtap_assets.streaming.operation_book import OperationBook
 from rtap_assets.streaming.operations import STREAM_ACTIONS, Action, Operation
 from rtap_assets.streaming.pulse import JvmPulse
@@ -55,7 +56,7 @@ class StreamEngine:
         kafka = [stream for stream in streams.values() if stream.reads is None]
         tables = [stream for stream in streams.values() if stream.reads is not None]
         self._probes = {
-            BROKER: SourceProbe(settings, BROKER, kafka, clock=clock, say=say),
+            BROKER: SourceProbe(settings, BROKER, kafka, clock=clock, say=say, describe=producer_finder(session, settings)),
             CATALOG: SourceProbe(settings, CATALOG, tables, clock=clock, say=say),
         }
         self._pulse = JvmPulse(self._ask_jvm, interval_seconds=settings.host_watch_seconds, clock=clock)
@@ -72,6 +73,7 @@ class StreamEngine:
                 say=say,
                 jvm_is_alive=self.jvm_is_alive,
                 source_away=self._source_away,
+                source_refusal=self._source_refusal,
             )
             for name, stream in streams.items()
         }
@@ -109,9 +111,13 @@ class StreamEngine:
         self._runners[stream].wake()
         return operation
 
-    def submit_for_tables(self, action: str) -> Operation:
-        """Ask for one of `TABLE_ACTIONS`; returns at once. It cannot be cancelled: its steps are short."""
-        return self._housekeeper.submit(Action(action))
+    def submit_for_tables(self, action: str, arguments: Mapping[str, Any] | None = None) -> Operation:
+        """Ask for one of `TABLE_ACTIONS`; returns at once. It cannot be cancelled: its steps are short.
+
+        Raises:
+            ConfigurationError: the arguments are not those of the action.
+        """
+        return self._housekeeper.submit(Action(action), arguments)
 
     def operation(self, id: str) -> Operation | None:
         """The course of a command; None when it is not known (any more)."""
@@ -193,15 +199,24 @@ class StreamEngine:
         now = self._clock()
         return next((name for name in sorted(dependencies_of(stream)) if self._probes[name].is_away(now)), None)
 
+    def _source_refusal(self, stream: StreamDefinition) -> Refusal | None:
+        return self._probes[BROKER if stream.reads is None else CATALOG].refusal(stream.name)
+
     def _status(self, runner: StreamRunner, now: datetime) -> StreamStatus:
         facts, settings = runner.facts, self._settings
         away = self._source_away(runner.stream)
         silent = self._pulse.silent_since(now)
-        observed, since = observe(
-            facts, now, patience=patience_of(runner), is_source_away=away is not None, jvm_silent_since=silent
-        )
         probe = self._probes[BROKER if runner.stream.reads is None else CATALOG]
-        lag = probe.lag(runner.stream.name, now)
+        lag, held = probe.lag(runner.stream.name, now), probe.open_transaction(runner.stream.name, now)
+        observed, since = observe(
+            facts,
+            now,
+            patience=patience_of(runner),
+            is_source_away=away is not None,
+            jvm_silent_since=silent,
+            held_since=None if held is None else held.at,
+        )
+        is_held = observed is Observed.WAITING and held is not None and not (facts.waiting_for or away)
         newest = (runner.log.newest(1) or [{}])[0]
         return StreamStatus(
             name=runner.stream.name,
@@ -220,10 +235,10 @@ class StreamEngine:
             watermark=EPOCH + timedelta(milliseconds=runner.watermark_ms) if runner.watermark_ms else None,
             state_rows=newest.get("state_rows"),
             state_bytes=newest.get("state_bytes"),
-            waiting_for=facts.waiting_for or away if observed is Observed.WAITING else None,
+            waiting_for=facts.waiting_for or away or "an open transaction" if observed is Observed.WAITING else None,
             next_start=facts.next_start if observed in (Observed.BACKOFF, Observed.WAITING) else None,
             failures=runner.failures,
-            last_error=runner.last_error if silent is None else _silence(silent),
+            last_error=_silence(silent) if silent is not None else held if is_held else runner.last_error,
         )
 
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from rtap_assets.errors import DependencyUnavailable, RtapError
+from rtap_assets.errors import DependencyUnavailable, RtapError, StreamError
 from rtap_assets.transforms.bronze import UNLISTED_SCHEMA_ID
 
-# SPARK-54027 / SPARK-55271: after finishing a batch left over by a crash, Kafka's source dies in its metrics. Nothing is
-# lost or doubled; the next start goes on.
+# SPARK-54027 / SPARK-55271: after finishing a batch left over by a crash, Kafka's source dies in its metrics. The batch is
+# committed by then; the next start goes on after it.
 KAFKA_METRICS_FAULT = "KafkaMicroBatchStream.metrics"
 AWAY = {
     "broker": (
@@ -27,8 +27,16 @@ AWAY = {
 # Before `AWAY`: a catalog whose disk is full answers, and waiting does not help.
 DISK_FULL = ("No space left on device", "Disk quota exceeded", "SQLITE_FULL")
 
+# Also before it: what waiting does not bring.
+NEVER = ("No suitable driver", "No FileSystem for scheme", "password authentication failed", "no pg_hba.conf entry")
+
 JAVA_FAULT = re.compile(r"\b(?:[a-z][\w$]*\.)+([A-Z][\w$]*(?:Exception|Error))\b")
+JAVA_PACKAGE = re.compile(r"\b(?:[a-z][\w$]*\.)+(?=[A-Z][\w$]*(?:Exception|Error)\b)")
 PY4J_PREFIX = "An error occurred while calling "
+CAUSED_BY = "Caused by: "
+# What PySpark and Py4J say when the Java process has ended under them.
+JVM_HAS_ENDED = ("Answer from Java side is empty", "Error while sending or receiving", "Java process has ended")
+LONGEST_REASON = 300
 DEPENDENCIES = {"kafka": "broker"}  # as the errors name them -> as states name them
 
 
@@ -47,12 +55,12 @@ def judge(error: BaseException) -> tuple[Verdict, str]:
         return Verdict.RESTART, "a schema id was registered after the last listing"
     if KAFKA_METRICS_FAULT in text:
         return Verdict.RESTART, "Spark's Kafka source failed in its metrics after a recovered batch (SPARK-54027)"
-    if (line := _line_with(DISK_FULL, text)) is not None:
+    if (line := _line_with((*DISK_FULL, *NEVER), text)) is not None:
         return Verdict.FAULT, line
     for dependency, marks in AWAY.items():
         if any(mark in text for mark in marks):
             return Verdict.WAIT, dependency
-    return Verdict.FAULT, _first_line(text)
+    return Verdict.FAULT, root_cause(text)
 
 
 @dataclass(frozen=True)
@@ -80,19 +88,51 @@ def diagnose(error: BaseException, *, log: str) -> Diagnosis:
         return Diagnosis(verdict, f"{reason}_away", f"the {reason} does not answer", remedy, reason)
     if verdict is Verdict.RESTART:
         return Diagnosis(verdict, "restart", reason, "Nothing: the stream starts again by itself.")
+    return _fault(error, reason, log=log)
+
+
+def _fault(error: BaseException, reason: str, *, log: str) -> Diagnosis:
     if _line_with(DISK_FULL, reason) is not None:
-        remedy = "Make room where checkpoints, lake and temporary files are, then `rtap streams start`; nothing was lost."
-        return Diagnosis(verdict, "disk_full", reason, remedy)
+        room = "Make room where checkpoints, lake and temporary files are"
+        remedy = f"{room}, then `rtap streams start`: it goes on at its checkpoint."
+        return Diagnosis(Verdict.FAULT, "disk_full", reason, remedy)
+    if _is_end_of_jvm(error):
+        return Diagnosis(Verdict.FAULT, "jvm_gone", "The Java process has ended.", f"See {log} for why; then run it again.")
     named = JAVA_FAULT.findall(_with_causes(error))
     code = named[-1] if named else type(error).__name__
-    return Diagnosis(verdict, code, reason, f"See {log}; the checkpoint is kept, nothing was lost.")
+    remedy = f"The full text is in {log}. The checkpoint is kept: the next start goes on there."
+    return Diagnosis(Verdict.FAULT, code, reason, remedy)
 
 
-def _first_line(text: str) -> str:
-    """What an error says first. Py4J's own first line names only the object that was called; the next one has the fault."""
-    lines = text.strip().splitlines()
-    line = lines[1].removeprefix(": ") if len(lines) > 1 and lines[0].startswith(PY4J_PREFIX) else lines[0]
-    return line[:500]
+def as_error(error: BaseException, *, log: str) -> RtapError:
+    """Return a failure of Spark, Java or a library as an error with one sentence and the next step."""
+    if isinstance(error, RtapError):
+        return error
+    found = diagnose(error, log=log)
+    kind = DependencyUnavailable if found.verdict is Verdict.WAIT else StreamError
+    return kind(f"{found.reason.rstrip('.')}.", remedy=found.remedy, code=found.code)
+
+
+def root_cause(text: str) -> str:
+    """Return the innermost cause that an error's text names, in one line; what it says first where it names none.
+
+    Py4J's own first line names only the object that was called; the next one has the fault. A line that ends with a colon
+    is completed by what follows it.
+    """
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()] or ["an error without a message"]
+    start = 1 if len(lines) > 1 and lines[0].startswith(PY4J_PREFIX) else 0
+    causes = [index for index, line in enumerate(lines) if line.startswith(CAUSED_BY)]
+    start = causes[-1] if causes else start
+    sentence = lines[start].removeprefix(": ").removeprefix(CAUSED_BY)
+    following = (line for line in lines[start + 1 :] if not line.startswith(("at ", "... ", "Caused by", "===")))
+    while sentence.endswith(":") and (more := next(following, None)) is not None:
+        sentence = f"{sentence} {more}"
+    return JAVA_PACKAGE.sub("", sentence).rstrip(": ")[:LONGEST_REASON]
+
+
+def _is_end_of_jvm(error: BaseException) -> bool:
+    of_py4j = type(error).__module__.startswith("py4j") or isinstance(error, ConnectionError)
+    return isinstance(error, ConnectionError) or (of_py4j and any(mark in str(error) for mark in JVM_HAS_ENDED))
 
 
 def _line_with(marks: Sequence[str], text: str) -> str | None:

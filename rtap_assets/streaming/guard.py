@@ -1,6 +1,7 @@
-"""Who may talk to the stream host: callers by a loopback name, from no foreign web page, with the token.
+"""Who may talk to the platform's web servers: callers by a name of this machine, from no foreign web page, with the token.
 
 A page in a browser can send requests to 127.0.0.1; its Origin, or the name in Host after a DNS rebinding, gives it away.
+The stream host has `Guard`; `local/ui_guard.py` puts the same checks before Dagster's UI, which has no token.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ OPEN_PATHS = frozenset({"/healthz"})
 
 
 class Guard:
-    """ASGI middleware: 421 for a foreign Host, 403 for a foreign Origin, 401 without the token."""
+    """ASGI middleware: 400 for several Hosts, 421 for a foreign Host, 403 for a foreign Origin, 401 without the token."""
 
     def __init__(self, app: ASGIApp, *, token: str, allowed_hosts: Iterable[str] = ()) -> None:
         self._app = app
         self._bearer = f"Bearer {token}".encode()
-        self._names = LOOPBACK_NAMES | {name.lower() for name in allowed_hosts}
+        self._names = host_names(allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -33,14 +34,11 @@ class Guard:
         await (refusal or self._app)(scope, receive, send)
 
     def _refusal(self, path: str, headers: Headers) -> JSONResponse | None:
-        if _host_name(f"//{headers.get('host', '')}") not in self._names:
-            return error_response(
-                421, "foreign_host", "This host is not called by that name.",
-                "Call it as 127.0.0.1, or list the name in RTAP_STREAMS_ALLOWED_HOSTS.",
-            )  # fmt: skip
+        if refusal := host_refusal(headers, self._names, setting="RTAP_STREAMS_ALLOWED_HOSTS"):
+            return refusal
         for origin in headers.getlist("origin"):
-            if _host_name(origin) not in self._names:
-                return error_response(403, "foreign_origin", "Web pages of other sites may not call this host.", "")
+            if host_name(origin) not in self._names:
+                return foreign_origin()
         shown = headers.get("authorization", "").encode()
         if path not in OPEN_PATHS and not hmac.compare_digest(shown, self._bearer):
             refusal = error_response(
@@ -54,12 +52,36 @@ class Guard:
         return None
 
 
+def host_names(allowed_hosts: Iterable[str]) -> frozenset[str]:
+    """Return the names by which a server may be called: the loopback ones and those of a setting."""
+    return LOOPBACK_NAMES | {name.lower() for name in allowed_hosts}
+
+
+def host_refusal(headers: Headers, names: frozenset[str], *, setting: str) -> JSONResponse | None:
+    """Return the refusal of a request whose Host is not exactly one of these names, else None."""
+    hosts = headers.getlist("host")
+    if len(hosts) > 1:  # a proxy and this server could each believe another one
+        return error_response(400, "several_hosts", "The request has more than one Host header.", "Send one.")
+    if host_name(f"//{''.join(hosts)}") not in names:
+        return error_response(
+            421, "foreign_host", "This host is not called by that name.",
+            f"Call it as 127.0.0.1, or list the name in {setting}.",
+        )  # fmt: skip
+    return None
+
+
+def foreign_origin() -> JSONResponse:
+    """Return the refusal of a request that a web page of another site sent."""
+    return error_response(403, "foreign_origin", "Web pages of other sites may not call this host.", "")
+
+
 def error_response(status: int, code: str, message: str, remedy: str) -> JSONResponse:
-    """An error as every endpoint tells it."""
+    """Return an error in the form that every endpoint uses."""
     return JSONResponse({"error": {"code": code, "message": message, "remedy": remedy}}, status_code=status)
 
 
-def _host_name(url: str) -> str | None:
+def host_name(url: str) -> str | None:
+    """Return the host name in a URL, or None when it has none."""
     try:
         return urlsplit(url).hostname
     except ValueError:

@@ -31,6 +31,7 @@ from rtap_assets.errors import ConfigurationError, StreamError
 from rtap_assets.lake.tables import ensure_tables
 from rtap_assets.streaming.activity import Activity
 from rtap_assets.streaming.api import Host, HostInfo, build_app
+from rtap_assets.streaming.connections import ImpatientProtocol
 from rtap_assets.streaming.engine import StreamEngine
 from rtap_assets.streaming.failures import Verdict, judge
 from rtap_assets.streaming.host_lock import only_host
@@ -178,6 +179,7 @@ def _api(host: Host, settings: Settings, listener: socket.socket) -> Iterator[No
         log_config=None,
         access_log=False,
         lifespan="off",
+        http=ImpatientProtocol,
         ws="none",
         server_header=False,
         timeout_graceful_shutdown=API_STOP_SECONDS,

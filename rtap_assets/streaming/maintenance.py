@@ -18,10 +18,13 @@ from pyspark.sql import SparkSession
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.corrections import CORRECTIONS
+from rtap_assets.contracts.offset_gaps import OFFSET_GAPS
 from rtap_assets.contracts.quality import DQ_RESULTS
 from rtap_assets.contracts.tables import GOLD, TABLES, TableSpec
 from rtap_assets.errors import DependencyUnavailable, StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
+from rtap_assets.lake.corrections import has_pending_corrections
 from rtap_assets.lake.dq_results import remove_old_results
 from rtap_assets.lake.maintenance import (
     Compaction,
@@ -98,7 +101,7 @@ def maintain_tables(
         StreamError: another maintenance has held a table for long, or gold's stream runs although it should pause.
         DependencyUnavailable: the catalog did not answer.
     """
-    specs = (*TABLES, DQ_RESULTS) if _exists(settings, DQ_RESULTS) else TABLES
+    specs = (*TABLES, *(spec for spec in (DQ_RESULTS, OFFSET_GAPS, CORRECTIONS) if _exists(settings, spec)))
     tables = tuple(_maintain(session, settings, spec, echo=echo, pause_gold=pause_gold, clock=clock) for spec in specs)
     alerts = [alert for table in tables for alert in (*table.expiry.alerts, *breaches(table.after, settings), *table.faults)]
     for alert in alerts:
@@ -114,7 +117,7 @@ def expire_when_due(
     Does nothing while a maintenance works on the table. The caller owns the checkpoints.
 
     Raises:
-        StreamError: the expiry failed; nothing is lost.
+        StreamError: the expiry failed; the table is as before.
         DependencyUnavailable: the catalog did not answer.
     """
     with table_lock(settings, spec.identifier, seconds=0) as held:
@@ -128,7 +131,11 @@ def consumers_of(settings: Settings, spec: TableSpec) -> list[Consumer]:
 
     Both, since a batch that was planned and not committed is run again from where the committed one ends.
     """
-    return [_consumer(settings, stream) for stream in STREAMS.values() if stream.reads == spec]
+    consumers = [_consumer(settings, stream) for stream in STREAMS.values() if stream.reads == spec]
+    if spec == GOLD and has_pending_corrections(settings):
+        # By gold's snapshots it is known whether a correction that was interrupted had been subtracted.
+        consumers.append(Consumer("corrections", ()))
+    return consumers
 
 
 def _consumer(settings: Settings, stream: StreamDefinition) -> Consumer:
@@ -150,7 +157,7 @@ def _expire(
     consumers = consumers_of(settings, spec)
     with _catalog(settings) as catalog:
         plan: ExpiryPlan = plan_expiry(load_table(catalog, spec.identifier), settings, consumers, now=clock())
-    if plan.expirable < at_least:
+    if plan.expirable < (1 if plan.holds_erased else at_least):
         return Expiry(0, plan.kept + plan.expirable, plan.alerts)
     expire_snapshots(session, settings, spec, plan)
     return Expiry(plan.expirable, plan.kept, plan.alerts)

@@ -63,7 +63,7 @@ STREAM_METRICS = (
     ),
     StreamMetric(
         "rtap_stream_lag_records",
-        "Records (bronze) or rows of the source that are not committed yet.",
+        "Offsets up to the last stable one (bronze) or rows of the source that are not committed yet.",
         lambda s: s.lag_records,
     ),
     StreamMetric("rtap_stream_lag_seconds", "Age of the oldest of them, seconds.", lambda s: s.lag_seconds),

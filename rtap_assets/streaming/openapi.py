@@ -43,8 +43,9 @@ ENDPOINTS = (
     ),
     Endpoint(
         "post", "/v1/tables/{work}",
-        "Maintain the tables, or add late rows to silver; returns at once with an operation to follow.",
-        "Operation", success=202, refusals=(404, 503),
+        "Maintain the tables, correct late rows and later copies, erase an account, or judge quarantined rows again "
+        "(arguments as a JSON object); returns at once with an operation to follow.",
+        "Operation", success=202, refusals=(400, 404, 409, 503),
     ),
     Endpoint("get", "/v1/operations/{id}", "How an operation goes.", "Operation", refusals=(404,)),
     Endpoint("post", "/v1/operations/{id}/cancel", "Give an operation up.", "Operation", refusals=(404, 409)),
@@ -102,6 +103,12 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     return document | ({"security": []} if endpoint.is_open else {})
 
 
+LAG_RECORDS = (
+    "What the source holds past the newest commit. Bronze: offsets up to the last stable one, so that records of an open "
+    "transaction do not count; the others: rows of the table."
+)
+
+
 def _schemas() -> dict[str, Any]:
     status = {
         "name": TEXT, "desired": _one_of(Desired), "observed": _one_of(Observed), "since": INSTANT, "observed_at": INSTANT,
@@ -110,7 +117,8 @@ def _schemas() -> dict[str, Any]:
     }  # fmt: skip
     readings = {
         "last_commit_at": INSTANT, "last_batch_id": INTEGER, "batch_seconds": NUMBER, "input_rows_per_second": NUMBER,
-        "processed_rows_per_second": NUMBER, "lag_records": INTEGER, "lag_seconds": NUMBER, "watermark": INSTANT,
+        "processed_rows_per_second": NUMBER, "lag_records": INTEGER | {"description": LAG_RECORDS},
+        "lag_seconds": NUMBER, "watermark": INSTANT,
         "state_rows": INTEGER, "state_bytes": INTEGER, "waiting_for": TEXT, "next_start": INSTANT,
     }  # fmt: skip
     note = _object({"code": TEXT, "message": TEXT, "at": INSTANT, "remedy": TEXT})

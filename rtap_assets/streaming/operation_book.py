@@ -22,12 +22,13 @@ TOGETHER = frozenset({Action.START, Action.DRAIN})  # these two, and twice the s
 
 @dataclass
 class Command:
-    """An operation under way. `memory` is what the runner keeps for it between two ticks."""
+    """An operation under way, with what it was asked for. `memory` is what the runner keeps for it between two ticks."""
 
     operation: Operation
     deadline: datetime
     is_active: bool = False
     memory: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)
 
     @property
     def action(self) -> Action:
@@ -42,15 +43,19 @@ class OperationBook:
         self._lock = RLock()
         self._commands: dict[str, Command] = {}
 
-    def submit(self, action: Action) -> Operation:
-        """A new operation. A stop overtakes the starts, restarts and drains before it; everything else waits its turn."""
+    def submit(self, action: Action, arguments: Mapping[str, Any] | None = None) -> Operation:
+        """A new operation. A stop overtakes the starts, restarts and drains before it; everything else waits its turn.
+
+        The arguments are kept with the command alone: an operation that is shown does not have them.
+        """
         with self._lock:
             operation = Operation(uuid4().hex[:12], self._stream, action)
             if action is Action.STOP:
                 for command in self._pending():
                     if command.action is not Action.STOP:
                         self.end(command, OperationState.CANCELLED, step=f"overtaken by stop {operation.id}")
-            self._commands[operation.id] = Command(operation, self._clock() + timedelta(seconds=self._timeouts[action]))
+            deadline = self._clock() + timedelta(seconds=self._timeouts[action])
+            self._commands[operation.id] = Command(operation, deadline, arguments=dict(arguments or {}))
             self._forget_old()
             return operation
 

@@ -15,18 +15,20 @@ from rtap_assets.streaming.states import as_instant, as_text
 
 
 class Action(StrEnum):
-    """What may be asked: of a stream, and (the last two) of the tables."""
+    """What may be asked: of a stream, and (the last three) of the tables."""
 
     START = "start"
     STOP = "stop"
     RESTART = "restart"
     DRAIN = "drain"
     MAINTAIN = "maintain"
-    ADD_LATE_ROWS = "add-late-rows"
+    CORRECT = "correct"
+    ERASE = "erase"
+    REJUDGE = "rejudge"
 
 
 STREAM_ACTIONS = (Action.START, Action.STOP, Action.RESTART, Action.DRAIN)
-TABLE_ACTIONS = (Action.MAINTAIN, Action.ADD_LATE_ROWS)
+TABLE_ACTIONS = (Action.MAINTAIN, Action.CORRECT, Action.ERASE, Action.REJUDGE)
 
 
 class OperationState(StrEnum):

@@ -15,7 +15,7 @@ from rtap_assets.contracts.tables import TableSpec
 from rtap_assets.errors import StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.retention import history_is_whole
-from rtap_assets.lake.snapshots import ancestors, newest_stream_commit
+from rtap_assets.lake.snapshots import StreamCommit, ancestors, newest_stream_commit
 from rtap_assets.lake.table_layout import layout_changes
 from rtap_assets.streaming.checkpoints import (
     begins_with_everything,
@@ -26,6 +26,8 @@ from rtap_assets.streaming.checkpoints import (
 )
 from rtap_assets.streaming.locks import LOCK_FILE, OWNER_FILE, OwnerNote, lock_holder
 from rtap_assets.streaming.queries import STREAMS, StreamDefinition
+from rtap_assets.streaming.topic_binding import read_binding
+from rtap_assets.streaming.topic_verification import refuse_unfinished_continuation, verify_topic
 
 POLL_SECONDS = 0.2
 
@@ -97,9 +99,12 @@ def verify_binding(settings: Settings, stream: StreamDefinition) -> None:
 
     Raises:
         StreamError: the checkpoint is missing, foreign or rolled back under a table that has this stream's commits, or the
-            table is behind the checkpoint, or the source no longer has what the stream would read next. Going on would write
-            rows a second time, or skip new ones in silence.
+            table is behind the checkpoint, or the source no longer has what the stream would read next, or is another one.
+            Going on would write rows a second time, or skip new ones in silence.
+        DependencyUnavailable: catalog or broker did not answer.
     """
+    if stream.reads is None:
+        refuse_unfinished_continuation(settings)
     own_id = query_id(stream.checkpoint(settings))
     _refuse_foreign_state(settings, stream)
     for spec in (stream.reads, stream.writes):
@@ -109,6 +114,8 @@ def verify_binding(settings: Settings, stream: StreamDefinition) -> None:
         _verify_sink(settings, stream, stream.writes, own_id)
     if stream.reads is not None:
         _verify_source(settings, stream, stream.reads)
+    else:
+        verify_topic(settings)
 
 
 def verify_in_place(settings: Settings, stream: StreamDefinition, running_id: str) -> None:
@@ -166,6 +173,8 @@ def _verify_sink(settings: Settings, stream: StreamDefinition, sink: TableSpec, 
         f"{table} has batch {commit.epoch_id} of query {commit.query_id}" if commit else f"{table} has none of its batches"
     )
     fault = None
+    if commit is not None and committed is None and stream.reads is None and _was_closed(settings, commit):
+        return  # a continuation was recorded: the new checkpoint begins where the query that it closed has ended
     if commit is not None and own_id is None:
         fault = f"is missing: {where}"
     elif commit is not None and own_id != commit.query_id:
@@ -182,6 +191,13 @@ def _verify_sink(settings: Settings, stream: StreamDefinition, sink: TableSpec, 
             f"{_rebuild(stream)}.",
             stream=stream.name,
         )
+
+
+def _was_closed(settings: Settings, commit: StreamCommit) -> bool:
+    """Whether `rtap topics continue` has closed this query at this batch, the newest one that it knew of."""
+    binding = read_binding(settings.checkpoint_dir)
+    newest = binding.closed[-1] if binding is not None and binding.closed else None
+    return newest is not None and newest.query_id == commit.query_id and commit.epoch_id <= newest.batch_id
 
 
 def _rebuild(stream: StreamDefinition) -> str:

@@ -51,6 +51,8 @@ def _bronze_results(progress: Counts, observed: Counts, settings: Settings) -> I
     result = _judge_of(progress, BRONZE.identifier, settings)
     valid = records - invalid
     yield result("stream_invalid_share", invalid, records)
+    if not valid:
+        return  # the others look at valid rows alone, and have looked at none
     yield result("stream_null_share", incomplete, valid)
     delays = {name: counts[name] for name in ("least_delay_ms", "greatest_delay_ms") if counts.get(name) is not None}
     yield result("stream_event_time_skew", skewed, valid, delays)
@@ -70,7 +72,8 @@ def _silver_results(progress: Counts, observed: Counts, settings: Settings) -> I
     kept = int(counts["events"])
     late, copies = dropped_late(progress), dropped_copies(progress)
     result = _judge_of(progress, SILVER.identifier, settings)
-    yield result("stream_null_share", int(counts["incomplete"]), kept)
+    if kept:
+        yield result("stream_null_share", int(counts["incomplete"]), kept)
     yield result("stream_duplicate_share", copies, read)
     yield result("stream_late_share", late, read)
     missing = abs(read - kept - copies - late)

@@ -18,6 +18,7 @@ from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
 from rtap_assets.kafka.clients import spark_sink_options, spark_source_options
 from rtap_assets.streaming.gold_sink import gold_sink
 from rtap_assets.streaming.quality import BRONZE_METRICS, DLQ_METRICS, SILVER_INPUT_METRICS, SILVER_METRICS
+from rtap_assets.streaming.topic_verification import starting_offsets, topic_epoch
 from rtap_assets.streaming.writers import list_writers
 from rtap_assets.transforms.bronze import decode_sales_events
 from rtap_assets.transforms.dlq import build_dead_letters
@@ -55,7 +56,7 @@ def bronze_writer(session: SparkSession, settings: Settings) -> DataStreamWriter
         session.readStream.format("kafka")
         .options(**spark_source_options(settings))
         .option("subscribe", settings.topic_events)
-        .option("startingOffsets", "earliest")
+        .option("startingOffsets", starting_offsets(settings))
         .option("failOnDataLoss", "true")
         .option("includeHeaders", "true")
         .option("maxOffsetsPerTrigger", settings.bronze_max_offsets_per_batch)
@@ -67,6 +68,7 @@ def bronze_writer(session: SparkSession, settings: Settings) -> DataStreamWriter
         max_event_bytes=settings.max_event_bytes,
         future_seconds=settings.event_time_future_seconds,
         past_seconds=settings.event_time_past_seconds,
+        topic_epoch=topic_epoch(settings),
     )
     counted = rows.observe(BRONZE_METRICS, *bronze_counts(skew_seconds=settings.dq_event_time_skew_seconds))
     return _iceberg_sink(counted)

@@ -21,6 +21,7 @@ from rtap_assets.streaming import recovery, settling
 from rtap_assets.streaming.checkpoints import commit_time, has_unfinished_batch, newest_committed, read_batch
 from rtap_assets.streaming.desired import DurableStates, KeptBreaker
 from rtap_assets.streaming.drain import start_stream, stop_between_batches
+from rtap_assets.streaming.lag import Refusal
 from rtap_assets.streaming.operation_book import OperationBook
 from rtap_assets.streaming.operations import Action
 from rtap_assets.streaming.ownership import verify_binding, verify_in_place
@@ -54,11 +55,12 @@ class StreamRunner:
         say: Callable[[str], None],
         jvm_is_alive: Callable[[], bool],
         source_away: Callable[[StreamDefinition], str | None],
+        source_refusal: Callable[[StreamDefinition], Refusal | None] = lambda _: None,
         on_batch: Callable[[Mapping[str, Any]], object],
     ) -> None:
         self.session, self.settings, self.stream = session, settings, stream
         self.durable, self.book, self.clock, self.jvm_is_alive = durable, book, clock, jvm_is_alive
-        self._source_away = source_away
+        self._source_away, self._source_refusal = source_away, source_refusal
         self.checkpoint = stream.checkpoint(settings)
         self.log = ProgressLog(settings, stream.name)
         self.desired = durable.desired(stream.name)
@@ -215,6 +217,7 @@ class StreamRunner:
     def _look(self, query: WatchedQuery) -> None:
         try:
             verify_in_place(self.settings, self.stream, query.query.id)
+            self._verify_source()
         except StreamError as error:
             query.query.stop()
             recovery.refused(self, error)
@@ -228,6 +231,12 @@ class StreamRunner:
             recovery.failed(self, sight.error or StreamError(f"The query of {self.stream.name} ended by itself."))
             if self._closing.is_set() or self.book.active(Action.STOP):
                 self.finish_by = self.clock() + timedelta(seconds=self._stop_seconds)  # as if the stop had cut its batch off
+
+    def _verify_source(self) -> None:
+        """Raise what the probe has found since this query was started."""
+        found, began = self._source_refusal(self.stream), self.facts.attempt_since
+        if found is not None and began is not None and found.at > began:
+            raise found.error
 
     def _note(self, sight: Sight) -> None:
         """Take over what a look at the query found."""

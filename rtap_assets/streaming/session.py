@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from rtap_assets.config import Settings
 from rtap_assets.lake.catalog import spark_catalog_conf, sqlite_path
+from rtap_assets.lake.drivers import require_drivers
 from rtap_assets.runtime.jars import jars_of
 from rtap_assets.runtime.jvm import spark_java_home
 
@@ -26,6 +28,12 @@ AVRO_LIMITS = (
 # The first compiler tier alone: a run of a minute spends more CPU on the second tier than it gets back.
 QUICK_COMPILER = "-XX:TieredStopAtLevel=1"
 CHECKPOINT_FILES = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
+
+# What must be known before the JVM runs. It is on the command line, which every user of the machine can read; the rest, and
+# with it every secret, is handed over through Py4J once the JVM answers.
+LAUNCH_SETTINGS = ("spark.master", "spark.jars", "spark.driver.", "spark.submit.")
+# Spark hides the values of such settings and options where it prints them; its own patterns leave out Kafka's logins.
+REDACTED_SETTINGS = "(?i)secret|password|passwd|token|credential|jaas|access[.]?key|user[.]info"
 
 
 def spark_conf(settings: Settings) -> dict[str, str]:
@@ -52,6 +60,8 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         "spark.hadoop.fs.file.impl": "com.globalmentor.apache.hadoop.fs.BareLocalFileSystem",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
+        "spark.redaction.regex": REDACTED_SETTINGS,
+        "spark.sql.redaction.options.regex": f"{REDACTED_SETTINGS}|url",
         "spark.sql.session.timeZone": "UTC",
         # The JVM only interprets a method of over 8,000 bytecodes (3x the CPU): let Spark split such code instead.
         "spark.sql.codegen.hugeMethodLimit": "8000",
@@ -92,9 +102,21 @@ def prepare_environment(settings: Settings) -> None:
     sqlite_path(settings).parent.mkdir(parents=True, exist_ok=True)
 
 
+def launch_conf(settings: Settings) -> dict[str, str]:
+    """Return the part of the settings that is on the JVM's command line: no secret is among them."""
+    return {key: value for key, value in spark_conf(settings).items() if key.startswith(LAUNCH_SETTINGS)}
+
+
 def start_session(settings: Settings) -> SparkSession:
-    """The process's session, started when there is none (10 s cold)."""
+    """Return the process's session, started when there is none (10 s cold).
+
+    Raises:
+        ConfigurationError: a driver for catalog or warehouse is missing.
+    """
+    require_drivers(settings)
     prepare_environment(settings)
+    launched = SparkConf(loadDefaults=False).setAll(list(launch_conf(settings).items()))
+    SparkContext._ensure_initialized(conf=launched)  # the JVM; `getOrCreate` would put all settings on its command line
     builder = SparkSession.builder
     for key, value in spark_conf(settings).items():
         builder = builder.config(key, value)

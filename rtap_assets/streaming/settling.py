@@ -106,7 +106,7 @@ def _settle_stop(runner: StreamRunner, command: Command) -> None:
             command,
             f"{runner.stream.name} was stopped in the middle of a batch after "
             f"{runner.settings.stop_timeout_seconds:g} s: {_how_it_stands(runner)}.",
-            remedy="Nothing is lost and nothing doubled: the next start repeats the batch.",
+            remedy="The next start repeats the batch; what it had written already is recognized and not written again.",
         )
         return
     word = "stopped" if command.memory["ran"] else "already stopped"
@@ -200,6 +200,8 @@ def _how_it_stands(runner: StreamRunner) -> str:
 
 def _fail_with_cause(runner: StreamRunner, command: Command, state: str) -> None:
     note = runner.last_error
-    cause = f": {note.message}" if note is not None else ""
+    if note is not None and note.at < command.memory["began"] and runner.facts.broken_since is None:
+        note = None if runner.facts.refused_since is None else note  # an error from before the command is not its cause
+    cause = f": {note.message}" if note is not None and note.message else ""
     remedy = note.remedy if note is not None else "Look at `rtap streams status` and the log of the host."
     runner.book.fail(command, f"{runner.stream.name} is {state}{cause}", remedy=remedy)

@@ -82,6 +82,11 @@ class StreamStatus:
     failures: int = 0
     last_error: FailureNote | None = None
 
+    @property
+    def error_is_over(self) -> bool:
+        """True when the stream has proven since its last error that it runs again."""
+        return self.last_error is not None and self.observed is Observed.RUNNING and self.since >= self.last_error.at
+
     def is_valid_at(self, now: datetime) -> bool:
         return now <= self.valid_until
 

@@ -54,10 +54,12 @@ def observe(
     patience: Patience,
     is_source_away: bool = False,
     jvm_silent_since: datetime | None = None,
+    held_since: datetime | None = None,
 ) -> tuple[Observed, datetime]:
     """The state and since when it is so. `is_source_away`: the probe gets no answer from what the stream depends on.
 
-    A query in a JVM that is silent is stalled, however fresh its last proof is.
+    A query in a JVM that is silent is stalled, however fresh its last proof is. `held_since`: since when an open transaction
+    keeps a query that runs well from the end of its source.
     """
     if facts.stopping_since is not None:
         return Observed.STOPPING, facts.stopping_since
@@ -68,7 +70,8 @@ def observe(
     if facts.attempt_since is not None and jvm_silent_since is not None:
         return Observed.STALLED, max(facts.attempt_since, jvm_silent_since)
     if facts.attempt_since is not None:
-        return _observe_attempt(facts, facts.attempt_since, now, patience=patience, is_source_away=is_source_away)
+        state, since = _observe_attempt(facts, facts.attempt_since, now, patience=patience, is_source_away=is_source_away)
+        return (Observed.WAITING, held_since) if state is Observed.RUNNING and held_since is not None else (state, since)
     return _observe_absence(facts)
 
 

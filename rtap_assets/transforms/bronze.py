@@ -1,4 +1,4 @@
-"""Kafka records to bronze rows: decoded with the writer's schema, judged by the contract's rules, raw bytes kept.
+"""Kafka records to bronze rows: decoded with the writer's schema, then judged (`judging.py`), raw bytes kept.
 
 Pure column work on a DataFrame, the same as a batch and as a stream; every Kafka record becomes exactly one row.
 """
@@ -7,24 +7,18 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from decimal import Decimal
-from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.avro.functions import from_avro, to_avro
 
-from rtap_assets.contracts import rules
 from rtap_assets.contracts.registered import RegisteredWriters
 from rtap_assets.contracts.rules import Reason
-from rtap_assets.contracts.tables import BRONZE, EVENT_COLUMNS
+from rtap_assets.contracts.tables import EVENT_COLUMNS
 from rtap_assets.contracts.wire import HEADER_BYTES, MAGIC_BYTE
+from rtap_assets.transforms.judging import judge_sales_events
 
 UNLISTED_SCHEMA_ID = "RTAP_UNLISTED_SCHEMA_ID"
-LARGEST_AMOUNT = Decimal("99999999999999.9999")
-WIDEST_PRECISION = 38
-# Instants that every reader can show; a decoded time outside is kept in raw_value alone.
-EARLIEST_TIME, LATEST_TIME = "0001-01-02 00:00:00", "9999-12-30 00:00:00"
 
 
 def decode_sales_events(
@@ -34,6 +28,7 @@ def decode_sales_events(
     max_event_bytes: int,
     future_seconds: int,
     past_seconds: int,
+    topic_epoch: int = 0,
 ) -> DataFrame:
     """Return one bronze row for each Kafka record, `error_reason` set where a rule of the contract is broken.
 
@@ -64,6 +59,7 @@ def decode_sales_events(
     flat = encoded.select(
         *(_event_column(name, type_, writers).alias(name) for name, type_ in _event_fields()),
         "topic",
+        F.lit(topic_epoch).alias("topic_epoch"),
         F.col("partition").alias("kafka_partition"),
         F.col("offset").alias("kafka_offset"),
         F.col("timestamp").alias("kafka_timestamp"),
@@ -71,26 +67,36 @@ def decode_sales_events(
         "size",
         "body",
         "encoded_again",
-        F.col("key").cast("string").alias("key_text"),
         F.col("key").alias("raw_key"),
         F.col("value").alias("raw_value"),
         F.col("headers").alias("kafka_headers"),
     )
-    reason = _reason(writers, max_event_bytes=max_event_bytes, future_seconds=future_seconds, past_seconds=past_seconds)
-    judged = flat.select("*", reason.alias("error_reason"))
-    return judged.select(*(_storable(name).alias(name) for name in BRONZE.column_names))
+    reason, detail = _reason(writers, max_event_bytes=max_event_bytes), _detail()
+    found = flat.select("*", reason.alias("decode_reason")).select("*", detail.alias("decode_detail"))
+    return judge_sales_events(found, future_seconds=future_seconds, past_seconds=past_seconds)
 
 
 def _event_fields() -> list[tuple[str, str]]:
-    return [(column.name, column.type) for column in EVENT_COLUMNS]
+    return [
+        ("amount_bytes", "binary") if column.name == "amount" else (column.name, column.type) for column in EVENT_COLUMNS
+    ]
 
 
 def _decoded(schema_id: int) -> str:
     return f"decoded_{schema_id}"
 
 
-def _from_avro(schema: str, body: str = "body") -> Column:
-    return from_avro(F.col(body), schema, {"mode": "PERMISSIVE"})
+def _from_avro(schema: str) -> Column:
+    return from_avro(F.col("body"), _amount_as_bytes(schema), {"mode": "PERMISSIVE"})
+
+
+def _amount_as_bytes(schema: str) -> str:
+    """The schema with the amount as its bytes: of more than 64 bits Spark's decimal would take the lowest."""
+    changed = json.loads(schema)
+    for field in changed["fields"]:
+        if field["name"] == "amount":
+            field["type"] = "bytes"
+    return json.dumps(changed)
 
 
 def _field_names(schema: str) -> set[str]:
@@ -100,7 +106,9 @@ def _field_names(schema: str) -> set[str]:
 def _event_column(name: str, type_: str, writers: RegisteredWriters) -> Column:
     """The field from whichever writer schema decoded the record; null where that schema lacks it."""
     found = [
-        F.col(f"{_decoded(schema_id)}.{name}") for schema_id, text in writers.accepted.items() if name in _field_names(text)
+        F.col(f"{_decoded(schema_id)}.{name.removesuffix('_bytes')}")
+        for schema_id, text in writers.accepted.items()
+        if name.removesuffix("_bytes") in _field_names(text)
     ]
     return F.coalesce(*found, F.lit(None)).cast(type_)
 
@@ -110,31 +118,8 @@ def _encoded_again(writers: RegisteredWriters) -> Column:
     result = F.lit(None).cast("binary")
     for schema_id, text in writers.accepted.items():
         struct = F.col(_decoded(schema_id))
-        result = F.when(struct["event_id"].isNotNull(), to_avro(struct, text)).otherwise(result)
+        result = F.when(struct["event_id"].isNotNull(), to_avro(struct, _amount_as_bytes(text))).otherwise(result)
     return result
-
-
-def _overflows(writers: RegisteredWriters) -> Column:
-    """True where the amount, read with up to 38 digits, has more than the contract allows."""
-    result = F.lit(False)
-    for schema_id, text in writers.accepted.items():
-        wide = json.loads(text)
-        for field in wide["fields"]:
-            if field["name"] == "amount":
-                field["type"] = {**field["type"], "precision": WIDEST_PRECISION}
-        too_large = F.abs(_from_avro(json.dumps(wide))["amount"]) > F.lit(LARGEST_AMOUNT)
-        result = F.when(F.col("schema_id") == schema_id, F.coalesce(too_large, F.lit(False))).otherwise(result)
-    return result
-
-
-def _spelled(column: str) -> Column:
-    return F.lower(F.trim(F.col(column)))
-
-
-def _between(time: str, *, future_seconds: int, past_seconds: int) -> tuple[Column, Column]:
-    later = F.col(time) > F.col("kafka_timestamp") + F.expr(f"INTERVAL {future_seconds} SECONDS")
-    earlier = F.col(time) < F.col("kafka_timestamp") - F.expr(f"INTERVAL {past_seconds} SECONDS")
-    return later, earlier
 
 
 def _unknown_schema_id(writers: RegisteredWriters) -> Column:
@@ -152,11 +137,8 @@ def _literal(time: datetime) -> str:
     return time.isoformat(sep=" ")
 
 
-def _reason(writers: RegisteredWriters, *, max_event_bytes: int, future_seconds: int, past_seconds: int) -> Column:
-    """The first rule that the record breaks, in the order of `Reason`; null when it is valid."""
-    event_later, event_earlier = _between("event_time", future_seconds=future_seconds, past_seconds=past_seconds)
-    ingest_later, ingest_earlier = _between("ingest_time", future_seconds=future_seconds, past_seconds=past_seconds)
-    absent = F.col("event_id").isNull()
+def _reason(writers: RegisteredWriters, *, max_event_bytes: int) -> Column:
+    """Why the record cannot be decoded, in the order of `Reason`; null when it was."""
     again = F.col("encoded_again")
     conditions: dict[Reason, Column] = {
         Reason.TOMBSTONE: F.col("raw_value").isNull(),
@@ -165,37 +147,23 @@ def _reason(writers: RegisteredWriters, *, max_event_bytes: int, future_seconds:
         Reason.BAD_MAGIC: F.col("schema_id").isNull(),
         Reason.UNKNOWN_SCHEMA_ID: _unknown_schema_id(writers),
         Reason.INCOMPATIBLE_SCHEMA: F.col("schema_id").isin(list(writers.refused)) if writers.refused else F.lit(False),
-        # Of an amount beyond 64 bits Spark takes the lowest 64, which may look valid; but they are not the bytes that came.
-        Reason.AMOUNT_OVERFLOW: F.when(absent | (again != F.col("body")), _overflows(writers)).otherwise(F.lit(False)),
-        Reason.UNDECODABLE: absent,
-        # Only a proper prefix: other encoders write -128 and -32768 with one byte more than Java, which is no error.
+        Reason.UNDECODABLE: F.col("event_id").isNull(),
+        # Only a proper prefix: a text that is no UTF-8 may be written again with other bytes.
         Reason.TRAILING_BYTES: (F.length(again) < F.length("body")) & F.startswith(F.col("body"), again),
-        Reason.NULL_KEY: F.col("raw_key").isNull(),
-        Reason.MISSING_FIELD: reduce(Column.__or__, [F.trim(F.col(name)) == "" for name in rules.REQUIRED_TEXT_FIELDS]),
-        Reason.KEY_MISMATCH: F.col("key_text") != F.col("account_id"),
-        Reason.INVALID_EVENT_ID: ~F.col("event_id").rlike(rules.UUID_PATTERN),
-        Reason.EVENT_TIME_IN_FUTURE: event_later,
-        Reason.EVENT_TIME_TOO_OLD: event_earlier,
-        Reason.IMPLAUSIBLE_INGEST_TIME: ingest_later | ingest_earlier,
-        Reason.UNKNOWN_EVENT_TYPE: ~_spelled("event_type").isin(list(rules.EVENT_TYPES)),
-        Reason.UNKNOWN_PLAN_TIER: ~_spelled("plan_tier").isin(list(rules.PLAN_TIERS)),
-        Reason.UNKNOWN_REGION: ~_spelled("region").isin(list(rules.REGIONS)),
-        Reason.UNKNOWN_CURRENCY: ~F.upper(F.trim(F.col("currency"))).isin(sorted(rules.CURRENCIES)),
-        Reason.NEGATIVE_QUANTITY: F.col("quantity") < 0,
     }
-    if list(conditions) != list(Reason):
-        raise AssertionError("every reason needs its condition, in the order of judgement")
     verdict = F.when(F.lit(False), F.lit(""))
     for reason, condition in conditions.items():
         verdict = verdict.when(condition, F.lit(reason.value))
     return verdict
 
 
-def _storable(name: str) -> Column:
-    """The column as it is stored: what could not be read or shown as it came becomes null (raw_value still has it)."""
-    if name in ("event_time", "ingest_time"):
-        bounds = (F.lit(time).cast("timestamp") for time in (EARLIEST_TIME, LATEST_TIME))
-        return F.when(F.col(name).between(*bounds), F.col(name))
-    if name == "amount":
-        return F.when(~F.col("error_reason").eqNullSafe(Reason.AMOUNT_OVERFLOW.value), F.col(name))
-    return F.col(name)
+def _detail() -> Column:
+    """What exactly was found."""
+    reason = F.col("decode_reason")
+    size = F.format_string("%d bytes", F.length("raw_value"))
+    schema = F.format_string("schema id %d", F.col("schema_id"))
+    return (
+        F.when(reason == Reason.BAD_MAGIC.value, F.format_string("first byte 0x%s", F.hex(F.substring("raw_value", 1, 1))))
+        .when(reason.isin(Reason.UNKNOWN_SCHEMA_ID.value, Reason.INCOMPATIBLE_SCHEMA.value), schema)
+        .when(reason.isNotNull(), size)
+    )

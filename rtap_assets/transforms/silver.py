@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
-from rtap_assets.contracts import rules
+from rtap_assets.contracts import currencies, rules
 from rtap_assets.contracts.tables import SILVER
+from rtap_assets.transforms.text import trimmed
 
-COORDINATES = ("topic", "kafka_partition", "kafka_offset")
+COORDINATES = ("topic", "topic_epoch", "kafka_partition", "kafka_offset")
 ARRIVAL_ORDER = ("kafka_timestamp", "kafka_partition", "kafka_offset")
 
 
@@ -27,16 +27,17 @@ def normalise_sales_events(bronze: DataFrame) -> DataFrame:
     valid = bronze.where(F.col("error_reason").isNull())
     refund = _canonical("event_type", rules.EVENT_TYPES) == rules.REFUND
     replaced: dict[str, Column] = {
-        "event_id": F.lower("event_id"),
+        "event_id": F.lower(trimmed(F.col("event_id"))),
         "event_type": _canonical("event_type", rules.EVENT_TYPES),
-        "account_id": F.trim("account_id"),
+        "account_id": trimmed(F.col("account_id")),
         "plan_tier": _canonical("plan_tier", rules.PLAN_TIERS),
         "region": _canonical("region", rules.REGIONS),
-        "product_id": F.trim("product_id"),
-        "currency": F.upper(F.trim("currency")),
+        "product_id": trimmed(F.col("product_id")),
+        "currency": _canonical_currency(),
         "net_amount": F.when(refund, -F.abs("amount")).otherwise(F.col("amount")).cast("decimal(18,4)"),
         "ingest_latency_ms": _milliseconds("event_time", "ingest_time"),
         "delivery_latency_ms": _milliseconds("event_time", "kafka_timestamp"),
+        "topic_epoch": _epoch(),
         "is_late": F.lit(False),
     }
     added_later = ("processing_latency_ms", "processed_at")
@@ -60,19 +61,19 @@ def deduplicate_sales_events(events: DataFrame, *, watermark_delay_seconds: int)
     return _first_copies(events)
 
 
-def late_sales_events(bronze: DataFrame, silver: DataFrame, *, since: datetime) -> DataFrame:
-    """Return the events of bronze that silver lacks, each once, marked as late.
+def rejudged_sales_events(bronze: DataFrame, silver: DataFrame) -> DataFrame:
+    """Return the events of re-judged rows that are valid now and that silver lacks, each once, marked as late.
+
+    The stream never takes them: it reads what bronze's stream appended, and there they are quarantined. An event that
+    another valid row holds as well is left to that row, which the stream or the search for late rows takes.
 
     Shape: batch only; bronze and silver columns to those of `normalise_sales_events`; grain: one event.
-    Time: considers records whose Kafka timestamp is not before `since`; an event counts as held by silver whenever it came.
     """
-    recent = F.col("kafka_timestamp") >= F.lit(since)
-    held = silver.where(recent).select(*COORDINATES)
-    # Few are left: late rows and copies. So the whole of silver is looked through for their ids alone.
-    without_row = normalise_sales_events(bronze.where(recent)).join(held, list(COORDINATES), "left_anti")
-    known = silver.select("event_id").join(without_row.select("event_id").distinct(), "event_id", "left_semi")
-    lacking = without_row.join(known, "event_id", "left_anti")
-    return _first_copies(lacking).withColumn("is_late", F.lit(True))
+    again = F.col("rejudged_at").isNotNull()
+    candidates = normalise_sales_events(bronze.where(again))
+    lacking = candidates.join(silver.select("event_id"), "event_id", "left_anti")
+    others = normalise_sales_events(bronze.where(~again)).select("event_id")
+    return _first_copies(lacking.join(others, "event_id", "left_anti")).withColumn("is_late", F.lit(True))
 
 
 def stamp_processing(events: DataFrame) -> DataFrame:
@@ -94,13 +95,23 @@ def _first_copies(events: DataFrame) -> DataFrame:
 
 
 def _canonical(column: str, spellings: Mapping[str, str]) -> Column:
-    """The canonical value of a code that bronze has found known."""
-    spelled = F.lower(F.trim(F.col(column)))
+    """The canonical value of a code that bronze has found known; most come canonical already."""
+    spelled = F.lower(trimmed(F.col(column)))
     aliases = {spelling: value for spelling, value in spellings.items() if spelling != value}
     result = spelled
     for spelling, value in aliases.items():
         result = F.when(spelled == spelling, F.lit(value)).otherwise(result)
-    return result
+    return F.when(F.col(column).isin(sorted(set(spellings.values()))), F.col(column)).otherwise(result)
+
+
+def _canonical_currency() -> Column:
+    active = F.col("currency").isin(sorted(currencies.ACTIVE))
+    return F.when(active, F.col("currency")).otherwise(F.upper(trimmed(F.col("currency"))))
+
+
+def _epoch() -> Column:
+    """Rows that are older than the column belong to the first epoch."""
+    return F.coalesce(F.col("topic_epoch"), F.lit(0))
 
 
 def _milliseconds(start: str, end: str) -> Column:

@@ -122,7 +122,7 @@ def test_a_stop_in_the_middle_of_a_long_batch_is_told_as_dirty_and_the_next_star
     fault = time.monotonic()
     assert code == 1, output
     assert f"bronze was stopped in the middle of a batch after {STOP_SECONDS} s: the batch after None was planned" in output
-    assert "-> Nothing is lost and nothing doubled: the next start repeats the batch." in output
+    assert "-> The next start repeats the batch; what it had written already is recognized and not written again." in output
     told = wait_for_truth(
         client, lambda told: told["bronze"].observed is Observed.DIRTY, fault="stopped in a batch", since=fault
     )

@@ -19,7 +19,6 @@ from rtap_assets.contracts.rules import EVENT_TYPES, PLAN_TIERS, REGIONS, Reason
 from rtap_assets.contracts.tables import BRONZE, SILVER
 from rtap_assets.transforms.silver import (
     deduplicate_sales_events,
-    late_sales_events,
     normalise_sales_events,
     stamp_processing,
 )
@@ -42,12 +41,17 @@ def normalised(session: SparkSession, rows: Sequence[dict[str, Any]]) -> list[di
 
 def test_every_accepted_spelling_becomes_its_canonical_value(spark: SparkSession) -> None:
     for column, spellings in (("event_type", EVENT_TYPES), ("plan_tier", PLAN_TIERS), ("region", REGIONS)):
-        rows = [valid(number, **{column: f"  {spelling.upper()} "}) for number, spelling in enumerate(spellings)]
+        rows = [valid(number, **{column: f"\t {spelling.upper()}\u00a0"}) for number, spelling in enumerate(spellings)]
         assert [row[column] for row in normalised(spark, rows)] == list(spellings.values())
 
 
 def test_texts_are_trimmed_the_currency_is_upper_case_and_the_id_lower_case(spark: SparkSession) -> None:
-    changes = {"account_id": " acct-7 ", "product_id": " seat", "currency": " chf", "event_id": event_id(171).upper()}
+    changes = {
+        "account_id": "\u200bacct-7 ",
+        "product_id": "\u3000seat",
+        "currency": "\ufeffchf",
+        "event_id": f"{event_id(171).upper()}\r\n",
+    }
     (row,) = normalised(spark, [valid(171) | changes])
     assert (row["account_id"], row["product_id"], row["currency"], row["event_id"]) == (
         "acct-7",
@@ -183,20 +187,3 @@ def test_a_conflicting_duplicate_in_one_batch_loses_to_the_copy_that_the_broker_
 ) -> None:
     kept, _ = feed(*CONFLICTING)
     assert [(row["event_id"], row["amount"]) for row in kept] == FIRST_COPIES
-
-
-def test_late_events_are_those_that_silver_lacks_each_once_and_only_of_the_time_looked_at(spark: SparkSession) -> None:
-    held = [valid(1, offset=0), valid(2, offset=1, minutes=-120)]
-    bronze = [
-        *held,
-        valid(1, offset=2, minutes=5),  # a copy of an event that silver has
-        valid(2, offset=3, minutes=5),  # a copy of one that silver has had for long
-        valid(3, offset=5, minutes=2),  # late, and its copy
-        valid(3, offset=4, minutes=1),
-        valid(4, offset=6, minutes=-61),  # before the time looked at
-        valid(5, offset=7, error_reason=Reason.UNKNOWN_REGION.value),
-    ]
-    silver = stamp_processing(normalise_sales_events(frame_of(spark, BRONZE, held)))
-    late = late_sales_events(frame_of(spark, BRONZE, bronze), silver, since=NOON - timedelta(minutes=60))
-    rows = rows_of(stamp_processing(late))
-    assert [(row["event_id"], row["kafka_offset"], row["is_late"]) for row in rows] == [(event_id(3), 4, True)]

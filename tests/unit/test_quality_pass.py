@@ -78,7 +78,8 @@ def test_a_sound_lake_passes_every_check(settings: Settings) -> None:
     results = verdicts(settings, offsets={0: 1})
     assert failing(results) == []
     assert results["silver/conservation"].rows_checked == 1
-    assert results["silver/conservation"].detail == {"kept": "1", "copies": "0", "late": "0", "example": "none"}
+    detail = {"kept": "1", "copies": "0", "removed": "0", "late": "0", "example": "none"}
+    assert results["silver/conservation"].detail == detail
     assert results["gold/gold_equals_silver"].rows_checked == WINDOW // SLIDE
 
 
@@ -106,6 +107,20 @@ def test_bronze_conservation_fails(
     assert not result.passed
     assert result.blocking
     assert result.detail == detail
+
+
+def test_amounts_above_the_plausible_one_of_their_currency_are_counted_with_examples(settings: Settings) -> None:
+    amounts = {"EUR": "1000.0001", "JPY": "1000000", "CHF": "1000.0000", "KWD": "99999999999999.9999"}
+    silver = [silver_row(f"of {code}", currency=code, amount=Decimal(amount)) for code, amount in amounts.items()]
+    sound_lake(settings, silver=silver)
+    bounded = settings.model_copy(update={"dq_max_amount": '{"*": 1000, "JPY": 1e6}'})
+    result = verdicts(bounded)["silver/implausible_amount"]
+    assert (result.passed, result.severity, result.observed, result.rows_checked) == (False, "warn", 2, 5)
+    assert result.detail == {
+        "currencies": "EUR 1, KWD 1",
+        "largest": "of KWD 99999999999999.9999 KWD, of EUR 1000.0001 EUR",
+    }
+    assert verdicts(settings.model_copy(update={"dq_max_amount": '{"CHF": 2000}'}))["silver/implausible_amount"].passed
 
 
 def test_quarantined_records_are_counted_by_reason(settings: Settings) -> None:
@@ -152,10 +167,19 @@ def test_volume_is_compared_with_the_recent_past(settings: Settings, counts: lis
 
 
 def test_an_event_twice_in_silver_is_found_and_named(settings: Settings) -> None:
-    sound_lake(settings, silver=[silver_row("event-0", kafka_offset=1)])
+    two_intervals_ago = NOW - timedelta(minutes=2 * settings.corrections_interval_minutes, seconds=1)
+    old = {"kafka_timestamp": two_intervals_ago}
+    make_lake(settings, silver=[silver_row("event-0", **old), silver_row("event-0", kafka_offset=1, **old)])
     result = verdicts(settings)["silver/uniqueness"]
     assert (result.passed, result.blocking, result.observed) == (False, True, 1)
-    assert result.detail == {"example": "event-0"}
+    assert result.detail == {"example": "event-0", "later copies awaiting correction": "0", "status": "provisional"}
+
+
+def test_a_later_copy_that_awaits_its_correction_makes_silver_provisional(settings: Settings) -> None:
+    sound_lake(settings, silver=[silver_row("event-0", kafka_offset=1)])
+    result = verdicts(settings)["silver/uniqueness"]
+    assert (result.passed, result.observed) == (True, 0)
+    assert result.detail == {"example": "event-0", "later copies awaiting correction": "1", "status": "provisional"}
 
 
 def test_a_null_in_a_required_column_is_found_and_one_elsewhere_is_not(settings: Settings) -> None:
@@ -187,7 +211,8 @@ def test_a_row_behind_the_watermark_is_late_and_one_before_it_is_lost(settings: 
     results = verdicts(settings, offsets={0: 3})
     assert failing(results) == ["silver/conservation", "silver/late_share"]
     assert results["silver/conservation"].observed == 1
-    assert results["silver/conservation"].detail == {"kept": "1", "copies": "0", "late": "1", "example": "0/2"}
+    detail = {"kept": "1", "copies": "0", "removed": "0", "late": "1", "example": "0/2"}
+    assert results["silver/conservation"].detail == detail
     assert results["silver/late_share"].rows_failed == 1
 
 

@@ -16,11 +16,11 @@ from quality_fixtures import QUERY_ID, silver_progress, stream_result
 from rtap_assets.assets.keys import SILVER
 from rtap_assets.assets.quality_checks import check_result
 from rtap_assets.config import PROJECT_ROOT, Settings, load_settings
-from rtap_assets.contracts.quality import CHECKS, DQ_RESULTS, DqResult, Severity
+from rtap_assets.contracts.quality import CHECKS, DQ_RESULTS, DqResult, Outcome, Severity
 from rtap_assets.contracts.quality_rollup import RollUp, Told, due, roll_up, to_json
 from rtap_assets.contracts.schemas import DQ_SUBJECT_FOLDER, load_subject
 from rtap_assets.errors import StreamError
-from rtap_assets.kafka.dlq_review import DlqLag
+from rtap_assets.kafka.dlq_review import DlqLag, UnseenLetter
 from rtap_assets.kafka.dq_results import ResultBatch, decode, encode
 from rtap_assets.lake.dq_results import append_results, archived_offsets, remove_old_results
 from rtap_assets.sensors.dlq_lag import is_due, lag_observation
@@ -52,6 +52,26 @@ def test_record_schema_and_table_have_the_same_fields() -> None:
     assert [field["name"] for field in SCHEMA["fields"]] == names == list(DQ_RESULTS.column_names)
 
 
+# ---- what looked at nothing
+
+
+def test_an_evaluation_that_looked_at_nothing_has_not_passed_and_blocks_nothing() -> None:
+    empty = stream_result("stream_null_share", 0, 0)
+    assert empty.outcome is Outcome.NOTHING_TO_CHECK
+    shown = check_result(empty)
+    assert (shown.passed, shown.severity.value) == (False, "WARN")
+    assert "nothing to check" in (shown.description or "")
+    assert shown.metadata["outcome"].value == "nothing to check"
+    assert replace(empty, rows_checked=1).outcome is Outcome.PASSED
+    assert replace(empty, passed=False).outcome is Outcome.FAILED
+
+
+def test_a_batch_without_a_valid_row_says_nothing_of_valid_rows() -> None:
+    names = by_name(results_of(silver_progress(read=5, kept=0, copies=5, late=0), load_settings()))
+    assert "stream_null_share" not in names
+    assert names["stream_duplicate_share"].rows_checked == 5
+
+
 # ---- measured inside the streams
 
 
@@ -76,8 +96,7 @@ def test_a_row_that_vanished_inside_a_batch_is_a_failure() -> None:
 
 def test_a_batch_in_which_nothing_is_kept_has_no_delay() -> None:
     results = by_name(results_of(silver_progress(read=3, kept=0, copies=3, late=0), load_settings()))
-    assert "stream_delay" not in results
-    assert results["stream_null_share"].observed == 0
+    assert not {"stream_delay", "stream_null_share"} & results.keys()
 
 
 @pytest.mark.parametrize(
@@ -213,6 +232,15 @@ def test_an_observation_of_the_lag_says_reasons_and_age() -> None:
     assert metadata["by reason"].value == {"bad_magic": 2}
     assert metadata["age of the oldest (s)"].value == 90
     assert metadata["reasons are of the oldest"].value == 2
+
+
+def test_an_observation_shows_the_newest_letters_of_each_reason_as_text_without_effect() -> None:
+    letter = UnseenLetter(0, 7, NOON, "bad_magic", "<b>|\x1b[2J", "sales/0/3")
+    lag = DlqLag(9, 2, {"bad_magic": 2, "too_short": 1}, oldest=NOON, samples={"bad_magic": [letter]})
+    table = lag_observation(lag, now=NOON).metadata["newest of each reason"].value
+    assert table.splitlines()[2:] == [
+        "| bad&#95;magic | 2 | sales/0/3 | &#60;b&#62;&#124;&#92;x1b&#91;2J | 2026-03-01 12:00:00 |"
+    ]
 
 
 # ---- kept in a table

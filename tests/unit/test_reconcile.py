@@ -1,58 +1,81 @@
-"""The oracle's comparison on a small lake, made by hand from a ledger: it holds, and each kind of damage is found."""
+"""The audit's comparison on a small lake, made from a ledger: it holds, and each kind of damage is found and named."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from generator_fixtures import chunks_of
+from generator_fixtures import IDS, START, VERSIONS, chunks_of
 from rich.console import Console
 
-from rtap_assets.commands.reconcile import show_reconciliation
+from rtap_assets.audit.compare import compare_bronze, compare_gold, compare_silver
+from rtap_assets.audit.judging import Judge
+from rtap_assets.audit.ledger import compare_ledger
+from rtap_assets.audit.report import HOLDS, NOTHING_TO_COMPARE, Report
+from rtap_assets.audit.schemas import WriterSchemas
+from rtap_assets.audit.state import Consumed, LakeState
+from rtap_assets.audit.topic import insert_records
+from rtap_assets.audit.workspace import load_tables, open_workspace
+from rtap_assets.commands.reconcile import show_report
 from rtap_assets.config import Settings, load_settings
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.generator.chunks import DUPLICATE, Chunk
 from rtap_assets.generator.events import objects
 from rtap_assets.generator.ledger import ACKNOWLEDGED, LedgerWriter, Outcomes, outcome_table, write_durably
 from rtap_assets.generator.options import GeneratorOptions
-from rtap_assets.generator.reconcile import Reconciliation, reconcile
 
 RUN = "run-1"
-OPTIONS = GeneratorOptions(events=600, span_seconds=1800, duplicates=0.05, invalid=0.1, reasons=tuple(Reason))
+EVENTS = 600
+OPTIONS = GeneratorOptions(events=EVENTS, span_seconds=1800, duplicates=0.05, invalid=0.1, reasons=tuple(Reason))
 KAFKA_PARTITIONS = 3
+APPENDED_MS = int(START.timestamp() * 1000)
+ALL_READ = Consumed({"snapshot_id": 1, "position": 1})
 
 # A record's place: its sequence number is dealt out over the Kafka partitions. A later copy is not in silver.
 SILVER = """
-CREATE TABLE silver AS
+CREATE TABLE silver_source AS
 SELECT * EXCLUDE (copy) FROM (
-    SELECT l.event_id, l.event_time, l.event_type, l.account_id, l.plan_tier, l.region, l.currency, l.amount, l.net_amount,
-           l.schema_version, 'sales.events.v1' AS topic, (l.sequence % 3)::INTEGER AS kafka_partition,
-           l.sequence // 3 AS kafka_offset, row_number() OVER (PARTITION BY l.event_id ORDER BY l.sequence) AS copy
-    FROM read_parquet('{ledger}/*/intended-*.parquet') AS l WHERE l.kind <> 'bad'
+    SELECT 'sales.events.v1' AS topic, r.kafka_partition, r.kafka_offset, r.event_uuid::VARCHAR AS event_id, r.event_time,
+        r.ingest_time, r.schema_version, r.event_type, r.account_id, r.plan_tier, r.region, r.product_id, r.quantity,
+        r.amount, r.net_amount, r.currency, r.promo_code, r.sales_channel, false AS is_late,
+        row_number() OVER (PARTITION BY r.event_uuid ORDER BY r.kafka_offset, r.kafka_partition) AS copy
+    FROM records AS r WHERE verdict IS NULL
 ) WHERE copy = 1
 """
 GOLD = """
-CREATE TABLE gold AS
+CREATE TABLE gold_source AS
 WITH starts AS (
     SELECT unnest(generate_series(first_start, last_start, INTERVAL 1 MINUTE)) AS window_start
     FROM (
         SELECT date_trunc('hour', min(event_time)) - INTERVAL 1 HOUR AS first_start, max(event_time) AS last_start
-        FROM silver
+        FROM silver_source
     )
 )
 SELECT window_start, window_start + INTERVAL 5 MINUTE AS window_end, plan_tier, region, currency,
        sum(if(event_type = 'refund', 0, net_amount))::DECIMAL(28, 4) AS gross_amount,
        sum(if(event_type = 'refund', -net_amount, 0))::DECIMAL(28, 4) AS refund_amount,
        sum(net_amount)::DECIMAL(28, 4) AS net_amount,
-       count_if(event_type <> 'refund')::BIGINT AS orders, count_if(event_type = 'refund')::BIGINT AS refunds
-FROM starts JOIN silver ON event_time >= window_start AND event_time < window_start + INTERVAL 5 MINUTE
+       count_if(event_type <> 'refund')::BIGINT AS orders, count_if(event_type = 'refund')::BIGINT AS refunds, 0 AS revision
+FROM starts JOIN silver_source ON event_time >= window_start AND event_time < window_start + INTERVAL 5 MINUTE
 GROUP BY ALL
 """
+NOTHING_UNREAD = """
+CREATE TABLE bronze_unread_source AS FROM bronze_source LIMIT 0;
+CREATE TABLE silver_unread_source AS FROM silver_source LIMIT 0;
+"""
+
+
+def texts() -> dict[int, str]:
+    """The registry's schemas: both versions, and one that calls the amount's scale two."""
+    incompatible = json.loads(VERSIONS[0].text)
+    next(field for field in incompatible["fields"] if field["name"] == "amount")["type"]["scale"] = 2
+    return {IDS.versions[version.version]: version.text for version in VERSIONS} | {14: json.dumps(incompatible)}
 
 
 def all_acknowledged(chunk: Chunk) -> Outcomes:
@@ -61,237 +84,412 @@ def all_acknowledged(chunk: Chunk) -> Outcomes:
     return Outcomes(objects([ACKNOWLEDGED] * len(chunk)), partition, sequence // KAFKA_PARTITIONS)
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return load_settings(state_dir=tmp_path)
+class Lake:
+    """The audit's workspace with a topic, bronze, silver and gold as they should be after the chunk, and its ledger."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, settings: Settings, chunk: Chunk) -> None:
+        self.connection, self.settings, self.chunk = connection, settings, chunk
+        self.ends = dict.fromkeys(range(KAFKA_PARTITIONS), EVENTS // KAFKA_PARTITIONS)
+        self.silver = self.gold = ALL_READ
+        self._read_topic()
+        self._write_ledger()
+        connection.register("appended", self._bronze())
+        connection.execute("CREATE TABLE bronze_source AS SELECT *, 'one.parquet' AS filename FROM appended")
+        connection.execute("UPDATE bronze_source SET event_time = r.event_time, amount = r.amount, quantity = r.quantity "
+                           "FROM records AS r WHERE r.kafka_partition = bronze_source.kafka_partition "
+                           "AND r.kafka_offset = bronze_source.kafka_offset")  # fmt: skip
+        connection.execute("INSERT INTO bronze_order VALUES ('one.parquet', 1, 0, NULL)")
+        for partition, end in self.ends.items():
+            connection.execute("INSERT INTO ranges VALUES (?, 0, 0, ?, ?)", [partition, end, end])
+        for statement in (SILVER, GOLD, NOTHING_UNREAD):
+            connection.execute(statement)
+
+    def sql(self, statement: str) -> None:
+        self.connection.execute(statement)
+
+    def report(self) -> Report:
+        load_tables(self.connection, self.settings)
+        state = LakeState({}, {}, self.ends, self.silver, self.gold)
+        sections = [compare(self.connection, state) for compare in (compare_bronze, compare_silver, compare_gold)]
+        sections.append(compare_ledger(self.connection, self.settings))
+        return Report(tuple(sections), EVENTS if self.ends else 0)
+
+    def _read_topic(self) -> None:
+        judge = Judge(self.settings, WriterSchemas(self.settings, text_of=texts().get).of)
+        places, columns = all_acknowledged(self.chunk), self.chunk.columns
+        for partition in range(KAFKA_PARTITIONS):
+            rows = np.flatnonzero(places.kafka_partition == partition)
+            records = [
+                (int(places.kafka_offset[row]), APPENDED_MS, columns["key"][row], columns["value"][row]) for row in rows
+            ]
+            insert_records(self.connection, judge, partition, records, in_topic=True)
+
+    def _write_ledger(self) -> None:
+        writer = LedgerWriter(self.settings.ledger_dir, RUN)
+        writer.intend(self.chunk)
+        writer.settle(self.chunk, all_acknowledged(self.chunk))
+
+    def _bronze(self) -> pa.Table:
+        places, columns, rows = all_acknowledged(self.chunk), self.chunk.columns, range(len(self.chunk))
+        valid = [reason is None for reason in self.chunk.reason]
+        return pa.table({
+            "topic": pa.array(["sales.events.v1"] * len(self.chunk)),
+            "kafka_partition": pa.array(places.kafka_partition),
+            "kafka_offset": pa.array(places.kafka_offset),
+            "kafka_timestamp": pa.array([APPENDED_MS for row in rows], pa.timestamp("ms", tz="UTC")),
+            "raw_key": pa.array(columns["key"], pa.binary()),
+            "raw_value": pa.array(columns["value"], pa.binary()),
+            "event_id": pa.array(np.where(valid, columns["event_id"], None), pa.string()),
+            "event_time": pa.array([None] * len(self.chunk), pa.timestamp("us", tz="UTC")),
+            "quantity": pa.array([None] * len(self.chunk), pa.int32()),
+            "amount": pa.array([None] * len(self.chunk), pa.decimal128(18, 4)),
+            "error_reason": pa.array(self.chunk.reason, pa.string()),
+        })  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def chunk() -> Chunk:
     (made,) = chunks_of(OPTIONS)
     return made
 
 
 @pytest.fixture
-def lake(settings: Settings, chunk: Chunk) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Bronze, silver and gold as they should be after the chunk, and its ledger."""
-    places = all_acknowledged(chunk)
-    writer = LedgerWriter(settings.ledger_dir, RUN)
-    writer.intend(chunk)
-    writer.settle(chunk, places)
-    records = pa.table(
-        {
-            "topic": pa.array(["sales.events.v1"] * len(chunk)),
-            "kafka_partition": pa.array(places.kafka_partition),
-            "kafka_offset": pa.array(places.kafka_offset),
-            "raw_value": pa.array(chunk.columns["value"], pa.binary()),
-            "event_id": pa.array(chunk.columns["event_id"], pa.string()),
-            "error_reason": pa.array(chunk.reason, pa.string()),
-        }
-    )
-    with closing(duckdb.connect(":memory:")) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.register("records", records)
-        connection.execute("CREATE TABLE bronze AS FROM records")
-        connection.execute(SILVER.format(ledger=settings.ledger_dir))
-        connection.execute(GOLD)
-        yield connection
+def settings(tmp_path: Path) -> Settings:
+    return load_settings(state_dir=tmp_path)
 
 
-def broken(result: Reconciliation) -> set[str]:
-    return {line.name for line in result.lines if not line.equal}
+@pytest.fixture
+def lake(settings: Settings, chunk: Chunk) -> Iterator[Lake]:
+    with open_workspace(settings) as connection:
+        yield Lake(connection, settings, chunk)
 
 
-def damaged(result: Reconciliation) -> set[str]:
-    return {detail.name for detail in result.damage}
-
-
-def test_a_lake_that_is_right_holds_in_every_line(lake: duckdb.DuckDBPyConnection, settings: Settings, chunk: Chunk) -> None:
-    result = reconcile(lake, settings)
-    assert (broken(result), damaged(result), result.holds) == (set(), set(), True)
-    lines = {line.name: line for line in result.lines}
+def test_a_lake_that_is_right_holds_in_every_line(lake: Lake, chunk: Chunk) -> None:
+    report = lake.report()
+    assert (report.broken, set(report.damage), report.exit_code) == (set(), set(), HOLDS)
     duplicates = int((chunk.kind == DUPLICATE).sum())
     invalid = sum(reason is not None for reason in chunk.reason)
-    assert lines["valid = silver + duplicates + late"].note == f"{600 - invalid - duplicates} + {duplicates} + 0"
-    assert lines["consumed = valid + invalid"].right == "600"
-    assert {f"{reason}: ledger = bronze" for reason in Reason} <= set(lines)
-    assert {name[4:7] for name in lines if name.endswith("silver = gold")} == set(chunk.columns["currency"].tolist())
+    accounts = report.line("valid rows read = silver + copies + late")
+    assert accounts.note == f"{EVENTS - invalid - duplicates} + {duplicates} + 0"
+    assert report.line("verdict: equal").note == f"{EVENTS - invalid} valid + {invalid} quarantined"
+    assert report.apart("copies") == duplicates
+    assert {one.name for one in report.sections[0].apart} == {f"quarantined: {reason}" for reason in Reason}
+    for name in ("topic = silver", "silver = gold", "ledger = silver"):
+        assert {line for line in names(report) if line.startswith("net") and line.endswith(name)} == {
+            f"net {currency}: {name}" for currency in set(chunk.columns["currency"].tolist())
+        }
 
 
-def test_a_locked_connection_is_enough(lake: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    lake.execute("SET enable_external_access = false")
-    lake.execute("SET lock_configuration = true")
-    assert reconcile(lake, settings).holds
+def names(report: Report) -> set[str]:
+    return {line.name for section in report.sections for line in section.lines}
 
 
-def test_without_ledger_and_rows_everything_is_zero_and_holds(lake: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
-    for table in ("bronze", "silver", "gold"):
-        lake.execute(f"DELETE FROM {table}")
-    assert reconcile(lake, load_settings(state_dir=tmp_path / "elsewhere")).holds
+def test_every_reason_of_the_contract_is_given_by_the_audits_own_judgement(lake: Lake, chunk: Chunk) -> None:
+    given = lake.connection.execute(
+        "SELECT verdict, count(*) FROM records WHERE verdict IS NOT NULL GROUP BY ALL"
+    ).fetchall()
+    intended = Counter(str(reason) for reason in chunk.reason if reason is not None)
+    assert dict(given) == intended
 
 
-NET_LINES = {"net: ledger = silver", "net: silver = gold"}
-ANY_VALID = "(SELECT min(kafka_offset) FROM silver WHERE kafka_partition = 0)"
+MONEY = {"net: topic = silver", "net: silver = gold", "net: ledger = silver"}
+ANY_VALID = "(SELECT min(kafka_offset) FROM records WHERE kafka_partition = 0 AND verdict IS NULL)"
+OF_BRONZE = f"bronze_source WHERE kafka_partition = 0 AND kafka_offset = {ANY_VALID}"
+OF_SILVER = f"kafka_partition = 0 AND kafka_offset = {ANY_VALID}"
 DAMAGES: dict[str, tuple[str, set[str], set[str]]] = {
     "a row that bronze lost": (
-        f"DELETE FROM bronze WHERE kafka_partition = 0 AND kafka_offset = {ANY_VALID}",
-        {"acknowledged = acknowledged and in bronze", "valid = silver + duplicates + late"},
-        {"lost", "silver_differs"},
+        f"DELETE FROM {OF_BRONZE}",
+        {"records of the topic = rows of bronze", "acknowledged = in bronze"},
+        {"missing_in_bronze", "unfounded_in_silver", "lost"},
     ),
     "a row that bronze has twice": (
-        f"INSERT INTO bronze FROM bronze WHERE kafka_partition = 0 AND kafka_offset = {ANY_VALID}",
-        {"bronze rows = Kafka records in bronze"},
+        f"INSERT INTO bronze_source FROM {OF_BRONZE}",
+        {"records of the topic = rows of bronze"},
         {"doubled_in_bronze"},
     ),
-    "a record that nobody intended": (
-        "INSERT INTO bronze VALUES ('sales.events.v1', 1, 999999, 'x', NULL, 'too_short')",
-        {"in bronze = in bronze and intended", "consumed = valid + invalid"},
-        {"unintended"},
+    "a row that no committed reader of the topic is given": (
+        "INSERT INTO bronze_source BY NAME SELECT 'sales.events.v1' AS topic, 1 AS kafka_partition, 999 AS kafka_offset, "
+        "'too_short' AS error_reason",
+        {"records of the topic = rows of bronze"},
+        {"not_in_topic"},
     ),
     "a row of another topic": (
-        "INSERT INTO bronze VALUES ('other', 1, 999999, 'x', NULL, 'too_short')",
-        {"bronze rows = Kafka records in bronze"},
-        {"other_topic"},
+        "INSERT INTO bronze_source BY NAME SELECT 'other' AS topic, 1 AS kafka_partition, 999 AS kafka_offset",
+        {"rows of another topic"},
+        set(),
     ),
     "a value with one byte changed": (
-        f"UPDATE bronze SET raw_value = raw_value || '\\x00'::BLOB WHERE kafka_partition = 0 AND kafka_offset = {ANY_VALID}",
-        {"acknowledged = acknowledged and in bronze", "in bronze = in bronze and intended", "consumed = valid + invalid",
-         "silver rows = as the ledger has them"},
-        {"lost", "unintended", "silver_differs"},
+        f"UPDATE bronze_source SET raw_value = raw_value || '\\x00'::BLOB WHERE {OF_SILVER}",
+        {"key, value, timestamp: equal", "acknowledged = in bronze"},
+        {"altered", "lost"},
+    ),
+    "a key changed": (
+        f"UPDATE bronze_source SET raw_key = 'x'::BLOB WHERE {OF_SILVER}",
+        {"key, value, timestamp: equal"},
+        {"altered"},
     ),
     "a wrong reason": (
-        "UPDATE bronze SET error_reason = 'undecodable' WHERE error_reason = 'trailing_bytes'",
-        {"trailing_bytes: ledger = bronze", "undecodable: ledger = bronze"},
-        {"wrong_reason"},
+        "UPDATE bronze_source SET error_reason = 'undecodable' WHERE error_reason = 'trailing_bytes'",
+        {"verdict: equal", "reasons: ledger = bronze"},
+        {"wrong_verdict", "wrong_reason"},
     ),
-    "two reasons exchanged, which leaves the counts": (
-        """UPDATE bronze SET error_reason = if(error_reason = 'tombstone', 'too_short', 'tombstone')
-        WHERE (kafka_partition, kafka_offset) IN (
-            (SELECT (kafka_partition, kafka_offset) FROM bronze WHERE error_reason = 'tombstone' LIMIT 1),
-            (SELECT (kafka_partition, kafka_offset) FROM bronze WHERE error_reason = 'too_short' LIMIT 1))""",
-        {"tombstone: ledger = bronze", "too_short: ledger = bronze"},
-        {"wrong_reason"},
+    "a valid record that was quarantined": (
+        f"UPDATE bronze_source SET error_reason = 'undecodable' WHERE {OF_SILVER}",
+        {"verdict: equal"},
+        {"wrong_verdict", "wrong_reason", "unfounded_in_silver"},
+    ),
+    "an amount that bronze decoded wrongly": (
+        f"UPDATE bronze_source SET amount = amount + 0.0001 WHERE {OF_SILVER}", set(), {"wrong_values"},
     ),
     "an event that silver has twice": (
-        f"INSERT INTO silver FROM silver WHERE kafka_partition = 0 AND kafka_offset = {ANY_VALID}",
-        {"silver rows = distinct events", "valid = silver + duplicates + late", *NET_LINES},
+        f"INSERT INTO silver_source FROM silver_source WHERE {OF_SILVER}",
+        {"rows of silver = events + later copies", *MONEY},
         {"doubled_in_silver", "gold_differs"},
     ),
-    "an amount that is wrong by a ten-thousandth": (
-        f"UPDATE silver SET net_amount = net_amount + 0.0001 WHERE kafka_partition = 0 AND kafka_offset = {ANY_VALID}",
-        {"silver rows = as the ledger has them", *NET_LINES},
-        {"silver_differs", "gold_differs"},
+    "a row that silver lost": (
+        f"DELETE FROM silver_source WHERE {OF_SILVER}",
+        {"valid rows read = silver + copies + late", "net: silver = gold"},
+        {"lost_before_silver", "gold_differs"},
     ),
-    "a code that was not normalised": (
-        f"UPDATE silver SET region = ' EMEA ' WHERE kafka_partition = 0 AND kafka_offset = {ANY_VALID}",
-        {"silver rows = as the ledger has them"},
-        {"silver_differs", "gold_differs"},
+    "an amount that is wrong by a ten-thousandth": (
+        f"UPDATE silver_source SET net_amount = net_amount + 0.0001 WHERE {OF_SILVER}",
+        {"values of silver: equal", "values: ledger = silver", *MONEY},
+        {"silver_differs", "ledger_differs", "gold_differs"},
+    ),
+    "a code that was not normalized": (
+        f"UPDATE silver_source SET region = ' EMEA ' WHERE {OF_SILVER}",
+        {"values of silver: equal", "values: ledger = silver"},
+        {"silver_differs", "ledger_differs", "gold_differs"},
     ),
     "gold off by a cent in a window between the tumbling ones": (
-        """UPDATE gold SET gross_amount = gross_amount + 0.01, net_amount = net_amount + 0.01
-        WHERE rowid = (SELECT min(rowid) FROM gold WHERE minute(window_start) % 5 = 3)""",
-        set(),
+        """UPDATE gold_source SET gross_amount = gross_amount + 0.01, net_amount = net_amount + 0.01
+        WHERE rowid = (SELECT min(rowid) FROM gold_source WHERE minute(window_start) % 5 = 3)""",
+        {"windows of gold = windows of silver"},
         {"gold_differs"},
     ),
     "gold off by a cent in a tumbling window": (
-        """UPDATE gold SET gross_amount = gross_amount + 0.01
-        WHERE rowid = (SELECT min(rowid) FROM gold WHERE minute(window_start) % 5 = 0)""",
-        {"net: silver = gold"},
+        """UPDATE gold_source SET gross_amount = gross_amount + 0.01
+        WHERE rowid = (SELECT min(rowid) FROM gold_source WHERE minute(window_start) % 5 = 0)""",
+        {"windows of gold = windows of silver", "net: silver = gold"},
         {"gold_differs"},
     ),
-    "a window that gold lost": ("DELETE FROM gold WHERE rowid = (SELECT min(rowid) FROM gold)", set(), {"gold_differs"}),
-    "a window that gold has twice": (
-        "INSERT INTO gold FROM gold WHERE rowid = (SELECT min(rowid) FROM gold WHERE minute(window_start) % 5 = 1)",
-        set(),
+    "a window that gold lost": (
+        "DELETE FROM gold_source WHERE rowid = (SELECT min(rowid) FROM gold_source)",
+        {"windows of gold = windows of silver"},
         {"gold_differs"},
+    ),
+    "a window that gold has twice": (
+        "INSERT INTO gold_source FROM gold_source WHERE rowid = (SELECT min(rowid) FROM gold_source)",
+        {"windows of gold = windows of silver"},
+        {"gold_differs"},
+    ),
+    "a silver that was emptied": (
+        "DELETE FROM silver_source",
+        {"valid rows read = silver + copies + late", "net: silver = gold"},
+        {"lost_before_silver", "gold_differs"},
+    ),
+    "a silver that was emptied with gold": (
+        "DELETE FROM silver_source; DELETE FROM gold_source",
+        {"valid rows read = silver + copies + late"},
+        {"lost_before_silver"},
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("statement, lines, details", DAMAGES.values(), ids=DAMAGES.keys())
-def test_is_found(
-    lake: duckdb.DuckDBPyConnection, settings: Settings, statement: str, lines: set[str], details: set[str]
-) -> None:
-    lake.execute(statement)
-    result = reconcile(lake, settings)
-    without_currency = {f"net:{name[8:]}" if name.startswith("net ") else name for name in broken(result)}
-    assert not result.holds
+def test_is_found(lake: Lake, statement: str, lines: set[str], details: set[str]) -> None:
+    lake.sql(statement)
+    report = lake.report()
+    without_currency = {f"net{name[7:]}" if name.startswith("net ") else name for name in report.broken}
+    assert report.exit_code == 1
     assert lines <= without_currency
-    assert damaged(result) == details
+    assert set(report.damage) == details
 
 
-def test_an_event_that_is_not_in_silver_at_all_is_listed_as_late(
-    lake: duckdb.DuckDBPyConnection, settings: Settings
-) -> None:
-    lake.execute(f"DELETE FROM silver WHERE kafka_partition = 0 AND kafka_offset = {ANY_VALID}")
-    lake.execute("DROP TABLE gold")
-    lake.execute(GOLD)
-    result = reconcile(lake, settings)
-    assert result.holds
-    assert result.details["late"].count >= 1
+def test_a_list_that_was_cut_says_so(lake: Lake) -> None:
+    lake.sql("DELETE FROM silver_source; DELETE FROM gold_source")
+    console = Console(record=True, width=200)
+    show_report(lake.report(), console)
+    assert ", 20 of them shown" in console.export_text()
 
 
-def test_conflicting_duplicates_are_counted_apart(lake: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    another = "(SELECT max(event_id) FROM silver)"
-    lake.execute(f"UPDATE bronze SET event_id = {another} WHERE kafka_partition = 0 AND kafka_offset = {ANY_VALID}")
-    result = reconcile(lake, settings)
-    assert broken(result) == {"conflicting duplicates: ledger = bronze"}
-    assert result.details["conflicting"].count == 1
+def test_rows_are_late_only_below_the_watermark_that_can_have_judged_them(lake: Lake) -> None:
+    """Two files: what silver lacks of the second is late where it is older than the first's newest, less the delay."""
+    lake.sql("UPDATE bronze_source SET filename = 'two.parquet' WHERE kafka_offset >= 100")
+    lake.sql("INSERT INTO bronze_order VALUES ('two.parquet', 2, 0, NULL)")
+    lake.sql("UPDATE bronze_source SET event_time = event_time - INTERVAL 1 DAY WHERE kafka_offset = 150")
+    lake.sql("UPDATE records SET event_time = event_time - INTERVAL 1 DAY WHERE kafka_offset = 150")
+    lake.sql("DELETE FROM silver_source WHERE kafka_offset IN (150, 199); DROP TABLE gold_source")
+    lake.sql(GOLD)
+    report = lake.report()
+    absent = {(row[0], row[1]) for row in report.damage["lost_before_silver"].rows}
+    assert {offset for _, offset in absent} == {199}
+    assert report.apart("late, awaiting correction") >= 1
+    lake.sql("UPDATE bronze_order SET watermark = TIMESTAMPTZ '0001-01-02' WHERE path = 'two.parquet'")
+    assert {row[1] for row in lake.report().damage["lost_before_silver"].rows} == {150, 199}, "its batch had no watermark"
 
 
-def settle_as(settings: Settings, change: Callable[[Outcomes], None], chunk: Chunk) -> None:
-    """Write the chunk's outcomes anew, changed."""
-    outcomes = all_acknowledged(chunk)
+def test_a_copy_that_came_after_its_id_was_forgotten_awaits_its_correction(lake: Lake) -> None:
+    lake.sql("UPDATE bronze_source SET filename = 'two.parquet' WHERE kafka_offset >= 100")
+    lake.sql("INSERT INTO bronze_order VALUES ('two.parquet', 2, 0, NULL)")
+    first, last = "kafka_partition = 0 AND kafka_offset = 10", "kafka_partition = 0 AND kafka_offset = 150"
+    lake.sql(f"UPDATE records SET verdict = NULL, event_time = TIMESTAMPTZ '2026-05-01 08:00:00Z' WHERE {first}")
+    lake.sql(f"UPDATE records SET verdict = NULL, event_uuid = (SELECT event_uuid FROM records WHERE {first}) WHERE {last}")
+    for table in ("bronze_source", "silver_source"):
+        lake.sql(f"UPDATE {table} SET event_id = r.event_uuid::VARCHAR, event_time = r.event_time FROM records AS r "
+                 f"WHERE r.kafka_partition = {table}.kafka_partition AND r.kafka_offset = {table}.kafka_offset "
+                 f"AND r.kafka_partition = 0 AND r.kafka_offset IN (10, 150)")  # fmt: skip
+    report = lake.report()
+    assert report.apart("later copies, awaiting correction") == 1
+    assert "doubled_in_silver" not in report.damage
+
+
+def test_what_silver_and_gold_have_still_to_read_is_in_flight_and_no_damage(lake: Lake) -> None:
+    lake.sql("INSERT INTO bronze_unread_source FROM bronze_source WHERE kafka_offset >= 150")
+    lake.sql("DELETE FROM silver_source WHERE kafka_offset >= 150; DROP TABLE gold_source")
+    lake.sql(GOLD)
+    lake.sql("INSERT INTO silver_unread_source FROM silver_source WHERE kafka_offset < 10")
+    lake.sql(
+        "CREATE TABLE kept AS FROM silver_source; DELETE FROM silver_source WHERE kafka_offset < 10; DROP TABLE gold_source"
+    )
+    lake.sql(GOLD)
+    lake.sql("DROP TABLE silver_source; ALTER TABLE kept RENAME TO silver_source")
+    report = lake.report()
+    assert (report.broken, set(report.damage)) == (set(), set())
+    assert report.apart("in flight to silver") == 150
+    assert report.apart("in flight to gold") > 0
+
+
+def test_records_beyond_bronzes_position_are_in_flight_also_in_the_ledger(lake: Lake) -> None:
+    for table in ("bronze_source", "silver_source", "records"):
+        lake.sql(f"DELETE FROM {table} WHERE kafka_offset >= 180")
+    lake.sql("DROP TABLE gold_source")
+    lake.sql(GOLD)
+    lake.sql("UPDATE ranges SET ends = 180")
+    report = lake.report()
+    assert (report.broken, set(report.damage)) == (set(), set())
+    assert report.apart("in flight to bronze") == report.apart("in flight, of the ledger") == 60
+
+
+def test_records_that_no_run_intended_are_those_of_other_producers(lake: Lake) -> None:
+    (path,) = lake.settings.ledger_dir.glob("*/outcome-*.parquet")
+    path.unlink()
+    (path,) = lake.settings.ledger_dir.glob("*/intended-*.parquet")
+    path.unlink()
+    report = lake.report()
+    assert report.holds
+    assert report.apart("other producers") == EVENTS
+
+
+def test_offsets_that_retention_took_are_counted_and_judged_from_bronze(lake: Lake) -> None:
+    lake.sql("UPDATE ranges SET oldest = 100")
+    lake.sql("UPDATE records SET in_topic = false WHERE kafka_offset < 100")
+    report = lake.report()
+    assert report.holds
+    assert report.apart("no longer in the topic") == 300
+
+
+def test_an_offset_that_nobody_can_be_given_any_more_is_unexplained_unless_it_is_recorded(lake: Lake) -> None:
+    lake.sql("UPDATE ranges SET oldest = 100")
+    lake.sql("UPDATE records SET in_topic = false WHERE kafka_offset < 100")
+    invalid = "(SELECT min(kafka_offset) FROM records WHERE kafka_partition = 1 AND verdict IS NOT NULL)"
+    lake.sql(f"CREATE TABLE gone AS SELECT {invalid} AS kafka_offset")
+    for table in ("bronze_source", "records"):
+        lake.sql(f"DELETE FROM {table} WHERE kafka_partition = 1 AND kafka_offset = (FROM gone)")
+    assert lake.report().broken >= {"offsets up to bronze's position: explained"}
+    lake.sql("INSERT INTO gaps SELECT 1, kafka_offset, kafka_offset, 'aborted' FROM gone")
+    report = lake.report()
+    assert "offsets up to bronze's position: explained" not in report.broken
+    assert report.apart("gap: aborted") == 1
+
+
+def test_a_gap_that_the_broker_itself_proves_is_counted_apart(lake: Lake) -> None:
+    lake.sql("UPDATE ranges SET ends = ends + 5, topic_end = topic_end + 5")
+    report = lake.report()
+    assert report.holds
+    assert report.apart("offsets without a record") == 15
+
+
+def test_a_position_beyond_the_topics_end_does_not_hold(lake: Lake) -> None:
+    lake.sql("UPDATE ranges SET topic_end = 20")
+    assert lake.report().broken >= {"positions within the topic"}
+
+
+def test_where_nothing_was_read_nothing_holds(lake: Lake) -> None:
+    for table in ("bronze_source", "silver_source", "gold_source", "records", "ranges"):
+        lake.sql(f"DELETE FROM {table}")
+    lake.ends, lake.silver, lake.gold = {}, Consumed(None), Consumed(None)
+    for path in lake.settings.ledger_dir.glob("*/*.parquet"):
+        path.unlink()
+    report = lake.report()
+    assert report.exit_code == NOTHING_TO_COMPARE
+    console = Console(record=True, width=80)
+    show_report(report, console)
+    assert "Nothing to compare" in console.export_text()
+
+
+def test_a_silver_that_has_read_nothing_is_no_success(lake: Lake) -> None:
+    lake.sql("DELETE FROM silver_source; DELETE FROM gold_source")
+    lake.silver = lake.gold = Consumed(None)
+    report = lake.report()
+    assert report.holds
+    assert report.exit_code == NOTHING_TO_COMPARE
+
+
+def settle_as(lake: Lake, change: Callable[[Outcomes], None]) -> None:
+    """Write the chunk's outcomes again, changed."""
+    outcomes = all_acknowledged(lake.chunk)
     change(outcomes)
-    (path,) = settings.ledger_dir.glob("*/outcome-*.parquet")
-    write_durably(outcome_table(chunk, outcomes, run_id=RUN), path)
+    (path,) = lake.settings.ledger_dir.glob("*/outcome-*.parquet")
+    write_durably(outcome_table(lake.chunk, outcomes, run_id=RUN), path)
 
 
-def test_unknown_outcomes_are_settled_by_the_bytes_in_bronze(
-    lake: duckdb.DuckDBPyConnection, settings: Settings, chunk: Chunk
-) -> None:
+def test_unknown_outcomes_are_settled_by_the_bytes_in_bronze(lake: Lake) -> None:
     def forget(outcomes: Outcomes) -> None:
         outcomes.outcome[:100] = "unknown"
         outcomes.kafka_partition[:100] = outcomes.kafka_offset[:100] = -1
 
-    settle_as(settings, forget, chunk)
-    result = reconcile(lake, settings)
-    assert result.holds
-    assert result.details["settled"].count == 100
-    lake.execute("DELETE FROM bronze WHERE kafka_partition = 0 AND kafka_offset = 4 AND error_reason IS NOT NULL")
-    lake.execute("DELETE FROM bronze WHERE error_reason IS NOT NULL AND kafka_offset < 30")
-    assert reconcile(lake, settings).holds, "an unknown record may have got lost"
+    settle_as(lake, forget)
+    report = lake.report()
+    assert report.holds
+    assert report.apart("outcome unknown") == 100
+    assert report.apart("other producers") == 0
 
 
-def test_a_run_that_was_killed_before_its_outcome_is_settled_likewise(
-    lake: duckdb.DuckDBPyConnection, settings: Settings
-) -> None:
-    (path,) = settings.ledger_dir.glob("*/outcome-*.parquet")
+def test_a_run_that_was_killed_before_its_outcome_is_settled_likewise(lake: Lake) -> None:
+    (path,) = lake.settings.ledger_dir.glob("*/outcome-*.parquet")
     path.unlink()
-    result = reconcile(lake, settings)
-    assert result.holds
-    assert result.details["settled"].count == 600
+    report = lake.report()
+    assert report.holds
+    assert (report.apart("outcome unknown"), report.apart("other producers")) == (EVENTS, 0)
 
 
-def test_a_failed_record_that_is_in_bronze_all_the_same_is_found(
-    lake: duckdb.DuckDBPyConnection, settings: Settings, chunk: Chunk
-) -> None:
+def test_a_failed_record_that_is_in_bronze_all_the_same_is_found(lake: Lake) -> None:
+    row = int(np.flatnonzero([reason is None for reason in lake.chunk.reason])[0])
+
     def fail(outcomes: Outcomes) -> None:
-        outcomes.outcome[7] = "failed"
-        outcomes.kafka_partition[7] = outcomes.kafka_offset[7] = -1
+        outcomes.outcome[row] = "failed"
+        outcomes.kafka_partition[row] = outcomes.kafka_offset[row] = -1
 
-    settle_as(settings, fail, chunk)
-    assert damaged(reconcile(lake, settings)) >= {"unintended"}
+    settle_as(lake, fail)
+    assert "unintended" in lake.report().damage
 
 
-def test_the_table_shows_each_line_with_its_mark_and_the_damaged_records(
-    lake: duckdb.DuckDBPyConnection, settings: Settings
-) -> None:
-    console = Console(record=True, width=160)
-    lake.execute("UPDATE gold SET orders = orders + 1 WHERE rowid = (SELECT min(rowid) FROM gold)")
-    show_reconciliation(reconcile(lake, settings), console)
+def test_an_outcome_without_its_intention_is_found(lake: Lake) -> None:
+    (path,) = lake.settings.ledger_dir.glob("*/intended-*.parquet")
+    lake.sql(f"CREATE TABLE fewer AS FROM read_parquet('{path}') WHERE sequence <> 5")
+    lake.sql(f"COPY fewer TO '{path}' (FORMAT parquet)")
+    assert "without_intention" in lake.report().damage
+
+
+def test_the_page_fits_80_columns_and_marks_what_does_not_hold(lake: Lake) -> None:
+    console = Console(record=True, width=80)
+    lake.sql("UPDATE gold_source SET orders = orders + 1 WHERE rowid = (SELECT min(rowid) FROM gold_source)")
+    show_report(lake.report(), console)
     text = console.export_text()
     assert "✓" in text
-    assert "✗" in text
-    assert "only in gold" in text
+    assert "✗ windows of gold = windows of silver" in text
+    assert "finding differs" in text
     assert "Not every line holds." in text
+    lines = [line for line in text.splitlines() if not line.startswith("    ")]
+    assert max(len(line) for line in lines) <= 80

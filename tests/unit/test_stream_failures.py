@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from py4j.protocol import Py4JNetworkError
 
-from rtap_assets.errors import DependencyUnavailable
-from rtap_assets.streaming.failures import Diagnosis, Verdict, diagnose
+from rtap_assets.errors import DependencyUnavailable, StreamError
+from rtap_assets.streaming.failures import Diagnosis, Verdict, as_error, diagnose, root_cause
 
 KAFKA = "org.apache.kafka.common.errors.TimeoutException: Timed out waiting for a node assignment. Call: describeTopics"
 POLL = "java.util.concurrent.TimeoutException: Cannot fetch record for offset 7 in 30000 milliseconds"
@@ -49,13 +50,61 @@ def test_a_full_disk_is_called_that_and_never_something_away(text: str, line: st
 def test_any_other_fault_has_the_name_of_its_innermost_exception() -> None:
     found = told("org.apache.spark.SparkException: Job aborted.\nCaused by: java.lang.OutOfMemoryError: Java heap space")
     assert (found.verdict, found.code) == (Verdict.FAULT, "OutOfMemoryError")
-    assert found.reason == "org.apache.spark.SparkException: Job aborted."
+    assert found.reason == "OutOfMemoryError: Java heap space"
     assert "spark.log" in found.remedy
 
 
 def test_a_failed_call_into_java_is_told_by_its_cause() -> None:
     called = "An error occurred while calling o88.sql."
     assert told(f"{called}\n: org.apache.spark.SparkException: No plan\n\tat org.apache").reason == (
-        "org.apache.spark.SparkException: No plan"
+        "SparkException: No plan"
     )
     assert told(called).reason == called
+
+
+TOO_DEEP = "Found recursive reference in Avro schema, which can not be processed by Spark:"
+RECURSIVE = f"""[STREAM_FAILED] Query [id = 1, runId = 2] terminated with exception: Job aborted. SQLSTATE: XXKST
+=== Streaming Query ===
+org.apache.spark.SparkException: Job aborted.
+\tat org.apache.spark.sql.execution(Foo.scala:1)
+Caused by: org.apache.spark.sql.avro.IncompatibleSchemaException: {TOO_DEEP}
+{{
+  "type" : "record"
+\tat org.apache.spark.sql.avro.SchemaConverters(Bar.scala:2)"""
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        (RECURSIVE, "IncompatibleSchemaException: Found recursive reference in Avro schema, which can not be processed by "
+         'Spark: {'),
+        ("An error occurred while calling o1.start.\n: java.lang.NullPointerException\n\tat a.b.C", "NullPointerException"),
+        ("terminated with exception:\njava.io.IOException: Permission denied", "terminated with exception: IOException: "
+         "Permission denied"),
+        ("Caused by: java.lang.StackOverflowError: null:", "StackOverflowError: null"),
+        ("", "an error without a message"),
+    ],
+    ids=["a plan", "no message", "a colon at the end", "a colon and nothing", "nothing"],
+)  # fmt: skip
+def test_three_hundred_lines_of_java_are_one_sentence_that_does_not_end_with_a_colon(text: str, sentence: str) -> None:
+    assert root_cause(text) == sentence
+    assert "\n" not in sentence
+    assert not sentence.endswith(":")
+
+
+def test_the_end_of_the_java_process_is_called_that() -> None:
+    assert told_of(Py4JNetworkError("Answer from Java side is empty")).code == "jvm_gone"
+    assert told_of(ConnectionRefusedError(111, "Connection refused")).code == "jvm_gone"
+
+
+def told_of(error: BaseException) -> Diagnosis:
+    return diagnose(error, log="spark.log")
+
+
+def test_a_failure_as_an_error_has_one_sentence_and_the_next_step() -> None:
+    error = as_error(RuntimeError(RECURSIVE), log="spark.log")
+    assert type(error) is StreamError
+    assert "spark.log" in error.remedy
+    assert "lost" not in error.remedy
+    away = as_error(RuntimeError(KAFKA), log="spark.log")
+    assert (type(away), away.message) == (DependencyUnavailable, "the broker does not answer.")

@@ -140,3 +140,15 @@ def test_reports_of_one_fault_have_one_fingerprint() -> None:
     other = fingerprint("TaskFailed", "Lost task 0.0 in stage 9 (TID 7), id 7c7d6c1e-5c2f-4b6e-9d0a-3f7f1c2d4e00")
     assert one == other
     assert one != fingerprint("TaskFailed", "No space left on device")
+
+
+def test_an_open_transaction_makes_a_stream_that_runs_wait_and_hides_no_other_state() -> None:
+    since = NOON - timedelta(seconds=300)
+
+    def state(facts: Facts, seconds: float) -> tuple[Observed, datetime]:
+        return observe(facts, at(seconds), patience=PATIENCE, held_since=since)
+
+    assert state(PROVEN, 41) == (Observed.WAITING, since)
+    assert state(PROVEN, 71) == (Observed.STALLED, at(70))
+    assert state(REST, 50) == (Observed.STOPPED, at(0))
+    assert state(TRYING, 11) == (Observed.STARTING, at(10))

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import fields, replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from host_fixtures import NOON, FakeHost, status
@@ -110,7 +111,7 @@ def test_a_refusal_of_the_engine_is_told_with_its_remedy(fake_host: FakeHost, re
     assert answer.json()["error"] == {"code": type(refusal).__name__, "message": refusal.message, "remedy": "do"}
 
 
-@pytest.mark.parametrize("work", ["maintain", "add-late-rows"])
+@pytest.mark.parametrize("work", ["maintain", "correct", "erase"])
 def test_work_on_the_tables_is_an_operation(fake_host: FakeHost, work: str) -> None:
     answer = fake_host.http.post(f"/v1/tables/{work}")
     assert (answer.status_code, answer.json()["stream"], answer.json()["action"]) == (202, "tables", work)
@@ -157,6 +158,12 @@ def test_a_loopback_host_is_served(fake_host: FakeHost, name: str) -> None:
 def test_a_foreign_host_is_refused_even_with_the_token(fake_host: FakeHost, name: str) -> None:
     for path in ("/healthz", "/v1/host"):
         assert fake_host.http.get(path, headers={"Host": name}).status_code == 421
+
+
+def test_two_host_headers_are_refused(fake_host: FakeHost) -> None:
+    both: Any = [("Host", "127.0.0.1"), ("Host", "evil.example")]
+    for path in ("/healthz", "/v1/host"):
+        assert fake_host.http.get(path, headers=both).status_code == 400
 
 
 @pytest.mark.parametrize(

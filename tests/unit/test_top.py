@@ -17,6 +17,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from rtap_assets.cli import cli
+from rtap_assets.commands.stream_lines import stream_notes
 from rtap_assets.commands.top import REVENUE_SECONDS, RevenueLine, frame, revenue_text
 from rtap_assets.config import Settings, get_settings, load_settings
 from rtap_assets.errors import ServingError
@@ -85,6 +86,17 @@ def test_a_broken_stream_says_its_error_when_and_what_to_do_in_red(fake_host: Fa
         "  -> Rebuild it.",
     ]
     assert any("\x1b[31mbroken" in line for line in lines_of(fake_host.client.statuses(), now=now, colour=True))
+
+
+def test_an_error_that_is_over_is_shown_with_its_time_and_without_a_next_step() -> None:
+    now = datetime.now(UTC)
+    note = FailureNote("table_gone", "[gold] is not there.", now - timedelta(seconds=90), "Put it back.")
+    well = status("gold", observed=Observed.RUNNING, since=now - timedelta(seconds=60), last_error=note)
+    assert well.error_is_over
+    assert list(stream_notes([well], now=now)) == ["table_gone 90s ago, over since 60s: [gold] is not there."]
+    failed_since = replace(well, since=now - timedelta(seconds=95))
+    assert not failed_since.error_is_over
+    assert "Put it back." in next(iter(stream_notes([failed_since], now=now)))
 
 
 def test_of_an_unknown_stream_nothing_is_shown_but_why(fake_host: FakeHost) -> None:

@@ -1,6 +1,7 @@
 -- Revenue by hour and region, from the tumbling windows, so that nothing is counted twice.
 -- Grain: one hour x region x currency; a window belongs to the hour in which it starts.
 -- Units: amounts are decimals in `currency`; hour is the start of the hour, UTC. is_final: no window of it is still open.
+-- status: provisional when a window of it is, else restated when one was, else final.
 CREATE TABLE revenue_by_region_hour AS
 SELECT
     date_trunc('hour', window_start) AS hour,
@@ -11,7 +12,13 @@ SELECT
     sum(net_amount) AS net_amount,
     sum(orders)::BIGINT AS orders,
     sum(refunds)::BIGINT AS refunds,
-    bool_and(is_final) AND any_value(hour) + INTERVAL 1 HOUR <= (SELECT watermark FROM refresh) AS is_final
+    bool_and(is_final) AND any_value(hour) + INTERVAL 1 HOUR <= (SELECT watermark FROM refresh) AS is_final,
+    CASE
+        WHEN coalesce(any_value(hour) + INTERVAL 1 HOUR > (SELECT watermark FROM refresh), true) THEN 'provisional'
+        WHEN bool_or(status = 'provisional') THEN 'provisional'
+        WHEN bool_or(status = 'restated') THEN 'restated'
+        ELSE 'final'
+    END AS status
 FROM tumbling_revenue
 GROUP BY ALL
 ORDER BY hour, region, currency;

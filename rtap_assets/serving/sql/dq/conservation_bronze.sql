@@ -1,28 +1,63 @@
--- Every offset that the bronze stream has consumed is in bronze exactly once. A topic's offsets have no gaps, unless its
--- producers are transactional: then RTAP_DQ_MAX_MISSING_RECORDS says how many gaps are expected.
-WITH partitions AS (
+-- Every offset that the bronze stream has consumed is in bronze exactly once, or in `offset_gaps` with the reason why nobody
+-- gets it. Rows past the checkpoint's position came after it was looked at; they are judged by the next pass.
+WITH kept AS (
+    SELECT topic_epoch, kafka_partition, kafka_offset, kafka_timestamp, next_offset
+    FROM bronze LEFT JOIN consumed_offsets USING (topic_epoch, kafka_partition)
+    -- A partition that the checkpoint does not name (of an earlier epoch) is complete up to its own last row.
+    WHERE next_offset IS NULL OR kafka_offset < next_offset
+),
+windows AS (
+    SELECT topic_epoch, kafka_partition, min(kafka_offset) AS first_offset FROM kept WHERE kafka_timestamp >= $since GROUP BY ALL
+),
+starts AS (
+    -- A recorded range that reaches into the time looked at is counted as a whole, with the rows between.
     SELECT
+        windows.topic_epoch,
+        windows.kafka_partition,
+        least(windows.first_offset, coalesce(min(gap.first_offset), windows.first_offset)) AS first_offset
+    FROM windows LEFT JOIN offset_gaps AS gap
+        ON gap.topic_epoch = windows.topic_epoch AND gap.kafka_partition = windows.kafka_partition
+        AND windows.first_offset BETWEEN gap.first_offset AND gap.last_offset
+    GROUP BY windows.topic_epoch, windows.kafka_partition, windows.first_offset
+),
+partitions AS (
+    SELECT
+        topic_epoch,
         kafka_partition,
+        first_offset,
+        coalesce(any_value(next_offset), max(kafka_offset) + 1) AS next_offset,
         count(*) AS records,
-        count(DISTINCT kafka_offset) AS offsets,
-        min(kafka_offset) AS first_offset,
-        max(kafka_offset) AS last_offset
-    FROM bronze
-    WHERE kafka_timestamp >= $since
-    GROUP BY kafka_partition
+        count(DISTINCT kafka_offset) AS offsets
+    FROM kept JOIN starts USING (topic_epoch, kafka_partition)
+    WHERE kafka_offset >= first_offset
+    GROUP BY ALL
+),
+explained AS (
+    SELECT partitions.topic_epoch, partitions.kafka_partition, kind, sum(gap.records)::BIGINT AS records
+    FROM partitions JOIN offset_gaps AS gap
+        ON gap.topic_epoch = partitions.topic_epoch AND gap.kafka_partition = partitions.kafka_partition
+        AND gap.first_offset >= partitions.first_offset AND gap.last_offset < partitions.next_offset
+    GROUP BY ALL
+),
+sums AS (
+    SELECT topic_epoch, kafka_partition, sum(records) AS records FROM explained GROUP BY ALL
 ),
 expected AS (
     SELECT
-        kafka_partition,
-        records,
-        records - offsets AS repeated,
-        -- A partition that the checkpoint does not name is complete up to its own last row.
-        greatest(coalesce(next_offset, 0), last_offset + 1) - first_offset - offsets AS missing
-    FROM partitions LEFT JOIN consumed_offsets USING (kafka_partition)
+        partitions.records,
+        partitions.records - offsets AS repeated,
+        next_offset - first_offset - offsets - coalesce(sums.records, 0) AS missing
+    FROM partitions LEFT JOIN sums USING (topic_epoch, kafka_partition)
+),
+kinds AS (
+    SELECT kind, sum(records)::BIGINT AS records FROM explained GROUP BY kind
 )
 SELECT
     coalesce(sum(records), 0)::BIGINT AS rows_checked,
-    coalesce(sum(repeated + missing), 0)::BIGINT AS rows_failed,
-    coalesce(sum(repeated + missing), 0)::DOUBLE AS observed,
-    {'missing': coalesce(sum(missing), 0), 'repeated': coalesce(sum(repeated), 0)} AS detail
+    coalesce(sum(repeated + abs(missing)), 0)::BIGINT AS rows_failed,
+    coalesce(sum(repeated + abs(missing)), 0)::DOUBLE AS observed,
+    map_concat(
+        MAP {'missing': coalesce(sum(missing), 0)::BIGINT, 'repeated': coalesce(sum(repeated), 0)::BIGINT},
+        coalesce((SELECT map_from_entries(list((kind, records) ORDER BY kind)) FROM kinds), MAP {}::MAP(VARCHAR, BIGINT))
+    ) AS detail
 FROM expected;

@@ -1,6 +1,8 @@
 -- Closed windows of gold against the aggregation of silver: of the files that gold had read by its newest batch, or of all
 -- files, for a correction and a compaction write again what gold may not have read. A window that equals neither differs.
--- A window that lost its last event stays in gold with zeros, and equals one that silver does not have.
+-- A window that lost its last event stays in gold with zeros, and equals one that silver does not have. What an erasure took
+-- out of silver is still in gold, but for a gold that was built again since. Windows that a correction is about to change
+-- are left out.
 WITH events AS (
     SELECT
         plan_tier, region, currency, event_type = 'refund' AS is_refund, net_amount,
@@ -32,6 +34,14 @@ recomputed AS (
     WHERE window_start >= $since AND window_start + to_seconds($window_seconds) <= $watermark::TIMESTAMPTZ
     GROUP BY ALL
 ),
+erased AS (
+    SELECT
+        slide_start - to_seconds(step * $slide_seconds) AS window_start, plan_tier, region, currency,
+        sum(gross)::DECIMAL(28, 4) AS gross, sum(refund)::DECIMAL(28, 4) AS refund,
+        sum(orders)::BIGINT AS orders, sum(refunds)::BIGINT AS refunds
+    FROM erased_amounts, (SELECT unnest(range($window_seconds // $slide_seconds)) AS step)
+    GROUP BY ALL
+),
 held AS (
     SELECT
         window_start, plan_tier, region, currency, count(*) AS copies,
@@ -44,17 +54,32 @@ held AS (
     WHERE window_start >= $since AND window_end <= $watermark::TIMESTAMPTZ
     GROUP BY ALL
 ),
+paired AS (
+    SELECT
+        *,
+        {'gross': 0::DECIMAL(28, 4), 'refund': 0::DECIMAL(28, 4), 'orders': 0::BIGINT, 'refunds': 0::BIGINT} AS nothing,
+        -- What gold holds without the erased events: only where there are some.
+        CASE WHEN erased.orders IS NOT NULL THEN {
+            'gross': ((measures).gross - erased.gross)::DECIMAL(28, 4),
+            'refund': ((measures).refund - erased.refund)::DECIMAL(28, 4),
+            'orders': (measures).orders - erased.orders, 'refunds': (measures).refunds - erased.refunds
+        } ELSE measures END AS unerased
+    FROM held
+    FULL JOIN recomputed USING (window_start, plan_tier, region, currency)
+    LEFT JOIN erased USING (window_start, plan_tier, region, currency)
+    ANTI JOIN pending_windows USING (window_start)
+),
 compared AS (
     SELECT
         window_start, plan_tier, region, currency,
         CASE
             WHEN copies > 1 OR is_balanced IS FALSE THEN true
             WHEN measures IS NULL THEN (of_read).orders + (of_read).refunds > 0
-            WHEN of_all IS NULL THEN
-                (measures).gross <> 0 OR (measures).refund <> 0 OR (measures).orders <> 0 OR (measures).refunds <> 0
-            ELSE measures IS DISTINCT FROM of_read AND measures IS DISTINCT FROM of_all
+            ELSE measures IS DISTINCT FROM coalesce(of_read, nothing) AND measures IS DISTINCT FROM coalesce(of_all, nothing)
+                AND unerased IS DISTINCT FROM coalesce(of_read, nothing)
+                AND unerased IS DISTINCT FROM coalesce(of_all, nothing)
         END AS differs
-    FROM held FULL JOIN recomputed USING (window_start, plan_tier, region, currency)
+    FROM paired
 )
 SELECT
     count(*) AS rows_checked,

@@ -3,5 +3,9 @@ SELECT
     events_read AS rows_checked,
     late AS rows_failed,
     coalesce(late / nullif(events_read, 0), 0)::DOUBLE AS observed,
-    {'kept': kept} AS detail
+    {
+        'kept': kept,
+        'late rows awaiting correction': late_awaiting,
+        'status': CASE WHEN late > 0 THEN 'provisional' ELSE 'final' END
+    } AS detail
 FROM silver_accounts;

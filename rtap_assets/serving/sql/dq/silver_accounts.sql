@@ -1,10 +1,11 @@
--- What became of each valid row of bronze that silver has read: kept, a copy of an event that silver holds, late, or lost.
+-- What became of each valid row of bronze that silver has read: kept, a copy of an event that silver holds, removed by a
+-- correction, late, or lost.
 -- A row that silver does not hold is late when it is not newer than the watermark can have been: the newest event time of all
 -- files read before its own, less the delay. (Files that a compaction has rewritten have no place any more: -1.)
 CREATE OR REPLACE TEMP TABLE silver_accounts AS
 WITH placed AS (
     SELECT
-        lower(event_id) AS event_id, kafka_partition, kafka_offset, kafka_timestamp, event_time,
+        lower(event_id) AS event_id, topic_epoch, kafka_partition, kafka_offset, kafka_timestamp, event_time,
         coalesce(sequence_number, -1) AS sequence_number, coalesce(file_index, 0) AS file_index
     FROM bronze_with_files LEFT JOIN bronze_order ON path = filename
     WHERE error_reason IS NULL
@@ -27,20 +28,33 @@ read AS (
     SELECT * FROM valid WHERE kafka_timestamp >= $since
 ),
 kept AS (
-    SELECT read.kafka_partition, read.kafka_offset FROM read SEMI JOIN silver USING (kafka_partition, kafka_offset)
+    SELECT read.topic_epoch, read.kafka_partition, read.kafka_offset
+    FROM read SEMI JOIN silver USING (topic_epoch, kafka_partition, kafka_offset)
 ),
 absent AS (
-    SELECT * FROM read ANTI JOIN silver USING (kafka_partition, kafka_offset)
+    SELECT * FROM read ANTI JOIN silver USING (topic_epoch, kafka_partition, kafka_offset)
 ),
 unexplained AS (
     SELECT absent.*, latest_watermark
-    FROM (FROM absent ANTI JOIN silver USING (event_id)) AS absent JOIN bounds USING (sequence_number, file_index)
+    FROM (
+        FROM absent
+        ANTI JOIN silver USING (event_id)
+        ANTI JOIN withdrawn_rows USING (topic_epoch, kafka_partition, kafka_offset)
+    ) AS absent JOIN bounds USING (sequence_number, file_index)
 )
 SELECT
     (SELECT count(*) FROM read) AS events_read,
     (SELECT count(*) FROM kept) AS kept,
     (SELECT count(*) FROM absent SEMI JOIN silver USING (event_id)) AS copies,
+    (
+        SELECT count(*) FROM (FROM absent ANTI JOIN silver USING (event_id))
+        SEMI JOIN withdrawn_rows USING (topic_epoch, kafka_partition, kafka_offset)
+    ) AS removed,
     (SELECT count(*) FROM unexplained WHERE event_time <= latest_watermark) AS late,
+    (
+        SELECT count(*) FROM unexplained
+        WHERE event_time <= latest_watermark AND kafka_timestamp >= $correction_due
+    ) AS late_awaiting,
     (SELECT count(*) FROM unexplained WHERE (event_time <= latest_watermark) IS NOT TRUE) AS lost,
     (SELECT min(kafka_partition || '/' || kafka_offset) FROM unexplained WHERE (event_time <= latest_watermark) IS NOT TRUE)
         AS example;

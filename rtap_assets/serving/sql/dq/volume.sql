@@ -15,7 +15,7 @@ compared AS (
     FROM intervals
 )
 SELECT
-    newest AS rows_checked,
+    CASE WHEN intervals < 4 THEN 0 ELSE newest + usual END::BIGINT AS rows_checked,
     0::BIGINT AS rows_failed,
     CASE WHEN intervals < 4 THEN 1 ELSE greatest(greatest(newest, 1) / usual, usual / greatest(newest, 1)) END::DOUBLE AS observed,
     {'newest interval': newest, 'usual': coalesce(usual::VARCHAR, 'none'), 'intervals compared': intervals} AS detail

@@ -1,0 +1,221 @@
+"""The comparison of what was read: topic with bronze, bronze with silver, silver with gold, as sections of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import duckdb
+
+from rtap_assets.audit.report import Apart, DetailSet, Line, Section
+from rtap_assets.audit.state import LakeState
+from rtap_assets.audit.workspace import MOST_DETAIL_ROWS, one, sql
+
+BRONZE_DAMAGE = {
+    "missing_in_bronze": "in the topic, not in bronze",
+    "not_in_topic": "in bronze, given to no committed reader of the topic",
+    "doubled_in_bronze": "one Kafka record in several rows of bronze",
+    "altered": "key, value or timestamp are not the record's",
+    "wrong_verdict": "bronze's verdict is not what the contract gives",
+    "wrong_values": "a valid row whose values are not the record's",
+}
+SILVER_DAMAGE = {
+    "lost_before_silver": "valid and read, not in silver, and not late",
+    "doubled_in_silver": "one event in several rows of silver",
+    "unfounded_in_silver": "in silver without a valid row of bronze",
+    "silver_differs": "a row of silver that is not what its record says",
+}
+GOLD_DAMAGE = {"gold_differs": "a window that is not the sum of silver's events"}
+GAP_MEANINGS = {
+    "control": "offsets of transaction markers",
+    "aborted": "records of aborted transactions",
+    "compacted": "removed by the topic's compaction",
+    "deleted": "removed by an operator before they were read",
+    "lost": "recorded as lost",
+    "erased": "erased on request",
+    "removed": "removed from the topic",
+}
+
+
+def compare_bronze(connection: duckdb.DuckDBPyConnection, state: LakeState) -> Section:
+    """Topic and bronze, record by record, up to bronze's position."""
+    if not state.ends:
+        return Section("Topic = bronze", incomplete="bronze has read nothing yet: there is nothing to compare.")
+    connection.execute("DELETE FROM bronze_findings")
+    for (partition,) in connection.execute("SELECT kafka_partition FROM ranges ORDER BY ALL").fetchall():
+        connection.execute(sql("bronze"), {"partition": partition})
+    connection.execute(
+        """DELETE FROM bronze_findings WHERE finding = 'missing_in_bronze' AND EXISTS (
+            SELECT 1 FROM gaps WHERE gaps.kafka_partition = bronze_findings.kafka_partition
+            AND kafka_offset BETWEEN first_offset AND last_offset AND kind IN ('erased', 'removed'))"""
+    )
+    counts = one(connection, BRONZE_COUNTS)
+    unexplained = max(0, counts["vanished"] - counts["recorded"])
+    found = dict(connection.execute("SELECT finding, count(*) FROM bronze_findings GROUP BY ALL").fetchall())
+    altered, missing = found.get("altered", 0), found.get("missing_in_bronze", 0)
+    read, invalid = counts["read"], counts["invalid"]
+    lines = [
+        equation("records of the topic = rows of bronze", read, counts["held"], note=_parts(counts)),
+        equation("key, value, timestamp: equal", read - missing, read - missing - altered),
+        equation("verdict: equal", counts["judged"], counts["judged"] - found.get("wrong_verdict", 0),
+              note=f"{counts['judged'] - invalid} valid + {invalid} quarantined"),
+        equation("offsets up to bronze's position: explained", counts["offsets"], counts["offsets"] - unexplained),
+    ]  # fmt: skip
+    other = one(connection, "SELECT count(*) AS n FROM bronze_other")["n"]
+    if other:
+        lines.append(equation("rows of another topic", 0, other))
+    if counts["beyond"]:
+        lines.append(Line("positions within the topic", "0", str(counts["beyond"]), equal=False,
+                          note="the topic was made again or truncated"))  # fmt: skip
+    damage = damaged(connection, BRONZE_DAMAGE, "SELECT kafka_partition, kafka_offset, audit_verdict, bronze_reason "
+                     "FROM bronze_findings WHERE finding = '{name}'")  # fmt: skip
+    return Section("Topic = bronze", tuple(lines), tuple(_bronze_apart(connection, counts)), tuple(damage))
+
+
+def compare_silver(connection: duckdb.DuckDBPyConnection, state: LakeState) -> Section:
+    """Bronze and silver: what became of each valid row that silver has read, and each row's values."""
+    title = "Bronze = silver"
+    rows = one(
+        connection, "SELECT (SELECT count(*) FROM bronze_rows) AS bronze, (SELECT count(*) FROM silver_rows) AS silver"
+    )
+    if state.silver.position is None and not rows["silver"]:
+        return Section(title, incomplete="silver has read nothing yet." if rows["bronze"] else "bronze holds no row.")
+    if not state.silver.is_known:
+        return Section(title, incomplete="silver's position is not in bronze's history any more.")
+    connection.execute(sql("silver"))
+    counts = one(connection, SILVER_COUNTS)
+    accounted = counts["kept"] + counts["copies"] + counts["late"]
+    lines = [
+        equation("valid rows read = silver + copies + late", counts["valid"], accounted,
+              note=f"{counts['kept']} + {counts['copies']} + {counts['late']}"),
+        equation("rows of silver = events + later copies", counts["silver"], counts["events"] + counts["awaited"]),
+        equation("values of silver: equal", counts["silver"], counts["silver"] - counts["differing"]),
+    ]  # fmt: skip
+    if counts["late"]:
+        exact = f"{counts['exact']} by their batch's own watermark"
+        lines.append(equation("late = older than the watermark", counts["late"], counts["late"], note=exact))
+    money = "SELECT currency, coalesce(audit_net, 0), coalesce(silver_net, 0), equal FROM money_in_silver ORDER BY ALL"
+    for currency, audit_net, silver_net, equal in connection.execute(money).fetchall():
+        lines.append(Line(f"net {currency}: topic = silver", str(audit_net), str(silver_net), bool(equal)))
+    apart = (
+        Apart("in flight to silver", counts["in_flight"], "rows of bronze that silver has still to read"),
+        Apart("copies", counts["copies"], "copies of an event that silver holds"),
+        Apart("late, awaiting correction", counts["late"], "came after the watermark of the batch that read them"),
+        Apart("later copies, awaiting correction", counts["awaited"], "came after their id was forgotten"),
+        Apart("late, corrected", counts["corrected"], "added to silver by a correction"),
+        Apart("conflicting", counts["conflicting"], "copies whose content differs from silver's row"),
+    )
+    damage = damaged(connection, SILVER_DAMAGE, "FROM detail_{name}")
+    return Section(title, tuple(lines), present(apart), tuple(damage))
+
+
+def compare_gold(connection: duckdb.DuckDBPyConnection, state: LakeState) -> Section:
+    """Silver and gold: every window, and the sums of the tumbling ones per currency."""
+    title = "Silver = gold"
+    rows = one(connection, "SELECT (SELECT count(*) FROM silver_rows) AS silver, (SELECT count(*) FROM gold_rows) AS gold")
+    if not rows["silver"] and not rows["gold"]:
+        return Section(title, incomplete="silver holds no event: there is nothing to compare." if state.ends else "")
+    if state.gold.position is None and not rows["gold"]:
+        return Section(title, incomplete="gold has read nothing yet.")
+    if not state.gold.is_known:
+        return Section(title, incomplete="gold's position is not in silver's history any more.")
+    connection.execute(sql("gold"))
+    counts = one(connection, GOLD_COUNTS)
+    lines = [equation("windows of gold = windows of silver", counts["expected"], counts["expected"] - counts["differing"])]
+    money = "SELECT currency, silver_net, gold_net, equal, orders, refunds FROM money_in_gold ORDER BY ALL"
+    for currency, silver_net, gold_net, equal, orders, refunds in connection.execute(money).fetchall():
+        note = f"{orders} orders, {refunds} refunds"
+        lines.append(Line(f"net {currency}: silver = gold", str(silver_net), str(gold_net), bool(equal), note))
+    apart = (
+        Apart("in flight to gold", counts["in_flight"], "rows of silver that gold has still to read"),
+        Apart("windows restated", counts["restated"], "changed by a correction after their stream had written them"),
+    )
+    return Section(title, tuple(lines), present(apart), tuple(damaged(connection, GOLD_DAMAGE, "FROM detail_{name}")))
+
+
+BRONZE_COUNTS = """
+SELECT
+    (SELECT count(*) FROM records)::BIGINT AS read,
+    (SELECT count(*) FROM records WHERE NOT in_topic)::BIGINT AS gone,
+    (SELECT count(*) FROM bronze_rows)::BIGINT AS held,
+    (SELECT count(*) FROM records WHERE verdict IS NOT NULL)::BIGINT AS invalid,
+    (SELECT count(*) FROM records)::BIGINT AS judged,
+    (SELECT coalesce(sum(greatest(ends - begins, 0)), 0) FROM ranges)::BIGINT AS offsets,
+    (SELECT coalesce(sum(greatest(topic_end - ends, 0)), 0) FROM ranges)::BIGINT AS in_flight,
+    (SELECT count(*) FROM ranges WHERE ends > topic_end)::BIGINT AS beyond,
+    -- What the broker hands to nobody is proven by reading it again, as far as the topic still reaches; before that only a
+    -- recorded gap explains an offset without a row.
+    (SELECT coalesce(sum(greatest(least(ends, topic_end) - greatest(begins, oldest), 0)), 0) FROM ranges)::BIGINT
+        - (SELECT count(*) FROM records JOIN ranges USING (kafka_partition) WHERE kafka_offset >= oldest) AS unreadable,
+    (SELECT coalesce(sum(greatest(least(oldest, ends) - begins, 0)), 0) FROM ranges)::BIGINT
+        - (SELECT count(*) FROM records JOIN ranges USING (kafka_partition) WHERE kafka_offset < oldest) AS vanished,
+    (
+        SELECT coalesce(sum(greatest(least(last_offset + 1, oldest, ends) - greatest(first_offset, begins), 0)), 0)
+        FROM gaps JOIN ranges USING (kafka_partition)
+    )::BIGINT AS recorded
+"""
+SILVER_COUNTS = """
+SELECT
+    (SELECT count(*) FROM valid_read) AS valid,
+    (SELECT count(*) FROM valid_read) - (SELECT count(*) FROM absent) AS kept,
+    (SELECT count(*) FROM absent) - (SELECT count(*) FROM without_event) AS copies,
+    (SELECT count(*) FROM unkept WHERE is_late) AS late,
+    (SELECT count(*) FROM unkept WHERE is_late AND is_exact) AS exact,
+    (SELECT count(*) FROM silver_rows) AS silver,
+    (SELECT count(*) FROM silver_rows) - (SELECT count(*) FROM repeated WHERE copy > 1) AS events,
+    (SELECT count(*) FROM repeated WHERE copy > 1 AND was_forgotten) AS awaited,
+    (SELECT count(*) FROM detail_silver_differs) AS differing,
+    (SELECT count(*) FROM silver_rows WHERE is_late) AS corrected,
+    (SELECT count(*) FROM bronze_unread SEMI JOIN bronze_rows USING (kafka_partition, kafka_offset)) AS in_flight,
+    (
+        SELECT count(*) FROM absent AS a JOIN silver_rows AS s USING (event_uuid)
+        JOIN bronze_rows AS ours ON ours.kafka_partition = a.kafka_partition AND ours.kafka_offset = a.kafka_offset
+        JOIN bronze_rows AS theirs ON theirs.kafka_partition = s.kafka_partition AND theirs.kafka_offset = s.kafka_offset
+        WHERE ours.value_md5 IS DISTINCT FROM theirs.value_md5
+    ) AS conflicting
+"""
+GOLD_COUNTS = """
+SELECT
+    (SELECT count(*) FROM windows) AS expected,
+    (SELECT count(*) FROM windows WHERE finding IS NOT NULL) AS differing,
+    (SELECT count(*) FROM gold_rows WHERE revision > 0) AS restated,
+    (SELECT count(*) FROM silver_unread SEMI JOIN silver_rows USING (kafka_partition, kafka_offset)) AS in_flight
+"""
+
+
+def _parts(counts: Mapping[str, int]) -> str:
+    return f"{counts['gone']} of them only in bronze" if counts["gone"] else ""
+
+
+def _bronze_apart(connection: duckdb.DuckDBPyConnection, counts: Mapping[str, int]) -> Iterable[Apart]:
+    reasons = connection.execute(
+        "SELECT verdict, count(*) FROM records WHERE verdict IS NOT NULL GROUP BY ALL ORDER BY 2 DESC, 1"
+    ).fetchall()
+    gaps = connection.execute("SELECT kind, sum(last_offset - first_offset + 1)::BIGINT FROM gaps GROUP BY ALL ORDER BY ALL")
+    yield from present((
+        Apart("in flight to bronze", counts["in_flight"], "offsets of the topic beyond bronze's position"),
+        Apart("no longer in the topic", counts["gone"], "judged from bronze's raw bytes; not comparable with the topic"),
+        Apart("offsets without a record", counts["unreadable"], "the broker gives them to no committed reader"),
+    ))  # fmt: skip
+    for kind, count in gaps.fetchall():
+        yield Apart(f"gap: {kind}", int(count), GAP_MEANINGS.get(kind, "recorded in quality.offset_gaps"))
+    for reason, count in reasons:
+        yield Apart(f"quarantined: {reason}", int(count), "")
+
+
+def present(apart: Iterable[Apart]) -> tuple[Apart, ...]:
+    return tuple(found for found in apart if found.count)
+
+
+def equation(name: str, left: int, right: int, *, note: str = "") -> Line:
+    return Line(name, str(left), str(right), left == right, note)
+
+
+def damaged(connection: duckdb.DuckDBPyConnection, meanings: Mapping[str, str], select: str) -> Iterable[DetailSet]:
+    """The sets that should be empty and are not, each with its first rows."""
+    for name, meaning in meanings.items():
+        question = select.format(name=name)
+        count = one(connection, f"SELECT count(*) AS n FROM ({question})")["n"]
+        if count:
+            shown = connection.execute(f"FROM ({question}) ORDER BY ALL LIMIT {MOST_DETAIL_ROWS}")
+            columns = tuple(column[0] for column in shown.description or ())
+            yield DetailSet(name, meaning, int(count), columns, tuple(shown.fetchall()))

@@ -1,0 +1,218 @@
+"""The audit's own reading of a record: decoded by fastavro, judged by a second, small implementation of the contract.
+
+No Spark, no I/O. It shares the contract's lists of codes with the streams, and nothing else of theirs: a fault in the
+streams' plan is not repeated here.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from fastavro import schemaless_reader
+
+from rtap_assets.config import Settings
+from rtap_assets.contracts import rules
+from rtap_assets.contracts.rules import Reason
+from rtap_assets.contracts.wire import HEADER_BYTES, MAGIC_BYTE
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LARGEST_UNSCALED = 10**18 - 1  # of decimal(18,4)
+UUID = re.compile(rules.UUID_PATTERN.strip("^$"))
+OUTER = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # categories that are trimmed from both ends of a code or id
+ORDER = tuple(reason.value for reason in Reason)
+TEXTS = (
+    "event_id", "event_type", "account_id", "plan_tier", "region", "product_id", "currency", "promo_code", "sales_channel",
+)  # fmt: skip
+REQUIRED = ("event_time", "ingest_time", "quantity", "amount")  # of those that are no text
+KEYS_ARE_NOT_TRIMMED = "invalid_text" not in ORDER  # the rule of text, the key alike, came with that reason
+INVALID = object()  # text that is not valid UTF-8, or has control characters inside
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A writer's schema as the audit reads it: parsed, logical types off, every text as its bytes. `refusal` is a reason
+    code when the contract does not read it; `names` maps the contract's fields to the writer's."""
+
+    schema: Any = None
+    names: Mapping[str, str] | None = None
+    refusal: str | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A record's verdict (None: valid) and, where it decodes, the event in canonical form.
+
+    Units: `amount` and `net_amount` are ten-thousandths, instants milliseconds since the epoch.
+    """
+
+    verdict: str | None
+    event: Mapping[str, Any]
+
+
+class Judge:
+    """Judges records one by one; `writer_of` finds the schema of an id (and asks the registry for each id once)."""
+
+    def __init__(self, settings: Settings, writer_of: Callable[[int], Writer]) -> None:
+        self._writer_of = writer_of
+        self._largest = settings.max_event_bytes
+        self._future_ms = settings.event_time_future_seconds * 1000
+        self._past_ms = settings.event_time_past_seconds * 1000
+        self._clean: dict[bytes, Any] = {}
+
+    def judge(self, key: bytes | None, value: bytes | None, timestamp_ms: int) -> Judged:
+        """The verdict on one Kafka record; `timestamp_ms` is the broker's."""
+        if value is None:
+            return Judged(Reason.TOMBSTONE, {})
+        writer = self._writer(value)
+        if writer.refusal is not None:
+            return Judged(writer.refusal, {})
+        body = io.BytesIO(value)
+        body.seek(HEADER_BYTES)
+        try:
+            raw: Any = schemaless_reader(body, writer.schema, None, handle_unicode_errors="replace")
+        except Exception:
+            return Judged(Reason.UNDECODABLE, {})
+        names = writer.names or {}
+        event = {field: raw.get(name) for field, name in names.items()}
+        broken = {Reason.TRAILING_BYTES.value} if body.tell() < len(value) else set()
+        return self._ruled(event, key, timestamp_ms, broken)
+
+    def _writer(self, value: bytes) -> Writer:
+        """The schema that the value's frame names, or what is wrong with the frame."""
+        if len(value) < HEADER_BYTES:
+            return Writer(refusal=Reason.TOO_SHORT)
+        if len(value) > self._largest:
+            return Writer(refusal=Reason.OVERSIZED)
+        if value[0] != MAGIC_BYTE:
+            return Writer(refusal=Reason.BAD_MAGIC)
+        return self._writer_of(int.from_bytes(value[1:HEADER_BYTES], "big"))
+
+    def _ruled(self, event: dict[str, Any], key: bytes | None, timestamp_ms: int, broken: set[str]) -> Judged:
+        """The first rule that is broken, in the order of `Reason`; the event's texts are cleaned on the way."""
+        account = event.get("account_id")
+        for name in TEXTS:
+            event[name] = self._text(event.get(name))
+            if event[name] is INVALID:
+                broken.add("invalid_text")
+                event[name] = None
+        key_text = self._text(key)
+        if key is None:
+            broken.add(Reason.NULL_KEY)
+        elif key_text is INVALID:
+            broken |= {"invalid_text", Reason.KEY_MISMATCH.value}
+        elif key_text != event["account_id"] or (KEYS_ARE_NOT_TRIMMED and key != account):
+            broken.add(Reason.KEY_MISMATCH)
+        if not (event["event_id"] and event["account_id"] and event["product_id"]):
+            broken.add(Reason.MISSING_FIELD)
+        if not UUID.fullmatch(event["event_id"] or ""):
+            broken.add(Reason.INVALID_EVENT_ID)
+        if any(event.get(name) is None for name in REQUIRED):
+            return Judged(next(reason for reason in ORDER if reason in broken | {Reason.MISSING_FIELD.value}), event)
+        self._rule_times(event, timestamp_ms, broken)
+        _rule_codes(event, broken)
+        _rule_figures(event, broken)
+        known = (reason for reason in ORDER if reason in broken)
+        return Judged(next(known, None), event)
+
+    def _rule_times(self, event: dict[str, Any], timestamp_ms: int, broken: set[str]) -> None:
+        lead_ms = event["event_time"] - timestamp_ms
+        if lead_ms > self._future_ms:
+            broken.add(Reason.EVENT_TIME_IN_FUTURE)
+        if -lead_ms > self._past_ms:
+            broken.add(Reason.EVENT_TIME_TOO_OLD)
+        lead_ms = event["ingest_time"] - timestamp_ms
+        if lead_ms > self._future_ms or -lead_ms > self._past_ms:
+            broken.add(Reason.IMPLAUSIBLE_INGEST_TIME)
+
+    def _text(self, value: bytes | str | None) -> Any:
+        """The text without what surrounds it, or INVALID; remembered, since codes and accounts repeat."""
+        if value is None:
+            return None
+        raw = value.encode() if isinstance(value, str) else value
+        found = self._clean.get(raw)
+        if found is None:
+            if len(self._clean) > 200_000:
+                self._clean.clear()
+            found = self._clean[raw] = clean_text(raw)
+        return found
+
+
+def clean_text(raw: bytes) -> Any:
+    """The text as the contract keeps it: valid UTF-8 without surrounding white space; INVALID when it is not text."""
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return INVALID
+    if text.isascii() and text.isprintable() and text[:1] != " " and text[-1:] != " ":
+        return text
+    start, end = 0, len(text)
+    while start < end and (text[start].isspace() or unicodedata.category(text[start]) in OUTER):
+        start += 1
+    while end > start and (text[end - 1].isspace() or unicodedata.category(text[end - 1]) in OUTER):
+        end -= 1
+    text = text[start:end]
+    return INVALID if any(unicodedata.category(character) in {"Cc", "Cf"} for character in text) else text
+
+
+def _rule_codes(event: dict[str, Any], broken: set[str]) -> None:
+    for name, known, reason in (
+        ("event_type", rules.EVENT_TYPES, Reason.UNKNOWN_EVENT_TYPE),
+        ("plan_tier", rules.PLAN_TIERS, Reason.UNKNOWN_PLAN_TIER),
+        ("region", rules.REGIONS, Reason.UNKNOWN_REGION),
+    ):
+        canonical = known.get((event[name] or "").lower())
+        if canonical is None:
+            broken.add(reason)
+        event[name] = canonical
+    event["currency"] = (event["currency"] or "").upper()
+    if not is_currency(event["currency"], event["event_time"]):
+        broken.add(Reason.UNKNOWN_CURRENCY)
+
+
+def is_currency(code: str, event_time_ms: int) -> bool:
+    """Whether ISO 4217 had the code in force on the day of the event (UTC); a day that no calendar has is none."""
+    try:
+        day = (EPOCH + timedelta(milliseconds=event_time_ms)).date()
+    except OverflowError:
+        return False
+    return rules.currency_fault(code, day) is None
+
+
+def _rule_figures(event: dict[str, Any], broken: set[str]) -> None:
+    if event["quantity"] < 0:
+        broken.add(Reason.NEGATIVE_QUANTITY)
+    unscaled = int.from_bytes(event["amount"], "big", signed=True)
+    if abs(unscaled) > LARGEST_UNSCALED:
+        broken.add(Reason.AMOUNT_OVERFLOW)
+        unscaled = 0
+    if unscaled < 0:
+        broken.add("negative_amount")
+    net = -abs(unscaled) if event["event_type"] == rules.REFUND else unscaled
+    event["amount"], event["net_amount"] = unscaled, net
+
+
+def neutral(schema: Any) -> Any:
+    """The schema with the same bytes and no interpretation: no logical types, every string read as bytes.
+
+    A text that is not UTF-8, or a decimal beyond a precision, is then no error of the library but ours to judge.
+    """
+    if isinstance(schema, str):
+        return "bytes" if schema == "string" else schema
+    if isinstance(schema, list):
+        branches = [neutral(branch) for branch in schema]
+        # Two branches of the same bytes would be no union: the text keeps its type there.
+        return branches if branches.count("bytes") < 2 else [b if b == "string" else neutral(b) for b in schema]
+    kind = schema["type"]
+    if isinstance(kind, dict | list) or kind in ("string", "bytes"):
+        return neutral(kind)
+    parts = {name: neutral(schema[name]) for name in ("items", "values") if name in schema}
+    if "fields" in schema:
+        parts["fields"] = [{"name": field["name"], "type": neutral(field["type"])} for field in schema["fields"]]
+    names = {name: schema[name] for name in ("name", "namespace", "aliases", "symbols", "size") if name in schema}
+    return {"type": kind, **names, **parts}

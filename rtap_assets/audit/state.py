@@ -1,0 +1,160 @@
+"""A definite state of the platform to audit: one snapshot per table, and how far into the layer above each had read.
+
+Downstream first, and each position from the stamp of the snapshot itself: what gold holds, silver's snapshot has; what
+silver holds, bronze's snapshot has; what bronze holds, the topic had. A living system is so compared as one that stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.manifest import ManifestEntryStatus
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
+
+from rtap_assets.config import Settings
+from rtap_assets.lake.catalog import open_catalog
+from rtap_assets.lake.pins import pin_snapshots
+from rtap_assets.lake.snapshots import (
+    NATIVE_EPOCH_ID,
+    NATIVE_QUERY_ID,
+    STAMP_EPOCH_ID,
+    STAMP_QUERY_ID,
+    added_files,
+    ancestors,
+    summary_value,
+)
+from rtap_assets.serving.lake_files import TableFiles, local_path, plan_lake
+from rtap_assets.streaming.checkpoints import (
+    BEFORE_THE_FIRST_SNAPSHOT,
+    committed_position,
+    kafka_beginnings,
+    query_id,
+    read_batch,
+)
+
+
+@dataclass(frozen=True)
+class Consumed:
+    """What a layer has read of the table above it: all of the snapshot but `unread`, the files that it still has to read.
+
+    `position` is None when it has read nothing; `is_known` is false where the position's snapshot is gone.
+    """
+
+    position: Mapping[str, Any] | None
+    unread: tuple[str, ...] = ()
+    is_known: bool = True
+
+
+@dataclass(frozen=True)
+class LakeState:
+    """Snapshots and positions that belong together. Kafka positions are next offsets by Kafka partition."""
+
+    plans: Mapping[str, TableFiles]
+    begins: Mapping[int, int]
+    ends: Mapping[int, int]
+    silver: Consumed
+    gold: Consumed
+
+    @property
+    def snapshots(self) -> dict[str, int]:
+        return {plan.spec.identifier: plan.snapshot_id for plan in self.plans.values() if plan.snapshot_id is not None}
+
+    def keep(self, settings: Settings) -> None:
+        """Renew the pins: the files stay for another `reader_pin_seconds`."""
+        pin_snapshots(settings, self.snapshots, now=datetime.now(UTC))
+
+
+def look(settings: Settings) -> LakeState:
+    """The state now; pins its snapshots.
+
+    Raises:
+        DependencyUnavailable: the catalog did not answer.
+        ServingError: a table's files are out of reach.
+        StreamError: a checkpoint cannot be read.
+    """
+    plans = plan_lake(settings)
+    tables = _tables(settings, plans)
+    checkpoints = {name: settings.checkpoint_dir / name for name in plans}
+    at = {name: _position(checkpoints[name], tables.get(name), plans[name].snapshot_id) for name in plans}
+    ends = _offsets(at["bronze"], settings.topic_events)
+    begins = kafka_beginnings(checkpoints["bronze"], settings.topic_events) if ends else {}
+    return LakeState(
+        plans=plans,
+        begins=begins,
+        ends=ends,
+        silver=_consumed(tables.get("bronze"), plans["bronze"].snapshot_id, at["silver"]),
+        gold=_consumed(tables.get("silver"), plans["silver"].snapshot_id, at["gold"]),
+    )
+
+
+def _tables(settings: Settings, plans: Mapping[str, TableFiles]) -> dict[str, Table]:
+    found = {}
+    with open_catalog(settings) as catalog:
+        for name, plan in plans.items():
+            try:
+                found[name] = catalog.load_table(plan.spec.identifier)
+            except NoSuchTableError:
+                continue
+    return found
+
+
+def _chain(table: Table, snapshot_id: int | None) -> Sequence[Snapshot]:
+    """The planned snapshot and its retained ancestors, newest first."""
+    chain = ancestors(table)
+    planned = next((index for index, snapshot in enumerate(chain) if snapshot.snapshot_id == snapshot_id), None)
+    return () if planned is None else chain[planned:]
+
+
+def _position(checkpoint: Path, table: Table | None, snapshot_id: int | None) -> dict[str, Any] | None:
+    """Where the batch ends in its source that the planned snapshot holds; None when no batch of it was ever committed.
+
+    From the stamp of the newest commit of the stream in the snapshot's history; from the commit log where there is none.
+    """
+    query = query_id(checkpoint)
+    for snapshot in () if table is None else _chain(table, snapshot_id):
+        for query_key, epoch_key in ((NATIVE_QUERY_ID, NATIVE_EPOCH_ID), (STAMP_QUERY_ID, STAMP_EPOCH_ID)):
+            epoch = summary_value(snapshot, epoch_key)
+            if epoch is None or summary_value(snapshot, query_key) != query:
+                continue
+            if (checkpoint / "offsets" / epoch).exists():
+                source = read_batch(checkpoint, int(epoch)).source
+                return None if source.get("snapshot_id") == BEFORE_THE_FIRST_SNAPSHOT else source
+    return committed_position(checkpoint)
+
+
+def _offsets(position: Mapping[str, Any] | None, topic: str) -> dict[int, int]:
+    return {int(partition): int(offset) for partition, offset in (position or {}).get(topic, {}).items()}
+
+
+def _consumed(table: Table | None, snapshot_id: int | None, position: dict[str, Any] | None) -> Consumed:
+    """What lies beyond the position, as files that their own snapshots appended: a compaction since then moves nothing."""
+    if position is None or table is None:
+        return Consumed(None)
+    unread: list[str] = []
+    for snapshot in _chain(table, snapshot_id):
+        is_reached = snapshot.snapshot_id == position["snapshot_id"]
+        read = int(position["position"]) if is_reached else 0
+        if added_files(snapshot) > read:
+            unread += _appended(table, snapshot)[read:]
+        if is_reached:
+            return Consumed(position, tuple(unread))
+    # The stream may be ahead of the planned snapshot (its commit came after the plan): then nothing is unread.
+    newer = table.snapshot_by_id(position["snapshot_id"])
+    return Consumed(position, is_known=newer is not None)
+
+
+def _appended(table: Table, snapshot: Snapshot) -> list[str]:
+    """The data files that the snapshot appended, in the order of Iceberg's streaming source."""
+    return [
+        local_path(entry.data_file.file_path)
+        for manifest in snapshot.manifests(table.io)
+        if manifest.added_snapshot_id == snapshot.snapshot_id
+        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=False)
+        if entry.status is ManifestEntryStatus.ADDED and entry.snapshot_id == snapshot.snapshot_id
+    ]

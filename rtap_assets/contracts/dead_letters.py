@@ -1,0 +1,90 @@
+"""A dead letter as bronze holds it, its identity, and how far its bytes can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from rtap_assets.contracts.avro_body import Reading, read_body
+from rtap_assets.contracts.wire import HEADER_BYTES, MAGIC_BYTE
+
+# On a record that was sent again: where the quarantined one is, how often it was sent, by which repair and run.
+REDRIVE_PREFIX = "rtap.redrive."
+REDRIVE_ORIGIN, REDRIVE_ATTEMPT = f"{REDRIVE_PREFIX}origin", f"{REDRIVE_PREFIX}attempt"
+REDRIVE_REPAIR, REDRIVE_RUN = f"{REDRIVE_PREFIX}repair", f"{REDRIVE_PREFIX}run"
+MOST_ATTEMPT_DIGITS = 4
+
+Headers = tuple[tuple[str, bytes | None], ...]
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """One quarantined row: topic, Kafka partition and offset are its identity; key, value and headers are unchanged."""
+
+    topic: str
+    kafka_partition: int
+    kafka_offset: int
+    kafka_timestamp: datetime
+    schema_id: int | None
+    reason: str
+    detail: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+    @property
+    def identity(self) -> str:
+        return f"{self.topic}/{self.kafka_partition}/{self.kafka_offset}"
+
+    @property
+    def redriven(self) -> int:
+        """How often the record had been sent again before it was quarantined here; 0 for a producer's own."""
+        return attempt_of(self.headers)
+
+    @property
+    def origin(self) -> str:
+        """The identity of the record that a producer sent: another one's after a redrive."""
+        text = header(self.headers, REDRIVE_ORIGIN)
+        return self.identity if text is None else text.decode("utf-8", errors="replace")
+
+
+def header(headers: Headers, name: str) -> bytes | None:
+    """Return the last header of a name."""
+    return next((value for key, value in reversed(headers) if key == name), None)
+
+
+def attempt_of(headers: Headers) -> int:
+    """Return the number in the attempt header; 0 where there is none, or no number of at most four digits."""
+    text = header(headers, REDRIVE_ATTEMPT) or b""
+    return int(text) if text.isdigit() and len(text) <= MOST_ATTEMPT_DIGITS else 0
+
+
+def read_value(value: bytes | None, schema_of: Callable[[int], str | None]) -> Reading | None:
+    """Return how far the value can be read with the writer's schema that its header names.
+
+    None where it has no header in wire format, or the registry knows no such schema.
+    """
+    if value is None or len(value) < HEADER_BYTES or value[0] != MAGIC_BYTE:
+        return None
+    schema = schema_of(int.from_bytes(value[1:HEADER_BYTES], "big"))
+    return None if schema is None else read_body(value, schema, start=HEADER_BYTES)
+
+
+@dataclass(frozen=True)
+class Group:
+    """How many quarantined rows share reason, schema id and period (a day or an hour, UTC)."""
+
+    period: datetime
+    reason: str
+    schema_id: int | None
+    records: int
+    redriven: int
+
+
+def totals_by_reason(groups: Sequence[Group]) -> dict[str, int]:
+    """Return the records of each reason, most first."""
+    totals: dict[str, int] = {}
+    for group in groups:
+        totals[group.reason] = totals.get(group.reason, 0) + group.records
+    return dict(sorted(totals.items(), key=lambda item: (-item[1], item[0])))

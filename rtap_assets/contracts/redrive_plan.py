@@ -1,0 +1,95 @@
+"""What becomes of each dead letter in a redrive: sent repaired, parked, or left where it is, with the reason. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from rtap_assets.contracts.dead_letters import DeadLetter
+from rtap_assets.contracts.repairs import Repair, SchemaOf
+from rtap_assets.errors import ContractError
+
+
+class Outcome(StrEnum):
+    """SEND and PARK are carried out; the others leave the letter as it is."""
+
+    SEND = "send"
+    PARK = "park"
+    SENT_BEFORE = "sent before"
+    NOT_REPAIRABLE = "not repairable"
+    STILL_INVALID = "still invalid"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One letter with key and value after the repair; `detail` says why it is not sent."""
+
+    letter: DeadLetter
+    outcome: Outcome
+    key: bytes | None = None
+    value: bytes | None = None
+    detail: str = ""
+
+
+@dataclass
+class Tally:
+    """How many letters of each reason had which outcome, and the first few of each outcome."""
+
+    samples_kept: int = 3
+    counts: Counter[tuple[str, Outcome, str]] = field(default_factory=Counter)
+    samples: dict[Outcome, list[Planned]] = field(default_factory=dict)
+
+    def add(self, planned: Sequence[Planned]) -> None:
+        for one in planned:
+            self.counts[one.letter.reason, one.outcome, _kind(one)] += 1
+            kept = self.samples.setdefault(one.outcome, [])
+            if len(kept) < self.samples_kept:
+                kept.append(one)
+
+    def of(self, outcome: Outcome) -> int:
+        return sum(number for (_, found, _), number in self.counts.items() if found is outcome)
+
+
+def plan_redrive(
+    letters: Iterable[DeadLetter],
+    repair: Repair,
+    parameters: Mapping[str, str],
+    *,
+    schema_of: SchemaOf,
+    was_sent: Callable[[DeadLetter], bool],
+    max_attempts: int,
+) -> Iterator[Planned]:
+    """Yield what is to be done with each letter. One that was sent `max_attempts` times already is parked as it is."""
+    for letter in letters:
+        if was_sent(letter):
+            yield Planned(letter, Outcome.SENT_BEFORE)
+        elif letter.redriven >= max_attempts:
+            yield Planned(letter, Outcome.PARK, letter.key, letter.value, f"sent again {letter.redriven} times")
+        else:
+            yield _repaired(letter, repair, parameters, schema_of)
+
+
+def with_verdicts(planned: Sequence[Planned], verdicts: Sequence[str | None]) -> list[Planned]:
+    """Return the plan with those that would be quarantined again left out; `verdicts` are of those to be sent, in order."""
+    reasons = iter(verdicts)
+    return [
+        replace(one, outcome=Outcome.STILL_INVALID, detail=reason)
+        if one.outcome is Outcome.SEND and (reason := next(reasons)) is not None
+        else one
+        for one in planned
+    ]
+
+
+def _repaired(letter: DeadLetter, repair: Repair, parameters: Mapping[str, str], schema_of: SchemaOf) -> Planned:
+    try:
+        key, value = repair.function(letter, schema_of, parameters)
+    except ContractError as error:
+        return Planned(letter, Outcome.NOT_REPAIRABLE, detail=error.message)
+    return Planned(letter, Outcome.SEND, key, value)
+
+
+def _kind(planned: Planned) -> str:
+    """The detail where it is one of a few words, so that counts stay a short list."""
+    return planned.detail if planned.outcome is Outcome.STILL_INVALID else ""

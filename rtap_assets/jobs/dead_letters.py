@@ -1,0 +1,64 @@
+"""The job that judges quarantined rows again: a dry run unless its configuration says otherwise."""
+
+from typing import Any
+
+from dagster import Config, Failure, MetadataValue, OpExecutionContext, in_process_executor, job, op
+from pydantic import Field
+
+from rtap_assets.contracts.selection import Selection
+from rtap_assets.contracts.visible import visible_markdown
+from rtap_assets.errors import RtapError
+from rtap_assets.resources.streams import StreamHost
+
+
+class RejudgeConfig(Config):
+    """Which rows, and whether their new verdicts are written."""
+
+    apply: bool = Field(default=False, description="Write the new verdicts. By default a dry run counts them.")
+    reasons: list[str] = Field(default=[], description="Only these reason codes; empty: all.")
+    schema_ids: list[int] = Field(default=[], description="Only values whose header names one of these schemas; empty: all.")
+    since: str = Field(default="", description="Only records appended at this time or later, ISO 8601 with a zone.")
+    until: str = Field(default="", description="Only records appended before this time, ISO 8601 with a zone.")
+    limit: int = Field(default=0, ge=0, description="Most rows judged, the oldest first; 0: all.")
+
+    def selection(self) -> Selection:
+        """Return the selection. Raises ConfigurationError where a value is not valid."""
+        chosen = {"reasons": self.reasons, "schema_ids": self.schema_ids, "limit": self.limit}
+        return Selection.from_json(chosen | {"since": self.since or None, "until": self.until or None})
+
+
+@op
+def judge_again(context: OpExecutionContext, config: RejudgeConfig, streams: StreamHost) -> None:
+    """Judge the selected rows of bronze again; what is valid now is added to silver, and gold is brought up to date."""
+    try:
+        report = streams.rejudge(
+            config.selection(), apply=config.apply, requested_by=f"run {context.run_id}", echo=context.log.info
+        )
+    except RtapError as error:
+        raise Failure(error.message, metadata={"next step": error.remedy}, allow_retries=False) from error
+    context.add_output_metadata(
+        {
+            "from → to": MetadataValue.md(changes_table(report)),
+            "rows judged": MetadataValue.int(report["judged"]),
+            "rows with a new verdict": MetadataValue.int(report["changed"]),
+            "events added to silver": MetadataValue.int(report["added"]),
+            "dry run": MetadataValue.bool(not config.apply),
+        }
+    )
+
+
+def changes_table(report: dict[str, Any]) -> str:
+    """Return the changes as Markdown."""
+    cells = [(visible_markdown(one["from"]), visible_markdown(one["to"]), one["rows"]) for one in report["changes"]]
+    rows = [f"| {before} | {after} | {number:,} |" for before, after, number in cells]
+    return "\n".join(["| from | to | rows |", "|---|---|---:|", *rows]) if rows else "no quarantined row is selected"
+
+
+@job(
+    executor_def=in_process_executor,
+    description="Judge quarantined rows again from their raw bytes, after contract, a setting or the registry was put "
+    "right. A dry run by default.",
+)
+def rejudge_dead_letters() -> None:
+    """One step: what it does twice changes nothing."""
+    judge_again()

@@ -1,0 +1,161 @@
+"""A transactional producer: what one block sends, and the offsets that it consumed, become visible together or not at all.
+
+One transactional id has one living producer: a second one that starts under the same id fences the first, whose next call
+fails. So a command that was killed is followed safely by its repetition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
+from rtap_assets.config import Settings
+from rtap_assets.errors import DependencyUnavailable, RtapError, StreamError
+from rtap_assets.kafka.clients import client_config, consumer_config, translate
+
+Headers = Sequence[tuple[str, bytes | None]]
+# The broker aborts a transaction that is open for longer than this: it holds up every committed reader meanwhile.
+TRANSACTION_TIMEOUT_SECONDS = 60.0
+FENCED_CODES = frozenset({KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED})
+
+
+class TransactionalProducer:
+    """Produces records in transactions, under one transactional id. Not for several threads at once.
+
+    Use it as a context manager: entering waits until an earlier producer of this id is fenced and its transaction ended.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        transactional_id: str,
+        *,
+        timeout_seconds: float = TRANSACTION_TIMEOUT_SECONDS,
+        max_message_bytes: int | None = None,
+    ) -> None:
+        self.transactional_id = transactional_id
+        self._settings = settings
+        self._refused: list[KafkaError] = []
+        config = client_config(settings) | {
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": int(max(timeout_seconds, settings.request_timeout_seconds) * 1000),
+            "compression.type": "lz4",
+            "partitioner": "murmur2_random",  # as Java's clients do, so that a key stays in its Kafka partition
+        }
+        if max_message_bytes is not None:
+            config["message.max.bytes"] = max_message_bytes
+        self._producer = Producer(config)
+
+    def __enter__(self) -> Self:
+        with self._translated("begin"):
+            self._producer.init_transactions(self._settings.request_timeout_seconds)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._producer.purge()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Self]:
+        """Commit what the block sends, all of it at once; abort it when the block raises.
+
+        Raises:
+            DependencyUnavailable: the broker did not answer in time; whether the transaction was committed is not known,
+                and the next producer of this id settles it.
+            StreamError: another producer has taken over the transactional id, or the broker refused a record.
+        """
+        with self._translated("begin"):
+            self._producer.begin_transaction()
+        self._refused.clear()
+        try:
+            yield self
+            with self._translated("commit"):
+                self._flush()
+                self._producer.commit_transaction(self._settings.request_timeout_seconds)
+        except BaseException:
+            with suppress(KafkaException):  # the first error is the one that is reported; the broker's timeout ends it too
+                self._producer.abort_transaction(self._settings.request_timeout_seconds)
+            raise
+
+    def produce(
+        self, topic: str, value: bytes | None, *, key: bytes | None = None, headers: Headers = (), partition: int = -1
+    ) -> None:
+        """Send one record in the open transaction."""
+        with self._translated("take a record of"):
+            while True:
+                try:
+                    self._producer.produce(topic, value, key, partition, headers=list(headers), on_delivery=self._delivered)
+                    break
+                except BufferError:
+                    self._producer.poll(0.1)
+            self._producer.poll(0)
+
+    def send_offsets(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
+        """Commit the group's offsets (Kafka partition -> next offset to read) with the open transaction.
+
+        The group has no members: its offsets are the position of this transactional id, nothing else.
+        """
+        positions = [TopicPartition(topic, partition, offset) for partition, offset in sorted(offsets.items())]
+        consumer = Consumer(consumer_config(self._settings, group))
+        try:
+            with self._translated("take the offsets of"):
+                metadata = consumer.consumer_group_metadata()
+                self._producer.send_offsets_to_transaction(positions, metadata, self._settings.request_timeout_seconds)
+        finally:
+            consumer.close()
+
+    def _delivered(self, error: KafkaError | None, _: object) -> None:
+        if error is not None:
+            self._refused.append(error)
+
+    def _flush(self) -> None:
+        waiting = self._producer.flush(self._settings.request_timeout_seconds)
+        if self._refused:
+            raise KafkaException(self._refused[0])
+        if waiting:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+    @contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except KafkaException as error:
+            raise self._error(error, what) from error
+
+    def _error(self, error: KafkaException, what: str) -> RtapError:
+        code = error.args[0].code()
+        if code in FENCED_CODES:
+            return StreamError(
+                f"Another producer has taken over the transactional id {self.transactional_id}.",
+                remedy="Only one of these commands runs at a time: wait for the other one to end.",
+                code=code,
+            )
+        found = translate(error, settings=self._settings, what=f"{what} the transaction of {self.transactional_id}")
+        if isinstance(found, DependencyUnavailable):
+            return found
+        return StreamError(found.message, remedy="The transaction was aborted: nothing of it is visible.", code=code)
+
+
+def committed_offsets(settings: Settings, group: str, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+    """Return, by Kafka partition, the offsets that the group's transactions have committed; one without is left out.
+
+    Waits for a transaction of the group that is just being decided.
+
+    Raises:
+        DependencyUnavailable: the broker does not answer.
+    """
+    asked = [TopicPartition(topic, partition) for partition in partitions]
+    consumer = Consumer(consumer_config(settings, group))
+    try:
+        found = consumer.committed(asked, timeout=settings.request_timeout_seconds)
+        for one in found:
+            if one.error is not None:
+                raise KafkaException(one.error)
+    except KafkaException as error:
+        raise translate(error, settings=settings, what=f"tell the offsets of {group}") from error
+    finally:
+        consumer.close()
+    return {one.partition: one.offset for one in found if one.offset >= 0}

@@ -1,0 +1,90 @@
+"""What the record of corrections says to marts and checks: which figures are provisional, what was erased, what restated.
+
+A figure is provisional while records that belong to it have not been looked at by a correction, or one is under way.
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from rtap_assets.config import Settings
+from rtap_assets.contracts.corrections import Cause, Entry
+from rtap_assets.lake.corrections import read_entries, read_state
+
+# Of the rows that no correction has looked at, and of those that one is about to change: the slides they lie in.
+_UNCORRECTED = """
+CREATE OR REPLACE TEMP TABLE uncorrected_slides AS
+WITH instants AS (
+    SELECT event_time FROM bronze LEFT JOIN looked_offsets USING (topic_epoch, kafka_partition)
+    WHERE error_reason IS NULL AND topic_epoch >= $epoch AND kafka_offset >= coalesce(next_offset, 0)
+    UNION ALL
+    FROM pending_rows
+)
+SELECT DISTINCT epoch_us(event_time) // 1_000_000 // $slide * $slide AS slide FROM instants
+"""
+# A window is provisional with each of its slides.
+_PROVISIONAL = """
+CREATE OR REPLACE TEMP TABLE provisional_windows AS
+SELECT DISTINCT to_timestamp(slide - step * $slide) AS window_start
+FROM uncorrected_slides, (SELECT unnest(range($steps)) AS step)
+"""
+_ERASED = """
+CREATE OR REPLACE TEMP TABLE erased_amounts AS
+SELECT window_start AS slide_start, plan_tier, region, currency, from_gross_amount AS gross, from_refund_amount AS refund,
+    from_orders AS orders, from_refunds AS refunds
+FROM correction_entries WHERE entry = 'amount'
+"""
+_PENDING_WINDOWS = """
+CREATE OR REPLACE TEMP TABLE pending_windows AS
+SELECT DISTINCT to_timestamp((epoch_us(event_time) // 1_000_000 // $slide - step) * $slide) AS window_start
+FROM pending_rows, (SELECT unnest(range($steps)) AS step) WHERE event_time IS NOT NULL
+"""
+
+
+def load_corrections(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Make the temporary tables that marts and checks read.
+
+    `correction_entries` (all but the rows), `looked_offsets`, `pending_rows`, `pending_windows`, `withdrawn_rows` (removed
+    for another reason than being a copy) and `erased_amounts`.
+
+    Raises:
+        DependencyUnavailable: the catalog did not answer.
+    """
+    state = read_state(settings)
+    entries = read_entries(settings, Entry.PLANNED, Entry.AMOUNT, Entry.WINDOW, Entry.DONE, Entry.ABANDONED)
+    connection.register("entries_now", entries)
+    connection.execute("CREATE OR REPLACE TEMP TABLE correction_entries AS FROM entries_now")
+    connection.unregister("entries_now")
+    connection.register("rows_now", read_entries(settings, Entry.ROW))
+    pending = [header["correction_id"] for header in state.pending]
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE pending_rows AS SELECT event_time FROM rows_now WHERE list_contains(?, correction_id)",
+        [pending],
+    )
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE withdrawn_rows AS SELECT topic_epoch, kafka_partition, kafka_offset FROM rows_now "
+        "WHERE action = 'remove' AND cause <> ?",
+        [str(Cause.LATER_COPY)],
+    )
+    connection.unregister("rows_now")
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE looked_offsets (topic_epoch INTEGER, kafka_partition INTEGER, next_offset BIGINT)"
+    )
+    if state.position.topic == settings.topic_events:
+        for partition, offset in state.position.offsets.items():
+            values = [state.position.topic_epoch, partition, offset]
+            connection.execute("INSERT INTO looked_offsets VALUES (?, ?, ?)", values)
+    connection.execute(_ERASED)
+    connection.execute(_PENDING_WINDOWS, _slides(settings))
+
+
+def mark_provisional_windows(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Make the temporary table `provisional_windows` from bronze's rows and what `load_corrections` made."""
+    slides = _slides(settings)
+    epoch = connection.execute("SELECT coalesce(max(topic_epoch), 0) FROM looked_offsets").fetchone()
+    connection.execute(_UNCORRECTED, {"slide": slides["slide"], "epoch": epoch[0] if epoch else 0})
+    connection.execute(_PROVISIONAL, slides)
+
+
+def _slides(settings: Settings) -> dict[str, int]:
+    return {"slide": settings.slide_seconds, "steps": settings.window_seconds // settings.slide_seconds}

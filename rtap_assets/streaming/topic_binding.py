@@ -1,0 +1,119 @@
+"""Which topic bronze's checkpoint belongs to: by the broker's id and not by name, with the epochs before it.
+
+Small JSON files beside the checkpoint, replaced atomically: the binding, and the plan of a continuation that is under way.
+Reads and writes alone; what is wrong is judged in `topic_verification.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from rtap_assets.errors import StreamError
+
+BINDING_FILE, PLAN_FILE = "bronze-topic.json", "bronze-continuation.json"
+
+
+@dataclass(frozen=True)
+class ClosedQuery:
+    """A query of bronze that an operator has closed: its newest batch, and what of the topic it had read then."""
+
+    query_id: str
+    batch_id: int
+    topic_id: str | None
+    topic_epoch: int
+    positions: Mapping[int, int]
+    closed_at: str
+
+
+@dataclass(frozen=True)
+class TopicBinding:
+    """The topic that bronze reads. `starting_offsets`: where the present checkpoint begins; {} is the topic's beginning."""
+
+    topic: str
+    topic_id: str | None
+    topic_epoch: int
+    bound_at: str
+    starting_offsets: Mapping[int, int] = field(default_factory=dict)
+    closed: tuple[ClosedQuery, ...] = ()
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        closed = tuple(
+            ClosedQuery(**one | {"positions": by_partition(one["positions"])}) for one in document.get("closed", ())
+        )
+        starting = by_partition(document.get("starting_offsets", {}))
+        return cls(**dict(document) | {"starting_offsets": starting, "closed": closed})
+
+
+def read_binding(checkpoints: Path) -> TopicBinding | None:
+    """Return the binding; None before bronze's first start.
+
+    Raises:
+        StreamError: the file cannot be read.
+    """
+    document = read_json(checkpoints / BINDING_FILE)
+    if document is None:
+        return None
+    try:
+        return TopicBinding.from_json(document)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _unreadable(checkpoints / BINDING_FILE, error) from error
+
+
+def write_binding(checkpoints: Path, binding: TopicBinding) -> None:
+    """Put the binding on disk; it counts once this returns."""
+    write_json(checkpoints / BINDING_FILE, asdict(binding))
+
+
+def by_partition(offsets: Mapping[str, int]) -> dict[int, int]:
+    """Return offsets whose Kafka partitions were JSON's keys."""
+    return {int(partition): int(offset) for partition, offset in offsets.items()}
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the document in the file; None where there is none.
+
+    Raises:
+        StreamError: the file cannot be read.
+    """
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    return document
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Replace the file as a whole, and wait until it is on disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    with fresh.open("w", encoding="utf-8") as file:
+        json.dump(document, file, indent=2, default=str)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in the folder are on disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unreadable(path: Path, error: Exception) -> StreamError:
+    return StreamError(
+        f"The file {path} cannot be read: {error}.",
+        remedy="Put it back from the backup of the checkpoints; it says which topic bronze has read, and from where.",
+    )

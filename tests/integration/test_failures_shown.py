@@ -1,0 +1,96 @@
+"""Real failures under the commands: each is one sentence with the next step, never a stack trace, no claim of no loss."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from polling import wait_until
+from pyspark.sql import SparkSession
+from stream_fixtures import drain, send_events
+
+from rtap_assets.config import Settings, settings_environment
+from rtap_assets.errors import RtapError
+from rtap_assets.streaming.checkpoints import newest_committed
+from rtap_assets.streaming.drain import drain_stream
+from rtap_assets.streaming.failures import as_error
+from rtap_assets.streaming.queries import STREAMS
+
+COMMAND_SECONDS = 180
+MOST_LINES = 12
+
+
+def assert_readable(message: str) -> None:
+    """One line, a sentence, no Java, no colon at its end, nothing claimed."""
+    assert "\n" not in message
+    assert re.search(r"[.!?]$", message), message
+    assert not re.search(r"\bat (org|java|scala)\.|Traceback|:\s*$|nothing (was|is) lost", message), message
+    assert len(message) < 600, message
+
+
+def failure_of(spark: SparkSession, settings: Settings, name: str) -> RtapError:
+    """The error that a drain of the stream ends with."""
+    with pytest.raises(RtapError) as raised:
+        drain_stream(spark, settings, name)
+    for text in (raised.value.message, raised.value.remedy):
+        assert_readable(text)
+    return raised.value
+
+
+def test_a_missing_table_and_a_broken_checkpoint_are_a_sentence_each(spark: SparkSession, streams: Settings) -> None:
+    send_events(streams, events=300, span_seconds=600)
+    drain(spark, streams)
+    newest = newest_committed(STREAMS["bronze"].checkpoint(streams))
+    spoilt = STREAMS["bronze"].checkpoint(streams) / "offsets" / str(newest)
+    kept = spoilt.read_bytes()
+    send_events(streams, events=10, span_seconds=600)
+    spoilt.write_text("v1\n{not json\n", encoding="utf-8")
+    assert str(spoilt) in failure_of(spark, streams, "bronze").message
+    spoilt.write_bytes(kept)
+    drain(spark, streams, "bronze")
+
+    with pytest.raises(Exception) as raised:
+        spark.sql(f"SELECT * FROM {streams.catalog_name}.silver.nowhere").collect()
+    said = as_error(raised.value, log="spark.log")
+    assert_readable(said.message)
+    assert "nowhere" in said.message
+    spark.sql(f"DROP TABLE {streams.catalog_name}.silver.sales_events")
+    assert "silver" in failure_of(spark, streams, "silver").message
+
+
+def command(settings: Settings, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "rtap_assets.cli", *arguments],
+        env=os.environ | settings_environment(settings) | {"RTAP_SPARK_DRIVER_MEMORY": "1g"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_a_killed_jvm_and_a_state_folder_that_cannot_be_written_are_a_sentence_each(settings: Settings) -> None:
+    send_events(settings, events=60_000, span_seconds=3_600)
+    own = settings.model_copy(update={"bronze_max_offsets_per_batch": 500, "catalog_uri": ""})
+    process = command(own, "drain", "bronze")
+    commits = STREAMS["bronze"].checkpoint(own) / "commits"
+    wait_until(lambda: any(commits.glob("[0-9]*")), seconds=COMMAND_SECONDS, what="a batch is committed")
+    for child in psutil.Process(process.pid).children(recursive=True):
+        if "java" in child.name():
+            child.kill()
+    output, _ = process.communicate(timeout=COMMAND_SECONDS)
+    assert process.returncode == 1, output
+    assert "error: The Java process has ended." in output or "failed twice" in output, output
+    assert "Traceback" not in output, output
+    assert len([line for line in output.splitlines() if "WARN" not in line]) < MOST_LINES, output
+
+    impossible = own.model_copy(update={"state_dir": Path("/proc/rtap")})
+    process = command(impossible, "drain", "bronze")
+    output, _ = process.communicate(timeout=COMMAND_SECONDS)
+    assert process.returncode == 1, output
+    assert "error: /proc/rtap" in output, output
+    assert "Traceback" not in output, output

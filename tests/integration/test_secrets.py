@@ -1,0 +1,138 @@
+"""Canaries in every secret: a host, Dagster and commands are started with them, and they are looked for in everything."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from dagster_runs import ask_ui, launch, messages, run_status
+from hosted import run
+from polling import wait_until
+from stack_fixtures import embedded_settings, silent
+
+from rtap_assets.config import Settings, load_settings, settings_environment
+from rtap_assets.local.dagster_ui import ui_services
+from rtap_assets.local.ports import free_ports
+from rtap_assets.local.processes import start, wait_ready
+from rtap_assets.local.stack import down
+from rtap_assets.local.state import claim_state_dir
+from rtap_assets.streaming.client import StreamsClient
+from rtap_assets.streaming.token import read_token
+
+CANARIES = {
+    "kafka_password": "canary-kafka-1f0e", "registry_credentials": "canary-registry-2a9c",
+    "catalog_password": "canary-catalog-3d77", "spark_extra_conf": "canary-spark-4b52",
+}  # fmt: skip
+EVERYTHING_SECONDS = 150
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings full of canaries: broker and registry want a login, and nobody answers there."""
+    broker, registry, host = free_ports(3)
+    embedded = embedded_settings(tmp_path_factory.mktemp("secrets") / ".rtap")
+    own = load_settings(
+        **embedded.model_dump(include={"state_dir", "ui_port"}),
+        kafka_bootstrap=f"127.0.0.1:{broker}",
+        kafka_security_protocol="SASL_PLAINTEXT",
+        kafka_sasl_mechanism="PLAIN",
+        kafka_username="user",
+        kafka_password=CANARIES["kafka_password"],
+        registry_url=f"http://127.0.0.1:{registry}",
+        registry_credentials=f"user:{CANARIES['registry_credentials']}",
+        catalog_password=CANARIES["catalog_password"],
+        spark_extra_conf={
+            "spark.sql.catalog.lake.jdbc.password": CANARIES["spark_extra_conf"],
+            "spark.hadoop.fs.s3a.secret.key": CANARIES["spark_extra_conf"],
+        },
+        streams_port=host,
+        spark_driver_memory="1g",
+        spark_quick_start=True,
+        request_timeout_seconds=1,
+        dependency_patience_seconds=1,
+        start_timeout_seconds=5,
+    )
+    claim_state_dir(own)
+    try:
+        yield own
+    finally:
+        down(own, echo=silent)
+
+
+def command_lines(settings: Settings) -> dict[int, str]:
+    """The command line of every process of this state folder."""
+    found = {}
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("RTAP_STATE_DIR") == str(settings.state_dir):
+                found[process.pid] = " ".join(process.cmdline())
+        except psutil.Error:
+            continue
+    return found
+
+
+def start_ui(settings: Settings) -> None:
+    records = {}
+    for service in ui_services(settings):
+        if service.starts_after is not None:
+            wait_ready(service.starts_after, records[service.starts_after.name], seconds=EVERYTHING_SECONDS)
+        records[service.name] = start(settings, service)
+    for service in ui_services(settings):
+        wait_ready(service, records[service.name], seconds=EVERYTHING_SECONDS)
+
+
+def test_no_secret_is_on_a_command_line_in_a_file_on_a_page_or_in_what_commands_say(settings: Settings) -> None:
+    said, lines = [], {}
+    with (
+        subprocess.Popen(
+            [sys.executable, "-m", "rtap_assets.cli", "streams", "start"],
+            env=os.environ | settings_environment(settings),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as command,
+        StreamsClient(settings) as client,
+    ):
+        # The launcher of the JVM lives for a moment only.
+        deadline = time.monotonic() + EVERYTHING_SECONDS
+        while not any(one.waiting_for or one.last_error for one in client.statuses()) or command.poll() is None:
+            lines |= command_lines(settings)
+            assert time.monotonic() < deadline, client.statuses()
+        said.append(command.communicate()[0])
+    start_ui(settings)
+    job = launch(settings, "start_streams")
+    wait_until(lambda: run_status(settings, job) == "FAILURE", seconds=EVERYTHING_SECONDS, what="the broker is away")
+    lines |= command_lines(settings)
+
+    for arguments in (["status"], ["doctor"], ["streams", "status"], ["contracts", "register"], ["streams", "logs"]):
+        said.append(run(settings, *arguments)[1])
+    said += messages(settings, job)
+    said.append(str(ask_ui(settings, "{ instance { info } runsOrError { ... on Runs { results { runConfigYaml } } } }")))
+    with StreamsClient(settings) as client:
+        said += [client._http.get(path).text for path in ("/metrics", "/openapi.json", "/v1/streams", "/v1/host")]
+
+    assert sum("org.apache.spark" in line for line in lines.values()) >= 1, "the JVM was seen"
+    for canary in CANARIES.values():
+        assert [line for line in lines.values() if canary in line] == []
+        assert [text for text in said if canary in text] == []
+        assert [path for path in files_of(settings.state_dir) if canary.encode() in path.read_bytes()] == []
+    assert [path for path in files_of(settings.state_dir) if read_token(settings).encode() in path.read_bytes()] == [
+        settings.streams_dir / "token"
+    ]
+
+
+def test_the_state_folder_is_for_its_user_alone(settings: Settings) -> None:
+    assert settings.state_dir.stat().st_mode & 0o077 == 0  # what is in it cannot be reached by others
+    written = [path for folder in (settings.log_dir, settings.streams_dir) for path in files_of(folder)]
+    assert len(written) > 5
+    assert [path for path in written if path.stat().st_mode & 0o077] == []
+
+
+def files_of(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
