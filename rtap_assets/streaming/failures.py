@@ -95,7 +95,7 @@ def diagnose(error: BaseException, *, log: str) -> Diagnosis:
 def _fault(error: BaseException, reason: str, *, log: str) -> Diagnosis:
     if _line_with(DISK_FULL, reason) is not None:
         remedy = (
-            "Make room where checkpoints, lake and temporary files are: the stream then goes on at its checkpoint by itself, or "
+            "Make room where checkpoints, lake and temporary files are: the stream then goes on at its checkpoint, or "
             "at once with `rtap streams start`."
         )
         return Diagnosis(Verdict.FAULT, DISK_FULL_CODE, reason, remedy)
