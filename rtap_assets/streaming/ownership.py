@@ -138,8 +138,7 @@ def _verify_sink(settings: Settings, stream: StreamDefinition, sink: TableSpec, 
         fault = f"belongs to query {own_id}: {where}"
     elif commit is not None and (planned is None or planned < commit.epoch_id):
         fault = f"ends at batch {planned}: {where}"
-    # Iceberg's own sink makes a snapshot of every batch, even of an empty one; gold's upsert does not.
-    elif stream.native_sink and committed is not None and (commit is None or commit.epoch_id < committed):
+    elif stream.stamps_every_batch and committed is not None and (commit is None or commit.epoch_id < committed):
         fault = f"has committed batch {committed}: {where}, so it was rolled back or made anew"
     if fault is not None:
         raise StreamError(

@@ -21,6 +21,7 @@ from rtap_assets.streaming import recovery, settling
 from rtap_assets.streaming.checkpoints import commit_time, has_unfinished_batch, newest_committed, read_batch
 from rtap_assets.streaming.desired import DurableStates, KeptBreaker
 from rtap_assets.streaming.drain import start_stream, stop_between_batches
+from rtap_assets.streaming.failures import error_in
 from rtap_assets.streaming.operation_book import OperationBook
 from rtap_assets.streaming.operations import Action
 from rtap_assets.streaming.ownership import verify_binding, verify_in_place
@@ -229,7 +230,11 @@ class StreamRunner:
             self.ended()
         elif not sight.is_active:
             self.query = None
-            recovery.failed(self, sight.error or StreamError(f"The query of {self.stream.name} ended by itself."))
+            error = sight.error or StreamError(f"The query of {self.stream.name} ended by itself.")
+            if isinstance(own := error_in(error), StreamError) and sight.error is not None:
+                recovery.refused(self, own)
+            else:
+                recovery.failed(self, error)
             if self._closing.is_set() or self.book.active(Action.STOP):
                 self.finish_by = self.clock() + timedelta(seconds=self._stop_seconds)  # as if the stop had cut its batch off
 
