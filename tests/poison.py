@@ -33,10 +33,18 @@ class Writer:
         return framed(self.v2_id, body(event(self.at, **({"schema_version": 2} | optional | changes)), V2))
 
     def raw_v1(self, **changes: Any) -> bytes:
-        """Version 1 with times as milliseconds and the amount as bytes, so that anything can be written."""
+        """Version 1 with times as milliseconds, amount and text as bytes, so that anything can be written."""
+        return framed(self.v1_id, body(self._raw(**changes), plain(V1)))
+
+    def raw_v2(self, **changes: Any) -> bytes:
+        """Version 2, like `raw_v1`."""
+        optional = {"schema_version": 2, "promo_code": None, "sales_channel": "web"}
+        return framed(self.v2_id, body(self._raw(**(optional | changes)), plain(V2)))
+
+    def _raw(self, **changes: Any) -> dict[str, Any]:
         now = round(self.at.timestamp() * 1000)
-        whole = event(self.at, event_time=now, ingest_time=now, amount=b"\x01\xe8\x48")
-        return framed(self.v1_id, body(whole | changes, plain(V1)))
+        whole = event(self.at, event_time=now, ingest_time=now, amount=b"\x01\xe8\x48") | changes
+        return {name: value.encode() if isinstance(value, str) else value for name, value in whole.items()}
 
     def claims_string_of(self, length: int) -> bytes:
         """A body of a few bytes whose first string claims `length` of them."""
@@ -67,7 +75,13 @@ def poison(writer: Writer, *, unknown_id: int, max_event_bytes: int) -> dict[str
             Record(writer.raw_v1(amount=(2**64).to_bytes(9, "big"))),
         ),
         "38 digits": (Reason.AMOUNT_OVERFLOW, Record(wide(writer, "9" * 34 + ".9999"))),
-        "39 digits": (Reason.UNDECODABLE, Record(wide(writer, "9" * 35 + ".9999"))),
+        "39 digits": (Reason.AMOUNT_OVERFLOW, Record(wide(writer, "9" * 35 + ".9999"))),
+        "2^200 + 1234500": (Reason.AMOUNT_OVERFLOW, Record(writer.raw_v1(amount=(2**200 + 1_234_500).to_bytes(26, "big")))),
+        "2^130 + 1234500": (Reason.AMOUNT_OVERFLOW, Record(writer.raw_v1(amount=(2**130 + 1_234_500).to_bytes(17, "big")))),
+        "-2^200 + 99": (
+            Reason.AMOUNT_OVERFLOW,
+            Record(writer.raw_v1(amount=(99 - 2**200).to_bytes(26, "big", signed=True))),
+        ),
         "no body": (Reason.UNDECODABLE, Record(framed(writer.v1_id, b""))),
         "truncated by one byte": (Reason.UNDECODABLE, Record(writer.v1()[:-1])),
         "truncated in the id": (Reason.UNDECODABLE, Record(writer.v1()[:20])),
@@ -89,7 +103,14 @@ def poison(writer: Writer, *, unknown_id: int, max_event_bytes: int) -> dict[str
         "blank product_id": (Reason.MISSING_FIELD, Record(writer.v1(product_id="  "))),
         "blank account_id": (Reason.MISSING_FIELD, Record(writer.v1(account_id=" "), key=b" ")),
         "another account's key": (Reason.KEY_MISMATCH, Record(writer.v1(), key=b"acct-2")),
-        "a key of random bytes": (Reason.KEY_MISMATCH, Record(writer.v1(), key=b"\xff\xfe\x00")),
+        "a key of random bytes": (Reason.INVALID_TEXT, Record(writer.v1(), key=b"\xff\xfe\x00")),
+        "Latin-1": (Reason.INVALID_TEXT, Record(writer.raw_v1(product_id=b"caf\xe9"))),
+        "Latin-1 in account and key": (Reason.INVALID_TEXT, Record(writer.raw_v1(account_id=b"Andr\xe9"), key=b"Andr\xe9")),
+        "overlong UTF-8": (Reason.INVALID_TEXT, Record(writer.raw_v1(region=b"em\xc1\xa5a"))),
+        "surrogates in CESU-8": (Reason.INVALID_TEXT, Record(writer.raw_v1(product_id=b"\xed\xa0\xbd\xed\xb8\x80"))),
+        "NUL within": (Reason.INVALID_TEXT, Record(writer.v1(product_id="a\x00b"))),
+        "an escape sequence": (Reason.INVALID_TEXT, Record(writer.v1(product_id="red\x1b[31m"))),
+        "bytes in a promo code": (Reason.INVALID_TEXT, Record(writer.raw_v2(promo_code=bytes(range(128, 256))))),
         "an order number": (Reason.INVALID_EVENT_ID, Record(writer.v1(event_id="order-17"))),
         "2099": (Reason.EVENT_TIME_IN_FUTURE, Record(writer.v1(event_time=YEAR_2099))),
         "the year 198000": (Reason.EVENT_TIME_IN_FUTURE, Record(writer.raw_v1(event_time=6_200_000_000_000_000))),
@@ -102,6 +123,9 @@ def poison(writer: Writer, *, unknown_id: int, max_event_bytes: int) -> dict[str
         "Mars": (Reason.UNKNOWN_REGION, Record(writer.v1(region="mars"))),
         "Bitcoin": (Reason.UNKNOWN_CURRENCY, Record(writer.v1(currency="BTC"))),
         "quantity -1": (Reason.NEGATIVE_QUANTITY, Record(writer.v1(quantity=-1))),
+        "-12.50": (Reason.NEGATIVE_AMOUNT, Record(writer.v1(amount=Decimal("-12.50")))),
+        "a refund of -12.50": (Reason.NEGATIVE_AMOUNT, Record(writer.v1(event_type="refund", amount=Decimal("-12.50")))),
+        "3.2768 as a magnitude": (Reason.NEGATIVE_AMOUNT, Record(writer.raw_v1(amount=b"\x80\x00"))),
         "everything wrong: the first rule counts": (
             Reason.EVENT_TIME_IN_FUTURE,
             Record(writer.v1(event_time=YEAR_2099, ingest_time=EPOCH, region="mars", quantity=-1)),

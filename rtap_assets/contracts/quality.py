@@ -13,22 +13,11 @@ from datetime import datetime
 from enum import StrEnum
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.rules import REQUIRED_FIELDS
 from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, Column, TableSpec
 
 # Valid events have all of these; the rest may be null.
-REQUIRED_COLUMNS = (
-    "event_id",
-    "event_time",
-    "ingest_time",
-    "event_type",
-    "account_id",
-    "plan_tier",
-    "region",
-    "product_id",
-    "quantity",
-    "amount",
-    "currency",
-)
+REQUIRED_COLUMNS = REQUIRED_FIELDS
 
 
 class Severity(StrEnum):

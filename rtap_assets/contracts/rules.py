@@ -1,12 +1,15 @@
 """What makes a sales event valid: the closed list of reason codes, the accepted codes and their canonical values.
 
-Data only. `transforms/bronze.py` turns it into columns, the DLQ carries the codes, `docs/contract.md` lists them (a test
+Data only. `transforms/judging.py` turns it into columns, the DLQ carries the codes, `docs/contract.md` lists them (a test
 holds that page to this file).
 """
 
 from __future__ import annotations
 
+from datetime import date
 from enum import StrEnum
+
+from rtap_assets.contracts.currencies import ACTIVE, IN_FORCE_SINCE, IN_FORCE_UNTIL
 
 
 class Reason(StrEnum):
@@ -16,12 +19,15 @@ class Reason(StrEnum):
     TOO_SHORT = "too_short"
     OVERSIZED = "oversized"
     BAD_MAGIC = "bad_magic"
+    UNSUPPORTED_FRAMING = "unsupported_framing"
+    NOT_AVRO = "not_avro"
     UNKNOWN_SCHEMA_ID = "unknown_schema_id"
     INCOMPATIBLE_SCHEMA = "incompatible_schema"
-    AMOUNT_OVERFLOW = "amount_overflow"
     UNDECODABLE = "undecodable"
     TRAILING_BYTES = "trailing_bytes"
+    AMOUNT_OVERFLOW = "amount_overflow"
     NULL_KEY = "null_key"
+    INVALID_TEXT = "invalid_text"
     MISSING_FIELD = "missing_field"
     KEY_MISMATCH = "key_mismatch"
     INVALID_EVENT_ID = "invalid_event_id"
@@ -33,6 +39,7 @@ class Reason(StrEnum):
     UNKNOWN_REGION = "unknown_region"
     UNKNOWN_CURRENCY = "unknown_currency"
     NEGATIVE_QUANTITY = "negative_quantity"
+    NEGATIVE_AMOUNT = "negative_amount"
 
 
 # One sentence each, for the person on call.
@@ -40,14 +47,17 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.TOMBSTONE: "The record has no value at all; sales events are never deleted by key.",
     Reason.TOO_SHORT: "The value is shorter than the five bytes that carry the magic byte and the schema id.",
     Reason.OVERSIZED: "The value is larger than RTAP_MAX_EVENT_BYTES; no sales event is that large.",
-    Reason.BAD_MAGIC: "The first byte is not 0, so the producer did not use a Schema Registry serializer.",
-    Reason.UNKNOWN_SCHEMA_ID: "The schema id is not registered under the topic's subject.",
-    Reason.INCOMPATIBLE_SCHEMA: "The writer's schema is registered, but changes a type, precision, scale or unit.",
-    Reason.AMOUNT_OVERFLOW: "The amount has more digits than decimal(18,4) holds.",
+    Reason.BAD_MAGIC: "The value neither starts with the magic byte 0 nor has another framing that is known here.",
+    Reason.UNSUPPORTED_FRAMING: "Another serializer's framing, whose schemas the registry in use does not give; see detail.",
+    Reason.NOT_AVRO: "JSON, Protobuf or another format where Avro is wanted; the detail names it.",
+    Reason.UNKNOWN_SCHEMA_ID: "The registry knows no schema under the id, whatever the subject.",
+    Reason.INCOMPATIBLE_SCHEMA: "The writer's schema is registered, but the contract cannot read it unchanged; see detail.",
     Reason.UNDECODABLE: "The body does not decode with its writer's schema: it is truncated, random or corrupt.",
     Reason.TRAILING_BYTES: "A complete event is followed by more bytes, so the body is not what its schema says.",
+    Reason.AMOUNT_OVERFLOW: "The amount has more digits than decimal(18,4) holds.",
     Reason.NULL_KEY: "The record has no key; without account_id as key the order per customer is not kept.",
-    Reason.MISSING_FIELD: "event_id, account_id or product_id is empty.",
+    Reason.INVALID_TEXT: "A text field or the key is not UTF-8, or holds control or format characters within.",
+    Reason.MISSING_FIELD: "event_id, account_id or product_id is empty, or a required field is null.",
     Reason.KEY_MISMATCH: "The Kafka key is not the event's account_id, so the record sits in the wrong Kafka partition.",
     Reason.INVALID_EVENT_ID: "event_id is not a UUID, so it cannot serve as idempotency key.",
     Reason.EVENT_TIME_IN_FUTURE: "event_time is further after the broker's timestamp than clocks may differ.",
@@ -56,8 +66,9 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.UNKNOWN_EVENT_TYPE: "event_type is not one of the contract's event types.",
     Reason.UNKNOWN_PLAN_TIER: "plan_tier is neither a known tier nor a known spelling of one.",
     Reason.UNKNOWN_REGION: "region is neither a known region nor a known spelling of one.",
-    Reason.UNKNOWN_CURRENCY: "currency is not an ISO 4217 code.",
+    Reason.UNKNOWN_CURRENCY: "currency is not an ISO 4217 code that was in force at the event time.",
     Reason.NEGATIVE_QUANTITY: "quantity is below zero; a return is an event of type refund, not a negative sale.",
+    Reason.NEGATIVE_AMOUNT: "amount is below zero; a refund carries the amount paid back as a positive number.",
 }
 
 # Accepted spelling -> canonical value, after trimming and lower-casing.
@@ -75,15 +86,44 @@ REGIONS = {code: code for code in ("na", "emea", "apac", "latam")} | {
 }
 REFUND = "refund"
 
-REQUIRED_TEXT_FIELDS = ("event_id", "account_id", "product_id")
-UUID_PATTERN = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+# What finds the record unreadable; all later reasons are judged from its fields.
+DECODING_REASONS = tuple(Reason)[: list(Reason).index(Reason.AMOUNT_OVERFLOW)]
 
-# ISO 4217 list one (active codes of countries' currencies), https://www.iso.org/iso-4217-currency-codes.html
-CURRENCIES = frozenset(
-    """AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CLP CNY
-    COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR
-    IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR
-    MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD
-    SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VED VES VND VUV WST XAF XCD
-    XCG XOF XPF YER ZAR ZMW ZWG""".split()
+# Every field of text, in the order in which faults are looked for. The Kafka key follows the same rule.
+TEXT_FIELDS = (
+    "event_id",
+    "account_id",
+    "product_id",
+    "event_type",
+    "plan_tier",
+    "region",
+    "currency",
+    "promo_code",
+    "sales_channel",
 )
+# Fields that are never null in a valid event; of these, the ids are never empty either.
+REQUIRED_FIELDS = (
+    "event_id",
+    "event_time",
+    "ingest_time",
+    "event_type",
+    "account_id",
+    "plan_tier",
+    "region",
+    "product_id",
+    "quantity",
+    "amount",
+    "currency",
+)
+REQUIRED_TEXT_FIELDS = ("event_id", "account_id", "product_id")
+UUID_PATTERN = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"  # to be matched in full
+
+
+def currency_fault(code: str, day: date) -> str | None:
+    """Return what is wrong with an upper-case currency code on a day (UTC); None: ISO 4217 has it in force."""
+    since, until = IN_FORCE_SINCE.get(code), IN_FORCE_UNTIL.get(code)
+    if code not in ACTIVE and until is None:
+        return code
+    if until is not None and day > until:
+        return f"{code} withdrawn {until}"
+    return f"{code} in force from {since}" if since is not None and day < since else None

@@ -86,6 +86,7 @@ BRONZE = TableSpec(
         *EVENT_COLUMNS,
         *KAFKA_COLUMNS,
         Column("error_reason", "string", "Reason code when the record is quarantined, null when it is valid."),
+        Column("error_detail", "string", "What exactly broke the rule, at most 200 characters; null when the row is valid."),
         Column("raw_key", "binary", "The record's key, unchanged."),
         Column("raw_value", "binary", "The record's value, unchanged; null for a tombstone."),
         Column("kafka_headers", "array<struct<key:string,value:binary>>", "The record's headers, unchanged."),

@@ -21,7 +21,8 @@ from rtap_assets.generator.events import WriterIds
 YEAR_2099_MS = 4_070_908_800_000
 DAY_MS = 86_400_000
 LENGTH_BOMBS = (200_000_000, 1_500_000_000, 2**31 - 1000)
-OVERFLOWING_AMOUNTS = (10**18, -(10**18), 10**22 + 1, 123_456_789 * 10**20)
+# The last ones look small to a reader that takes the lowest 64 bits.
+OVERFLOWING_AMOUNTS = (10**18, -(10**18), 10**22 + 1, 123_456_789 * 10**20, 2**200 + 1_234_500, -(2**130) + 99)
 # An id this far ahead will not be given out while the run's records are around.
 FAR_AHEAD = 1_000_000
 
@@ -71,6 +72,13 @@ class _Base:
         value = frame(self.contract.ids.versions[self.version], body)
         return Message(key or self.key, value, event["event_id"] or None, timestamp_ms)
 
+    def with_bytes(self, field: str, sent: bytes) -> Message:
+        """The event with any bytes as the text of a field; an account's are the key as well."""
+        schema = as_bytes(self.contract.schemas[self.version], field)
+        value = frame(self.contract.ids.versions[self.version], encode_datum(self.event | {field: sent}, schema))
+        key = sent if field == "account_id" else self.key
+        return Message(key, value, None if field == "event_id" else self.event["event_id"])
+
     def raw(self, value: bytes | None) -> Message:
         """A value that carries no readable event."""
         return Message(self.key, value)
@@ -81,6 +89,18 @@ def physical(schema: dict[str, Any]) -> dict[str, Any]:
     fields = [{**child, "type": _physical_type(child["type"])} for child in schema["fields"]]
     plain: dict[str, Any] = parse_schema({**schema, "fields": fields}, named_schemas={})
     return plain
+
+
+def as_bytes(schema: dict[str, Any], field: str) -> dict[str, Any]:
+    """The record schema with bytes as the type of a text field, which Avro writes alike."""
+    fields = [child if child["name"] != field else {**child, "type": "bytes"} for child in schema["fields"]]
+    plain: dict[str, Any] = parse_schema({**unparsed(schema), "fields": fields}, named_schemas={})
+    return plain
+
+
+def unparsed(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema without what fastavro notes in a parsed one."""
+    return {name: value for name, value in schema.items() if not name.startswith("__")}
 
 
 def _physical_type(schema: Any) -> Any:
@@ -101,8 +121,21 @@ def _oversized(base: _Base) -> Message:
 
 
 def _bad_magic(base: _Base) -> Message:
+    """A first byte that begins no framing and no format that is known."""
+    return base.raw(base.choose(b"\xfe" + base.value[1:], b"\xff\xf0" + base.rng.bytes(40)))
+
+
+def _unsupported_framing(base: _Base) -> Message:
+    """Avro all the same, as other registries' serializers, a file writer or no serializer frame it."""
+    glue = b"\x03\x00" + base.rng.bytes(6) + b"\x4d" + base.rng.bytes(1) + b"\x9a" + base.rng.bytes(7) + base.body
+    return base.raw(base.choose(glue, b"\xc3\x01" + base.rng.bytes(8) + base.body, b"Obj\x01" + base.rng.bytes(40)))
+
+
+def _not_avro(base: _Base) -> Message:
     json_text = f'{{"event_id": "{base.event["event_id"]}", "currency": "{base.event["currency"]}"}}'
-    return base.raw(base.choose(json_text.encode(), b"\x01" + base.value[1:], base.rng.bytes(40).replace(b"\x00", b"\x7f")))
+    identifier = base.event["event_id"].encode()
+    protobuf = b"\x0a" + bytes([len(identifier)]) + identifier + b"\x12\x03" + base.event["currency"][:3].encode()
+    return base.raw(base.choose(json_text.encode(), f"<event id='{base.event['event_id']}'/>".encode(), protobuf))
 
 
 def _unknown_schema_id(base: _Base) -> Message:
@@ -150,13 +183,36 @@ def _trailing_bytes(base: _Base) -> Message:
     return Message(base.key, value, base.event["event_id"])
 
 
+def _invalid_text(base: _Base) -> Message:
+    """Text in another encoding, cut off in a character, or with what no code or id has within."""
+    field = base.choose("event_id", "account_id", "product_id", "region", "currency")
+    sent = base.event[field]
+    spoilt = base.choose(
+        (sent[:2] + "é").encode("latin-1"),
+        sent[:2].encode() + b"\xe2\x82",
+        sent[:1].encode() + b"\xed\xa0\x80\xc0\x80" + sent[1:].encode(),
+        (sent[:1] + "\x00" + sent[1:]).encode(),
+        (sent[:1] + "\x1b[2J" + sent[1:]).encode(),
+        (sent[:1] + "\u200b" + sent[1:]).encode(),
+    )
+    return base.with_bytes(field, spoilt)
+
+
+def _negative_amount(base: _Base) -> Message:
+    """A refund or a purchase below zero, or a magnitude without its sign byte."""
+    amount = base.choose(
+        b"\xff", b"\x80\x00", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x80", (-125_000).to_bytes(3, "big", signed=True)
+    )
+    return base.changed(amount=amount, event_type=base.choose("purchase", "refund"))
+
+
 def _missing_field(base: _Base) -> Message:
     emptied: dict[str, Any] = {base.choose("event_id", "account_id", "product_id"): ""}
     return base.changed(**emptied)
 
 
 def _key_mismatch(base: _Base) -> Message:
-    return base.changed(key=base.choose(b"acct-of-somebody-else", base.key.upper(), b"\xff\xfe\x00", b" " + base.key))
+    return base.changed(key=base.choose(b"acct-of-somebody-else", base.key.upper(), b"0" + base.key))
 
 
 def _invalid_event_id(base: _Base) -> Message:
@@ -181,12 +237,15 @@ _MAKERS: dict[Reason, Callable[[_Base], Message]] = {
     Reason.TOO_SHORT: lambda base: base.raw(base.value[: int(base.rng.integers(0, HEADER_BYTES))]),
     Reason.OVERSIZED: _oversized,
     Reason.BAD_MAGIC: _bad_magic,
+    Reason.UNSUPPORTED_FRAMING: _unsupported_framing,
+    Reason.NOT_AVRO: _not_avro,
     Reason.UNKNOWN_SCHEMA_ID: _unknown_schema_id,
     Reason.INCOMPATIBLE_SCHEMA: _incompatible_schema,
-    Reason.AMOUNT_OVERFLOW: _amount_overflow,
     Reason.UNDECODABLE: _undecodable,
     Reason.TRAILING_BYTES: _trailing_bytes,
+    Reason.AMOUNT_OVERFLOW: _amount_overflow,
     Reason.NULL_KEY: lambda base: Message(None, base.value, base.event["event_id"]),
+    Reason.INVALID_TEXT: _invalid_text,
     Reason.MISSING_FIELD: _missing_field,
     Reason.KEY_MISMATCH: _key_mismatch,
     Reason.INVALID_EVENT_ID: _invalid_event_id,
@@ -196,6 +255,7 @@ _MAKERS: dict[Reason, Callable[[_Base], Message]] = {
     Reason.UNKNOWN_EVENT_TYPE: lambda base: base.changed(event_type=base.choose("giveaway", "chargeback", "")),
     Reason.UNKNOWN_PLAN_TIER: lambda base: base.changed(plan_tier=base.choose("platinum", "pro+", "")),
     Reason.UNKNOWN_REGION: lambda base: base.changed(region=base.choose("mars", "em ea", "")),
-    Reason.UNKNOWN_CURRENCY: lambda base: base.changed(currency=base.choose("XXX", "BTC", "EURO", "")),
+    Reason.UNKNOWN_CURRENCY: lambda base: base.changed(currency=base.choose("XXX", "BTC", "EURO", "DEM", "")),
     Reason.NEGATIVE_QUANTITY: lambda base: base.changed(quantity=base.choose(-1, -12, -(2**31))),
+    Reason.NEGATIVE_AMOUNT: _negative_amount,
 }

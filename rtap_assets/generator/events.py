@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from rtap_assets.contracts.wire import header
 from rtap_assets.generator import population as world
 from rtap_assets.generator.encoding import (
     decimals,
-    encode_datum,
     join_columns,
     optional_text,
     text,
@@ -29,9 +27,9 @@ Columns = dict[str, NDArray[Any]]
 JITTER_SECONDS = 2.0
 LONGEST_JITTER_SECONDS = 60.0
 LARGEST_QUANTITY = 50
-AMOUNT_TYPE = {"type": "bytes", "logicalType": "decimal", "precision": 18, "scale": 4}
-# -0.0128 and -3.2768: fastavro writes them with one byte more than Java does; they are valid all the same.
-AWKWARD_AMOUNTS = {amount: encode_datum(Decimal(amount).scaleb(-4), AMOUNT_TYPE) for amount in (-128, -32_768)}
+# 0.0128 and 3.2768 with more sign bytes than they need, as encoders of decimals of fixed width write them.
+AWKWARD_AMOUNTS = {amount: varint(width) + amount.to_bytes(width, "big") for amount, width in ((128, 9), (32_768, 16))}
+ZERO_AS_NO_BYTES = varint(0)
 
 
 @dataclass(frozen=True)
@@ -137,6 +135,8 @@ def _encode(
     for amount, encoded in AWKWARD_AMOUNTS.items():
         for row in np.flatnonzero(facts["amount"] == amount).tolist():
             amounts[row] = encoded
+    for row in np.flatnonzero((facts["amount"] == 0) & (version == 2)).tolist():
+        amounts[row] = ZERO_AS_NO_BYTES
     return join_columns(
         [
             _lookup([header(ids.versions[1]), header(ids.versions[2])], version - 1),

@@ -11,7 +11,9 @@ from rtap_assets.errors import ConfigurationError
 CHUNK_EVENTS = 25_000
 STEADY_CHUNK_SECONDS = 5
 # Registering a version that breaks the contract leaves a trace in the registry, so it happens only when it is asked for.
-DEFAULT_REASONS = tuple(reason for reason in Reason if reason is not Reason.INCOMPATIBLE_SCHEMA)
+# The two framings are told from an unknown first byte once decoding knows them.
+_ON_REQUEST = (Reason.INCOMPATIBLE_SCHEMA, Reason.UNSUPPORTED_FRAMING, Reason.NOT_AVRO)
+DEFAULT_REASONS = tuple(reason for reason in Reason if reason not in _ON_REQUEST)
 DELAY_SECONDS = (15 * 60, 40 * 60)
 
 

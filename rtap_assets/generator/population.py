@@ -64,10 +64,11 @@ SALES_CHANNELS = (None, "web", "partner", "sales", "app")
 CHANNEL_SHARES = (0.1, 0.45, 0.15, 0.12, 0.18)
 
 # (canonical, another spelling that the contract accepts), in the order of the lists above
+# White space of several kinds surrounds some of them.
 EVENT_TYPE_SPELLINGS = tuple((code, code.capitalize()) for code in EVENT_TYPES)
-TIER_SPELLINGS = (("free", "Free"), ("starter", "basic"), ("pro", "Professional"), ("enterprise", "ENT "))
-REGION_SPELLINGS = (("na", "North_America"), ("emea", " EMEA "), ("apac", "asia_pacific"), ("latam", "LATAM"))
-CURRENCY_SPELLINGS = tuple((code, code.lower()) for code in CURRENCIES)
+TIER_SPELLINGS = (("free", "Free"), ("starter", "basic"), ("pro", "Professional"), ("enterprise", "ENT\r\n"))
+REGION_SPELLINGS = (("na", "North_America"), ("emea", "\u00a0EMEA \u200b"), ("apac", "asia_pacific"), ("latam", "LATAM"))
+CURRENCY_SPELLINGS = tuple((code, code.lower() if code in ("USD", "EUR") else f"\ufeff{code}\t") for code in CURRENCIES)
 
 
 @dataclass(frozen=True)

@@ -5,22 +5,9 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from rtap_assets.contracts.rules import Reason
-
 # After the custom of Kafka Connect's dead-letter queue. The identity is topic, Kafka partition and offset together.
 HEADER_PREFIX = "rtap.dlq."
 ATTEMPTS = "1"
-OFFENDING_COLUMNS = {
-    Reason.INVALID_EVENT_ID: "event_id",
-    Reason.EVENT_TIME_IN_FUTURE: "event_time",
-    Reason.EVENT_TIME_TOO_OLD: "event_time",
-    Reason.IMPLAUSIBLE_INGEST_TIME: "ingest_time",
-    Reason.UNKNOWN_EVENT_TYPE: "event_type",
-    Reason.UNKNOWN_PLAN_TIER: "plan_tier",
-    Reason.UNKNOWN_REGION: "region",
-    Reason.UNKNOWN_CURRENCY: "currency",
-    Reason.NEGATIVE_QUANTITY: "quantity",
-}
 
 
 def build_dead_letters(bronze: DataFrame) -> DataFrame:
@@ -32,7 +19,7 @@ def build_dead_letters(bronze: DataFrame) -> DataFrame:
     """
     context = {
         "reason": F.col("error_reason"),
-        "detail": _detail(),
+        "detail": F.col("error_detail"),
         "topic": F.col("topic"),
         "partition": F.col("kafka_partition").cast("string"),
         "offset": F.col("kafka_offset").cast("string"),
@@ -51,23 +38,3 @@ def build_dead_letters(bronze: DataFrame) -> DataFrame:
 
 def _header(name: str, value: Column) -> Column:
     return F.struct(F.lit(HEADER_PREFIX + name).alias("key"), F.coalesce(value, F.lit("")).cast("binary").alias("value"))
-
-
-def _detail() -> Column:
-    """What exactly broke the rule, at most 200 characters. Here and not in bronze, where every row would pay for it."""
-    size = F.format_string("%d bytes", F.length("raw_value"))
-    shown = {
-        Reason.TOO_SHORT: size,
-        Reason.OVERSIZED: size,
-        Reason.UNDECODABLE: size,
-        Reason.TRAILING_BYTES: size,
-        Reason.BAD_MAGIC: F.format_string("first byte 0x%s", F.hex(F.substring("raw_value", 1, 1))),
-        Reason.UNKNOWN_SCHEMA_ID: F.format_string("schema id %d", F.col("schema_id")),
-        Reason.INCOMPATIBLE_SCHEMA: F.format_string("schema id %d", F.col("schema_id")),
-        Reason.AMOUNT_OVERFLOW: F.format_string("schema id %d", F.col("schema_id")),
-        Reason.KEY_MISMATCH: F.format_string("key %s, account_id %s", F.col("raw_key").cast("string"), F.col("account_id")),
-    } | {reason: F.col(column).cast("string") for reason, column in OFFENDING_COLUMNS.items()}
-    result = F.lit("")
-    for reason, column in shown.items():
-        result = F.when(F.col("error_reason") == reason.value, column).otherwise(result)
-    return F.substring(result, 1, 200)

@@ -9,8 +9,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
-from rtap_assets.contracts import rules
+from rtap_assets.contracts import currencies, rules
 from rtap_assets.contracts.tables import SILVER
+from rtap_assets.transforms.text import trimmed
 
 COORDINATES = ("topic", "kafka_partition", "kafka_offset")
 ARRIVAL_ORDER = ("kafka_timestamp", "kafka_partition", "kafka_offset")
@@ -27,13 +28,13 @@ def normalise_sales_events(bronze: DataFrame) -> DataFrame:
     valid = bronze.where(F.col("error_reason").isNull())
     refund = _canonical("event_type", rules.EVENT_TYPES) == rules.REFUND
     replaced: dict[str, Column] = {
-        "event_id": F.lower("event_id"),
+        "event_id": F.lower(trimmed(F.col("event_id"))),
         "event_type": _canonical("event_type", rules.EVENT_TYPES),
-        "account_id": F.trim("account_id"),
+        "account_id": trimmed(F.col("account_id")),
         "plan_tier": _canonical("plan_tier", rules.PLAN_TIERS),
         "region": _canonical("region", rules.REGIONS),
-        "product_id": F.trim("product_id"),
-        "currency": F.upper(F.trim("currency")),
+        "product_id": trimmed(F.col("product_id")),
+        "currency": _canonical_currency(),
         "net_amount": F.when(refund, -F.abs("amount")).otherwise(F.col("amount")).cast("decimal(18,4)"),
         "ingest_latency_ms": _milliseconds("event_time", "ingest_time"),
         "delivery_latency_ms": _milliseconds("event_time", "kafka_timestamp"),
@@ -94,13 +95,18 @@ def _first_copies(events: DataFrame) -> DataFrame:
 
 
 def _canonical(column: str, spellings: Mapping[str, str]) -> Column:
-    """The canonical value of a code that bronze has found known."""
-    spelled = F.lower(F.trim(F.col(column)))
+    """The canonical value of a code that bronze has found known; most come canonical already."""
+    spelled = F.lower(trimmed(F.col(column)))
     aliases = {spelling: value for spelling, value in spellings.items() if spelling != value}
     result = spelled
     for spelling, value in aliases.items():
         result = F.when(spelled == spelling, F.lit(value)).otherwise(result)
-    return result
+    return F.when(F.col(column).isin(sorted(set(spellings.values()))), F.col(column)).otherwise(result)
+
+
+def _canonical_currency() -> Column:
+    active = F.col("currency").isin(sorted(currencies.ACTIVE))
+    return F.when(active, F.col("currency")).otherwise(F.upper(trimmed(F.col("currency"))))
 
 
 def _milliseconds(start: str, end: str) -> Column:

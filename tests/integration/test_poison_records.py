@@ -29,8 +29,9 @@ def test_every_poison_record_is_quarantined_with_its_bytes_and_headers_and_the_s
     assert ask(streams, "SELECT count(*) FROM silver") == ask(streams, "SELECT count(*) FROM gold") == [(0,)]
 
     # What is valid behind it passes, among it money that encoders write differently.
-    awkward = {event_id(2): Decimal("-0.0128"), event_id(3): Decimal("-3.2768")}
-    send(streams, [Record(writer.v1(event_id=name, amount=amount)) for name, amount in awkward.items()])
+    awkward = {event_id(2): Decimal("0.0000"), event_id(3): Decimal("3.2768")}
+    as_bytes = {event_id(2): b"", event_id(3): (32_768).to_bytes(12, "big")}
+    send(streams, [Record(writer.raw_v1(event_id=name, amount=amount)) for name, amount in as_bytes.items()])
     second = drain(spark, streams)
     assert [report.restarts for report in (*first.values(), *second.values())] == [()] * 8
     assert dict(ask(streams, "SELECT event_id, net_amount FROM silver")) == awkward

@@ -42,12 +42,17 @@ def normalised(session: SparkSession, rows: Sequence[dict[str, Any]]) -> list[di
 
 def test_every_accepted_spelling_becomes_its_canonical_value(spark: SparkSession) -> None:
     for column, spellings in (("event_type", EVENT_TYPES), ("plan_tier", PLAN_TIERS), ("region", REGIONS)):
-        rows = [valid(number, **{column: f"  {spelling.upper()} "}) for number, spelling in enumerate(spellings)]
+        rows = [valid(number, **{column: f"\t {spelling.upper()}\u00a0"}) for number, spelling in enumerate(spellings)]
         assert [row[column] for row in normalised(spark, rows)] == list(spellings.values())
 
 
 def test_texts_are_trimmed_the_currency_is_upper_case_and_the_id_lower_case(spark: SparkSession) -> None:
-    changes = {"account_id": " acct-7 ", "product_id": " seat", "currency": " chf", "event_id": event_id(171).upper()}
+    changes = {
+        "account_id": "\u200bacct-7 ",
+        "product_id": "\u3000seat",
+        "currency": "\ufeffchf",
+        "event_id": f"{event_id(171).upper()}\r\n",
+    }
     (row,) = normalised(spark, [valid(171) | changes])
     assert (row["account_id"], row["product_id"], row["currency"], row["event_id"]) == (
         "acct-7",

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
 import re
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from fastavro import schemaless_reader, schemaless_writer
+from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from generator_fixtures import CONTRACT, IDS, MAX_EVENT_BYTES, PAST_MS, START, WRITER_SCHEMAS, chunks_of
 
 from rtap_assets.contracts import rules
 from rtap_assets.contracts.rules import Reason
-from rtap_assets.generator.bad_records import LENGTH_BOMBS
+from rtap_assets.contracts.text import is_text, trim
+from rtap_assets.generator.bad_records import LENGTH_BOMBS, unparsed
 from rtap_assets.generator.encoding import varint
 from rtap_assets.generator.options import GeneratorOptions
 
@@ -21,19 +24,24 @@ FUTURE_MS = 300_000
 START_MS = int(START.timestamp() * 1000)
 VERSION_OF_ID = {schema_id: version for version, schema_id in IDS.versions.items()}
 RECORDS_PER_REASON = 60
+# Avro writes text and bytes alike, and bytes can be read whatever they are.
+SCHEMAS_IN_BYTES = {
+    version: parse_schema(json.loads(json.dumps(unparsed(schema)).replace('"string"', '"bytes"')), named_schemas={})
+    for version, schema in CONTRACT.schemas.items()
+}
 
 
 def decoded(version: int, body: bytes) -> tuple[dict[str, Any], int] | None:
-    """The event and how many bytes it took; times as milliseconds, the amount as its unscaled bytes. None: undecodable."""
-    reader = io.BytesIO(body)
+    """The event and how many bytes it took; times as milliseconds, amount and text as bytes. None: undecodable."""
+    reader, schema = io.BytesIO(body), SCHEMAS_IN_BYTES[version]
     try:
-        event = schemaless_reader(reader, CONTRACT.schemas[version], None)
+        event = schemaless_reader(reader, schema, None)
     except (EOFError, IndexError, ValueError, UnicodeDecodeError, MemoryError, OverflowError):
         return None
     used = reader.tell()
     # fastavro takes what there is where a length is negative or too large; a reader that checks does not.
     rewritten = io.BytesIO()
-    schemaless_writer(rewritten, CONTRACT.schemas[version], event)
+    schemaless_writer(rewritten, schema, event)
     return (event, used) if rewritten.getvalue() == body[:used] else None
 
 
@@ -46,7 +54,9 @@ def judge(key: bytes | None, value: bytes | None) -> Reason | None:
     if len(value) > MAX_EVENT_BYTES:
         return Reason.OVERSIZED
     if value[0] != 0:
-        return Reason.BAD_MAGIC
+        framings, formats = (b"\x03\x00", b"\xc3\x01", b"Obj\x01"), (b"{", b"<", b"\x0a")
+        known = dict.fromkeys(framings, Reason.UNSUPPORTED_FRAMING) | dict.fromkeys(formats, Reason.NOT_AVRO)
+        return next((reason for start, reason in known.items() if value.startswith(start)), Reason.BAD_MAGIC)
     schema_id, body = int.from_bytes(value[1:5], "big"), value[5:]
     if schema_id == IDS.incompatible:
         return Reason.INCOMPATIBLE_SCHEMA
@@ -56,25 +66,32 @@ def judge(key: bytes | None, value: bytes | None) -> Reason | None:
     if found is None:
         return Reason.UNDECODABLE
     event, used = found
-    if abs(int.from_bytes(event["amount"], "big", signed=True)) >= 10**18:
-        return Reason.AMOUNT_OVERFLOW
     return Reason.TRAILING_BYTES if used < len(body) else judge_event(key, event)
 
 
-def judge_event(key: bytes | None, event: dict[str, Any]) -> Reason | None:
+def judge_event(key: bytes | None, sent: dict[str, Any]) -> Reason | None:
+    amount = int.from_bytes(sent["amount"], "big", signed=True)
+    texts = {name: trim((sent.get(name) or b"").decode("utf-8", "replace")) for name in rules.TEXT_FIELDS}
+    key_text = trim((key or b"").decode("utf-8", "replace"))
+    event = sent | texts
+    day = date(1970, 1, 1) + timedelta(milliseconds=max(0, min(sent["event_time"], START_MS)))
     faults = {
+        Reason.AMOUNT_OVERFLOW: abs(amount) >= 10**18,
         Reason.NULL_KEY: key is None,
+        # No record that is made here holds the replacement character itself.
+        Reason.INVALID_TEXT: any(not is_text(text) or "\ufffd" in text for text in (*texts.values(), key_text)),
         Reason.MISSING_FIELD: not all(event[name] for name in rules.REQUIRED_TEXT_FIELDS),
-        Reason.KEY_MISMATCH: key != event["account_id"].encode(),
-        Reason.INVALID_EVENT_ID: not re.match(rules.UUID_PATTERN, event["event_id"]),
+        Reason.KEY_MISMATCH: key_text != event["account_id"],
+        Reason.INVALID_EVENT_ID: not re.fullmatch(rules.UUID_PATTERN, event["event_id"]),
         Reason.EVENT_TIME_IN_FUTURE: event["event_time"] > START_MS + FUTURE_MS,
         Reason.EVENT_TIME_TOO_OLD: event["event_time"] < START_MS - PAST_MS,
         Reason.IMPLAUSIBLE_INGEST_TIME: not START_MS - PAST_MS <= event["ingest_time"] <= START_MS + FUTURE_MS,
-        Reason.UNKNOWN_EVENT_TYPE: event["event_type"].strip().lower() not in rules.EVENT_TYPES,
-        Reason.UNKNOWN_PLAN_TIER: event["plan_tier"].strip().lower() not in rules.PLAN_TIERS,
-        Reason.UNKNOWN_REGION: event["region"].strip().lower() not in rules.REGIONS,
-        Reason.UNKNOWN_CURRENCY: event["currency"].strip().upper() not in rules.CURRENCIES,
+        Reason.UNKNOWN_EVENT_TYPE: event["event_type"].lower() not in rules.EVENT_TYPES,
+        Reason.UNKNOWN_PLAN_TIER: event["plan_tier"].lower() not in rules.PLAN_TIERS,
+        Reason.UNKNOWN_REGION: event["region"].lower() not in rules.REGIONS,
+        Reason.UNKNOWN_CURRENCY: rules.currency_fault(event["currency"].upper(), day) is not None,
         Reason.NEGATIVE_QUANTITY: event["quantity"] < 0,
+        Reason.NEGATIVE_AMOUNT: amount < 0,
     }
     assert list(faults) == list(Reason)[-len(faults) :], "the order of judgement is the order of the codes"
     return next((reason for reason, applies in faults.items() if applies), None)

@@ -1,0 +1,76 @@
+"""The text rule of the contract as columns: which text is clean, and what becomes of text that is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from rtap_assets.contracts import rules
+from rtap_assets.contracts.text import CLEAN, FORBIDDEN_CLASS, REPLACEMENT, TRIMMED_ENDS
+
+SEPARATOR = "\n"  # never within clean text
+VISIBLE_ASCII = ("!", "~")
+SHOWN_BYTES = 4  # as many as one character takes at most
+
+
+def is_clean(*, uuid: str, required: Sequence[str], optional: Sequence[str]) -> Column:
+    """Return true where `uuid` is one and the other fields are clean text; null where a required field is null.
+
+    One pattern over all fields costs a fraction of one pattern for each.
+    """
+    fields = [F.col(uuid), *(F.col(name) for name in required), *(F.coalesce(F.col(name), F.lit("")) for name in optional)]
+    together = F.concat(*(part for field in fields for part in (field, F.lit(SEPARATOR))))
+    patterns = [rules.UUID_PATTERN, *(f"(?:{CLEAN})" for _ in required), *(f"(?:{CLEAN})?" for _ in optional)]
+    return together.rlike("^" + "".join(pattern + SEPARATOR for pattern in patterns) + r"\z")
+
+
+def trimmed(column: Column) -> Column:
+    """Return the text without the white space, control and format characters around it.
+
+    Text that begins and ends with a visible ASCII character, as nearly all does, needs no pattern.
+    """
+    visible = (F.substring(column, place, 1).between(*VISIBLE_ASCII) for place in (1, -1))
+    return F.when(reduce(Column.__and__, visible), column).otherwise(F.regexp_replace(column, TRIMMED_ENDS, ""))
+
+
+def printable(column: Column) -> Column:
+    """Return the text with whatever is no text in it replaced by U+FFFD."""
+    return F.regexp_replace(F.make_valid_utf8(column), FORBIDDEN_CLASS, REPLACEMENT)
+
+
+def cleaned(fields: Mapping[str, Column]) -> Column:
+    """Return for each field, in their order, a struct of its trimmed and printable `text` and its `fault`, if it has one."""
+    named = F.array(*(F.struct(F.lit(name).alias("name"), column.alias("sent")) for name, column in fields.items()))
+    trimmed_ = F.transform(
+        named,
+        lambda field: F.struct(
+            field["name"].alias("name"),
+            field["sent"].alias("sent"),
+            trimmed(F.make_valid_utf8(field["sent"])).alias("kept"),
+        ),
+    )
+    return F.transform(
+        trimmed_,
+        lambda field: F.struct(
+            F.regexp_replace(field["kept"], FORBIDDEN_CLASS, REPLACEMENT).alias("text"), _fault(field).alias("fault")
+        ),
+    )
+
+
+def first_fault(texts: str) -> Column:
+    """Return the first fault among what `cleaned` made; null when there is none."""
+    return F.get(F.array_compact(F.col(f"{texts}.fault")), F.lit(0))
+
+
+def _fault(field: Column) -> Column:
+    """Name the field, the place and the bytes of the first thing in it that is no text; null when all of it is."""
+    before = F.substring_index(F.make_valid_utf8(field["sent"]), REPLACEMENT, 1)
+    place = F.octet_length(before) + 1
+    bytes_there = F.substring(field["sent"].cast("binary"), place, F.lit(SHOWN_BYTES))
+    no_utf8 = F.concat(field["name"], F.lit(" is not UTF-8 from byte "), place, F.lit(" on: "), F.hex(bytes_there))
+    character = F.regexp_extract(field["kept"], FORBIDDEN_CLASS, 0)
+    control = F.concat(field["name"], F.lit(" has a control or format character within: "), F.hex(character))
+    return F.when(~F.is_valid_utf8(field["sent"]), no_utf8).when(field["kept"].rlike(FORBIDDEN_CLASS), control)
