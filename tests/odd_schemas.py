@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from event_bytes import V1, V2, body, event, varint, with_amount
+from event_bytes import V1, body, event, varint, with_amount
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ def _changed(name: str, type_: Any = None, **attributes: Any) -> dict[str, Any]:
     schema: dict[str, Any] = json.loads(V1)
     for child in schema["fields"]:
         if child["name"] == name:
-            child |= ({} if type_ is None else {"type": type_}) | attributes
+            child.update(({} if type_ is None else {"type": type_}) | attributes)
     return schema
 
 
@@ -86,7 +86,10 @@ ODD: dict[str, OddSchema] = {
                 "fields": [
                     {
                         "name": "right",
-                        "type": ["null", {"type": "record", "name": "Right", "fields": [{"name": "left", "type": ["null", "Left"]}]}],
+                        "type": [
+                            "null",
+                            {"type": "record", "name": "Right", "fields": [{"name": "left", "type": ["null", "Left"]}]},
+                        ],
                     }
                 ],
             }
@@ -104,16 +107,16 @@ ODD: dict[str, OddSchema] = {
     "a uuid": _read(_changed("event_id", {"type": "string", "logicalType": "uuid"})),
     "an enum as code": _read(_changed("region", {"type": "enum", "name": "Region", "symbols": ["na", "emea"]})),
     "a decimal in a fixed": _read(
-        _changed("amount", {"type": "fixed", "name": "Money", "size": 9, "logicalType": "decimal", "precision": 18, "scale": 4})
+        _changed(
+            "amount", {"type": "fixed", "name": "Money", "size": 9, "logicalType": "decimal", "precision": 18, "scale": 4}
+        )
     ),
     "bytes as text": OddSchema(json.dumps(_changed("product_id", "bytes")), body(event())),
     "unions of one": _read(_changed("region", ["string"])),
     "everything may be null": _read(
         json.loads(V1) | {"fields": [child | {"type": ["null", child["type"]]} for child in json.loads(V1)["fields"]]}
     ),
-    "a duration": _read(
-        _extra({"type": "fixed", "name": "D", "size": 12, "logicalType": "duration"}), more=bytes(12)
-    ),
+    "a duration": _read(_extra({"type": "fixed", "name": "D", "size": 12, "logicalType": "duration"}), more=bytes(12)),
     "unknown logical types": _read(_extra({"type": "long", "logicalType": "furlongs-per-fortnight"}), more=7),
     "an empty record": _read(_extra({"type": "record", "name": "Nothing", "fields": []}), more={}),
     "an enum of 3,000 symbols": _read(
@@ -121,12 +124,15 @@ ODD: dict[str, OddSchema] = {
     ),
     "sixty levels of records": _read(_extra(DEEP_TYPE), more=DEEP_VALUE),
     "maps of arrays of unions": _read(
-        _extra({"type": "map", "values": {"type": "array", "items": ["null", "int", TREE, {"type": "map", "values": "bytes"}]}}),
+        _extra(
+            {"type": "map", "values": {"type": "array", "items": ["null", "int", TREE, {"type": "map", "values": "bytes"}]}}
+        ),
         more={"a": [None, 5, LEAF, {"b": b"\x00"}], "c": []},
     ),
     "a union of enums and records": _read(_extra(["null", ENUM_E, ENUM_F, TREE, "long"]), more=2**40),
     "a wide decimal": _read_bytes(
-        _extra({"type": "bytes", "logicalType": "decimal", "precision": 77, "scale": 30}), varint(2) + b"\x01\x02"),
+        _extra({"type": "bytes", "logicalType": "decimal", "precision": 77, "scale": 30}), varint(2) + b"\x01\x02"
+    ),
     "nanoseconds and local times": _read_bytes(
         _extra(
             {

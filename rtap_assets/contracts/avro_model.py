@@ -103,9 +103,11 @@ class _Parser:
             return Node("union", branches=branches)
         if not isinstance(document, dict) or "type" not in document:
             raise ContractError(f"{path}: {json.dumps(document)[:60]} is not an Avro type")
-        kind = document["type"]
-        if not isinstance(kind, str):
-            return self.node(kind, namespace=namespace, path=path, depth=depth + 1)
+        if not isinstance(document["type"], str):
+            return self.node(document["type"], namespace=namespace, path=path, depth=depth + 1)
+        return self._object(document["type"], document, namespace=namespace, path=path, depth=depth)
+
+    def _object(self, kind: str, document: dict[str, Any], *, namespace: str, path: str, depth: int) -> Node:
         if kind in PRIMITIVES:
             return self._with_logical(Node(kind), document)
         if kind in ("array", "map"):

@@ -6,7 +6,7 @@ Confluent's newer serializers put into a header.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from rtap_assets.contracts.rules import Reason
@@ -24,7 +24,7 @@ class KnownWriters:
     contract: Decoding
 
     def decoders(self) -> dict[Decoding, list[str]]:
-        """Return each way of decoding with its writers' keys: many schemas share one, since names and docs are no part of it."""
+        """Return each way of decoding with its writers' keys: schemas that differ in names and docs share one."""
         found: dict[Decoding, list[str]] = {}
         for key, verdict in self.verdicts.items():
             if isinstance(verdict, Decoding):
@@ -61,6 +61,6 @@ def may_exist(key: str) -> bool:
     return number is None or 0 < number <= LARGEST_REAL_ID
 
 
-def newest_number(keys: Iterator[str] | Mapping[str, Verdict]) -> int:
+def newest_number(keys: Iterable[str]) -> int:
     """Return the greatest number of the keys; 0 when there is none."""
     return max((number for key in keys if (number := number_of(key)) is not None), default=0)

@@ -31,12 +31,12 @@ class Skipper:
             return node.kind
         if node.kind == "enum":
             return "int"  # how an enum is encoded
-        if node.kind == "array":
-            return {"type": "array", "items": self.skipped(node.branches[0])}
-        if node.kind == "map":
-            return {"type": "map", "values": self.skipped(node.branches[0])}
-        if node.kind == "union":
-            return self._union(node)
+        if node.kind in ("array", "map"):
+            part = "items" if node.kind == "array" else "values"
+            return {"type": node.kind, part: self.skipped(node.branches[0])}
+        return self._union(node) if node.kind == "union" else self._named(node)
+
+    def _named(self, node: Node) -> Any:
         if id(node) in self._names:
             return self._names[id(node)]
         name = self._names[id(node)] = self.next_name()

@@ -53,7 +53,7 @@ class RegisteredSchema:
 class Decoding:
     """How the records of a schema are read: the two schemas for a decoder, and where each field comes from.
 
-    `sources` maps a contract field to the writer's field, `absent` are those filled with null, `skipped` the writer's others.
+    `sources` maps a contract field to the writer's field, `absent` are filled with null, `skipped` are the writer's others.
     """
 
     writer_text: str

@@ -107,9 +107,7 @@ class Registry:
                 self._resolve(found, references, seen)
                 references[one["name"]] = found["schema"]
 
-    def _answer(
-        self, path: str, *, query: dict[str, object] | None = None, absent: Collection[int] = NOT_FOUND
-    ) -> Any:
+    def _answer(self, path: str, *, query: dict[str, object] | None = None, absent: Collection[int] = NOT_FOUND) -> Any:
         """The answer to a GET, None for one of the error codes of `absent`."""
         try:
             return self._client._rest_client.get(path, query)

@@ -1,11 +1,11 @@
-"""What a batch function counted while it wrote, added to Spark's report of the batch, which knows only the query's own plan."""
+"""What a batch function counted while it wrote, added to Spark's report of the batch, which knows the query's own plan."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
 from threading import Lock
-from typing import Any
+from typing import Any, ClassVar
 
 KEPT_BATCHES = 500  # Spark itself keeps the reports of 100
 
@@ -13,7 +13,7 @@ KEPT_BATCHES = 500  # Spark itself keeps the reports of 100
 class BatchMetrics:
     """Counts by query and batch, of this process; written by sinks, read by what looks at a query's reports."""
 
-    _counts: OrderedDict[tuple[str, int], dict[str, dict[str, Any]]] = OrderedDict()
+    _counts: ClassVar[OrderedDict[tuple[str, int], dict[str, dict[str, Any]]]] = OrderedDict()
     _lock = Lock()
 
     @classmethod

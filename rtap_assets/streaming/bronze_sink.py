@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
-from py4j.protocol import Py4JJavaError
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.known_writers import KnownWriters

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.writer_schemas import RegisteredSchema, Refusal, Verdict
+from rtap_assets.contracts.writer_schemas import Refusal, RegisteredSchema, Verdict
 from rtap_assets.errors import StreamError
 from rtap_assets.streaming.desired import write_durably
 from rtap_assets.streaming.states import as_text

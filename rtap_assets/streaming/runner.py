@@ -230,11 +230,11 @@ class StreamRunner:
             self.ended()
         elif not sight.is_active:
             self.query = None
-            error = sight.error or StreamError(f"The query of {self.stream.name} ended by itself.")
-            if isinstance(own := error_in(error), StreamError) and sight.error is not None:
+            fault = sight.error or StreamError(f"The query of {self.stream.name} ended by itself.")
+            if sight.error is not None and isinstance(own := error_in(fault), StreamError):
                 recovery.refused(self, own)
             else:
-                recovery.failed(self, error)
+                recovery.failed(self, fault)
             if self._closing.is_set() or self.book.active(Action.STOP):
                 self.finish_by = self.clock() + timedelta(seconds=self._stop_seconds)  # as if the stop had cut its batch off
 

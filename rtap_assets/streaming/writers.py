@@ -155,9 +155,9 @@ class WriterMemory:
 def replaced(settings: Settings, address: str, key: str, judged_at: str) -> StreamError:
     """The error for a registry that gives other ids to the schemas."""
     return StreamError(
-        f"The schema registry at {address} has another schema under id {key} than on {judged_at}: it was replaced, or RTAP_REGISTRY_URL "
-        "points to another one. Nothing is decoded with the wrong schema: bronze stands still.",
-        remedy=f"Point RTAP_REGISTRY_URL to the registry whose ids the records of {settings.topic_events} carry. Where only new "
-        "records, written with the new ids, are left to read: `rtap contracts forget --all`, then `rtap streams start bronze`.",
+        f"The schema registry at {address} has another schema under id {key} than on {judged_at}: it was replaced, or "
+        "RTAP_REGISTRY_URL points to another one. Nothing is decoded with the wrong schema: bronze stands still.",
+        remedy=f"Point RTAP_REGISTRY_URL to the registry whose ids the records of {settings.topic_events} carry. Where only "
+        "records with the new ids are left to read: `rtap contracts forget --all`, then `rtap streams start bronze`.",
         key=key,
     )

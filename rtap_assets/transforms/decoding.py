@@ -78,7 +78,7 @@ def _identified() -> list[Column | str]:
     in_header = F.col("id_header").isNotNull()
     framed = ~in_header & F.col("has_magic") & (F.col("size") >= HEADER_BYTES)
     confluent, magic, size = name == wire.CONFLUENT_ID_HEADER, F.substring(value, 1, 1), F.length(value)
-    eight = size == 8  # noqa: PLR2004 - the bytes of a Java long
+    eight = size == 8
     schema_id = (
         F.when(framed, _number("value", 2, 4))
         .when(confluent & (size == HEADER_BYTES) & (magic == F.lit(b"\x00")), _number("id_header.value", 2, 4))
@@ -106,7 +106,7 @@ def _identified() -> list[Column | str]:
 def _number(column: str, start: int, length: int) -> Column:
     """Big-endian bytes as an unsigned number; null beyond a signed long, which no id is."""
     digits = F.conv(F.hex(F.substring(column, start, length)), 16, 10)
-    return digits.try_cast("bigint") if length > 4 else digits.cast("bigint")  # noqa: PLR2004
+    return digits.try_cast("bigint") if length > 4 else digits.cast("bigint")
 
 
 def _decoded(known: KnownWriters, max_event_bytes: int) -> list[Column | str]:
@@ -162,7 +162,9 @@ def _is_unknown(known: KnownWriters, *, settled: bool) -> Column:
     if settled:
         return unlisted
     key = F.coalesce("other_writer", F.col("schema_id").cast("string"))
-    number = F.when(other.startswith(GLOBAL_PREFIX), F.expr(f"try_cast(substring(other_writer, {len(GLOBAL_PREFIX) + 1}) AS bigint)"))
+    number = F.when(
+        other.startswith(GLOBAL_PREFIX), F.expr(f"try_cast(substring(other_writer, {len(GLOBAL_PREFIX) + 1}) AS bigint)")
+    )
     number = F.when(other.isNull(), F.col("schema_id")).otherwise(number)
     cannot_exist = F.coalesce((number <= 0) | (number > wire.LARGEST_REAL_ID), F.lit(False))
     unsettled = F.raise_error(F.concat(F.lit(f"{UNLISTED_WRITER}: "), key)).cast("boolean")
@@ -214,9 +216,7 @@ def _detail(known: KnownWriters) -> Column:
         Reason.NOT_AVRO: F.coalesce(finding, other_format()),
         Reason.UNKNOWN_SCHEMA_ID: F.concat(writer, F.lit(": the registry knows no schema under it")),
         Reason.INCOMPATIBLE_SCHEMA: finding,
-        Reason.UNDECODABLE: F.concat(
-            F.format_string("%d bytes of body do not decode with ", F.length("body")), writer
-        ),
+        Reason.UNDECODABLE: F.concat(F.format_string("%d bytes of body do not decode with ", F.length("body")), writer),
         Reason.TRAILING_BYTES: F.concat(
             F.format_string("%d bytes of body hold more than one event of ", F.length("body")), writer
         ),
@@ -231,7 +231,13 @@ def _writer_name() -> Column:
     """The writer's schema as people look for it."""
     other = F.col("other_writer")
     return (
-        F.when(other.startswith(GLOBAL_PREFIX), F.concat(F.lit("Apicurio global id "), F.substring(other, len(GLOBAL_PREFIX) + 1, 20)))
-        .when(other.startswith(GUID_PREFIX), F.concat(F.lit("Confluent schema GUID "), F.substring(other, len(GUID_PREFIX) + 1, 32)))
+        F.when(
+            other.startswith(GLOBAL_PREFIX),
+            F.concat(F.lit("Apicurio global id "), F.substring(other, len(GLOBAL_PREFIX) + 1, 20)),
+        )
+        .when(
+            other.startswith(GUID_PREFIX),
+            F.concat(F.lit("Confluent schema GUID "), F.substring(other, len(GUID_PREFIX) + 1, 32)),
+        )
         .otherwise(F.concat(F.lit("schema id "), F.col("schema_id").cast("string")))
     )

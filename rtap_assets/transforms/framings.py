@@ -17,7 +17,9 @@ def framing() -> Column:
     """
     unnamed = F.col("schema_id").isNull() & F.col("other_writer").isNull()
     odd_header = F.concat(
-        F.lit("the header "), F.col("id_header.key"), F.format_string(" with %d bytes, which are no id", F.length("id_header.value"))
+        F.lit("the header "),
+        F.col("id_header.key"),
+        F.format_string(" with %d bytes, which are no id", F.length("id_header.value")),
     )
     by_bytes = F.when(F.col("id_header").isNull(), _match(_signature("value"), wire.FRAMINGS))
     return F.coalesce(
@@ -57,8 +59,10 @@ def _named_by_header() -> Column:
     keys = list(wire.NAMING_HEADERS)
     speaks = F.filter(
         "headers",
-        lambda one: one["key"].isin(keys)
-        & (one["key"].startswith("apicurio.") | F.contains(F.lower(one["value"].cast("string")), F.lit("avro"))),
+        lambda one: (
+            one["key"].isin(keys)
+            & (one["key"].startswith("apicurio.") | F.contains(F.lower(one["value"].cast("string")), F.lit("avro")))
+        ),
     )
     found = F.try_element_at(speaks, F.lit(1))
     value = F.regexp_replace(F.substring(found["value"].cast("string"), 1, SHOWN_CHARACTERS), "[^ -~]", "?")

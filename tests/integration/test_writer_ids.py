@@ -1,4 +1,4 @@
-"""Schemas by id, as other teams register and write them, while bronze runs: each read or refused alone, without a restart."""
+"""Schemas by id, as other teams register and write them, while bronze runs: each read or refused alone, no restart."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from confluent_kafka.schema_registry.common._httpx_compat import httpx
 import pytest
+from confluent_kafka.schema_registry.common._httpx_compat import httpx
 from event_bytes import V1, V2, Record, body, event, event_id, framed, with_field
 from odd_schemas import ODD, OTHER_LANGUAGES, OddSchema
 from polling import wait_until
@@ -42,9 +42,7 @@ def stored(settings: Settings) -> int:
     return table_state(settings, BRONZE).rows
 
 
-def test_forty_odd_schemas_stop_nothing_and_each_is_read_or_refused_alone(
-    spark: SparkSession, streams: Settings
-) -> None:
+def test_forty_odd_schemas_stop_nothing_and_each_is_read_or_refused_alone(spark: SparkSession, streams: Settings) -> None:
     settings = streams.model_copy(update={"trigger_bronze_seconds": 0.2, "event_time_past_seconds": 10**9})
     good_id = next(iter(Registry(settings).versions(settings.events_subject)))
     odd: dict[str, OddSchema] = ODD | OTHER_LANGUAGES
@@ -63,9 +61,16 @@ def test_forty_odd_schemas_stop_nothing_and_each_is_read_or_refused_alone(
     assert starts(said) == 1, said
     found = {
         row[0]: row[1:]
-        for row in ask(settings, f"SELECT schema_id, event_id, amount::VARCHAR, region, error_reason, error_detail FROM bronze WHERE schema_id <> {good_id}")
+        for row in ask(
+            settings,
+            f"SELECT schema_id, event_id, amount::VARCHAR, region, error_reason, error_detail FROM bronze "
+            f"WHERE schema_id <> {good_id}",
+        )
     }
-    expected_reason = {name: None if not schema.finding else "not_avro" if schema.type != "AVRO" else "incompatible_schema" for name, schema in odd.items()}
+    expected_reason = {
+        name: None if not schema.finding else "not_avro" if schema.type != "AVRO" else "incompatible_schema"
+        for name, schema in odd.items()
+    }
     assert {name: found[ids[name]][3] for name in odd} == expected_reason
     assert {found[ids[name]][:3] for name, reason in expected_reason.items() if reason is None} == {
         (event()["event_id"], "12.5000", "emea")
@@ -183,7 +188,9 @@ def counts(report: Mapping[str, Any]) -> dict[str, int]:
 
 
 def test_an_id_that_was_asked_for_in_vain_is_asked_for_again(spark: SparkSession, streams: Settings) -> None:
-    first = post(streams, f"{streams.topic_events}-first", {"schema": json.dumps(json.loads(V1) | {"doc": streams.topic_events})})
+    first = post(
+        streams, f"{streams.topic_events}-first", {"schema": json.dumps(json.loads(V1) | {"doc": streams.topic_events})}
+    )
     next_id = first + 1
     good_id = next(iter(Registry(streams).versions(streams.events_subject)))
     settings = streams.model_copy(update={"trigger_bronze_seconds": 0.2})
@@ -192,7 +199,13 @@ def test_an_id_that_was_asked_for_in_vain_is_asked_for_again(spark: SparkSession
         wait_until(lambda: stored(settings) == 1, seconds=60, what=f"the first record; {said}")
         schema = json.dumps(json.loads(V1) | {"doc": f"{streams.topic_events} again"})
         assert post(settings, f"{streams.topic_events}-second", {"schema": schema}) == next_id
-        send(settings, [Record(framed(next_id, body(event(datetime.now(UTC))))), Record(framed(good_id, body(event(datetime.now(UTC)))))])
+        send(
+            settings,
+            [
+                Record(framed(next_id, body(event(datetime.now(UTC))))),
+                Record(framed(good_id, body(event(datetime.now(UTC))))),
+            ],
+        )
         wait_until(lambda: stored(settings) == 3, seconds=60, what=f"the others; {said}")
     assert ask(settings, f"SELECT error_reason FROM bronze WHERE schema_id = {next_id} ORDER BY kafka_timestamp") == [
         ("unknown_schema_id",),

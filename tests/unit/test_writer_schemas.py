@@ -42,7 +42,7 @@ def changed(field: str, type_: Any = None, *, base: str = V1, **attributes: Any)
     schema: dict[str, Any] = json.loads(base)
     for child in schema["fields"]:
         if child["name"] == field:
-            child |= ({} if type_ is None else {"type": type_}) | attributes
+            child.update(({} if type_ is None else {"type": type_}) | attributes)
     return schema
 
 
@@ -100,7 +100,7 @@ ACCEPTED: dict[str, Any] = {
     "the event in itself": extra(["null", "SalesEvent"]),
     "names that differ in case alone": extra("double", "Amount"),
     "a name with a dash": extra("string", "x-y z.ß"),
-    "the same name twice": extra("string", "currency2") | {"fields": [*json.loads(V2)["fields"], *[{"name": "a", "type": "int"}] * 2]},
+    "the same name twice": root(fields=[*json.loads(V2)["fields"], *[{"name": "a", "type": "int"}] * 2]),
     "a duration": extra({"type": "fixed", "name": "D", "size": 12, "logicalType": "duration"}),
     "a decimal of 200 digits": extra({"type": "bytes", "logicalType": "decimal", "precision": 200, "scale": 100}),
     "a decimal without a precision": extra({"type": "bytes", "logicalType": "decimal"}),
@@ -126,18 +126,18 @@ ACCEPTED: dict[str, Any] = {
 REFUSED: dict[str, tuple[Any, str]] = {
     "cents": (
         with_amount(V1, precision=18, scale=2),
-        "$.amount: bytes with logical type decimal(18, 2); the contract wants decimal(18, 4) on bytes, or on a fixed that is "
-        "large enough",
+        "$.amount: bytes with logical type decimal(18, 2); the contract wants decimal(18, 4) on bytes, or on a "
+        "fixed that is large enough",
     ),
     "another precision": (
         with_amount(V1, precision=20, scale=4),
-        "$.amount: bytes with logical type decimal(20, 4); the contract wants decimal(18, 4) on bytes, or on a fixed that is "
-        "large enough",
+        "$.amount: bytes with logical type decimal(20, 4); the contract wants decimal(18, 4) on bytes, or on a "
+        "fixed that is large enough",
     ),
     "a fixed that cannot hold the precision": (
         changed("amount", {"type": "fixed", "name": "M", "size": 4, "logicalType": "decimal", "precision": 18, "scale": 4}),
-        "$.amount: fixed rtap.sales.M with logical type decimal(18, 4); the contract wants decimal(18, 4) on bytes, or on a fixed that is "
-        "large enough",
+        "$.amount: fixed rtap.sales.M with logical type decimal(18, 4); the contract wants decimal(18, 4) on bytes, or on a "
+        "fixed that is large enough",
     ),
     "an amount in floating point": (
         changed("amount", "double"),
@@ -159,8 +159,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "the logical type beside the type": (
         changed("event_time", "long", logicalType="timestamp-millis"),
-        "$.event_time: long; the contract wants long with logical type timestamp-millis (logicalType timestamp-millis stands "
-        "beside the type, where Avro ignores it: write it inside the type)",
+        "$.event_time: long; the contract wants long with logical type timestamp-millis (logicalType timestamp-millis "
+        "stands beside the type, where Avro ignores it: write it inside the type)",
     ),
     "a long for an int": (
         changed("quantity", "long"),
@@ -329,7 +329,9 @@ def test_a_type_of_a_reference_is_resolved() -> None:
     }
     rate = {"type": "fixed", "name": "com.acme.Rate", "size": 4}
     found = judge(
-        RegisteredSchema(json.dumps(schema), references={"com.acme.Rate": json.dumps(rate), "com.acme.Tax": json.dumps(tax)}),
+        RegisteredSchema(
+            json.dumps(schema), references={"com.acme.Rate": json.dumps(rate), "com.acme.Tax": json.dumps(tax)}
+        ),
         CONTRACT,
     )
     assert isinstance(found, Decoding)
