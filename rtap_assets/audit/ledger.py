@@ -30,7 +30,7 @@ SELECT
     (SELECT count(*) FROM detail_lost) AS lost,
     (SELECT count(*) FROM matched) AS matched,
     (SELECT count(*) FROM detail_wrong_reason) AS wrong,
-    (SELECT count(*) FROM silver_rows SEMI JOIN matched USING (kafka_partition, kafka_offset)) AS in_silver,
+    (SELECT count(*) FROM silver_rows SEMI JOIN matched USING (topic_epoch, kafka_partition, kafka_offset)) AS in_silver,
     (SELECT count(*) FROM detail_ledger_differs) AS differing,
     (SELECT count(*) FROM ledger WHERE outcome = 'unknown') AS unknown,
     (SELECT count(*) FROM settled) AS settled,
