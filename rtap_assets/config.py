@@ -19,6 +19,7 @@ from pydantic_settings import SettingsConfigDict
 
 from rtap_assets.errors import ConfigurationError
 from rtap_assets.runtime import setting_rules as rules
+from rtap_assets.runtime.addresses import Addresses
 from rtap_assets.runtime.quality_settings import QualitySettings
 from rtap_assets.runtime.state_paths import StatePaths
 
@@ -43,7 +44,7 @@ RULES: dict[str, Callable[[str], str]] = {
 }
 
 
-class Settings(StatePaths, QualitySettings):
+class Settings(Addresses, StatePaths, QualitySettings):
     """Everything that may differ between a laptop and a cluster. Times are in the unit the name ends with."""
 
     model_config = SettingsConfigDict(
@@ -290,42 +291,6 @@ class Settings(StatePaths, QualitySettings):
         )
         rules.different_ports({f"RTAP_{name.upper()}": getattr(self, name) for name in self.embedded_port_names})
         return self
-
-    @property
-    def embedded_port_names(self) -> list[str]:
-        """The settings with the ports of the processes that this configuration starts."""
-        names = ["kafka_port", "kafka_controller_port"] if self.uses_embedded_broker else []
-        names += ["registry_port"] if self.uses_embedded_registry else []
-        names += ["streams_port"] if self.uses_embedded_host else []
-        return [*names, "ui_port"]
-
-    @property
-    def bootstrap_servers(self) -> str:
-        return self.kafka_bootstrap or f"127.0.0.1:{self.kafka_port}"
-
-    @property
-    def schema_registry_url(self) -> str:
-        return self.registry_url or f"http://127.0.0.1:{self.registry_port}/apis/ccompat/v7"
-
-    @property
-    def uses_embedded_broker(self) -> bool:
-        return not self.kafka_bootstrap
-
-    @property
-    def uses_embedded_registry(self) -> bool:
-        return not self.registry_url
-
-    @property
-    def uses_embedded_host(self) -> bool:
-        return not self.streams_url
-
-    @property
-    def streams_address(self) -> str:
-        return self.streams_url.rstrip("/") or f"http://127.0.0.1:{self.streams_port}"
-
-    @property
-    def events_subject(self) -> str:
-        return f"{self.topic_events}-value"
 
 
 def load_settings(**overrides: object) -> Settings:
