@@ -469,11 +469,12 @@ def test_a_run_that_was_killed_before_its_outcome_is_settled_likewise(lake: Lake
     assert (report.apart("outcome unknown"), report.apart("other producers")) == (EVENTS, 0)
 
 
-def test_a_failed_record_that_is_in_bronze_all_the_same_is_found(lake: Lake) -> None:
+@pytest.mark.parametrize("outcome", ["failed", "rolled back"])
+def test_a_record_that_the_broker_did_not_keep_and_that_is_in_bronze_is_found(lake: Lake, outcome: str) -> None:
     row = int(np.flatnonzero([reason is None for reason in lake.chunk.reason])[0])
 
     def fail(outcomes: Outcomes) -> None:
-        outcomes.outcome[row] = "failed"
+        outcomes.outcome[row] = outcome
         outcomes.kafka_partition[row] = outcomes.kafka_offset[row] = -1
 
     settle_as(lake, fail)
