@@ -77,6 +77,8 @@ class Settings(StatePaths, BaseSettings):
     streams_port: Port = Field(18090, description="Port of the stream host's API.")
     startup_timeout_seconds: float = Field(90, gt=0, description="How long an embedded process may take to get ready.")
 
+    keep_parts: bool = Field(True, description="`rtap up` starts a keeper: parts that die are started again.")
+
     # Kafka and registry
     kafka_bootstrap: str = Field("", description="Kafka bootstrap servers. Empty: the embedded broker.")
     kafka_security_protocol: str = Field("PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.")
@@ -220,6 +222,7 @@ class Settings(StatePaths, BaseSettings):
     running_proof_seconds: float = Field(
         30, gt=0, description="How long a commit or idle input proves that a stream runs (a trigger interval is added)."
     )
+    waiting_alert_seconds: float = Field(600, gt=0, description="A stream that has waited this long raises an alert.")
     status_validity_seconds: float = Field(75, gt=0, description="How long a stream's status may be believed.")
     backoff_first_seconds: float = Field(1, gt=0, description="First pause before a failed stream starts again; it doubles.")
     backoff_longest_seconds: float = Field(30, gt=0, description="Longest pause before a failed stream starts again.")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx2
 import psutil
@@ -117,11 +118,11 @@ class Operated:
 
 
 @contextmanager
-def operated_platform(state_dir: os.PathLike[str]) -> Iterator[Operated]:
-    """A platform of its own, broker and registry included, with the four streams running."""
-    settings = operated_settings(embedded_settings(state_dir))  # type: ignore[arg-type]
+def operated_platform(state_dir: os.PathLike[str], *options: str, **changes: Any) -> Iterator[Operated]:
+    """A platform of its own, broker and registry included, with the four streams running; with more options of `up`."""
+    settings = operated_settings(embedded_settings(state_dir)).model_copy(update=changes)  # type: ignore[arg-type]
     try:
-        rtap(settings, "up", "--ui", "--streams")
+        rtap(settings, "up", "--ui", "--streams", *options)
         with StreamsClient(settings) as client:
             platform = Operated(settings, client)
             platform.command("start")

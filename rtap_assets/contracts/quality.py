@@ -138,7 +138,7 @@ PASS_CHECKS = (
     _passed_over("uniqueness", SILVER, COUNT, E, "dq_max_repeated_ids",
                  "Events that silver holds more than once, but for later copies that await correction.", blocking=True),
     _passed_over("conservation", SILVER, COUNT, E, "dq_max_missing_records",
-                 "Valid rows of bronze that silver has read and that are neither kept, nor copies, nor late.",
+                 "Valid rows of bronze that silver has read and that are neither kept, copies, corrected nor late.",
                  blocking=True),
     _passed_over("null_share", SILVER, SHARE, E, "dq_max_null_share",
                  "Share of the events in which a required column is null.", blocking=True),
@@ -198,12 +198,14 @@ class DqResult:
 class StreamPositions:
     """How far the streams have read, from their checkpoints.
 
-    `bronze`: Kafka partition -> next offset, of the topic in its `topic_epoch`. `silver`: silver's position in bronze.
-    `gold_batches`: gold's positions in silver by batch id, the newest ones. A stream that has committed nothing has none.
+    `bronze`: Kafka partition -> next offset, of the topic in its `topic_epoch` and with its `topic_id` (None: not known).
+    `silver`: silver's position in bronze. `gold_batches`: gold's positions in silver by batch id, the newest ones. A stream
+    that has committed nothing has none.
     """
 
     bronze: Mapping[int, int] = field(default_factory=dict)
     topic_epoch: int = 0
+    topic_id: str | None = None
     silver: Mapping[str, int] | None = None
     gold_batches: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
 

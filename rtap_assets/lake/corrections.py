@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
-from pyiceberg.expressions import In
+from pyiceberg.expressions import And, EqualTo, In, NotEqualTo, Or
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
@@ -33,7 +33,7 @@ from pyiceberg.types import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.corrections import CORRECTIONS, Entry
+from rtap_assets.contracts.corrections import CORRECTIONS, Cause, Change, Entry
 from rtap_assets.errors import DependencyUnavailable
 from rtap_assets.lake.catalog import open_catalog
 
@@ -142,6 +142,20 @@ def read_entries(settings: Settings, *entries: Entry) -> pa.Table:
     if table is None:
         return schema_to_pyarrow(_schema(), include_field_ids=False).empty_table()
     return _read(table, entries)
+
+
+def read_rows(settings: Settings, pending: Sequence[str]) -> pa.Table:
+    """The rows of these corrections, and those that were removed for another reason than being a copy.
+
+    Raises:
+        DependencyUnavailable: the catalog does not answer.
+    """
+    table = _table(settings)
+    if table is None:
+        return schema_to_pyarrow(_schema(), include_field_ids=False).empty_table()
+    withdrawn = And(EqualTo("action", str(Change.REMOVE)), NotEqualTo("cause", str(Cause.LATER_COPY)))
+    wanted = Or(withdrawn, In("correction_id", list(pending))) if pending else withdrawn
+    return table.scan(row_filter=And(EqualTo("entry", str(Entry.ROW)), wanted)).to_arrow()
 
 
 def has_pending_corrections(settings: Settings) -> bool:

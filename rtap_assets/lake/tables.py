@@ -23,6 +23,8 @@ TABLE_PROPERTIES = {
     "write.delete.mode": "copy-on-write",
     "write.update.mode": "copy-on-write",
     "write.merge.mode": "copy-on-write",
+    # A correction deletes rows that are there; what the streams append meanwhile is no conflict.
+    "write.delete.isolation-level": "snapshot",
 }
 
 

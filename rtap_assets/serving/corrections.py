@@ -9,7 +9,7 @@ import duckdb
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.corrections import Cause, Entry
-from rtap_assets.lake.corrections import read_entries, read_state
+from rtap_assets.lake.corrections import read_entries, read_rows, read_state
 
 # Of the rows that no correction has looked at, and of those that one is about to change: the slides they lie in.
 _UNCORRECTED = """
@@ -55,8 +55,8 @@ def load_corrections(connection: duckdb.DuckDBPyConnection, settings: Settings) 
     connection.register("entries_now", entries)
     connection.execute("CREATE OR REPLACE TEMP TABLE correction_entries AS FROM entries_now")
     connection.unregister("entries_now")
-    connection.register("rows_now", read_entries(settings, Entry.ROW))
     pending = [header["correction_id"] for header in state.pending]
+    connection.register("rows_now", read_rows(settings, pending))
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE pending_rows AS SELECT event_time FROM rows_now WHERE list_contains(?, correction_id)",
         [pending],

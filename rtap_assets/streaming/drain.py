@@ -30,6 +30,7 @@ from rtap_assets.streaming.checkpoints import (
     read_batch,
 )
 from rtap_assets.streaming.failures import Verdict, judge
+from rtap_assets.streaming.kafka_metrics import fill_missing_offsets
 from rtap_assets.streaming.ownership import verify_binding
 from rtap_assets.streaming.queries import STREAMS, StreamDefinition
 from rtap_assets.streaming.reports import DrainReport
@@ -216,9 +217,14 @@ def start_stream(
         .option("checkpointLocation", stream.checkpoint(settings).as_uri())
         .trigger(processingTime=f"{trigger_seconds} seconds")
     )
+    is_recovering = stream.reads is None and has_unfinished_batch(stream.checkpoint(settings))
     if stream.writes is not None and stream.native_sink:
-        return writer.toTable(f"{settings.catalog_name}.{stream.writes.identifier}")
-    return writer.start()
+        query = writer.toTable(f"{settings.catalog_name}.{stream.writes.identifier}")
+    else:
+        query = writer.start()
+    if is_recovering:
+        fill_missing_offsets(session, query)
+    return query
 
 
 def stop_between_batches(query: StreamingQuery, checkpoint: Path, *, seconds: float) -> bool:

@@ -25,6 +25,7 @@ AWAY = {
     "registry": ("RTAP_REGISTRY_AWAY",),
 }
 # Before `AWAY`: a catalog whose disk is full answers, and waiting does not help.
+DISK_FULL_CODE = "disk_full"
 DISK_FULL = ("No space left on device", "Disk quota exceeded", "SQLITE_FULL")
 
 # Also before it: what waiting does not bring.
@@ -93,9 +94,11 @@ def diagnose(error: BaseException, *, log: str) -> Diagnosis:
 
 def _fault(error: BaseException, reason: str, *, log: str) -> Diagnosis:
     if _line_with(DISK_FULL, reason) is not None:
-        room = "Make room where checkpoints, lake and temporary files are"
-        remedy = f"{room}, then `rtap streams start`: it goes on at its checkpoint."
-        return Diagnosis(Verdict.FAULT, "disk_full", reason, remedy)
+        remedy = (
+            "Make room where checkpoints, lake and temporary files are: the stream then goes on at its checkpoint, or "
+            "at once with `rtap streams start`."
+        )
+        return Diagnosis(Verdict.FAULT, DISK_FULL_CODE, reason, remedy)
     if _is_end_of_jvm(error):
         return Diagnosis(Verdict.FAULT, "jvm_gone", "The Java process has ended.", f"See {log} for why; then run it again.")
     named = JAVA_FAULT.findall(_with_causes(error))

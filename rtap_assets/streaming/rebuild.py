@@ -18,8 +18,10 @@ from rtap_assets.errors import StreamError
 from rtap_assets.lake.commits import current_append
 from rtap_assets.lake.tables import ensure_tables
 from rtap_assets.streaming.checkpoints import initial_offset_file
+from rtap_assets.streaming.corrections.api import end_before_rebuild
+from rtap_assets.streaming.corrections.runs import CorrectionRun
 from rtap_assets.streaming.drain import drain_stream
-from rtap_assets.streaming.queries import STREAMS, StreamDefinition
+from rtap_assets.streaming.queries import GOLD_STREAM, SILVER_STREAM, STREAMS, StreamDefinition
 from rtap_assets.streaming.reports import DrainReport
 
 UNLIMITED = 2**31 - 1
@@ -42,6 +44,9 @@ def rebuild_layer(
             remedy="Put its table and its checkpoint back from the same backup.",
         )
     streams = downstream_of(STREAMS[name])
+    if GOLD_STREAM in streams:
+        run = CorrectionRun(session, settings, requested_by=f"rebuild of {name}", echo=echo)
+        end_before_rebuild(run, silver_too=SILVER_STREAM in streams)
     for stream in streams:
         _remove(session, settings, stream, echo)
     ensure_tables(session, settings.catalog_name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -95,11 +96,18 @@ def new_run(request: RedriveRequest) -> Run:
     return Run(
         id=uuid4().hex[:12],
         started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        by=f"{getpass.getuser()}@{socket.gethostname()}",
+        by=f"{_user()}@{socket.gethostname()}",
         repair=request.repair,
         parameters=dict(request.parameters),
         selection=request.selection.describe(),
     )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        return f"uid {os.getuid()}"
 
 
 def _judged(part: list[Planned], judge: Judge, run: Run, settings: Settings) -> list[Planned]:

@@ -74,6 +74,7 @@ class StreamRunner:
         self.restarts: list[str] = []
         self.query: WatchedQuery | None = None
         self.finish_by: datetime | None = None  # set while a batch that a stop cut off is to be run to its end
+        self.room_looked_at: datetime | None = None
         self.may_run = False  # until the host resumes, or a person starts
         self._resting: Event | None = None  # while paused; set once no query is active
         self._say, self._on_batch = say, on_batch
@@ -154,6 +155,7 @@ class StreamRunner:
             settling.begin(self, command)
         if self.query is not None:
             self._look(self.query)
+        recovery.resume_when_there_is_room(self)
         wanted = self._wanted_trigger()
         self.update(is_wanted=wanted is not None)
         query = self.query

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from correction_fixtures import checked, killed, newest_schema, run_of
 from event_bytes import Record, body, event, event_id, framed
 from pyspark.sql import SparkSession
 from stream_fixtures import ask, drain, send
-from test_corrections import checked, killed, newest_schema, run_of
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.corrections import Entry

@@ -9,11 +9,11 @@ from uuid import uuid4
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from rtap_assets.contracts.corrections import CORRECTIONS, Cause
+from rtap_assets.contracts.corrections import CORRECTIONS, Cause, Entry
 from rtap_assets.contracts.tables import SILVER
 from rtap_assets.lake.corrections import ensure_corrections, read_state, set_position
 from rtap_assets.streaming.corrections.apply import carry_out
-from rtap_assets.streaming.corrections.ledger import Correction, PlannedRows, write_plan
+from rtap_assets.streaming.corrections.ledger import Correction, PlannedRows, write_end, write_plan
 from rtap_assets.streaming.corrections.plan import Findings, findings
 from rtap_assets.streaming.corrections.runs import CorrectionRun
 from rtap_assets.transforms.corrections import with_first_epoch
@@ -120,6 +120,21 @@ def finish_pending(run: CorrectionRun) -> int:
     """Finish the corrections that were begun and not ended; returns how many have ended. The caller holds the locks."""
     pending = read_state(run.settings).pending
     return sum(carry_out(run, Correction.from_header(header)) for header in pending)
+
+
+def end_before_rebuild(run: CorrectionRun, *, silver_too: bool) -> None:
+    """End what is pending before gold is built again from silver, or both from bronze: neither needs a change of its own.
+
+    Raises:
+        StreamError, DependencyUnavailable: as `correct`.
+    """
+    with run.locked(CORRECTIONS), run.locked(SILVER):
+        for header in read_state(run.settings).pending:
+            correction = Correction.from_header(header)
+            if silver_too and correction.cause is not Cause.ERASED:
+                write_end(run, correction, Entry.ABANDONED, [])
+            else:
+                carry_out(run, correction, gold_is_rebuilt=True)
 
 
 def _correct(run: CorrectionRun, found: Findings) -> None:

@@ -7,7 +7,6 @@ repeated subtraction is recognized.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,25 +21,27 @@ from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
 from rtap_assets.errors import StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.offset_gaps import record_gaps
-from rtap_assets.lake.snapshots import STAMP_CAUSE, STAMP_CORRECTION_ID, ancestors, has_read_to, summary_value
-from rtap_assets.streaming.checkpoints import committed_position
+from rtap_assets.lake.snapshots import STAMP_CAUSE, STAMP_CORRECTION_ID, added_files, ancestors, summary_value
 from rtap_assets.streaming.corrections.ledger import Correction, planned_rows, write_end
+from rtap_assets.streaming.corrections.plan import gold_has_read
 from rtap_assets.streaming.corrections.runs import CorrectionRun, stamped_session
 from rtap_assets.streaming.gold_sink import subtract_from_gold
-from rtap_assets.streaming.queries import GOLD_STREAM
 from rtap_assets.transforms.corrections import window_changes, with_first_epoch
 from rtap_assets.transforms.gold import GROUP, MEASURES
 from rtap_assets.transforms.silver import COORDINATES
 
 DELETE_ATTEMPTS = 4
-POLL_SECONDS = 0.2
+DELETE_ISOLATION = "write.delete.isolation-level"
 REMOVED_VIEW = "rtap_removed_rows"
 
 
-def carry_out(run: CorrectionRun, correction: Correction, adds: DataFrame | None = None) -> bool:
+def carry_out(
+    run: CorrectionRun, correction: Correction, adds: DataFrame | None = None, *, gold_is_rebuilt: bool = False
+) -> bool:
     """Carry the written correction out; returns whether it has ended, False while gold has not read what was added.
 
-    `adds` are the complete rows to add in the run that planned them. A later run has the plan alone: what was not added by
+    `gold_is_rebuilt`: gold is about to be built from silver as it is then, and needs no change of its own. `adds` are the
+    complete rows to add in the run that planned them. A later run has the plan alone: what was not added by
     then is given up, since nothing was changed yet and the next look finds it again.
 
     Raises:
@@ -64,7 +65,8 @@ def carry_out(run: CorrectionRun, correction: Correction, adds: DataFrame | None
         record_gaps(run.settings, erased_gaps(removes, detail=f"correction {correction.correction_id}"))
         remove_rows_at(run, BRONZE, removes, correction)
         run.on_step("removed from bronze")
-    if removes is not None and correction.cause is not Cause.ERASED:
+    changes_gold = correction.cause is not Cause.ERASED and not gold_is_rebuilt
+    if removes is not None and changes_gold:
         with run.locked(GOLD), run.pause_gold():
             session = stamped_session(run.session, {})
             subtract_from_gold(
@@ -75,10 +77,10 @@ def carry_out(run: CorrectionRun, correction: Correction, adds: DataFrame | None
                 cause=str(correction.cause),
             )
     run.on_step("subtracted")
-    if correction.rows_added and not _gold_has_read(run, correction):
+    if correction.rows_added and changes_gold and not _gold_has_read(run, correction):
         run.echo(f"correction {correction.correction_id}: gold has not read the added rows yet")
         return False
-    windows = [] if correction.cause is Cause.ERASED else restated_windows(run, correction, removes)
+    windows = restated_windows(run, correction, removes) if changes_gold else []
     write_end(run, correction, Entry.DONE, windows)
     run.on_step("done")
     return True
@@ -98,6 +100,7 @@ def remove_rows_at(run: CorrectionRun, spec: TableSpec, rows: DataFrame, correct
     present = with_first_epoch(run.table(spec).where(near)).join(wanted, list(COORDINATES), "left_semi")
     if present.isEmpty():
         return
+    _allow_concurrent_appends(run, spec)
     stamp = {STAMP_CORRECTION_ID: correction.correction_id, STAMP_CAUSE: str(correction.cause)}
     session = stamped_session(run.session, stamp)
     # Through Arrow: a view belongs to its session, and a DataFrame cannot be moved to another.
@@ -121,6 +124,14 @@ def remove_rows_at(run: CorrectionRun, spec: TableSpec, rows: DataFrame, correct
                     remedy="The correction stays pending; the next run goes on with it. The details are in spark.log.",
                 ) from error
             run.echo(f"{spec.identifier}: removing rows failed, attempt {attempt} of {DELETE_ATTEMPTS}")
+
+
+def _allow_concurrent_appends(run: CorrectionRun, spec: TableSpec) -> None:
+    """Let a delete commit although streams append meanwhile: what they append is never what is deleted."""
+    with open_catalog(run.settings) as catalog:
+        properties = load_table(catalog, spec.identifier).properties
+    if properties.get(DELETE_ISOLATION) != "snapshot":
+        run.session.sql(f"ALTER TABLE {run.name(spec)} SET TBLPROPERTIES ('{DELETE_ISOLATION}' = 'snapshot')")
 
 
 def erased_gaps(rows: DataFrame, *, detail: str) -> list[OffsetGap]:
@@ -179,18 +190,9 @@ def _is_added(run: CorrectionRun, correction: Correction) -> bool:
 
 def _gold_has_read(run: CorrectionRun, correction: Correction) -> bool:
     """Whether gold's stream has read the rows that the correction added; waits a while for it."""
-    deadline = time.monotonic() + run.settings.correction_wait_seconds
-    appended = [one for one in _snapshots_of(run, correction.correction_id) if str(one.summary.operation.value) == "append"]
-    if not appended:
-        return True  # expired, and nothing expires that gold has not read
-    while True:
-        with open_catalog(run.settings) as catalog:
-            table = load_table(catalog, SILVER.identifier)
-        if has_read_to(table, committed_position(GOLD_STREAM.checkpoint(run.settings)), appended[0]):
-            return True
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_SECONDS)
+    appended = [one for one in _snapshots_of(run, correction.correction_id) if added_files(one)]
+    # Where it has expired, gold has read it: nothing expires before.
+    return not appended or gold_has_read(run, appended[0])
 
 
 def _snapshots_of(run: CorrectionRun, correction_id: str) -> Sequence[Any]:

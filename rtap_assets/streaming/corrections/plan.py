@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from pyiceberg.table.snapshots import Snapshot
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -92,14 +93,23 @@ def _snapshots(run: CorrectionRun) -> _Snapshots | None:
     if read is None or silver is None:
         return None
     appended = newest_append(table)
+    is_read = appended is None or gold_has_read(run, appended)
+    return _Snapshots(read.snapshot_id, silver.snapshot_id, is_read_by_gold=is_read)
+
+
+def gold_has_read(run: CorrectionRun, appended: Snapshot) -> bool:
+    """Whether gold's stream has read silver up to this snapshot; waits a while for it."""
     deadline = time.monotonic() + run.settings.correction_wait_seconds
-    while appended is not None:
-        if has_read_to(table, committed_position(GOLD_STREAM.checkpoint(run.settings)), appended):
-            break
+    while True:
+        # The position first: a table that was loaded before it may lack the snapshot that it names.
+        position = committed_position(GOLD_STREAM.checkpoint(run.settings))
+        with open_catalog(run.settings) as catalog:
+            table = load_table(catalog, SILVER.identifier)
+        if has_read_to(table, position, appended):
+            return True
         if time.monotonic() > deadline:
-            return _Snapshots(read.snapshot_id, silver.snapshot_id, is_read_by_gold=False)
+            return False
         time.sleep(POLL_SECONDS)
-    return _Snapshots(read.snapshot_id, silver.snapshot_id, is_read_by_gold=True)
 
 
 def _look(run: CorrectionRun, position: Position, snapshots: _Snapshots, cached: list[DataFrame]) -> Findings:
