@@ -121,11 +121,10 @@ class Settings(StatePaths, BaseSettings):
     max_event_bytes: int = Field(131_072, ge=1_024, description="A value above this many bytes is quarantined.")
     event_time_future_seconds: int = Field(300, ge=0, description="How far event_time may lead the Kafka timestamp.")
     event_time_past_seconds: int = Field(30 * 86_400, ge=0, description="How far event_time may trail the Kafka timestamp.")
-    schema_clock_skew_seconds: int = Field(
-        5, ge=0, description="Margin for clock skew when judging whether an unknown schema id may still be registered."
-    )
     schema_id_horizon: int = Field(
-        100_000, ge=1, description="An unknown schema id this far beyond the newest known one is rejected at once."
+        100_000,
+        ge=1,
+        description="Of unknown schema ids this far beyond the newest known one, a batch asks for the 20 most frequent.",
     )
 
     # Lake

@@ -36,7 +36,6 @@ def hosted_settings(stack: Settings, state_dir: Path, **changes: Any) -> Iterato
         "streams_port": free_port(),
         "spark_driver_memory": "1g",
         "spark_quick_start": True,
-        "schema_clock_skew_seconds": 0,
         "host_watch_seconds": 0.2,
     } | {f"trigger_{name}_seconds": 1 for name in STREAM_NAMES}
     with own_settings(stack, state_dir) as own:

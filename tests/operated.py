@@ -41,7 +41,6 @@ def operated_settings(settings: Settings) -> Settings:
         "streams_port": free_port(),
         "spark_driver_memory": "1g",
         "spark_quick_start": True,
-        "schema_clock_skew_seconds": 0,
         "dq_interval_minutes": 59,
         "marts_interval_minutes": 59,
     }
