@@ -8,7 +8,8 @@ that carry it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -29,10 +30,10 @@ MOST_NEW, MOST_IN_VAIN, MOST_BEYOND_HORIZON = 2_000, 200, 20
 VERSIONS_AT_START = 20
 # How many ids are asked for again before a batch, to notice a registry that was replaced.
 CHECKED_PER_BATCH = 16
+# A registry that is frozen must not hold up batches that need nothing of it.
+CHECK_SECONDS, CHECK_PAUSE_SECONDS = 2.0, 30.0
 # After this many batches without an unknown id, a batch is no longer scanned for ids before it is decoded.
 SCANNED_BATCHES = 10
-
-Ask = Callable[[str], RegisteredSchema | None]
 
 
 def load_contract(settings: Settings) -> Contract:
@@ -46,6 +47,8 @@ class WriterMemory:
     def __init__(self, settings: Settings, *, registry: Registry | None = None) -> None:
         self._settings = settings
         self._registry = registry or Registry(settings)
+        quick = {"request_timeout_seconds": min(CHECK_SECONDS, settings.request_timeout_seconds)}
+        self._quick = registry or Registry(settings.model_copy(update=quick))
         self._contract = load_contract(settings)
         own = judge(RegisteredSchema(load_subject(settings.schemas_dir, EVENTS_SUBJECT_FOLDER)[-1].text), self._contract)
         if not isinstance(own, Decoding):
@@ -53,6 +56,7 @@ class WriterMemory:
         self._judgments: dict[str, Judgment] = {}
         self._in_vain: set[str] = set()
         self._checked = 0
+        self._next_check = 0.0
         self._scans_left = 0
         self.known = KnownWriters({}, own)
 
@@ -72,7 +76,7 @@ class WriterMemory:
                 f"No schema is registered under {settings.events_subject} at {self._registry.address}.",
                 remedy="Run `rtap contracts register`, or correct RTAP_REGISTRY_URL.",
             )
-        self._compare(list(self._judgments))
+        self._compare(list(self._judgments), self._registry)
         self._learn([key for key in listed if key not in self._judgments])
         self._activate(sorted({*self._judgments} - {*listed}) + listed[-VERSIONS_AT_START:])
 
@@ -85,9 +89,12 @@ class WriterMemory:
         keys = sorted(self.known.verdicts)
         chosen = [keys[(self._checked + step) % len(keys)] for step in range(min(CHECKED_PER_BATCH, len(keys)))]
         self._checked += len(chosen)
+        if time.monotonic() < self._next_check:
+            return
         try:
-            self._compare(chosen)
+            self._compare(chosen, self._quick)
         except DependencyUnavailable as error:
+            self._next_check = time.monotonic() + CHECK_PAUSE_SECONDS
             log.warning("known schemas were not compared with the registry's: %s", error.message)
 
     @property
@@ -121,7 +128,7 @@ class WriterMemory:
 
     def _learn(self, keys: Iterable[str]) -> None:
         """Look the keys up, judge what is found and keep it."""
-        found = {key: schema for key, schema in self._answers(keys).items() if schema is not None}
+        found = {key: schema for key, schema in _answers(self._registry, keys).items() if schema is not None}
         if not found:
             return
         now = datetime.now(UTC)
@@ -140,16 +147,17 @@ class WriterMemory:
     def _verdict(self, schema: RegisteredSchema) -> Verdict:
         return judge(schema, self._contract)
 
-    def _answers(self, keys: Iterable[str]) -> dict[str, RegisteredSchema | None]:
-        asked = list(keys)
-        with ThreadPoolExecutor(PARALLEL_CALLS, thread_name_prefix="registry") as pool:
-            return dict(zip(asked, pool.map(self._registry.schema, asked), strict=True))
-
-    def _compare(self, keys: list[str]) -> None:
+    def _compare(self, keys: list[str], registry: Registry) -> None:
         """Make sure that the registry still gives the ids to the schemas that were judged. One that is gone stays known."""
-        for key, schema in self._answers(keys).items():
+        for key, schema in _answers(registry, keys).items():
             if schema is not None and fingerprint(schema) != fingerprint(self._judgments[key].schema):
                 raise replaced(self._settings, self._registry.address, key, self._judgments[key].at)
+
+
+def _answers(registry: Registry, keys: Iterable[str]) -> dict[str, RegisteredSchema | None]:
+    asked = list(keys)
+    with ThreadPoolExecutor(PARALLEL_CALLS, thread_name_prefix="registry") as pool:
+        return dict(zip(asked, pool.map(registry.schema, asked), strict=True))
 
 
 def replaced(settings: Settings, address: str, key: str, judged_at: str) -> StreamError:
