@@ -32,8 +32,10 @@ VERSIONS_AT_START = 20
 CHECKED_PER_BATCH = 16
 # A registry that is frozen must not hold up batches that need nothing of it.
 CHECK_SECONDS, CHECK_PAUSE_SECONDS = 2.0, 30.0
-# After this many batches without an unknown id, a batch is no longer scanned for ids before it is decoded.
-SCANNED_BATCHES = 10
+# Ids asked for in vain that are asked for again before each batch, the newest. Others are found by a scan of their batch.
+MOST_ABSENT = 50
+# After this many batches in a row with new unknown ids, a batch is scanned for ids before it is decoded.
+SCANNED_AFTER = 2
 
 
 def load_contract(settings: Settings) -> Contract:
@@ -54,11 +56,13 @@ class WriterMemory:
         if not isinstance(own, Decoding):
             raise ContractError(f"The contract cannot read its own newest version: {own.finding}")
         self._judgments: dict[str, Judgment] = {}
-        self._in_vain: set[str] = set()
+        self._in_vain: dict[str, None] = {}  # in the order in which they were asked for last
         self._checked = 0
         self._next_check = 0.0
-        self._scans_left = 0
+        self._batches_with_new = 0
         self.known = KnownWriters({}, own)
+        # Ids that the registry did not know when it was asked for this batch.
+        self.absent: frozenset[str] = frozenset()
 
     def prime(self) -> None:
         """Learn what the topic's subject has, and compare what was judged before with what the registry says now.
@@ -99,8 +103,25 @@ class WriterMemory:
 
     @property
     def expects_unknown(self) -> bool:
-        """Whether unknown ids came lately, so that a batch is better scanned for ids before it is decoded."""
-        return self._scans_left > 0
+        """Whether new unknown ids keep coming, so that a batch is better scanned for ids before it is decoded."""
+        return self._batches_with_new >= SCANNED_AFTER
+
+    def ask_again(self) -> None:
+        """Ask again for ids that were asked for in vain; `absent` are those that are still not known.
+
+        Where the registry does not answer, none is: a batch that has one must wait then.
+        """
+        self.absent = frozenset()
+        keys = list(self._in_vain)[-MOST_ABSENT:]
+        if not keys or self.expects_unknown:
+            return
+        try:
+            self._learn(keys)
+        except DependencyUnavailable as error:
+            log.warning("unknown schema ids were not asked for again: %s", error.message)
+            return
+        self._activate([key for key in keys if key in self._judgments])
+        self.absent = frozenset(key for key in keys if key not in self._judgments)
 
     def look_up(self, counts: Mapping[str, int]) -> None:
         """Ask for the ids of a batch that are not known; `counts` says how often each occurs.
@@ -109,12 +130,15 @@ class WriterMemory:
             DependencyUnavailable: the registry does not answer.
         """
         unknown = [key for key in sorted(counts, key=lambda key: -counts[key]) if key not in self.known.verdicts]
-        self._scans_left = SCANNED_BATCHES if unknown else max(0, self._scans_left - 1)
         possible = [key for key in unknown if may_exist(key)]
+        is_new = any(key not in self._in_vain for key in possible)
+        self._batches_with_new = self._batches_with_new + 1 if is_new else 0
         judged = [key for key in possible if key in self._judgments]
         asked = self._bounded([key for key in possible if key not in self._judgments])
         self._learn(asked)
-        self._in_vain |= {key for key in asked if key not in self._judgments}
+        for key in asked:
+            self._in_vain.pop(key, None)
+        self._in_vain |= dict.fromkeys(key for key in reversed(asked) if key not in self._judgments)
         self._activate([*judged, *(key for key in asked if key in self._judgments)])
 
     def _bounded(self, keys: list[str]) -> list[str]:
@@ -133,7 +157,7 @@ class WriterMemory:
             return
         now = datetime.now(UTC)
         self._judgments |= {key: Judgment.of(schema, self._verdict(schema), now) for key, schema in found.items()}
-        self._in_vain -= found.keys()
+        self._in_vain = {key: None for key in self._in_vain if key not in found}
         write_judgments(self._settings, self._judgments)
         for key in found:
             log.info("schema %s: %s", key, self._judgments[key].finding or "decoded")

@@ -12,7 +12,7 @@ from rtap_assets.config import Settings, load_settings
 from rtap_assets.contracts.writer_schemas import Decoding, Refusal, RegisteredSchema
 from rtap_assets.errors import ConfigurationError, DependencyUnavailable, StreamError
 from rtap_assets.streaming.judgments import forget_judgments, read_judgments
-from rtap_assets.streaming.writers import MOST_BEYOND_HORIZON, MOST_IN_VAIN, SCANNED_BATCHES, WriterMemory
+from rtap_assets.streaming.writers import MOST_BEYOND_HORIZON, MOST_IN_VAIN, WriterMemory
 
 CENTS = with_amount(V1, precision=18, scale=2)
 
@@ -83,14 +83,22 @@ def test_what_was_found_survives_a_restart_also_where_the_registry_lost_it(
     assert isinstance(again.known.verdicts["9"], Decoding)
 
 
-def test_an_id_asked_for_in_vain_is_asked_for_by_each_later_batch(settings: Settings, registry: FakeRegistry) -> None:
+def test_an_id_asked_for_in_vain_is_asked_for_before_each_later_batch(settings: Settings, registry: FakeRegistry) -> None:
     memory = primed(settings, registry)
     memory.look_up({"5": 1})
-    assert "5" not in memory.known.verdicts
+    memory.ask_again()
+    assert (registry.asked, memory.absent) == (["5", "5"], {"5"})
+    registry.is_away = True
+    memory.ask_again()
+    assert memory.absent == frozenset()  # a batch with it waits
+    registry.is_away = False
     registry.schemas["5"] = V1
-    memory.look_up({"5": 1})
-    assert registry.asked == ["5", "5"]
+    memory.ask_again()
+    assert memory.absent == frozenset()
     assert isinstance(memory.known.verdicts["5"], Decoding)
+    registry.asked.clear()
+    memory.ask_again()
+    assert registry.asked == []
 
 
 def test_look_ups_of_a_batch_are_bounded_the_most_frequent_first(settings: Settings, registry: FakeRegistry) -> None:
@@ -109,14 +117,17 @@ def test_look_ups_of_a_batch_are_bounded_the_most_frequent_first(settings: Setti
     assert len(registry.asked) == MOST_IN_VAIN
 
 
-def test_batches_are_scanned_while_unknown_ids_keep_coming(settings: Settings, registry: FakeRegistry) -> None:
+def test_batches_are_scanned_first_while_new_unknown_ids_keep_coming(settings: Settings, registry: FakeRegistry) -> None:
     memory = primed(settings, registry)
-    assert not memory.expects_unknown
     memory.look_up({"5": 1})
-    for _ in range(SCANNED_BATCHES):
-        assert memory.expects_unknown
-        memory.look_up({"1": 1})
+    memory.look_up({"5": 1, "2147483648": 1})
+    assert not memory.expects_unknown  # the same again, and one that cannot exist
+    memory.look_up({"6": 1})
+    memory.look_up({"8": 1})
+    assert memory.expects_unknown
+    memory.look_up({"8": 1})
     assert not memory.expects_unknown
+    assert memory.known.verdicts.keys() == {"1", "2"}
 
 
 def test_a_registry_that_is_away_holds_up_new_ids_alone(settings: Settings, registry: FakeRegistry) -> None:
@@ -150,5 +161,5 @@ def test_the_same_schema_in_other_lines_is_the_same(settings: Settings, registry
 
 def test_an_empty_subject_is_no_reason_to_quarantine_everything(settings: Settings, registry: FakeRegistry) -> None:
     registry.subject = []
-    with pytest.raises(ConfigurationError, match="No schema is registered under sales.events.v1-value"):
+    with pytest.raises(ConfigurationError, match="No schema is registered under"):
         WriterMemory(settings, registry=registry).prime()  # type: ignore[arg-type]
