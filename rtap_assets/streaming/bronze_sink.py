@@ -25,6 +25,7 @@ from rtap_assets.streaming.batch_metrics import BatchMetrics
 from rtap_assets.streaming.checkpoints import query_id
 from rtap_assets.streaming.failures import carried
 from rtap_assets.streaming.quality import BRONZE_METRICS
+from rtap_assets.streaming.topic_verification import TopicGuard
 from rtap_assets.streaming.writers import WriterMemory
 from rtap_assets.transforms.bronze import bronze_rows
 from rtap_assets.transforms.decoding import UNLISTED_WRITER, Steps, decoding_steps, writer_keys
@@ -52,7 +53,7 @@ def bronze_sink(
 class _BronzeSink:
     def __init__(self, settings: Settings, checkpoint: Path, memory: WriterMemory, *, topic_epoch: int) -> None:
         self._settings, self._checkpoint, self._memory = settings, checkpoint, memory
-        self._topic_epoch = topic_epoch
+        self._topic_epoch, self._topic = topic_epoch, TopicGuard(settings)
         self._plans: dict[bool, tuple[tuple[KnownWriters, frozenset[str]], Steps]] = {}
         self._counts = bronze_counts(skew_seconds=settings.dq_event_time_skew_seconds)
         self._is_first = True
@@ -62,6 +63,8 @@ class _BronzeSink:
         # Only the first batch after a start can be one that was committed before.
         if self._is_first and is_committed(self._settings, query=query, batch_id=batch_id):
             return
+        # Offsets of a batch that was planned may be those of another topic by now.
+        self._topic.verify()
         self._memory.check()
         self._memory.ask_again()
         if self._memory.expects_unknown or not self._append_if_known(batch, query, batch_id):
