@@ -54,6 +54,7 @@ campaign: $(READY) ## Repeat the tests of faults and of asynchronous work (TIMES
 	    tests/integration/test_registry_away.py tests/integration/test_stream_engine.py \
 	    tests/integration/test_housekeeping.py || exit 1; \
 	done
+	@$(BIN)/pytest -q tests/e2e/test_live_system.py --live-seconds 600
 
 test-unit: $(READY) ## Run the tests that need nothing but Python
 	@$(BIN)/pytest tests/unit

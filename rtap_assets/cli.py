@@ -19,6 +19,8 @@ COMMANDS = {
     "status": ("rtap_assets.commands.stack", "status", "Show what runs, where, and since when."),
     "top": ("rtap_assets.commands.top", "top", "Watch the streams and the newest revenue, live."),
     "reset": ("rtap_assets.commands.stack", "reset", "Remove everything in the state folder."),
+    "backup": ("rtap_assets.commands.backup", "backup", "Back up lake, catalog and checkpoints of one moment."),
+    "restore": ("rtap_assets.commands.backup", "restore_command", "Make the state folder from a backup."),
     "doctor": ("rtap_assets.commands.doctor", "doctor", "Check Java, jars, ports, memory and disk."),
     "jars": ("rtap_assets.commands.jars", "jars", "Fetch or verify the jars."),
     "contracts": ("rtap_assets.commands.contracts", "contracts", "Check and register the Avro schemas."),
@@ -42,7 +44,7 @@ COMMANDS = {
     "sql": ("rtap_assets.commands.sql", "sql", "Ask a question of bronze, silver, gold and the marts."),
     "dq": ("rtap_assets.commands.dq", "dq", "Run the data-quality checks over the lake."),
     "tables": ("rtap_assets.commands.tables", "tables", "Changes that other programs made to the tables."),
-    "dlq": ("rtap_assets.commands.dlq", "dlq", "Look at the dead letters, and acknowledge them."),
+    "dlq": ("rtap_assets.commands.dlq", "dlq", "Look at dead letters; judge them again, send them again."),
     "reconcile": ("rtap_assets.commands.reconcile", "reconcile", "Compare topic, lake and ledger, record by record."),
     "demo": ("rtap_assets.commands.demo", "demo", "The whole pipeline, with proof at the end."),
 }
@@ -75,7 +77,9 @@ def cli() -> None:
 def main() -> None:
     """Run the command; a failure is shown in one sentence with the next step, its stack trace is kept in a file."""
     os.umask(PRIVATE_UMASK)
-    logging.getLogger("py4j").setLevel(logging.CRITICAL)  # it logs the stack trace of each call that fails
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)
+    # Py4J logs the stack trace of each call that fails, and does so with the root logger.
+    logging.getLogger().addFilter(lambda record: "/py4j/" not in record.pathname)
     try:
         cli()
     except Exception as failure:  # whatever a library raises: people read it

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from rtap_assets.config import Settings
 
 pytest_plugins = [
@@ -21,3 +23,7 @@ KEPT = {"RTAP_CACHE_DIR", "RTAP_JAVA_HOME"}
 for name in [name for name in os.environ if name.startswith("RTAP_") and name not in KEPT]:
     del os.environ[name]
 Settings.model_config["env_file"] = None
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--live-seconds", type=float, default=60, help="How long the test of a live system watches it.")

@@ -13,7 +13,7 @@ from rtap_assets.generator.events import WriterIds
 from rtap_assets.generator.options import GeneratorOptions
 
 START = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
-IDS = WriterIds({1: 11, 2: 12}, incompatible=14, foreign=13)
+IDS = WriterIds({1: 11, 2: 12}, incompatible=14, foreign=13, other_team={1: 15, 2: 16})
 MAX_EVENT_BYTES = 131_072
 PAST_MS = 30 * 86_400_000
 

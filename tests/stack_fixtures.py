@@ -33,6 +33,7 @@ def embedded_settings(state_dir: Path) -> Settings:
         ui_port=ui,
         kafka_bootstrap="",
         registry_url="",
+        keep_parts=False,  # tests kill and look; the keeper has tests of its own
     )
 
 

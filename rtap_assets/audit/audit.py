@@ -11,7 +11,7 @@ from pyiceberg.exceptions import NoSuchTableError
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtap_assets.audit.compare import compare_bronze, compare_gold, compare_silver
-from rtap_assets.audit.gaps import load_gaps
+from rtap_assets.audit.gaps import load_corrections, load_gaps
 from rtap_assets.audit.judging import Judge
 from rtap_assets.audit.lateness import load_watermarks
 from rtap_assets.audit.ledger import compare_ledger, has_ledger
@@ -68,6 +68,7 @@ class _Audit:
         self._progress("reading the tables", 0, 0)
         load_lake(connection, settings, state)
         load_gaps(connection, settings)
+        load_corrections(connection, settings)
         load_watermarks(connection, settings, state)
         if state.ends:
             self._read_records(state)

@@ -41,18 +41,14 @@ def compare_bronze(connection: duckdb.DuckDBPyConnection, state: LakeState) -> S
     if not state.ends:
         return Section("Topic = bronze", incomplete="bronze has read nothing yet: there is nothing to compare.")
     connection.execute("DELETE FROM bronze_findings")
-    for (partition,) in connection.execute("SELECT kafka_partition FROM ranges ORDER BY ALL").fetchall():
-        connection.execute(sql("bronze"), {"partition": partition})
-    connection.execute(
-        """DELETE FROM bronze_findings WHERE finding = 'missing_in_bronze' AND EXISTS (
-            SELECT 1 FROM gaps WHERE gaps.kafka_partition = bronze_findings.kafka_partition
-            AND kafka_offset BETWEEN first_offset AND last_offset AND kind IN ('erased', 'removed'))"""
-    )
+    for epoch, partition in connection.execute("SELECT topic_epoch, kafka_partition FROM ranges ORDER BY ALL").fetchall():
+        connection.execute(sql("bronze"), {"epoch": epoch, "partition": partition})
+    connection.execute(EXCUSED)
     counts = one(connection, BRONZE_COUNTS)
     unexplained = max(0, counts["vanished"] - counts["recorded"])
     found = dict(connection.execute("SELECT finding, count(*) FROM bronze_findings GROUP BY ALL").fetchall())
     altered, missing = found.get("altered", 0), found.get("missing_in_bronze", 0)
-    read, invalid = counts["read"], counts["invalid"]
+    read, invalid = counts["read"] - counts["excused"], counts["invalid"]
     lines = [
         equation("records of the topic = rows of bronze", read, counts["held"], note=_parts(counts)),
         equation("key, value, timestamp: equal", read - missing, read - missing - altered),
@@ -83,7 +79,7 @@ def compare_silver(connection: duckdb.DuckDBPyConnection, state: LakeState) -> S
         return Section(title, incomplete="silver's position is not in bronze's history any more.")
     connection.execute(sql("silver"))
     counts = one(connection, SILVER_COUNTS)
-    accounted = counts["kept"] + counts["copies"] + counts["late"]
+    accounted = counts["kept"] + counts["copies"] + counts["late"] + counts["awaiting"]
     lines = [
         equation("valid rows read = silver + copies + late", counts["valid"], accounted,
               note=f"{counts['kept']} + {counts['copies']} + {counts['late']}"),
@@ -100,12 +96,18 @@ def compare_silver(connection: duckdb.DuckDBPyConnection, state: LakeState) -> S
         Apart("in flight to silver", counts["in_flight"], "rows of bronze that silver has still to read"),
         Apart("copies", counts["copies"], "copies of an event that silver holds"),
         Apart("late, awaiting correction", counts["late"], "came after the watermark of the batch that read them"),
+        Apart("other rows, awaiting correction", counts["awaiting"], "judged again, or planned by a correction under way"),
         Apart("later copies, awaiting correction", counts["awaited"], "came after their id was forgotten"),
         Apart("late, corrected", counts["corrected"], "added to silver by a correction"),
         Apart("conflicting", counts["conflicting"], "copies whose content differs from silver's row"),
     )
+    changes = connection.execute("SELECT cause, added, removed FROM corrected ORDER BY ALL").fetchall()
+    done = [
+        Apart(f"corrected: {cause}", added + removed, f"{added:,} added, {removed:,} removed")
+        for cause, added, removed in changes
+    ]
     damage = damaged(connection, SILVER_DAMAGE, "FROM detail_{name}")
-    return Section(title, tuple(lines), present(apart), tuple(damage))
+    return Section(title, tuple(lines), present((*apart, *done)), tuple(damage))
 
 
 def compare_gold(connection: duckdb.DuckDBPyConnection, state: LakeState) -> Section:
@@ -127,11 +129,30 @@ def compare_gold(connection: duckdb.DuckDBPyConnection, state: LakeState) -> Sec
         lines.append(Line(f"net {currency}: silver = gold", str(silver_net), str(gold_net), bool(equal), note))
     apart = (
         Apart("in flight to gold", counts["in_flight"], "rows of silver that gold has still to read"),
+        Apart("windows awaiting correction", counts["awaited"], "touched by a correction that has not ended"),
         Apart("windows restated", counts["restated"], "changed by a correction after their stream had written them"),
     )
     return Section(title, tuple(lines), present(apart), tuple(damaged(connection, GOLD_DAMAGE, "FROM detail_{name}")))
 
 
+# A row that was erased, or removed by another program and noticed, is in the topic for as long as the topic keeps it. Of a
+# range that holds rows too, no more are excused than the gap says.
+EXCUSED = """
+UPDATE bronze_findings SET finding = 'excused'
+FROM (
+    SELECT topic_epoch, kafka_partition, kafka_offset FROM (
+        SELECT
+            f.topic_epoch, f.kafka_partition, f.kafka_offset, g.records,
+            row_number() OVER (PARTITION BY g.topic_epoch, g.kafka_partition, g.first_offset, g.last_offset, g.kind) AS nth
+        FROM bronze_findings AS f JOIN gaps AS g
+        ON f.topic_epoch = g.topic_epoch AND f.kafka_partition = g.kafka_partition
+            AND f.kafka_offset BETWEEN g.first_offset AND g.last_offset
+        WHERE f.finding = 'missing_in_bronze' AND g.kind IN ('erased', 'removed')
+    ) WHERE nth <= records
+) AS e
+WHERE bronze_findings.topic_epoch = e.topic_epoch AND bronze_findings.kafka_partition = e.kafka_partition
+    AND bronze_findings.kafka_offset = e.kafka_offset AND finding = 'missing_in_bronze'
+"""
 BRONZE_COUNTS = """
 SELECT
     (SELECT count(*) FROM records)::BIGINT AS read,
@@ -142,15 +163,23 @@ SELECT
     (SELECT coalesce(sum(greatest(ends - begins, 0)), 0) FROM ranges)::BIGINT AS offsets,
     (SELECT coalesce(sum(greatest(topic_end - ends, 0)), 0) FROM ranges)::BIGINT AS in_flight,
     (SELECT count(*) FROM ranges WHERE ends > topic_end)::BIGINT AS beyond,
+    (SELECT count(*) FROM bronze_findings WHERE finding = 'excused')::BIGINT AS excused,
+    (SELECT count(*) FROM bronze_rows WHERE topic_epoch < (SELECT max(topic_epoch) FROM ranges))::BIGINT AS earlier,
+    (SELECT count(*) FROM bronze_rows WHERE is_redriven)::BIGINT AS redriven,
+    (SELECT count(*) FROM bronze_rows WHERE is_rejudged)::BIGINT AS rejudged,
     -- What the broker hands to nobody is proven by reading it again, as far as the topic still reaches; before that only a
     -- recorded gap explains an offset without a row.
     (SELECT coalesce(sum(greatest(least(ends, topic_end) - greatest(begins, oldest), 0)), 0) FROM ranges)::BIGINT
-        - (SELECT count(*) FROM records JOIN ranges USING (kafka_partition) WHERE kafka_offset >= oldest) AS unreadable,
+        - (SELECT count(*) FROM records JOIN ranges USING (topic_epoch, kafka_partition) WHERE kafka_offset >= oldest)
+        AS unreadable,
     (SELECT coalesce(sum(greatest(least(oldest, ends) - begins, 0)), 0) FROM ranges)::BIGINT
-        - (SELECT count(*) FROM records JOIN ranges USING (kafka_partition) WHERE kafka_offset < oldest) AS vanished,
+        - (SELECT count(*) FROM records JOIN ranges USING (topic_epoch, kafka_partition) WHERE kafka_offset < oldest)
+        AS vanished,
     (
-        SELECT coalesce(sum(greatest(least(last_offset + 1, oldest, ends) - greatest(first_offset, begins), 0)), 0)
-        FROM gaps JOIN ranges USING (kafka_partition)
+        SELECT coalesce(sum(greatest(least(
+            records, least(last_offset + 1, oldest, ends) - greatest(first_offset, begins)
+        ), 0)), 0)
+        FROM gaps JOIN ranges USING (topic_epoch, kafka_partition)
     )::BIGINT AS recorded
 """
 SILVER_COUNTS = """
@@ -160,16 +189,20 @@ SELECT
     (SELECT count(*) FROM absent) - (SELECT count(*) FROM without_event) AS copies,
     (SELECT count(*) FROM unkept WHERE is_late) AS late,
     (SELECT count(*) FROM unkept WHERE is_late AND is_exact) AS exact,
+    (SELECT count(*) FROM unkept WHERE is_awaited AND NOT is_late) AS awaiting,
     (SELECT count(*) FROM silver_rows) AS silver,
     (SELECT count(*) FROM silver_rows) - (SELECT count(*) FROM repeated WHERE copy > 1) AS events,
     (SELECT count(*) FROM repeated WHERE copy > 1 AND was_forgotten) AS awaited,
     (SELECT count(*) FROM detail_silver_differs) AS differing,
     (SELECT count(*) FROM silver_rows WHERE is_late) AS corrected,
-    (SELECT count(*) FROM bronze_unread SEMI JOIN bronze_rows USING (kafka_partition, kafka_offset)) AS in_flight,
+    (SELECT count(*) FROM bronze_unread SEMI JOIN bronze_rows USING (topic_epoch, kafka_partition, kafka_offset))
+        AS in_flight,
     (
         SELECT count(*) FROM absent AS a JOIN silver_rows AS s USING (event_uuid)
-        JOIN bronze_rows AS ours ON ours.kafka_partition = a.kafka_partition AND ours.kafka_offset = a.kafka_offset
-        JOIN bronze_rows AS theirs ON theirs.kafka_partition = s.kafka_partition AND theirs.kafka_offset = s.kafka_offset
+        JOIN bronze_rows AS ours ON ours.topic_epoch = a.topic_epoch
+            AND ours.kafka_partition = a.kafka_partition AND ours.kafka_offset = a.kafka_offset
+        JOIN bronze_rows AS theirs ON theirs.topic_epoch = s.topic_epoch
+            AND theirs.kafka_partition = s.kafka_partition AND theirs.kafka_offset = s.kafka_offset
         WHERE ours.value_md5 IS DISTINCT FROM theirs.value_md5
     ) AS conflicting
 """
@@ -177,8 +210,10 @@ GOLD_COUNTS = """
 SELECT
     (SELECT count(*) FROM windows) AS expected,
     (SELECT count(*) FROM windows WHERE finding IS NOT NULL) AS differing,
+    (SELECT count(*) FROM windows WHERE is_awaited) AS awaited,
     (SELECT count(*) FROM gold_rows WHERE revision > 0) AS restated,
-    (SELECT count(*) FROM silver_unread SEMI JOIN silver_rows USING (kafka_partition, kafka_offset)) AS in_flight
+    (SELECT count(*) FROM silver_unread SEMI JOIN silver_rows USING (topic_epoch, kafka_partition, kafka_offset))
+        AS in_flight
 """
 
 
@@ -190,10 +225,13 @@ def _bronze_apart(connection: duckdb.DuckDBPyConnection, counts: Mapping[str, in
     reasons = connection.execute(
         "SELECT verdict, count(*) FROM records WHERE verdict IS NOT NULL GROUP BY ALL ORDER BY 2 DESC, 1"
     ).fetchall()
-    gaps = connection.execute("SELECT kind, sum(last_offset - first_offset + 1)::BIGINT FROM gaps GROUP BY ALL ORDER BY ALL")
+    gaps = connection.execute("SELECT kind, sum(records)::BIGINT FROM gaps GROUP BY ALL ORDER BY ALL")
     yield from present((
         Apart("in flight to bronze", counts["in_flight"], "offsets of the topic beyond bronze's position"),
         Apart("no longer in the topic", counts["gone"], "judged from bronze's raw bytes; not comparable with the topic"),
+        Apart("of a topic made again since", counts["earlier"], "among those that are no longer in the topic"),
+        Apart("redriven", counts["redriven"], "sent again from the dead-letter topic"),
+        Apart("judged again", counts["rejudged"], "their verdict was changed by `rtap dlq rejudge`"),
         Apart("offsets without a record", counts["unreadable"], "the broker gives them to no committed reader"),
     ))  # fmt: skip
     for kind, count in gaps.fetchall():

@@ -1,13 +1,54 @@
-"""Offsets that are recorded as given to nobody (`quality.offset_gaps`), as the audit's table `gaps`."""
+"""What is recorded of offsets that nobody is given, and of corrections, as tables of the audit."""
 
 from __future__ import annotations
 
 import duckdb
+import pyarrow as pa
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.corrections import Entry
+from rtap_assets.lake.corrections import read_entries, read_state
+from rtap_assets.lake.offset_gaps import read_gaps
+
+CORRECTED = """
+INSERT INTO corrected
+SELECT cause, sum(coalesce(rows_added, 0))::BIGINT, sum(coalesce(rows_removed, 0))::BIGINT
+FROM done WHERE entry = 'done' GROUP BY ALL
+"""
+PENDING = """
+INSERT INTO pending_rows
+SELECT topic, 0, kafka_partition, kafka_offset, event_time, plan_tier, region, currency
+FROM planned WHERE entry = 'row' AND correction_id IN (SELECT unnest($pending))
+"""
 
 
 def load_gaps(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Fill `gaps` with what is recorded for the events topic."""
+    """Fill `gaps` with what is recorded for the events topic.
+
+    Raises:
+        DependencyUnavailable: the catalog does not answer.
+    """
     connection.execute("DELETE FROM gaps")
-    del settings  # nothing records gaps yet
+    for gap in read_gaps(settings):
+        if gap.topic == settings.topic_events:
+            place = [gap.topic_epoch, gap.kafka_partition, gap.first_offset, gap.last_offset]
+            connection.execute("INSERT INTO gaps VALUES (?, ?, ?, ?, ?, ?)", [*place, gap.records, gap.kind])
+
+
+def load_corrections(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Fill `corrected` with what corrections have done, `pending_rows` with what those that have not ended are about.
+
+    Raises:
+        DependencyUnavailable: the catalog does not answer.
+    """
+    connection.execute("DELETE FROM corrected; DELETE FROM pending_rows")
+    pending = [header["correction_id"] for header in read_state(settings).pending]
+    with_rows = read_entries(settings, Entry.ROW) if pending else None
+    for name, entries, statement, bound in (
+        ("done", read_entries(settings, Entry.DONE), CORRECTED, {}),
+        ("planned", with_rows, PENDING, {"pending": pending}),
+    ):
+        if isinstance(entries, pa.Table):
+            connection.register(name, entries)
+            connection.execute(statement, bound)
+            connection.unregister(name)

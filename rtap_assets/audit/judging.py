@@ -23,14 +23,15 @@ from rtap_assets.contracts.wire import HEADER_BYTES, MAGIC_BYTE
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LARGEST_UNSCALED = 10**18 - 1  # of decimal(18,4)
-UUID = re.compile(rules.UUID_PATTERN.strip("^$"))
+UUID = re.compile(rules.UUID_PATTERN)
 OUTER = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # categories that are trimmed from both ends of a code or id
+FORBIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # and that no text holds within
+MOST_KEPT = 50_000  # texts
 ORDER = tuple(reason.value for reason in Reason)
 TEXTS = (
     "event_id", "event_type", "account_id", "plan_tier", "region", "product_id", "currency", "promo_code", "sales_channel",
 )  # fmt: skip
 REQUIRED = ("event_time", "ingest_time", "quantity", "amount")  # of those that are no text
-KEYS_ARE_NOT_TRIMMED = "invalid_text" not in ORDER  # the rule of text, the key alike, came with that reason
 INVALID = object()  # text that is not valid UTF-8, or has control characters inside
 
 
@@ -95,18 +96,17 @@ class Judge:
 
     def _ruled(self, event: dict[str, Any], key: bytes | None, timestamp_ms: int, broken: set[str]) -> Judged:
         """The first rule that is broken, in the order of `Reason`; the event's texts are cleaned on the way."""
-        account = event.get("account_id")
         for name in TEXTS:
-            event[name] = self._text(event.get(name))
+            event[name] = self._text(event.get(name), keep=name != "event_id")
             if event[name] is INVALID:
-                broken.add("invalid_text")
+                broken.add(Reason.INVALID_TEXT)
                 event[name] = None
         key_text = self._text(key)
         if key is None:
             broken.add(Reason.NULL_KEY)
         elif key_text is INVALID:
-            broken |= {"invalid_text", Reason.KEY_MISMATCH.value}
-        elif key_text != event["account_id"] or (KEYS_ARE_NOT_TRIMMED and key != account):
+            broken |= {Reason.INVALID_TEXT.value, Reason.KEY_MISMATCH.value}
+        elif key_text != event["account_id"]:
             broken.add(Reason.KEY_MISMATCH)
         if not (event["event_id"] and event["account_id"] and event["product_id"]):
             broken.add(Reason.MISSING_FIELD)
@@ -130,14 +130,16 @@ class Judge:
         if lead_ms > self._future_ms or -lead_ms > self._past_ms:
             broken.add(Reason.IMPLAUSIBLE_INGEST_TIME)
 
-    def _text(self, value: bytes | str | None) -> Any:
-        """The text without what surrounds it, or INVALID; remembered, since codes and accounts repeat."""
+    def _text(self, value: bytes | str | None, *, keep: bool = True) -> Any:
+        """The text without what surrounds it, or INVALID; kept unless it does not repeat, as codes and accounts do."""
         if value is None:
             return None
         raw = value.encode() if isinstance(value, str) else value
+        if not keep:
+            return clean_text(raw)
         found = self._clean.get(raw)
         if found is None:
-            if len(self._clean) > 200_000:
+            if len(self._clean) > MOST_KEPT:
                 self._clean.clear()
             found = self._clean[raw] = clean_text(raw)
         return found
@@ -157,7 +159,7 @@ def clean_text(raw: bytes) -> Any:
     while end > start and (text[end - 1].isspace() or unicodedata.category(text[end - 1]) in OUTER):
         end -= 1
     text = text[start:end]
-    return INVALID if any(unicodedata.category(character) in {"Cc", "Cf"} for character in text) else text
+    return INVALID if any(unicodedata.category(character) in FORBIDDEN for character in text) else text
 
 
 def _rule_codes(event: dict[str, Any], broken: set[str]) -> None:
@@ -192,7 +194,7 @@ def _rule_figures(event: dict[str, Any], broken: set[str]) -> None:
         broken.add(Reason.AMOUNT_OVERFLOW)
         unscaled = 0
     if unscaled < 0:
-        broken.add("negative_amount")
+        broken.add(Reason.NEGATIVE_AMOUNT)
     net = -abs(unscaled) if event["event_type"] == rules.REFUND else unscaled
     event["amount"], event["net_amount"] = unscaled, net
 

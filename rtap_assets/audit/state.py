@@ -37,6 +37,7 @@ from rtap_assets.streaming.checkpoints import (
     query_id,
     read_batch,
 )
+from rtap_assets.streaming.topic_binding import read_binding
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,17 @@ class Consumed:
 
 @dataclass(frozen=True)
 class LakeState:
-    """Snapshots and positions that belong together. Kafka positions are next offsets by Kafka partition."""
+    """Snapshots and positions that belong together.
+
+    Kafka positions are next offsets by Kafka partition, of the topic as it is now: in its `topic_epoch`.
+    """
 
     plans: Mapping[str, TableFiles]
     begins: Mapping[int, int]
     ends: Mapping[int, int]
     silver: Consumed
     gold: Consumed
+    topic_epoch: int = 0
 
     @property
     def snapshots(self) -> dict[str, int]:
@@ -83,13 +88,17 @@ def look(settings: Settings) -> LakeState:
     checkpoints = {name: settings.checkpoint_dir / name for name in plans}
     at = {name: _position(checkpoints[name], tables.get(name), plans[name].snapshot_id) for name in plans}
     ends = _offsets(at["bronze"], settings.topic_events)
-    begins = kafka_beginnings(checkpoints["bronze"], settings.topic_events) if ends else {}
+    binding = read_binding(settings.checkpoint_dir)
+    begins = kafka_beginnings(checkpoints["bronze"], settings.topic_events)
+    if binding is not None:
+        begins |= dict(binding.starting_offsets)
     return LakeState(
         plans=plans,
         begins=begins,
         ends=ends,
         silver=_consumed(tables.get("bronze"), plans["bronze"].snapshot_id, at["silver"]),
         gold=_consumed(tables.get("silver"), plans["silver"].snapshot_id, at["gold"]),
+        topic_epoch=0 if binding is None else binding.topic_epoch,
     )
 
 

@@ -6,13 +6,14 @@ Where the topic no longer has a record (retention), bronze's raw bytes are judge
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from confluent_kafka import Message
 
 from rtap_assets.audit.judging import TEXTS, Judge
 from rtap_assets.audit.state import LakeState
@@ -26,7 +27,13 @@ Progress = Callable[[str, int, int], None]  # what is done, how much of how much
 MONEY = pa.decimal128(18, 4)
 INSTANT = pa.timestamp("ms", tz="UTC")
 TYPES: dict[str, pa.DataType] = (
-    {"kafka_partition": pa.int32(), "kafka_offset": pa.int64(), "in_topic": pa.bool_(), "kafka_timestamp": INSTANT}
+    {
+        "topic_epoch": pa.int32(),
+        "kafka_partition": pa.int32(),
+        "kafka_offset": pa.int64(),
+        "in_topic": pa.bool_(),
+        "kafka_timestamp": INSTANT,
+    }
     | {"raw_key": pa.binary(), "value_md5": pa.binary(), "verdict": pa.string()}
     | {"event_time": INSTANT, "ingest_time": INSTANT, "schema_version": pa.int32(), "quantity": pa.int32()}
     | dict.fromkeys(TEXTS, pa.string())
@@ -39,11 +46,19 @@ SELECT * EXCLUDE (event_id), event_id::UUID AS event_uuid FROM {batch}
 ROWS_OF_RANGE = """
 SELECT kafka_offset, epoch_ms(any_value(kafka_timestamp)), any_value(raw_key), any_value(raw_value)
 FROM bronze_source
-WHERE topic = $topic AND kafka_partition = $partition AND kafka_offset >= $first AND kafka_offset < $last
+WHERE topic = $topic AND coalesce(topic_epoch, 0) = $epoch AND kafka_partition = $partition
+    AND kafka_offset >= $first AND kafka_offset < $last
 GROUP BY kafka_offset
 """
-NEXT_OFFSET = "SELECT coalesce(max(kafka_offset) + 1, 0) FROM records WHERE kafka_partition = ?"
-OFFSETS_AT_ONCE = 50_000
+NEXT_OFFSET = """
+SELECT coalesce(max(kafka_offset) + 1, 0) FROM records WHERE topic_epoch = ? AND kafka_partition = ? AND kafka_offset < ?
+"""
+EARLIER_EPOCHS = """
+INSERT INTO ranges
+SELECT topic_epoch, kafka_partition, min(kafka_offset), max(kafka_offset) + 1, max(kafka_offset) + 1, max(kafka_offset) + 1
+FROM bronze_rows WHERE topic_epoch < ? GROUP BY ALL
+"""
+OFFSETS_AT_ONCE, ROWS_AT_ONCE = 50_000, 20_000
 
 
 def find_ranges(connection: duckdb.DuckDBPyConnection, settings: Settings, state: LakeState) -> None:
@@ -54,15 +69,18 @@ def find_ranges(connection: duckdb.DuckDBPyConnection, settings: Settings, state
         ConfigurationError: there is no such topic.
     """
     oldest, ends = beginning_offsets(settings, settings.topic_events), end_offsets(settings, settings.topic_events)
-    firsts = connection.execute("SELECT kafka_partition, min(kafka_offset) FROM bronze_rows GROUP BY ALL").fetchall()
+    firsts = connection.execute(
+        "SELECT kafka_partition, min(kafka_offset) FROM bronze_rows WHERE topic_epoch = ? GROUP BY ALL", [state.topic_epoch]
+    ).fetchall()
     first_rows: Mapping[int, int] = dict(firsts)
     connection.execute("DELETE FROM ranges")
+    connection.execute(EARLIER_EPOCHS, [state.topic_epoch])
     for partition in sorted({*state.ends, *first_rows}):
         # A checkpoint that no longer says where it began: with the first row.
         begins = state.begins.get(partition, first_rows.get(partition, 0) if not state.begins else 0)
         begins = min(begins, first_rows.get(partition, begins))
-        row = [partition, begins, oldest.get(partition, 0), state.ends.get(partition, 0), ends.get(partition, 0)]
-        connection.execute("INSERT INTO ranges VALUES (?, ?, ?, ?, ?)", row)
+        bounds = [begins, oldest.get(partition, 0), state.ends.get(partition, 0), ends.get(partition, 0)]
+        connection.execute("INSERT INTO ranges VALUES (?, ?, ?, ?, ?, ?)", [state.topic_epoch, partition, *bounds])
 
 
 def read_records(
@@ -77,20 +95,35 @@ def read_records(
     """
     ranges = connection.execute(
         """SELECT kafka_partition, greatest(begins, oldest), least(ends, topic_end),
-            (SELECT max(kafka_offset) FROM records AS r WHERE r.kafka_partition = ranges.kafka_partition AND in_topic)
-        FROM ranges ORDER BY kafka_partition"""
+            (SELECT max(kafka_offset) FROM records AS r
+                WHERE r.topic_epoch = ranges.topic_epoch AND r.kafka_partition = ranges.kafka_partition AND in_topic),
+            topic_epoch
+        FROM ranges WHERE topic_epoch = (SELECT max(topic_epoch) FROM ranges) ORDER BY kafka_partition"""
     ).fetchall()
-    total = sum(max(0, end - start) for _, start, end, _ in ranges)
+    total = sum(max(0, end - start) for _, start, end, _, _ in ranges)
     done = 0
-    for partition, start, end, newest in ranges:
+    for partition, start, end, newest, epoch in ranges:
         first = start if newest is None else newest + 1
-        for messages in read_committed(settings, settings.topic_events, partition, start=first, end=end):
+        batches = read_committed(settings, settings.topic_events, partition, start=first, end=end)
+        for messages in _gathered(batches):
             rows = ((m.offset(), m.timestamp()[1], m.key(), m.value()) for m in messages)
-            insert_records(connection, judge, partition, rows, in_topic=True)
+            insert_records(connection, judge, (epoch, partition), rows, in_topic=True)
             keep()
             progress("reading the topic again", done + (messages[-1].offset() or 0) - start, total)
         done += max(0, end - start)
     return done
+
+
+def _gathered(batches: Iterable[list[Message]]) -> Iterator[list[Message]]:
+    """The same messages in larger batches: each insertion is a commit."""
+    gathered: list[Message] = []
+    for batch in batches:
+        gathered += batch
+        if len(gathered) >= ROWS_AT_ONCE:
+            yield gathered
+            gathered = []
+    if gathered:
+        yield gathered
 
 
 def read_rows_without_record(
@@ -98,14 +131,17 @@ def read_rows_without_record(
 ) -> int:
     """Judge, from bronze's own raw bytes, the rows whose record the topic no longer has; returns how many there are."""
     done = 0
-    ranges = connection.execute("SELECT kafka_partition, begins, least(oldest, ends) FROM ranges ORDER BY ALL").fetchall()
-    total = sum(max(0, oldest - begins) for _, begins, oldest in ranges)
-    for partition, begins, oldest in ranges:
-        known = connection.execute(NEXT_OFFSET, [partition]).fetchall()[0][0]
+    ranges = connection.execute(
+        "SELECT topic_epoch, kafka_partition, begins, least(oldest, ends) FROM ranges ORDER BY ALL"
+    ).fetchall()
+    total = sum(max(0, oldest - begins) for _, _, begins, oldest in ranges)
+    for epoch, partition, begins, oldest in ranges:
+        known = connection.execute(NEXT_OFFSET, [epoch, partition, oldest]).fetchall()[0][0]
         for first in range(max(begins, known), oldest, OFFSETS_AT_ONCE):
-            bounds = {"partition": partition, "first": first, "last": min(first + OFFSETS_AT_ONCE, oldest), "topic": topic}
+            last = min(first + OFFSETS_AT_ONCE, oldest)
+            bounds = {"epoch": epoch, "partition": partition, "first": first, "last": last, "topic": topic}
             rows = connection.execute(ROWS_OF_RANGE, bounds).fetchall()
-            insert_records(connection, judge, partition, rows, in_topic=False)
+            insert_records(connection, judge, (epoch, partition), rows, in_topic=False)
             keep()
             done += len(rows)
             progress("judging rows whose record is no longer in the topic", done, total)
@@ -113,9 +149,9 @@ def read_rows_without_record(
 
 
 def insert_records(
-    connection: duckdb.DuckDBPyConnection, judge: Judge, partition: int, rows: Iterable[Record], *, in_topic: bool
+    connection: duckdb.DuckDBPyConnection, judge: Judge, source: tuple[int, int], rows: Iterable[Record], *, in_topic: bool
 ) -> None:
-    """Judge the records of one Kafka partition and add them to `records`."""
+    """Judge the records of one Kafka partition (`source`: epoch and number) and add them to `records`."""
     columns: dict[str, list[Any]] = {name: [] for name in TYPES}
     money: dict[str, list[int]] = {"amount": [], "net_amount": []}
     is_valid: list[bool] = []
@@ -133,7 +169,8 @@ def insert_records(
         for name, amounts in money.items():
             amounts.append(event.get(name, 0))
     size = len(is_valid)
-    columns["kafka_partition"], columns["in_topic"] = [partition] * size, [in_topic] * size
+    columns["topic_epoch"], columns["kafka_partition"] = [source[0]] * size, [source[1]] * size
+    columns["in_topic"] = [in_topic] * size
     arrays = {name: pa.array(values, TYPES[name]) for name, values in columns.items()}
     arrays["event_id"] = pc.utf8_lower(arrays["event_id"])
     arrays |= {name: _decimals(amounts, np.array(is_valid)) for name, amounts in money.items()}

@@ -13,6 +13,7 @@ import duckdb
 
 from rtap_assets.audit.state import LakeState
 from rtap_assets.config import Settings
+from rtap_assets.contracts.dead_letters import REDRIVE_ORIGIN
 from rtap_assets.errors import ServingError
 from rtap_assets.serving.columns import typed_empty_select
 from rtap_assets.serving.lake_files import TableFiles
@@ -69,6 +70,7 @@ def load_tables(
         "window_us": settings.window_seconds * 1_000_000,
         "slide_us": settings.slide_seconds * 1_000_000,
         "delay_seconds": settings.watermark_delay_seconds,
+        "redrive_header": REDRIVE_ORIGIN,
     }
     for name, value in parameters.items():
         connection.execute(f"SET VARIABLE {name} = ?", [value])

@@ -16,7 +16,7 @@ from rtap_assets.config import get_settings
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.generator.generate import Progress as ProgressCallback
 from rtap_assets.generator.generate import generate as run_generator
-from rtap_assets.generator.options import DEFAULT_REASONS, GenerationReport, GeneratorOptions
+from rtap_assets.generator.options import TRANSACTION_EVENTS, GenerationReport, GeneratorOptions
 
 SECONDS_PER_UNIT = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 PLAIN_LINE_SECONDS = 5.0
@@ -74,9 +74,8 @@ class Reasons(click.ParamType[tuple[Reason, ...]]):
 @click.option(
     "--reasons",
     type=Reasons(),
-    default=DEFAULT_REASONS,
-    help="Reason codes of the invalid records, comma-separated, or `all`.  [default: all but incompatible_schema, which"
-    " registers a schema version that breaks the contract]",
+    default=DEFAULTS.reasons,
+    help="Reason codes of the invalid records, comma-separated, or `all`.  [default: all]",
 )
 @click.option("--v1-share", type=float, default=DEFAULTS.v1_share, show_default=True, help="Share written with version 1.")
 @click.option(
@@ -88,6 +87,27 @@ class Reasons(click.ParamType[tuple[Reason, ...]]):
 )
 @click.option(
     "--accounts", type=click.IntRange(min=2), default=DEFAULTS.accounts, show_default=True, help="Customer accounts."
+)
+@click.option(
+    "--later-copies",
+    type=float,
+    default=DEFAULTS.later_copies,
+    show_default=True,
+    help="Share sent again much later with a later event time: the same event, to be counted once.",
+)
+@click.option(
+    "--foreign-schemas",
+    type=float,
+    default=DEFAULTS.foreign_schemas,
+    show_default=True,
+    help="Share of events written with another team's schema: another subject and namespace, the same fields.",
+)
+@click.option(
+    "--transactions",
+    type=click.IntRange(min=0),
+    default=DEFAULTS.transactions,
+    show_default=True,
+    help=f"Transactions of {TRANSACTION_EVENTS} records each after all others: in turn committed, aborted, left open.",
 )
 @click.option("--run-id", help="Name of the run and of its ledger folder.  [default: time and seed]")
 def generate(
@@ -104,6 +124,9 @@ def generate(
     v1_share: float,
     spellings: float,
     accounts: int,
+    later_copies: float,
+    foreign_schemas: float,
+    transactions: int,
     run_id: str | None,
 ) -> None:
     """Send seeded sales events with every kind of trouble, and record the truth about each in the ledger.
@@ -123,21 +146,25 @@ def generate(
         v1_share=v1_share,
         spellings=spellings,
         accounts=accounts,
+        later_copies=later_copies,
+        foreign_schemas=foreign_schemas,
+        transactions=transactions,
         run_id=run_id,
     )
     with shown_progress() as progress:
         report = run_generator(get_settings(), options, echo=click.echo, progress=progress)
     click.echo(summary(report))
-    sys.exit(0 if report.acknowledged == report.intended else 1)
+    sys.exit(0 if report.acknowledged + report.aborted == report.intended else 1)
 
 
 def summary(report: GenerationReport) -> str:
     """The report in a few lines."""
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in report.by_kind.items())
     speed = report.intended / report.seconds if report.seconds else 0.0
+    aborted = f", {report.aborted:,} in transactions that were not committed" if report.aborted else ""
     lines = [
         f"run {report.run_id}: {report.intended:,} intended ({kinds})",
-        f"  {report.acknowledged:,} acknowledged, {report.unknown:,} unknown, {report.failed:,} failed",
+        f"  {report.acknowledged:,} acknowledged, {report.unknown:,} unknown, {report.failed:,} failed{aborted}",
         f"  {report.seconds:.1f} s, {speed:,.0f} a second",
     ]
     if report.by_reason:

@@ -13,7 +13,7 @@ from rtap_assets.local.stack import ServiceStatus
 from rtap_assets.streaming.client import StreamsClient
 from rtap_assets.streaming.states import Observed
 
-STATE_COLOURS = {"running": "green", "died": "red"}
+STATE_COLOURS = {"running": "green", "died": "red", "failed": "red"}
 
 
 @click.command()
@@ -83,12 +83,18 @@ def status() -> None:
     _echo_external(settings)
     if settings.streams_dir.exists() or not settings.uses_embedded_host:
         _print_streams(settings)
-    dead = [line for line in lines if line.state == "died"]
+    dead = [line for line in lines if line.state != "running"]
     for line in dead:
-        click.secho(f"The {line.title} (pid {line.pid}) died. Its last lines:", fg="red")
+        said = "died" if line.state == "died" else "died again and again: the keeper has given it up"
+        click.secho(f"The {line.title} (pid {line.pid}) {said}. Its last lines:", fg="red")
         click.echo(line.tail or "(it wrote nothing)")
     if dead:
-        click.echo("  -> `rtap up`, with the options of before, starts it again; `rtap down` clears it away.")
+        if any(line.service == "keeper" and line.state == "running" for line in lines):
+            click.echo(
+                "  -> The keeper starts what died again, within seconds; what it has given up is started by `rtap up`."
+            )
+        else:
+            click.echo("  -> `rtap up`, with the options of before, starts it again; `rtap down` clears it away.")
         raise SystemExit(1)
 
 

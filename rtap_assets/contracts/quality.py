@@ -198,12 +198,14 @@ class DqResult:
 class StreamPositions:
     """How far the streams have read, from their checkpoints.
 
-    `bronze`: Kafka partition -> next offset, of the topic in its `topic_epoch`. `silver`: silver's position in bronze.
-    `gold_batches`: gold's positions in silver by batch id, the newest ones. A stream that has committed nothing has none.
+    `bronze`: Kafka partition -> next offset, of the topic in its `topic_epoch` and with its `topic_id` (None: not known).
+    `silver`: silver's position in bronze. `gold_batches`: gold's positions in silver by batch id, the newest ones. A stream
+    that has committed nothing has none.
     """
 
     bronze: Mapping[int, int] = field(default_factory=dict)
     topic_epoch: int = 0
+    topic_id: str | None = None
     silver: Mapping[str, int] | None = None
     gold_batches: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
 

@@ -7,7 +7,6 @@ where it is. Projects add their own with `@repair` in a module that `RTAP_REDRIV
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,6 +14,7 @@ from importlib.metadata import entry_points
 
 from rtap_assets.contracts.avro_body import Fault, Reading, Value
 from rtap_assets.contracts.dead_letters import DeadLetter, read_value
+from rtap_assets.contracts.text import trim
 from rtap_assets.contracts.wire import HEADER_BYTES, MAX_SCHEMA_ID, frame, unframe
 from rtap_assets.errors import ConfigurationError, ContractError
 
@@ -233,16 +233,8 @@ def _length(number: int) -> bytes:
 
 
 def _trimmed(content: bytes | None) -> bytes | None:
-    """The text without white space, control and format characters around it; None where it is not UTF-8."""
-    if content is None or not _is_utf8(content):
-        return None
-    text = content.decode()
-    kept = [index for index, character in enumerate(text) if not _surrounds(character)]
-    return text[kept[0] : kept[-1] + 1].encode() if kept else b""
-
-
-def _surrounds(character: str) -> bool:
-    return character.isspace() or unicodedata.category(character) in ("Cc", "Cf", "Zs", "Zl", "Zp")
+    """The text as the contract trims it; None where it is not UTF-8."""
+    return None if content is None or not _is_utf8(content) else trim(content.decode()).encode()
 
 
 def _is_utf8(content: bytes) -> bool:

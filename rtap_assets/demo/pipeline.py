@@ -45,6 +45,7 @@ def demo_settings(settings: Settings, *, events: int) -> Settings:
             "bronze_max_offsets_per_batch": per_batch,
             "source_max_rows_per_batch": per_batch,
             "spark_quick_start": True,
+            "keep_parts": False,
         }
     )
 

@@ -139,16 +139,17 @@ def _not_avro(base: _Base) -> Message:
 
 
 def _unknown_schema_id(base: _Base) -> Message:
-    ids = base.contract.ids
-    unknown = [0, max(ids.versions.values()) + FAR_AHEAD, 2**31 - 1, MAX_SCHEMA_ID]
-    return base.raw(frame(base.choose(*unknown, *([ids.foreign] if ids.foreign is not None else [])), base.body))
+    unknown = (0, max(base.contract.ids.versions.values()) + FAR_AHEAD, 2**31 - 1, MAX_SCHEMA_ID)
+    return base.raw(frame(base.choose(*unknown), base.body))
 
 
 def _incompatible_schema(base: _Base) -> Message:
-    """The body is written with an amount of scale 2, as the registered version says."""
-    assert base.contract.ids.incompatible is not None, "the version that breaks the contract must be registered first"
+    """Written with an amount of scale 2, as its registered schema says, or with the schema of something else entirely."""
+    ids = base.contract.ids
+    assert ids.incompatible is not None, "the schema that breaks the contract must be registered first"
     body = encode_datum(base.event, base.contract.schemas[2])
-    return Message(base.key, frame(base.contract.ids.incompatible, body), base.event["event_id"])
+    schema_id = base.choose(ids.incompatible, *([ids.foreign] if ids.foreign is not None else []))
+    return Message(base.key, frame(schema_id, body), base.event["event_id"])
 
 
 def _amount_overflow(base: _Base) -> Message:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
 
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.generator.bad_records import Contract, bad_record
+from rtap_assets.generator.copies import copy_later
 from rtap_assets.generator.events import AWKWARD_AMOUNTS, Columns, good_events, objects
-from rtap_assets.generator.options import GeneratorOptions
+from rtap_assets.generator.options import TRANSACTION_ENDS, TRANSACTION_EVENTS, GeneratorOptions
 from rtap_assets.generator.population import Integers
 
 GOOD, DUPLICATE, BAD = "good", "duplicate", "bad"
@@ -29,6 +30,8 @@ DUPLICATE_SHARES = {"same chunk": 0.5, "later": 0.35, "earlier run": 0.15}
 SAME_CHUNK_DISTANCE = 1000
 KEPT_PER_CHUNK = 256
 KEPT_CHUNKS = 40
+# A later copy is of an event this many chunks back or more, so that its original is out of the streams' memory.
+LATER_COPY_CHUNKS = 3
 AWKWARD_EVERY = 500
 AWKWARD_PLACES = dict(zip((101, 351), AWKWARD_AMOUNTS, strict=True))
 # Large records are rare, or they would outweigh all others together.
@@ -39,7 +42,8 @@ REASON_WEIGHTS = {Reason.OVERSIZED: 0.05}
 class Chunk:
     """Some records of the run in the order of sending, one row each. `columns` are the good event's, or its copy's.
 
-    `reason` is None unless bad; `origin_run` and `origin_sequence` name the original of a duplicate.
+    `reason` is None unless bad; `origin_run` and `origin_sequence` name the original of a duplicate. `transaction` is how
+    the transaction of the whole chunk ends, None without one.
     """
 
     number: int
@@ -48,6 +52,7 @@ class Chunk:
     reason: NDArray[np.object_]
     columns: Columns
     timestamps_ms: Mapping[int, int] = field(default_factory=dict)
+    transaction: str | None = None
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -62,13 +67,17 @@ def make_chunks(
     """
     start_ms = int(start_time.timestamp() * 1000)
     run = _Run(options, contract, start_ms, replay, pending_reasons=list(options.reasons))
-    first = 0
+    first, number = 0, 0
     for number in count():
         left = options.chunk_events if options.total is None else options.total - first
         if left <= 0:
-            return
+            break
         chunk = run.make(number, np.arange(first, first + min(left, options.chunk_events)))
         yield chunk
+        first += len(chunk)
+    for transaction in range(options.transactions):
+        chunk = run.make(number + transaction, np.arange(first, first + TRANSACTION_EVENTS))
+        yield replace(chunk, transaction=TRANSACTION_ENDS[transaction % len(TRANSACTION_ENDS)])
         first += len(chunk)
 
 
@@ -91,7 +100,8 @@ def due_ms(options: GeneratorOptions, start_ms: int, sequence: Integers) -> Inte
         return np.asarray(start_ms + (sequence * 1000 / options.rate).astype(np.int64))
     assert options.total is not None
     span_ms = int(options.span_seconds * 1000)
-    return np.asarray(start_ms - span_ms + (sequence + 1) * span_ms // options.total)
+    through = np.minimum(sequence + 1, options.total) * span_ms // max(options.total, 1)
+    return np.asarray(start_ms - span_ms + through)
 
 
 @dataclass
@@ -116,6 +126,7 @@ class _Run:
         columns = good_events(rng, self.options, self.contract.ids, base_ms=base_ms, awkward=awkward)
         columns |= {"origin_run": objects([OWN_RUN] * len(sequence)), "origin_sequence": sequence.copy()}
         self._copy_duplicates(rng, kind, columns)
+        self._copy_later(rng, kind, columns)
         reason = objects([None] * len(sequence))
         timestamps = self._spoil(rng, np.flatnonzero(kind == BAD), columns, reason)
         chunk = Chunk(number, int(sequence[0]), kind, reason, columns, timestamps)
@@ -148,6 +159,16 @@ class _Run:
         if self.replay is not None:
             picked = rng.integers(0, len(self.replay["key"]), int(from_replay.sum()))
             _overwrite(columns, rows[from_replay], self.replay, picked)
+
+    def _copy_later(self, rng: np.random.Generator, kind: NDArray[np.object_], columns: Columns) -> None:
+        """Turn some good rows into copies of events of several chunks ago, with the event times of the rows they take."""
+        old = list(self.earlier)[:-LATER_COPY_CHUNKS]
+        rows = np.flatnonzero((kind == GOOD) & (rng.random(len(kind)) < self.options.later_copies))
+        if old and len(rows):
+            pool = concatenate(old)
+            picked = rng.choice(len(pool["key"]), min(len(rows), len(pool["key"])), replace=False)
+            copy_later(columns, rows[: len(picked)], pool, picked, schemas=self.contract.schemas)
+            kind[rows[: len(picked)]] = DUPLICATE
 
     def _spoil(
         self, rng: np.random.Generator, rows: Integers, columns: Columns, reason: NDArray[np.object_]

@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from rtap_assets.config import Settings
 from rtap_assets.generator.chunks import Chunk
 from rtap_assets.generator.events import objects
-from rtap_assets.generator.ledger import ACKNOWLEDGED, FAILED, UNKNOWN, Outcomes
+from rtap_assets.generator.ledger import ACKNOWLEDGED, FAILED, ROLLED_BACK, UNKNOWN, Outcomes
 from rtap_assets.kafka.clients import client_config
 
 SLICE_RECORDS = 2_000
@@ -85,6 +85,10 @@ class Delivery:
         """The record was never handed over."""
         self.open -= 1
         self._outcome[row] = FAILED
+
+    def roll_back(self) -> None:
+        """Note that the transaction of the chunk does not end in a commit: what the broker has of it counts for nothing."""
+        self._outcome[:] = ROLLED_BACK
 
     def outcomes(self) -> Outcomes:
         """What is known now; records still open count as unknown."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,11 +34,15 @@ ZERO_AS_NO_BYTES = varint(0)
 
 @dataclass(frozen=True)
 class WriterIds:
-    """Registry ids: of the contract's versions, of one that breaks it (when asked for), and one of another subject."""
+    """Registry ids: of the contract's versions, of one that breaks it (when asked for), and one of another subject.
+
+    `other_team`: ids of the same versions under another subject and namespace (when asked for).
+    """
 
     versions: dict[int, int]
     incompatible: int | None = None
     foreign: int | None = None
+    other_team: dict[int, int] = field(default_factory=dict)
 
 
 def good_events(
@@ -65,6 +69,7 @@ def good_events(
     times = {"event_time": base_ms - (behind * 1000).astype(np.int64), "ingest_time": base_ms}
     encoded_ids, event_ids = uuids(rng, size)
     spelled = rng.random((4, size)) < options.spellings
+    facts["other_team"] = (rng.random(size) < options.foreign_schemas) if ids.other_team else np.zeros(size, dtype=bool)
     account_ids = world.population(options.accounts).account_ids
     keys = objects([account.encode() for account in account_ids])
     return {
@@ -131,6 +136,7 @@ def _encode(
 ) -> list[bytes]:
     """The Kafka value of each row: header, then the fields of its schema version in the schema's order."""
     version = facts["schema_version"]
+    headers = [header(subject[number]) for subject in (ids.versions, ids.other_team or ids.versions) for number in (1, 2)]
     amounts = decimals(facts["amount"])
     for amount, encoded in AWKWARD_AMOUNTS.items():
         for row in np.flatnonzero(facts["amount"] == amount).tolist():
@@ -139,7 +145,7 @@ def _encode(
         amounts[row] = ZERO_AS_NO_BYTES
     return join_columns(
         [
-            _lookup([header(ids.versions[1]), header(ids.versions[2])], version - 1),
+            _lookup(headers, version - 1 + 2 * facts["other_team"]),
             encoded_ids,
             varints(facts["event_time"]),
             varints(facts["ingest_time"]),

@@ -25,9 +25,10 @@ from rtap_assets.errors import DependencyUnavailable
 from rtap_assets.generator.chunks import GOOD, Chunk, concatenate, make_chunks, sample
 from rtap_assets.generator.delivery import Delivery, Sender, producer_config
 from rtap_assets.generator.events import Columns
-from rtap_assets.generator.ledger import ACKNOWLEDGED, FAILED, UNKNOWN, LedgerWriter, counts, read_replay
+from rtap_assets.generator.ledger import ACKNOWLEDGED, FAILED, ROLLED_BACK, UNKNOWN, LedgerWriter, counts, read_replay
 from rtap_assets.generator.options import GenerationReport, GeneratorOptions
 from rtap_assets.generator.preparation import prepare_contract, usable_for_replay
+from rtap_assets.generator.transactions import send_in_transaction
 from rtap_assets.kafka.patience import with_patience
 from rtap_assets.kafka.topics import end_offsets
 
@@ -105,6 +106,9 @@ class _Run:
         try:
             for chunk in chunks:
                 self.ledger.intend(chunk)
+                if chunk.transaction is not None:
+                    self._send_in_transaction(chunk, in_flight, sender, stops)
+                    continue
                 in_flight.append(sender.send(chunk, due_seconds=self._pace(chunk), hurried=lambda: stops() > 0))
                 while len(in_flight) >= most_in_flight:
                     self._demand_answer(self._settle(in_flight.popleft(), sender, stops))
@@ -116,12 +120,22 @@ class _Run:
             if self.kept:
                 self.ledger.keep_for_replay(concatenate(self.kept))
 
+    def _send_in_transaction(
+        self, chunk: Chunk, in_flight: deque[Delivery], sender: Sender, stops: Callable[[], int]
+    ) -> None:
+        """Send one chunk by itself, after all that is in flight."""
+        while in_flight:
+            self._settle(in_flight.popleft(), sender, stops)
+        name = f"{self.ledger.run_id}-{chunk.number}"
+        self._settle(send_in_transaction(self.settings, chunk, name=name, hurried=lambda: stops() > 1), sender, stops)
+
     def report(self) -> GenerationReport:
         """The tally so far."""
         return GenerationReport(
             run_id=self.ledger.run_id,
             intended=self.outcomes.total(),
             acknowledged=self.outcomes[ACKNOWLEDGED],
+            aborted=self.outcomes[ROLLED_BACK],
             unknown=self.outcomes[UNKNOWN],
             failed=self.outcomes[FAILED],
             seconds=time.monotonic() - self.started,

@@ -22,7 +22,8 @@ from rtap_assets.errors import ConfigurationError
 from rtap_assets.generator.chunks import BAD, DUPLICATE, GOOD, OWN_RUN, Chunk
 from rtap_assets.generator.events import Columns, objects
 
-ACKNOWLEDGED, UNKNOWN, FAILED = "acknowledged", "unknown", "failed"
+# `rolled back`: in a transaction that was aborted, or left open for the broker to abort; no reader may get it.
+ACKNOWLEDGED, UNKNOWN, FAILED, ROLLED_BACK = "acknowledged", "unknown", "failed", "rolled back"
 REPLAY_FILE = "replay.parquet"
 MONEY = pa.decimal128(18, 4)
 # Dictionaries pay off for these; building them for ids and digests would cost more than all the rest.

@@ -10,11 +10,14 @@ from rtap_assets.errors import ConfigurationError
 
 CHUNK_EVENTS = 25_000
 STEADY_CHUNK_SECONDS = 5
-# Registering a version that breaks the contract leaves a trace in the registry, so it happens only when it is asked for.
-# The two framings are told from an unknown first byte once decoding knows them.
-_ON_REQUEST = (Reason.INCOMPATIBLE_SCHEMA, Reason.UNSUPPORTED_FRAMING, Reason.NOT_AVRO)
-DEFAULT_REASONS = tuple(reason for reason in Reason if reason not in _ON_REQUEST)
 DELAY_SECONDS = (15 * 60, 40 * 60)
+# Records of one transaction; what becomes of the transactions, in turn.
+TRANSACTION_EVENTS = 100
+COMMITTED, ABORTED, LEFT_OPEN = "committed", "aborted", "left open"
+TRANSACTION_ENDS = (COMMITTED, ABORTED, LEFT_OPEN)
+
+
+SHARES = ("duplicates", "delayed", "invalid", "v1_share", "spellings", "later_copies", "foreign_schemas")
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,10 @@ class GeneratorOptions:
     Without `rate`, `events` records are sent as fast as the broker takes them, with event times spread over the
     `span_seconds` before the start. With `rate`, event times follow the clock, for `duration_seconds`, for `events`
     records, or until the process is told to stop.
+
+    `later_copies` is the share of events that are sent again with a later event time, `foreign_schemas` the share written
+    with a schema of another subject and namespace. `transactions` are sent after all other records, each with
+    `TRANSACTION_EVENTS` records of its own: the first is committed, the second aborted, the third left open, and so on.
     """
 
     events: int | None = 100_000
@@ -34,18 +41,23 @@ class GeneratorOptions:
     duplicates: float = 0.01
     delayed: float = 0.005
     invalid: float = 0.005
-    reasons: tuple[Reason, ...] = DEFAULT_REASONS
+    reasons: tuple[Reason, ...] = tuple(Reason)
     v1_share: float = 0.3
     spellings: float = 0.02
+    later_copies: float = 0.0
+    foreign_schemas: float = 0.0
+    transactions: int = 0
     accounts: int = 5_000
     run_id: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("duplicates", "delayed", "invalid", "v1_share", "spellings"):
+        for name in SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}; a share lies between 0 and 1.")
-        if self.duplicates + self.invalid > 0.9:
-            raise ConfigurationError("duplicates and invalid together exceed 0.9; there must be good records to copy.")
+        if self.duplicates + self.later_copies + self.invalid > 0.9:
+            raise ConfigurationError(
+                "duplicates, later copies and invalid together exceed 0.9; there must be good records to copy."
+            )
         if self.rate is None and self.events is None:
             raise ConfigurationError(
                 "Neither events nor rate is given.", remedy="Ask for a number of events, or for a rate."
@@ -56,6 +68,10 @@ class GeneratorOptions:
             raise ConfigurationError(f"rate is {self.rate}; it lies above 0 and up to 1,000,000 events per second.")
         if self.accounts < 2 or self.span_seconds < 0 or (self.events is not None and self.events < 0):
             raise ConfigurationError("accounts must be 2 or more; span and events may not be negative.")
+        if self.transactions < 0 or (self.transactions and self.total is None):
+            raise ConfigurationError(
+                "transactions come after all other records, so the run needs an end.", remedy="Add events or a duration."
+            )
         if self.seed < 0:
             raise ConfigurationError(f"seed is {self.seed}; it may not be negative.")
         if self.invalid and not self.reasons:
@@ -80,11 +96,12 @@ class GeneratorOptions:
 
 @dataclass(frozen=True)
 class GenerationReport:
-    """What a run did. `intended` = `acknowledged` + `unknown` + `failed`."""
+    """What a run did. `intended` = `acknowledged` + `aborted` + `unknown` + `failed`."""
 
     run_id: str
     intended: int
     acknowledged: int
+    aborted: int
     unknown: int
     failed: int
     seconds: float

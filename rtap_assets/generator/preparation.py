@@ -22,10 +22,11 @@ from rtap_assets.kafka.registry import Registry
 
 HEADERS_ALLOWANCE_BYTES = 1024
 INCOMPATIBLE_SCALE = 2
+OTHER_TEAM_NAMESPACE = "com.acme.billing"
 
 
 def prepare_contract(settings: Settings, options: GeneratorOptions) -> Contract:
-    """The writer schemas and their ids, registering what is missing; the breaking one only where its reason is asked for.
+    """Return the writer schemas and their ids, registering what is missing and what the options ask for.
 
     Raises:
         ConfigurationError: the limits of the settings leave no room for what is asked.
@@ -33,16 +34,34 @@ def prepare_contract(settings: Settings, options: GeneratorOptions) -> Contract:
     _check_limits(settings, options)
     versions = load_subject(settings.schemas_dir, EVENTS_SUBJECT_FOLDER)
     registered = register_contracts(settings)
-    incompatible = None
+    other_team, incompatible = {}, None
+    if options.foreign_schemas:
+        other_team = {
+            version.version: _register_for_other_team(settings, other_team_schema(version.text)) for version in versions
+        }
     if options.invalid and Reason.INCOMPATIBLE_SCHEMA in options.reasons:
-        incompatible = Registry(settings).register(settings.events_subject, incompatible_schema(versions[1].text))
+        incompatible = _register_for_other_team(settings, incompatible_schema(other_team_schema(versions[1].text)))
     foreign = registered[f"{settings.topic_revenue}-value"][1]
     return Contract(
         schemas={version.version: physical(parsed(version.text)) for version in versions},
-        ids=WriterIds(registered[settings.events_subject], incompatible, foreign),
+        ids=WriterIds(registered[settings.events_subject], incompatible, foreign, other_team),
         max_event_bytes=settings.max_event_bytes,
         event_time_past_ms=settings.event_time_past_seconds * 1000,
     )
+
+
+def other_team_schema(text: str) -> str:
+    """Return the schema as another team writes it: the same record in a namespace of its own."""
+    return json.dumps(json.loads(text) | {"namespace": OTHER_TEAM_NAMESPACE})
+
+
+def _register_for_other_team(settings: Settings, text: str) -> int:
+    """Register a schema under the subject that the topic-record-name strategy gives it; return its id.
+
+    Never under the topic's own subject: a producer that takes the newest version would write with it.
+    """
+    subject = f"{settings.topic_events}-{OTHER_TEAM_NAMESPACE}.{json.loads(text)['name']}"
+    return Registry(settings).register(subject, text)
 
 
 def incompatible_schema(text: str) -> str:
@@ -71,7 +90,7 @@ def _check_limits(settings: Settings, options: GeneratorOptions) -> None:
 
 def usable_for_replay(contract: Contract, start: datetime) -> Callable[[Columns], NDArray[np.bool_]]:
     """Records whose schema id is still the contract's, and that are not too old to be accepted once more."""
-    known = set(contract.ids.versions.values())
+    known = {*contract.ids.versions.values(), *contract.ids.other_team.values()}
     oldest = int(start.timestamp() * 1000) - contract.event_time_past_ms + DAY_MS
 
     def usable(columns: Columns) -> NDArray[np.bool_]:

@@ -26,7 +26,7 @@ from rtap_assets.contracts.dead_letters import (
 )
 from rtap_assets.errors import ConfigurationError
 from rtap_assets.kafka.bounded_read import read_after
-from rtap_assets.kafka.topics import DLQ_HEADER_BYTES, end_offsets, ensure_topics, redrive_topic_specs
+from rtap_assets.kafka.topics import DLQ_HEADER_BYTES, end_offsets, ensure_topics, has_topic, redrive_topic_specs
 from rtap_assets.kafka.transactions import TransactionalProducer
 
 EVENTS, PARKED = "events", "parked"
@@ -182,10 +182,9 @@ def _entry(outgoing: Outgoing, run: Run, now: str) -> dict[str, Any]:
 
 def _ledger(settings: Settings, prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The entries whose key begins with the prefix, in order: of one key, the last is valid."""
-    try:
-        ends = end_offsets(settings, settings.topic_redrives)
-    except ConfigurationError:  # there is no such topic yet
+    if not has_topic(settings, settings.topic_redrives):
         return
+    ends = end_offsets(settings, settings.topic_redrives)
     position: Mapping[int, int] = {}
     while True:
         messages, position = read_after(settings, settings.topic_redrives, after=position, limit=READ_AT_ONCE)

@@ -100,6 +100,15 @@ def ensure_topics(settings: Settings, specs: Sequence[TopicSpec] | None = None) 
     return outcome
 
 
+def has_topic(settings: Settings, topic: str) -> bool:
+    """Return whether the broker has the topic.
+
+    Raises:
+        DependencyUnavailable: the broker did not answer within its deadline.
+    """
+    return topic in _describe(Admin(settings), [topic])
+
+
 def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
     """Return, by Kafka partition, the last stable offset: where a consumer that reads committed records comes to the end.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import psutil
@@ -27,6 +27,7 @@ Echo = Callable[[str], None]
 
 # Those who depend on others end first; a service that is not named here (it left its own record) ends before all of these.
 STOP_ORDER = (
+    "keeper",  # or it would start the others again
     "generator",
     "dagster-daemon",
     "dagster-webserver",
@@ -43,7 +44,7 @@ class ServiceStatus:
 
     service: str
     title: str
-    state: str  # "running" or "died"
+    state: str  # "running", "died", or "failed" where the keeper has given it up
     address: str
     pid: int
     since: datetime
@@ -76,6 +77,8 @@ def up(
             if streams:
                 _ensure_stream_host(settings, echo=echo)
             _start_services(settings, generators, echo=echo)
+            if settings.keep_parts:
+                _start_services(settings, [_keeper(settings)], echo=echo)
 
 
 def down(settings: Settings, echo: Echo = print) -> None:
@@ -99,8 +102,12 @@ def down(settings: Settings, echo: Echo = print) -> None:
 
 
 def status(settings: Settings) -> list[ServiceStatus]:
-    """What runs, and what died without having been told to; empty when nothing does."""
-    return [_status_of(record) for record in records(settings)]
+    """Return what runs, and what died without having been told to; empty when nothing does."""
+    from rtap_assets.local.keeper import given_up  # noqa: PLC0415
+
+    names = given_up(settings)
+    lines = [_status_of(record) for record in records(settings)]
+    return [replace(line, state="failed") if line.state == "died" and line.service in names else line for line in lines]
 
 
 def reset(settings: Settings, *, echo: Echo = print) -> None:
@@ -154,6 +161,12 @@ def generators_to_run(settings: Settings, *, rate: float | None) -> list[Service
             remedy=f"End it with `kill {record.pid}`, or everything with `rtap down`, and try again.",
         )
     return [service]
+
+
+def _keeper(settings: Settings) -> Service:
+    from rtap_assets.local.keeper import keeper_service  # noqa: PLC0415
+
+    return keeper_service(settings)
 
 
 def _start_services(settings: Settings, services: list[Service], *, echo: Echo) -> None:

@@ -23,13 +23,22 @@ TITLE = "Stream host"
 
 @contextmanager
 def recorded_host(settings: Settings) -> Iterator[Callable[[], None]]:
-    """Yields a function that leaves this process's record. An end that was meant removes it; a crash does not."""
+    """Yield a function that leaves this process's record. An end that was meant removes it; a crash does not.
+
+    With a keeper, an error that is no end removes it neither: the keeper tries again.
+    """
     try:
         yield lambda: write_record(settings, _own_record(settings))
-    except RtapError:
-        _forget_own(settings)
+    except RtapError as error:
+        if error.context.get("has_ended") or not _is_kept(settings):
+            _forget_own(settings)
         raise
     _forget_own(settings)
+
+
+def _is_kept(settings: Settings) -> bool:
+    keeper = record_of(settings, "keeper")
+    return keeper is not None and keeper.process() is not None
 
 
 def _forget_own(settings: Settings) -> None:

@@ -73,6 +73,7 @@ def stream_supervisor(context: SensorEvaluationContext, streams: StreamHost) -> 
         now=now,
         validity_seconds=get_settings().status_validity_seconds,
         materialised=materialised_by_runs(context.instance),
+        waiting_alert_seconds=get_settings().waiting_alert_seconds,
     )
     for event in events:
         if isinstance(event, AssetObservation):
@@ -102,21 +103,28 @@ def tell(
     now: datetime,
     validity_seconds: float,
     materialised: Mapping[str, datetime],
+    waiting_alert_seconds: float = float("inf"),
 ) -> list[AssetCheckEvaluation | AssetObservation]:
     """The check results that are due, and an observation for each stream that has come to need a person."""
     renewal = timedelta(seconds=max(validity_seconds - RENEWAL_MARGIN_SECONDS, validity_seconds / 2))
     events: list[AssetCheckEvaluation | AssetObservation] = []
     for status in statuses:
-        before, face = memory.told.get(status.name), _face(status)
+        has_waited_long = waits_too_long(status, now=now, seconds=waiting_alert_seconds)
+        before, face = memory.told.get(status.name), _face(status) + ("/long" if has_waited_long else "")
         if before is not None and before["face"] == face:
             told_at = as_instant(before["at"])
             if now - told_at < renewal and materialised.get(status.name, told_at) <= told_at:
                 continue
         events.append(state_evaluation(status))
-        if status.observed in NEEDS_A_PERSON and (before is None or before["face"] != face):
+        if (status.observed in NEEDS_A_PERSON or has_waited_long) and (before is None or before["face"] != face):
             events.append(_alert(status))
         memory.told[status.name] = {"face": face, "at": as_text(now)}
     return events
+
+
+def waits_too_long(status: StreamStatus, *, now: datetime, seconds: float) -> bool:
+    """Return whether a stream has waited for something that is away for longer than this."""
+    return status.observed is Observed.WAITING and (now - status.since).total_seconds() > seconds
 
 
 def revive_host(statuses: Sequence[StreamStatus], memory: Memory, *, now: datetime, begin: Callable[[], bool]) -> str:

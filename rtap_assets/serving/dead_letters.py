@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -37,8 +38,8 @@ def count_dead_letters(settings: Settings, selection: Selection, *, period: str 
         f"SELECT epoch_us(date_trunc('{period}', kafka_timestamp)), error_reason, schema_id, count(*), count_if({redriven}) "
         f"FROM ({_selected(selection, '*')}) GROUP BY 1, 2, 3 ORDER BY 1 DESC, 4 DESC, 2, 3"
     )
-    with open_lake(settings) as connection:
-        rows = _execute(connection, statement).fetchall()
+    with open_lake(settings) as connection, _translated():
+        rows = connection.execute(statement).fetchall()
     return [Group(_instant(row[0]), row[1], row[2], row[3], row[4]) for row in rows]
 
 
@@ -51,10 +52,14 @@ def read_dead_letters(settings: Settings, selection: Selection, *, newest_first:
     """
     with open_lake(settings) as connection:
         columns = COLUMNS.format(detail=_detail(connection))
-        cursor = _execute(connection, _selected(selection, columns, newest_first=newest_first))
-        while rows := cursor.fetchmany(FETCHED):
-            for row in rows:
-                yield _letter(row)
+        with _translated():
+            cursor = connection.execute(_selected(selection, columns, newest_first=newest_first))
+        while True:
+            with _translated():
+                rows = cursor.fetchmany(FETCHED)
+            if not rows:
+                return
+            yield from map(_letter, rows)
 
 
 def _selected(selection: Selection, columns: str, *, newest_first: bool = False) -> str:
@@ -68,9 +73,10 @@ def _detail(connection: duckdb.DuckDBPyConnection) -> str:
     return "error_detail" if "error_detail" in names else "NULL"
 
 
-def _execute(connection: duckdb.DuckDBPyConnection, statement: str) -> duckdb.DuckDBPyConnection:
+@contextmanager
+def _translated() -> Iterator[None]:
     try:
-        return connection.execute(statement)
+        yield
     except duckdb.Error as error:
         raise ServingError(
             f"The dead letters of bronze cannot be read: {error}.", remedy="Try again; if it stays, check the disk."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import duckdb
 
@@ -18,6 +18,7 @@ from rtap_assets.contracts.quality import StreamPositions
 from rtap_assets.contracts.tables import BRONZE
 from rtap_assets.errors import ServingError
 from rtap_assets.kafka.readable_offsets import Explanation, Range, explain_ranges
+from rtap_assets.kafka.topics import topic_identity
 from rtap_assets.lake.offset_gaps import looked_at, read_gaps, record_pass
 from rtap_assets.serving.connection import connect_lake
 from rtap_assets.serving.lake_files import plan_lake
@@ -52,11 +53,23 @@ def explain_gaps(settings: Settings, *, positions: StreamPositions) -> GapReport
     except duckdb.Error as error:
         raise ServingError(f"The gaps in bronze could not be looked for: {error}.", remedy="Try again.") from error
     fresh = _without_recorded(found, [gap for gap in read_gaps(settings) if (gap.topic, gap.topic_epoch) == (topic, epoch)])
-    explanations = explain_ranges(settings, topic, fresh) if fresh else []
+    explanations = _explanations(settings, topic, fresh, topic_id=positions.topic_id) if fresh else []
     gaps = _as_gaps(explanations, topic=topic, topic_epoch=epoch)
     if not record_pass(settings, gaps, topic=topic, topic_epoch=epoch, before=before, after=before | ahead):
         return GapReport()  # another pass has just looked at the same
     return GapReport(_counted(gaps), tuple(_unexplained(explanations)))
+
+
+def _explanations(
+    settings: Settings, topic: str, ranges: Mapping[int, Sequence[Range]], *, topic_id: str | None
+) -> list[Explanation]:
+    """Return what the broker says of the ranges; of a topic that was created again it can say nothing."""
+    explained = explain_ranges(settings, topic, ranges)
+    now = topic_identity(settings, topic).topic_id
+    if topic_id is None or now is None or topic_id == now:
+        return explained
+    why = f"the topic was created again (id {topic_id} -> {now})"
+    return [replace(one, kind=None, why=why) for one in explained]
 
 
 def _gaps_in_bronze(

@@ -94,6 +94,7 @@ def stream_positions(checkpoints: Path, *, topic: str) -> StreamPositions:
     return StreamPositions(
         bronze=begun if bronze is None else by_partition(bronze),
         topic_epoch=0 if binding is None else binding.topic_epoch,
+        topic_id=None if binding is None else binding.topic_id,
         silver=committed_position(checkpoints / "silver"),
         gold_batches={batch: read_batch(gold, batch).source for batch in planned_batches(gold)[-GOLD_BATCHES:]},
     )

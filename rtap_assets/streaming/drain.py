@@ -17,7 +17,7 @@ from pyspark.sql.streaming.listener import StreamingQueryProgress
 from pyspark.sql.streaming.query import StreamingQuery
 
 from rtap_assets.config import Settings
-from rtap_assets.errors import DependencyUnavailable, StreamError
+from rtap_assets.errors import DependencyUnavailable, RtapError, StreamError
 from rtap_assets.kafka.patience import with_patience
 from rtap_assets.kafka.topics import beginning_offsets, end_offsets
 from rtap_assets.lake.catalog import load_table, open_catalog
@@ -29,7 +29,8 @@ from rtap_assets.streaming.checkpoints import (
     newest_planned,
     read_batch,
 )
-from rtap_assets.streaming.failures import Verdict, judge
+from rtap_assets.streaming.failures import Verdict, error_in, judge
+from rtap_assets.streaming.kafka_metrics import fill_missing_offsets
 from rtap_assets.streaming.ownership import verify_binding
 from rtap_assets.streaming.queries import STREAMS, StreamDefinition
 from rtap_assets.streaming.reports import DrainReport
@@ -172,6 +173,9 @@ class _Run:
             self.progress[entry.batchId] = (entry.numInputRows, dropped_rows(entry))
 
     def _judge(self, error: Exception) -> None:
+        error = error_in(error) or error
+        if isinstance(error, RtapError) and not isinstance(error, DependencyUnavailable):
+            raise error
         verdict, reason = (Verdict.WAIT, error.message) if isinstance(error, DependencyUnavailable) else judge(error)
         if verdict is Verdict.FAULT and reason in self.faults:
             raise StreamError(
@@ -216,9 +220,14 @@ def start_stream(
         .option("checkpointLocation", stream.checkpoint(settings).as_uri())
         .trigger(processingTime=f"{trigger_seconds} seconds")
     )
+    is_recovering = stream.reads is None and has_unfinished_batch(stream.checkpoint(settings))
     if stream.writes is not None and stream.native_sink:
-        return writer.toTable(f"{settings.catalog_name}.{stream.writes.identifier}")
-    return writer.start()
+        query = writer.toTable(f"{settings.catalog_name}.{stream.writes.identifier}")
+    else:
+        query = writer.start()
+    if is_recovering:
+        fill_missing_offsets(session, query)
+    return query
 
 
 def stop_between_batches(query: StreamingQuery, checkpoint: Path, *, seconds: float) -> bool:

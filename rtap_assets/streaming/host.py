@@ -79,7 +79,9 @@ def serve(settings: Settings, *, background: bool, recorded: Callable[[], None] 
     dirty = [name for name, stopped in clean.items() if not stopped]
     if dirty:
         raise StreamError(
-            f"Stopped in the middle of a batch: {', '.join(dirty)}.", remedy="Nothing is lost: the next start repeats it."
+            f"Stopped in the middle of a batch: {', '.join(dirty)}.",
+            remedy="The next start repeats it.",
+            has_ended=True,
         )
     log.info("stream host ended: all streams stopped between batches")
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from rtap_assets.errors import StreamError
 from rtap_assets.streaming.desired import KeptBreaker
-from rtap_assets.streaming.failures import Diagnosis, Verdict, diagnose
+from rtap_assets.streaming.disk_room import have_room, written_folders
+from rtap_assets.streaming.failures import DISK_FULL_CODE, Diagnosis, Verdict, diagnose
 from rtap_assets.streaming.states import FailureNote
 from rtap_assets.streaming.verdicts import after_fault, fingerprint, restart_delay_seconds, was_well_before
 
@@ -53,6 +54,21 @@ def failed(runner: StreamRunner, error: BaseException) -> None:
         if found.verdict is Verdict.FAULT:
             _count_fault(runner, found, was_well=was_well)
     _schedule(runner, found)
+
+
+def resume_when_there_is_room(runner: StreamRunner) -> None:
+    """Reset the breaker of a stream that a full disk had stopped, once there is room; looks once in the longest back-off."""
+    if runner.facts.broken_since is None or runner.last_error is None or runner.last_error.code != DISK_FULL_CODE:
+        return
+    now = runner.clock()
+    if runner.room_looked_at is not None and now - runner.room_looked_at < timedelta(
+        seconds=runner.settings.backoff_longest_seconds
+    ):
+        return
+    runner.room_looked_at = now
+    if have_room(written_folders(runner.settings)):
+        runner.say("there is room on the disk again: goes on")
+        runner.reset()
 
 
 def _query_has_ended(runner: StreamRunner) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,7 +48,14 @@ class RedriveReport:
 
 def schemas_by_id(settings: Settings) -> SchemaOf:
     """Return a look-up of writer schemas that asks the registry once for each id."""
-    return cache(Registry(settings).schema_text)
+    registry = Registry(settings)
+
+    @cache
+    def schema_text(schema_id: int) -> str | None:
+        found = registry.schema(str(schema_id))
+        return None if found is None else found.text
+
+    return schema_text
 
 
 def redrive(
@@ -95,11 +103,18 @@ def new_run(request: RedriveRequest) -> Run:
     return Run(
         id=uuid4().hex[:12],
         started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        by=f"{getpass.getuser()}@{socket.gethostname()}",
+        by=f"{_user()}@{socket.gethostname()}",
         repair=request.repair,
         parameters=dict(request.parameters),
         selection=request.selection.describe(),
     )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        return f"uid {os.getuid()}"
 
 
 def _judged(part: list[Planned], judge: Judge, run: Run, settings: Settings) -> list[Planned]:

@@ -21,6 +21,7 @@ from rtap_assets.streaming import recovery, settling
 from rtap_assets.streaming.checkpoints import commit_time, has_unfinished_batch, newest_committed, read_batch
 from rtap_assets.streaming.desired import DurableStates, KeptBreaker
 from rtap_assets.streaming.drain import start_stream, stop_between_batches
+from rtap_assets.streaming.failures import error_in
 from rtap_assets.streaming.lag import Refusal
 from rtap_assets.streaming.operation_book import OperationBook
 from rtap_assets.streaming.operations import Action
@@ -74,6 +75,7 @@ class StreamRunner:
         self.restarts: list[str] = []
         self.query: WatchedQuery | None = None
         self.finish_by: datetime | None = None  # set while a batch that a stop cut off is to be run to its end
+        self.room_looked_at: datetime | None = None
         self.may_run = False  # until the host resumes, or a person starts
         self._resting: Event | None = None  # while paused; set once no query is active
         self._say, self._on_batch = say, on_batch
@@ -154,6 +156,7 @@ class StreamRunner:
             settling.begin(self, command)
         if self.query is not None:
             self._look(self.query)
+        recovery.resume_when_there_is_room(self)
         wanted = self._wanted_trigger()
         self.update(is_wanted=wanted is not None)
         query = self.query
@@ -228,7 +231,11 @@ class StreamRunner:
             self.ended()
         elif not sight.is_active:
             self.query = None
-            recovery.failed(self, sight.error or StreamError(f"The query of {self.stream.name} ended by itself."))
+            fault = sight.error or StreamError(f"The query of {self.stream.name} ended by itself.")
+            if sight.error is not None and isinstance(own := error_in(fault), StreamError):
+                recovery.refused(self, own)
+            else:
+                recovery.failed(self, fault)
             if self._closing.is_set() or self.book.active(Action.STOP):
                 self.finish_by = self.clock() + timedelta(seconds=self._stop_seconds)  # as if the stop had cut its batch off
 

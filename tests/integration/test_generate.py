@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from hashlib import md5
 from typing import Any
@@ -21,7 +22,6 @@ from rtap_assets.contracts.schemas import parsed
 from rtap_assets.errors import ConfigurationError, DependencyUnavailable
 from rtap_assets.generator.generate import generate
 from rtap_assets.generator.options import GenerationReport, GeneratorOptions
-from rtap_assets.generator.preparation import INCOMPATIBLE_SCALE
 from rtap_assets.kafka.clients import client_config
 from rtap_assets.kafka.registry import Registry
 from rtap_assets.kafka.topics import end_offsets
@@ -29,6 +29,7 @@ from rtap_assets.local.ports import free_ports
 from rtap_assets.local.records import record_of
 
 Place = tuple[int, int]
+OPEN_TRANSACTION_SECONDS = 60  # its own 10 s, and the broker looks for lapsed ones every 10 s
 
 
 def silent(_: str) -> None:
@@ -53,6 +54,39 @@ def topic_content(settings: Settings) -> dict[Place, tuple[bytes | None, str | N
             content[message.partition(), message.offset()] = (message.key(), digest)
     consumer.close()
     return content
+
+
+def committed_content(settings: Settings) -> dict[Place, str | None]:
+    """Place -> md5 of the value, as a committed reader has it once no transaction is open any more."""
+    partitions = end_offsets(settings, settings.topic_events)
+    committed = {"isolation.level": "read_committed", "enable.partition.eof": True}
+    consumer = Consumer(client_config(settings) | committed | {"group.id": "reader", "enable.auto.commit": False})
+    consumer.assign([TopicPartition(settings.topic_events, partition, 0) for partition in partitions])
+    ends = uncommitted_ends(settings)
+    content: dict[Place, str | None] = {}
+    deadline = time.monotonic() + OPEN_TRANSACTION_SECONDS
+    at: dict[int, int] = {}
+    while any(at.get(partition, 0) < end for partition, end in ends.items()):
+        assert time.monotonic() < deadline, f"the reader stands at {at} of {ends}"
+        for message in consumer.consume(5_000, timeout=1):
+            if message.error() is None:
+                digest = md5(message.value() or b"", usedforsecurity=False).hexdigest()
+                content[message.partition(), message.offset()] = digest if message.value() is not None else None
+        at = {place.partition: place.offset for place in consumer.position(list(consumer.assignment()))}
+    consumer.close()
+    return content
+
+
+def uncommitted_ends(settings: Settings) -> dict[int, int]:
+    """Kafka partition -> the end of its log, open transactions and control records included."""
+    consumer = Consumer(client_config(settings) | {"group.id": "ends", "isolation.level": "read_uncommitted"})
+    partitions = end_offsets(settings, settings.topic_events)
+    found = {
+        number: consumer.get_watermark_offsets(TopicPartition(settings.topic_events, number), timeout=10)[1]
+        for number in partitions
+    }
+    consumer.close()
+    return found
 
 
 def ledger(settings: Settings, question: str) -> list[tuple[Any, ...]]:
@@ -85,15 +119,19 @@ def test_the_acknowledged_records_of_the_ledger_are_exactly_the_topic(settings: 
     assert {len(partitions) for partitions in partitions_of_key.values()} == {1}
 
 
-def test_the_breaking_version_is_registered_only_when_its_reason_is_asked_for(settings: Settings) -> None:
+def test_a_schema_that_breaks_the_contract_is_never_registered_under_the_topics_own_subject(settings: Settings) -> None:
     def scales() -> set[int]:
         texts = Registry(settings).versions(settings.events_subject).values()
         return {field["type"]["scale"] for text in texts for field in parsed(text)["fields"] if field["name"] == "amount"}
 
-    run(settings, events=500, invalid=0.1)
+    run(settings, events=500, invalid=0.1, reasons=(Reason.INCOMPATIBLE_SCHEMA,), foreign_schemas=0.5)
     assert scales() == {4}
-    run(settings, events=500, invalid=0.1, reasons=(Reason.INCOMPATIBLE_SCHEMA,))
-    assert scales() == {4, INCOMPATIBLE_SCALE}
+
+
+def test_a_committed_reader_gets_what_the_ledger_calls_acknowledged_and_nothing_else(settings: Settings) -> None:
+    report = run(settings, events=1_000, transactions=3)
+    assert (report.intended, report.acknowledged, report.aborted) == (1_300, 1_100, 200)
+    assert acknowledged(settings) == committed_content(settings)
 
 
 def test_a_later_run_sends_copies_of_an_earlier_runs_good_records(settings: Settings) -> None:

@@ -58,7 +58,7 @@ def judge(key: bytes | None, value: bytes | None) -> Reason | None:
         known = dict.fromkeys(framings, Reason.UNSUPPORTED_FRAMING) | dict.fromkeys(formats, Reason.NOT_AVRO)
         return next((reason for start, reason in known.items() if value.startswith(start)), Reason.BAD_MAGIC)
     schema_id, body = int.from_bytes(value[1:5], "big"), value[5:]
-    if schema_id == IDS.incompatible:
+    if schema_id in (IDS.incompatible, IDS.foreign):
         return Reason.INCOMPATIBLE_SCHEMA
     if schema_id not in VERSION_OF_ID:
         return Reason.UNKNOWN_SCHEMA_ID
@@ -131,9 +131,15 @@ def test_undecodable_bodies_include_an_empty_one_and_every_length_bomb() -> None
         assert any(body.startswith(varint(claimed)) for body in bodies)
 
 
-def test_an_unknown_schema_id_may_be_another_subjects_and_may_need_all_32_bits() -> None:
+def test_an_unknown_schema_id_may_need_all_32_bits() -> None:
     ids = {int.from_bytes(value[1:5], "big") for _, value, _, _ in records_of(Reason.UNKNOWN_SCHEMA_ID) if value is not None}
-    assert {0, IDS.foreign, 2**32 - 1} <= ids
+    assert {0, 2**32 - 1} <= ids
+
+
+def test_an_incompatible_schema_may_be_one_of_something_else() -> None:
+    records = records_of(Reason.INCOMPATIBLE_SCHEMA)
+    ids = {int.from_bytes(value[1:5], "big") for _, value, _, _ in records if value is not None}
+    assert ids == {IDS.incompatible, IDS.foreign}
 
 
 def test_an_event_time_in_2099_also_comes_with_a_producers_timestamp_of_2099() -> None:

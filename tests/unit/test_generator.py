@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +16,10 @@ from rtap_assets.contracts import currencies, rules
 from rtap_assets.contracts.text import trim
 from rtap_assets.contracts.wire import unframe
 from rtap_assets.errors import ConfigurationError
-from rtap_assets.generator.chunks import BAD, DUPLICATE, GOOD, Chunk, concatenate, sample
+from rtap_assets.generator.chunks import BAD, DUPLICATE, GOOD, LATER_COPY_CHUNKS, Chunk, concatenate, sample
 from rtap_assets.generator.encoding import decimals, varint, varints
 from rtap_assets.generator.events import AWKWARD_AMOUNTS
-from rtap_assets.generator.options import GeneratorOptions
+from rtap_assets.generator.options import ABORTED, COMMITTED, LEFT_OPEN, GeneratorOptions
 
 START_MS = int(START.timestamp() * 1000)
 CLEAN = {"duplicates": 0.0, "invalid": 0.0}
@@ -155,6 +156,47 @@ def test_duplicates_are_exact_copies_of_good_records_near_later_and_from_an_earl
     assert len(set(good_ids)) == len(good_ids)
 
 
+def test_later_copies_are_old_events_under_their_own_id_with_the_event_time_of_their_turn() -> None:
+    options = GeneratorOptions(events=150_000, span_seconds=6 * 3600, later_copies=0.004, delayed=0, **CLEAN)
+    chunks = chunks_of(options)
+    everything = concatenate([chunk.columns for chunk in chunks])
+    copies = np.flatnonzero(np.concatenate([chunk.kind for chunk in chunks]) == DUPLICATE)
+    assert 150 < len(copies) < 250
+    for row in copies.tolist():
+        original = int(everything["origin_sequence"][row])
+        assert row // 25_000 - original // 25_000 >= LATER_COPY_CHUNKS
+        first, again = (_event(everything["value"][place]) for place in (original, row))
+        moved = {name: again[name] for name in ("event_time", "ingest_time")}
+        assert again == first | moved
+        assert (again["event_time"] - first["event_time"]).total_seconds() > 3_600
+        assert again["event_time"].timestamp() * 1000 == everything["event_time"][row]
+
+
+def test_another_teams_records_differ_in_nothing_but_the_schema_id() -> None:
+    (chunk,) = chunks_of(GeneratorOptions(events=2_000, foreign_schemas=0.5, **CLEAN))
+    versions_of_id = VERSION_OF_ID | {schema_id: version for version, schema_id in IDS.other_team.items()}
+    found = Counter(unframe(value)[0] for value in chunk.columns["value"])
+    assert set(found) == set(versions_of_id)
+    assert 900 < found[IDS.other_team[1]] + found[IDS.other_team[2]] < 1_100
+    for value, version in zip(chunk.columns["value"], chunk.columns["schema_version"], strict=True):
+        assert versions_of_id[unframe(value)[0]] == version
+
+
+def test_transactions_come_last_and_end_in_turn() -> None:
+    chunks = chunks_of(GeneratorOptions(events=1_000, transactions=4, **CLEAN))
+    ends = [None, COMMITTED, ABORTED, LEFT_OPEN, COMMITTED]
+    assert [(chunk.transaction, len(chunk)) for chunk in chunks] == list(zip(ends, [1_000, *[100] * 4], strict=True))
+    assert max(chunks[-1].columns["event_time"]) <= START_MS
+    ids = concatenate([chunk.columns for chunk in chunks])["event_id"]
+    assert len(set(ids)) == 1_400
+
+
+def _event(value: bytes) -> dict[str, Any]:
+    schema_id, body = unframe(value)
+    event: Any = schemaless_reader(io.BytesIO(body), WRITER_SCHEMAS[VERSION_OF_ID[schema_id]], None)
+    return dict(event)
+
+
 def test_shares_are_kept_and_each_reason_comes_before_any_comes_again() -> None:
     options = GeneratorOptions(events=40_000, duplicates=0.03, invalid=0.02, v1_share=0.25, reasons=tuple(rules.Reason))
     chunks = chunks_of(options)
@@ -189,6 +231,9 @@ def test_customers_are_skewed_and_keep_tier_region_and_currency() -> None:
         {"rate": 0},
         {"accounts": 1},
         {"reasons": ()},
+        {"later_copies": 2},
+        {"transactions": -1},
+        {"events": None, "rate": 10, "transactions": 1},
     ],
 )
 def test_impossible_options_are_refused(wrong: dict[str, object]) -> None:

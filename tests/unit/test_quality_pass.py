@@ -109,6 +109,13 @@ def test_bronze_conservation_fails(
     assert result.detail == detail
 
 
+def test_redriven_records_are_counted_as_such(settings: Settings) -> None:
+    redriven = valid_row(1, kafka_headers=[{"key": "rtap.redrive.attempt", "value": b"1"}])
+    sound_lake(settings, bronze=[redriven])
+    result = verdicts(settings, offsets={0: 2})["bronze/conservation"]
+    assert (result.passed, result.detail) == (True, {"missing": "0", "repeated": "0", "redriven": "1"})
+
+
 def test_amounts_above_the_plausible_one_of_their_currency_are_counted_with_examples(settings: Settings) -> None:
     amounts = {"EUR": "1000.0001", "JPY": "1000000", "CHF": "1000.0000", "KWD": "99999999999999.9999"}
     silver = [silver_row(f"of {code}", currency=code, amount=Decimal(amount)) for code, amount in amounts.items()]

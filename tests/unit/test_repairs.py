@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -9,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from event_bytes import APPENDED_AT, V1, V2, body, event, framed, plain, varint
+from event_bytes import APPENDED_AT, V1, V2, body, event, framed, varint
 
 from rtap_assets.contracts import repairs as module
 from rtap_assets.contracts.dead_letters import REDRIVE_ATTEMPT, REDRIVE_ORIGIN, DeadLetter, attempt_of, read_value
@@ -221,9 +222,19 @@ def test_a_selection_that_means_nothing_is_refused(document: dict[str, Any]) -> 
         Selection.from_json(document)
 
 
-def test_plain_bytes_of_an_amount_keep_their_width_in_a_fixed() -> None:
-    schema = plain(V1).replace('"bytes"', '{"type": "fixed", "name": "Amount", "size": 4}')
-    fixed = framed(9, body(event(event_time=0, ingest_time=0, amount=(-125_000).to_bytes(4, "big", signed=True)), schema))
+def test_an_amount_in_a_fixed_keeps_its_width() -> None:
+    schema = json.loads(V1)
+    for child in schema["fields"]:
+        if child["name"] == "amount":
+            child["type"] = {
+                "type": "fixed",
+                "name": "Amount",
+                "size": 4,
+                "logicalType": "decimal",
+                "precision": 9,
+                "scale": 4,
+            }
+    text = json.dumps(schema)
+    fixed = framed(9, body(event(amount=Decimal("-12.5000")), text))
     found: Repair = find_repair("make-amount-positive", {})
-    _, value = found.function(letter(fixed), {9: schema}.get, {})
-    assert value == framed(9, body(event(event_time=0, ingest_time=0, amount=(125_000).to_bytes(4, "big")), schema))
+    assert found.function(letter(fixed), {9: text}.get, {})[1] == framed(9, body(event(), text))

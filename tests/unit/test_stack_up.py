@@ -55,13 +55,13 @@ def test_a_generator_of_another_rate_is_not_taken_for_the_one_asked_for(settings
     assert stack.generators_to_run(settings, rate=2000)
 
 
-def test_down_ends_the_generator_first_and_the_broker_last(settings: Settings) -> None:
+def test_down_ends_the_keeper_and_the_generator_first_and_the_broker_last(settings: Settings) -> None:
     for name in reversed(stack.STOP_ORDER):
         start(settings, sleeper(name, "60"))
     said: list[str] = []
     stack.down(settings, echo=said.append)
     assert [line.split()[0] for line in said] == list(stack.STOP_ORDER)
-    assert (stack.STOP_ORDER[0], stack.STOP_ORDER[-1]) == ("generator", "kafka")
+    assert (stack.STOP_ORDER[:2], stack.STOP_ORDER[-1]) == (("keeper", "generator"), "kafka")
 
 
 def test_what_was_started_is_told_with_addresses_and_next_commands(settings: Settings) -> None:

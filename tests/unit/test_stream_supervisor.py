@@ -70,6 +70,23 @@ def test_a_stream_that_needs_a_person_is_an_alert_once(observed: Observed) -> No
     assert [type(event) for event in later] == [AssetCheckEvaluation]
 
 
+def test_a_stream_that_waits_for_too_long_is_an_alert_once_and_again_after_it_ran() -> None:
+    memory = Memory()
+    waiting = [status("bronze", Observed.WAITING, waiting_for="broker", since=NOW)]
+
+    def alerts(statuses: list[StreamStatus], seconds: int) -> int:
+        now = NOW + timedelta(seconds=seconds)
+        events = tell(
+            statuses, memory, now=now, validity_seconds=VALIDITY_SECONDS, materialised={}, waiting_alert_seconds=600
+        )
+        return sum(isinstance(event, AssetObservation) for event in events)
+
+    assert [alerts(waiting, seconds) for seconds in (0, 300, 600, 610, 620, 1200)] == [0, 0, 0, 1, 0, 0]
+    assert alerts([status("bronze")], 1300) == 0
+    later = [replace(waiting[0], since=NOW + timedelta(seconds=1400))]
+    assert [alerts(later, seconds) for seconds in (1400, 2001)] == [0, 1]
+
+
 def test_after_an_hour_without_a_daemon_every_state_is_told_at_once() -> None:
     memory = Memory()
     every = [status(name) for name in STREAM_NAMES]

@@ -1,4 +1,4 @@
--- Topic against bronze, one Kafka partition (`$partition`) at a time: only what differs is kept.
+-- Topic against bronze, one Kafka partition (`$partition` of `$epoch`) at a time: only what differs is kept.
 INSERT INTO bronze_findings
 WITH
 theirs AS (
@@ -6,9 +6,9 @@ theirs AS (
         kafka_offset, count(*) AS copies, any_value(kafka_timestamp) AS kafka_timestamp, any_value(raw_key) AS raw_key,
         any_value(value_md5) AS value_md5, any_value(error_reason) AS error_reason, any_value(event_uuid) AS event_uuid,
         any_value(event_time) AS event_time, any_value(quantity) AS quantity, any_value(amount) AS amount
-    FROM bronze_rows WHERE kafka_partition = $partition GROUP BY kafka_offset
+    FROM bronze_rows WHERE topic_epoch = $epoch AND kafka_partition = $partition GROUP BY kafka_offset
 ),
-ours AS (FROM records WHERE kafka_partition = $partition),
+ours AS (FROM records WHERE topic_epoch = $epoch AND kafka_partition = $partition),
 both_sides AS (
     SELECT
         coalesce(ours.kafka_offset, theirs.kafka_offset) AS kafka_offset,
@@ -31,4 +31,4 @@ both_sides AS (
         END AS finding
     FROM ours FULL JOIN theirs ON ours.kafka_offset = theirs.kafka_offset
 )
-SELECT $partition, kafka_offset, finding, verdict, error_reason FROM both_sides WHERE finding IS NOT NULL;
+SELECT $epoch, $partition, kafka_offset, finding, verdict, error_reason FROM both_sides WHERE finding IS NOT NULL;

@@ -1,7 +1,13 @@
 -- Every offset that the bronze stream has consumed is in bronze exactly once, or in `offset_gaps` with the reason why nobody
 -- gets it. Rows past the checkpoint's position came after it was looked at; they are judged by the next pass.
 WITH kept AS (
-    SELECT topic_epoch, kafka_partition, kafka_offset, kafka_timestamp, next_offset
+    SELECT
+        topic_epoch,
+        kafka_partition,
+        kafka_offset,
+        kafka_timestamp,
+        next_offset,
+        coalesce(list_contains(list_transform(kafka_headers, lambda h: h.key), 'rtap.redrive.attempt'), false) AS is_redriven
     FROM bronze LEFT JOIN consumed_offsets USING (topic_epoch, kafka_partition)
     -- A partition that the checkpoint does not name (of an earlier epoch) is complete up to its own last row.
     WHERE next_offset IS NULL OR kafka_offset < next_offset
@@ -27,7 +33,8 @@ partitions AS (
         first_offset,
         coalesce(any_value(next_offset), max(kafka_offset) + 1) AS next_offset,
         count(*) AS records,
-        count(DISTINCT kafka_offset) AS offsets
+        count(DISTINCT kafka_offset) AS offsets,
+        count_if(is_redriven) AS redriven
     FROM kept JOIN starts USING (topic_epoch, kafka_partition)
     WHERE kafka_offset >= first_offset
     GROUP BY ALL
@@ -46,11 +53,15 @@ expected AS (
     SELECT
         partitions.records,
         partitions.records - offsets AS repeated,
+        redriven,
         next_offset - first_offset - offsets - coalesce(sums.records, 0) AS missing
     FROM partitions LEFT JOIN sums USING (topic_epoch, kafka_partition)
 ),
 kinds AS (
     SELECT kind, sum(records)::BIGINT AS records FROM explained GROUP BY kind
+    UNION ALL
+    -- Records that a redrive sent: they are among the rows, and came from no producer.
+    SELECT 'redriven', sum(redriven)::BIGINT FROM expected HAVING sum(redriven) > 0
 )
 SELECT
     coalesce(sum(records), 0)::BIGINT AS rows_checked,
