@@ -10,6 +10,7 @@ from rtap_assets.contracts.avro_body import Reading, read_body
 from rtap_assets.contracts.wire import HEADER_BYTES, MAGIC_BYTE
 
 # On a record that was sent again: where the quarantined one is, how often it was sent, by which repair and run.
+WIDE_HEADER_BYTES = 9  # Apicurio's: the magic byte and an id of eight
 REDRIVE_PREFIX = "rtap.redrive."
 REDRIVE_ORIGIN, REDRIVE_ATTEMPT = f"{REDRIVE_PREFIX}origin", f"{REDRIVE_PREFIX}attempt"
 REDRIVE_REPAIR, REDRIVE_RUN = f"{REDRIVE_PREFIX}repair", f"{REDRIVE_PREFIX}run"
@@ -69,6 +70,20 @@ def read_value(value: bytes | None, schema_of: Callable[[int], str | None]) -> R
         return None
     schema = schema_of(int.from_bytes(value[1:HEADER_BYTES], "big"))
     return None if schema is None else read_body(value, schema, start=HEADER_BYTES)
+
+
+def read_letter(letter: DeadLetter, schema_of: SchemaOf) -> Reading | None:
+    """Return how far a letter's value can be read, also where bronze found its schema id in a wider header or in a header.
+
+    None where the value names no schema, or none that the registry knows.
+    """
+    value, schema_id = letter.value, letter.schema_id
+    reading = read_value(value, schema_of)
+    if reading is not None or value is None or schema_id is None:
+        return reading
+    schema = schema_of(schema_id)
+    wide = value[:1] == bytes([MAGIC_BYTE]) and int.from_bytes(value[1:WIDE_HEADER_BYTES], "big") == schema_id
+    return None if schema is None else read_body(value, schema, start=WIDE_HEADER_BYTES if wide else 0)
 
 
 @dataclass(frozen=True)
