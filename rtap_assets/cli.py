@@ -77,7 +77,9 @@ def cli() -> None:
 def main() -> None:
     """Run the command; a failure is shown in one sentence with the next step, its stack trace is kept in a file."""
     os.umask(PRIVATE_UMASK)
-    logging.getLogger("py4j").setLevel(logging.CRITICAL)  # it logs the stack trace of each call that fails
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)
+    # Py4J logs the stack trace of each call that fails, and does so with the root logger.
+    logging.getLogger().addFilter(lambda record: "/py4j/" not in record.pathname)
     try:
         cli()
     except Exception as failure:  # whatever a library raises: people read it

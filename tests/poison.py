@@ -15,6 +15,7 @@ from rtap_assets.contracts.rules import Reason
 YEAR_2099 = datetime(2099, 1, 1, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WIDE = with_amount(V1, precision=60, scale=4)
+GLUE_VERSION = bytes.fromhex("b7b4a7f09c964e4aa6871a4d7e0b6a5c")  # a UUID of version 4
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,36 @@ def poison(writer: Writer, *, unknown_id: int, max_event_bytes: int) -> dict[str
         "magic byte and three more": (Reason.TOO_SHORT, Record(b"\x00\x00\x00\x00")),
         "a byte larger than allowed": (Reason.OVERSIZED, Record(padded(writer, max_event_bytes + 1))),
         "large and random": (Reason.OVERSIZED, Record(b"\xa5" * 1_000_000)),
-        "JSON": (Reason.BAD_MAGIC, Record(json.dumps({"event_id": "x"}).encode())),
+        "JSON": (Reason.NOT_AVRO, Record(json.dumps({"event_id": "x"}).encode())),
+        "JSON with a byte order mark": (Reason.NOT_AVRO, Record(b"\xef\xbb\xbf [\n{}]")),
+        "JSON behind a schema id": (Reason.NOT_AVRO, Record(framed(writer.v1_id, b'{"event_id": "x"}'))),
+        "XML": (Reason.NOT_AVRO, Record(b"<?xml version='1.0'?><event/>")),
+        "Protobuf": (Reason.NOT_AVRO, Record(b"\x0a\x24" + str(event(writer.at)["event_id"]).encode() + b"\x10\x01")),
+        "a Java object": (Reason.NOT_AVRO, Record(b"\xac\xed\x00\x05sr\x00\x03x")),
+        "MessagePack": (Reason.NOT_AVRO, Record(b"\x8e\xa8event_id\xd9\x24x")),
+        "Glue": (Reason.UNSUPPORTED_FRAMING, Record(b"\x03\x00" + GLUE_VERSION + body(event(writer.at)))),
+        "Glue, compressed": (Reason.UNSUPPORTED_FRAMING, Record(b"\x03\x05" + GLUE_VERSION + b"\x78\x9c\x00")),
+        "Avro single object": (Reason.UNSUPPORTED_FRAMING, Record(b"\xc3\x01" + bytes(range(8)) + body(event(writer.at)))),
+        "an Avro file": (Reason.UNSUPPORTED_FRAMING, Record(b"Obj\x01\x04\x14avro.codec")),
+        "Azure": (
+            Reason.UNSUPPORTED_FRAMING,
+            Record(b"\x00\x00\x00\x00" + b"0123456789abcdef" * 2 + body(event(writer.at))),
+        ),
+        "Azure's content type": (
+            Reason.UNSUPPORTED_FRAMING,
+            Record(body(event(writer.at)), headers=[("content-type", b"avro/binary+0123456789abcdef0123456789abcdef")]),
+        ),
+        "Hortonworks": (Reason.UNSUPPORTED_FRAMING, Record(b"\x01" + bytes(7) + b"\x05" + bytes(3) + b"\x01" + b"x" * 9)),
+        "a bare body": (Reason.UNSUPPORTED_FRAMING, Record(body(event(writer.at)))),
+        "an artifact's name": (
+            Reason.UNSUPPORTED_FRAMING,
+            Record(body(event(writer.at)), headers=[("apicurio.value.artifactId", b"sales")]),
+        ),
+        "a schema id of two bytes in a header": (
+            Reason.UNSUPPORTED_FRAMING,
+            Record(body(event(writer.at)), headers=[("__value_schema_id", b"\x00\x01")]),
+        ),
+        "random, no magic byte": (Reason.BAD_MAGIC, Record(b"\xb7\x1f\x93\x66\xe1\x0a\x58\xc4" * 10)),
         "magic byte 1": (Reason.BAD_MAGIC, Record(b"\x01" + writer.v1()[1:])),
         "id 0": (Reason.UNKNOWN_SCHEMA_ID, Record(framed(0, body(event(writer.at))))),
         "an id of nobody": (Reason.UNKNOWN_SCHEMA_ID, Record(framed(unknown_id, body(event(writer.at))))),

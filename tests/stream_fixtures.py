@@ -39,11 +39,8 @@ ORPHAN_SECONDS = 120
 
 @pytest.fixture
 def streams(spark: SparkSession, settings: Settings) -> Settings:
-    """Settings with topics, a catalog and tables of the test's own; a drain of some thousand events takes several batches.
-
-    Broker and registry count as external ones here, but they share this machine's clock.
-    """
-    small = {"bronze_max_offsets_per_batch": 1_000, "source_max_files_per_batch": 3, "schema_clock_skew_seconds": 0}
+    """Settings with topics, a catalog and tables of the test's own; some thousand events take several batches."""
+    small = {"bronze_max_offsets_per_batch": 1_000, "source_max_files_per_batch": 3}
     own = with_own_catalog(spark, settings.model_copy(update=small))
     ensure_tables(spark, own.catalog_name)
     return own

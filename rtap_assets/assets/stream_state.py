@@ -100,6 +100,7 @@ def _metadata(status: StreamStatus) -> dict[str, Any]:
         "watermark": status.watermark,
         "next start": status.next_start,
         "last error at": None if error is None else error.at,
+        "last error over since": status.since if status.error_is_over else None,
     }
     values = {
         "desired": None if status.observed is Observed.UNKNOWN else status.desired.value,
@@ -115,7 +116,7 @@ def _metadata(status: StreamStatus) -> dict[str, Any]:
         "state (bytes)": status.state_bytes,
         "failures": status.failures or None,
         "last error": None if error is None else f"{error.code}: {error.message}",
-        "next step": None if error is None else error.remedy,
+        "next step": None if error is None or status.error_is_over else error.remedy,
     }
     shown = {name: MetadataValue.timestamp(instant) for name, instant in instants.items() if instant is not None}
     return {name: value for name, value in values.items() if value is not None} | shown

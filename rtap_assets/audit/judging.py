@@ -26,6 +26,7 @@ LARGEST_UNSCALED = 10**18 - 1  # of decimal(18,4)
 UUID = re.compile(rules.UUID_PATTERN)
 OUTER = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # categories that are trimmed from both ends of a code or id
 FORBIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # and that no text holds within
+MOST_KEPT = 50_000  # texts
 ORDER = tuple(reason.value for reason in Reason)
 TEXTS = (
     "event_id", "event_type", "account_id", "plan_tier", "region", "product_id", "currency", "promo_code", "sales_channel",
@@ -96,7 +97,7 @@ class Judge:
     def _ruled(self, event: dict[str, Any], key: bytes | None, timestamp_ms: int, broken: set[str]) -> Judged:
         """The first rule that is broken, in the order of `Reason`; the event's texts are cleaned on the way."""
         for name in TEXTS:
-            event[name] = self._text(event.get(name))
+            event[name] = self._text(event.get(name), keep=name != "event_id")
             if event[name] is INVALID:
                 broken.add(Reason.INVALID_TEXT)
                 event[name] = None
@@ -129,14 +130,16 @@ class Judge:
         if lead_ms > self._future_ms or -lead_ms > self._past_ms:
             broken.add(Reason.IMPLAUSIBLE_INGEST_TIME)
 
-    def _text(self, value: bytes | str | None) -> Any:
-        """The text without what surrounds it, or INVALID; remembered, since codes and accounts repeat."""
+    def _text(self, value: bytes | str | None, *, keep: bool = True) -> Any:
+        """The text without what surrounds it, or INVALID; kept unless it does not repeat, as codes and accounts do."""
         if value is None:
             return None
         raw = value.encode() if isinstance(value, str) else value
+        if not keep:
+            return clean_text(raw)
         found = self._clean.get(raw)
         if found is None:
-            if len(self._clean) > 200_000:
+            if len(self._clean) > MOST_KEPT:
                 self._clean.clear()
             found = self._clean[raw] = clean_text(raw)
         return found

@@ -18,7 +18,7 @@ from rtap_assets.generator.ledger import INTENDED, OUTCOME
 
 DAMAGE = {
     "lost": "acknowledged, but not in bronze with the bytes that were sent",
-    "unintended": "in bronze, though its run was refused by the broker",
+    "unintended": "in bronze, though the broker refused it or its transaction was rolled back",
     "without_intention": "an outcome whose intention is not in the ledger",
     "wrong_reason": "the ledger and bronze disagree about the reason",
     "ledger_differs": "a row of silver that is not what the ledger has for its record",
@@ -33,6 +33,7 @@ SELECT
     (SELECT count(*) FROM silver_rows SEMI JOIN matched USING (topic_epoch, kafka_partition, kafka_offset)) AS in_silver,
     (SELECT count(*) FROM detail_ledger_differs) AS differing,
     (SELECT count(*) FROM ledger WHERE outcome = 'unknown') AS unknown,
+    (SELECT count(*) FROM ledger WHERE outcome = 'rolled back') AS rolled_back,
     (SELECT count(*) FROM settled) AS settled,
     (SELECT count(*) FROM outcomes) AS outcomes,
     (SELECT count(*) FROM detail_without_intention) AS without_intention,
@@ -71,6 +72,7 @@ def _section(connection: duckdb.DuckDBPyConnection) -> Section:
     apart = (
         Apart("in flight, of the ledger", counts["in_flight"], "acknowledged, beyond bronze's position"),
         Apart("outcome unknown", counts["unknown"], f"{counts['settled']} of them arrived"),
+        Apart("rolled back", counts["rolled_back"], "sent in transactions that no commit ended; in no layer"),
         Apart("other producers", counts["others"], "records of bronze that no run of the generator sent"),
     )
     return Section(

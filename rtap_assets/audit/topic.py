@@ -6,13 +6,14 @@ Where the topic no longer has a record (retention), bronze's raw bytes are judge
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from confluent_kafka import Message
 
 from rtap_assets.audit.judging import TEXTS, Judge
 from rtap_assets.audit.state import LakeState
@@ -49,13 +50,15 @@ WHERE topic = $topic AND coalesce(topic_epoch, 0) = $epoch AND kafka_partition =
     AND kafka_offset >= $first AND kafka_offset < $last
 GROUP BY kafka_offset
 """
-NEXT_OFFSET = "SELECT coalesce(max(kafka_offset) + 1, 0) FROM records WHERE topic_epoch = ? AND kafka_partition = ?"
+NEXT_OFFSET = """
+SELECT coalesce(max(kafka_offset) + 1, 0) FROM records WHERE topic_epoch = ? AND kafka_partition = ? AND kafka_offset < ?
+"""
 EARLIER_EPOCHS = """
 INSERT INTO ranges
 SELECT topic_epoch, kafka_partition, min(kafka_offset), max(kafka_offset) + 1, max(kafka_offset) + 1, max(kafka_offset) + 1
 FROM bronze_rows WHERE topic_epoch < ? GROUP BY ALL
 """
-OFFSETS_AT_ONCE = 50_000
+OFFSETS_AT_ONCE, ROWS_AT_ONCE = 50_000, 20_000
 
 
 def find_ranges(connection: duckdb.DuckDBPyConnection, settings: Settings, state: LakeState) -> None:
@@ -101,13 +104,26 @@ def read_records(
     done = 0
     for partition, start, end, newest, epoch in ranges:
         first = start if newest is None else newest + 1
-        for messages in read_committed(settings, settings.topic_events, partition, start=first, end=end):
+        batches = read_committed(settings, settings.topic_events, partition, start=first, end=end)
+        for messages in _gathered(batches):
             rows = ((m.offset(), m.timestamp()[1], m.key(), m.value()) for m in messages)
             insert_records(connection, judge, (epoch, partition), rows, in_topic=True)
             keep()
             progress("reading the topic again", done + (messages[-1].offset() or 0) - start, total)
         done += max(0, end - start)
     return done
+
+
+def _gathered(batches: Iterable[list[Message]]) -> Iterator[list[Message]]:
+    """The same messages in larger batches: each insertion is a commit."""
+    gathered: list[Message] = []
+    for batch in batches:
+        gathered += batch
+        if len(gathered) >= ROWS_AT_ONCE:
+            yield gathered
+            gathered = []
+    if gathered:
+        yield gathered
 
 
 def read_rows_without_record(
@@ -120,7 +136,7 @@ def read_rows_without_record(
     ).fetchall()
     total = sum(max(0, oldest - begins) for _, _, begins, oldest in ranges)
     for epoch, partition, begins, oldest in ranges:
-        known = connection.execute(NEXT_OFFSET, [epoch, partition]).fetchall()[0][0]
+        known = connection.execute(NEXT_OFFSET, [epoch, partition, oldest]).fetchall()[0][0]
         for first in range(max(begins, known), oldest, OFFSETS_AT_ONCE):
             last = min(first + OFFSETS_AT_ONCE, oldest)
             bounds = {"epoch": epoch, "partition": partition, "first": first, "last": last, "topic": topic}

@@ -1,4 +1,4 @@
-"""`rtap contracts`: check the Avro schemas offline, register them with the registry."""
+"""`rtap contracts`: check the Avro schemas offline, register them, explain how a registered one is read."""
 
 from __future__ import annotations
 
@@ -50,3 +50,37 @@ def register() -> None:
     for subject, ids in register_contracts(get_settings()).items():
         for version, schema_id in ids.items():
             click.echo(f"{subject}: version {version} has schema id {schema_id}")
+
+
+@contracts.command()
+@click.argument("schema_id", type=click.IntRange(1))
+def explain(schema_id: int) -> None:
+    """Say how records of a schema id are read, or precisely why they are quarantined. Asks the registry.
+
+    Exit code 1 when they are quarantined.
+    """
+    from rtap_assets.streaming.explaining import explain_schema  # noqa: PLC0415 - `check` must work without a registry client
+
+    explained = explain_schema(get_settings(), schema_id)
+    for line in explained.lines:
+        click.echo(line)
+    sys.exit(0 if explained.is_read else 1)
+
+
+@contracts.command()
+@click.argument("schema_ids", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Forget all ids: the registry was replaced, and its ids count.")
+def forget(schema_ids: tuple[str, ...], everything: bool) -> None:
+    """Forget what was found of schema ids, so that the registry's answers of now count. Bronze must be stopped.
+
+    Records that are still unread and carry an id of the registry before are decoded with what the id means now.
+    """
+    from rtap_assets.streaming.judgments import forget_judgments  # noqa: PLC0415
+    from rtap_assets.streaming.ownership import refuse_a_living_owner  # noqa: PLC0415
+
+    if everything == bool(schema_ids):
+        raise click.UsageError("Name the ids, or give --all.")
+    settings = get_settings()
+    refuse_a_living_owner(settings)
+    dropped = forget_judgments(settings, None if everything else schema_ids)
+    click.echo(f"forgotten: {', '.join(dropped) or 'nothing'}")

@@ -5,9 +5,11 @@ The only place that talks to it. No answer is `DependencyUnavailable`, a refusal
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import quote, urlsplit
+from uuid import UUID
 from weakref import finalize
 
 # The client speaks through httpx or its successor, whichever is installed; this is where it says which.
@@ -16,9 +18,15 @@ from confluent_kafka.schema_registry.common._httpx_compat import httpx
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.known_writers import GLOBAL_PREFIX, GUID_PREFIX
+from rtap_assets.contracts.writer_schemas import AVRO, RegisteredSchema
 from rtap_assets.errors import ConfigurationError, ContractError, DependencyUnavailable
+from rtap_assets.kafka.apicurio import ApicurioIds
 
 SUBJECT_NOT_FOUND = 404
+# Error codes of an answer: no such subject, version or schema. A bare 404 may come from anything that is no registry.
+NOT_FOUND = frozenset({40401, 40402, 40403})
+MOST_REFERENCES = 500
 REFUSED = frozenset({409, 422})
 UNAUTHORISED = frozenset({401, 403})
 
@@ -39,6 +47,7 @@ class Registry:
         if settings.registry_credentials.get_secret_value():
             config["basic.auth.user.info"] = settings.registry_credentials.get_secret_value()
         self._client = SchemaRegistryClient(config)
+        self._apicurio = ApicurioIds.beside(settings)
         finalize(self, self._client.close)  # its connection would otherwise stay open until the process ends
 
     def versions(self, subject: str) -> dict[int, str]:
@@ -57,20 +66,55 @@ class Registry:
             found = [self._client.get_version(subject, number) for number in numbers]
         return {version.schema_id: version.schema.schema_str for version in found}
 
-    def schema_text(self, schema_id: int) -> str | None:
-        """Return the schema that has the id, under whatever subject; None when the registry knows no such id.
+    def schema(self, key: str) -> RegisteredSchema | None:
+        """Return the schema that a writer key names, with everything that it refers to; None when the registry has none.
+
+        Asks each time: the client's own look-up keeps its answers for ever, and a registry that was replaced would go
+        unnoticed. Subjects and versions play no part, so a deleted version is found for as long as the registry answers
+        for its id.
 
         Raises:
             DependencyUnavailable: the registry did not answer.
         """
-        with self._translated(f"look up the schema {schema_id}"):
-            try:
-                text: str | None = self._client.get_schema(schema_id).schema_str
-            except SchemaRegistryError as error:
-                if error.http_status_code == SUBJECT_NOT_FOUND:
-                    return None
-                raise
-        return text
+        with self._translated(f"look up {key}"):
+            if key.startswith(GLOBAL_PREFIX):
+                return self._apicurio.schema(int(key.removeprefix(GLOBAL_PREFIX))) if self._apicurio is not None else None
+            if key.startswith(GUID_PREFIX):
+                found = self._answer(f"schemas/guids/{UUID(key.removeprefix(GUID_PREFIX))}", absent={SUBJECT_NOT_FOUND})
+            else:
+                found = self._answer(f"schemas/ids/{key}")
+            if found is None:
+                return None
+            references: dict[str, str] = {}
+            self._resolve(found, references, set())
+            return RegisteredSchema(found["schema"], found.get("schemaType") or AVRO, references)
+
+    def subjects_of(self, schema_id: int) -> list[tuple[str, int]]:
+        """Return the subjects and versions under which an id is registered; [] where the registry does not tell."""
+        with self._translated(f"list the subjects of schema id {schema_id}"):
+            found = self._answer(f"schemas/ids/{schema_id}/versions", absent={SUBJECT_NOT_FOUND}) or []
+        return sorted((one["subject"], one["version"]) for one in found)
+
+    def _resolve(self, document: Mapping[str, Any], references: dict[str, str], seen: set[tuple[str, int]]) -> None:
+        """Add the texts of all references, those that a text needs before itself. One that is gone is left out."""
+        for one in document.get("references") or []:
+            place = (one["subject"], one["version"])
+            if place in seen or len(seen) >= MOST_REFERENCES:
+                continue
+            seen.add(place)
+            found = self._answer(f"subjects/{quote(place[0], safe='')}/versions/{place[1]}", query={"deleted": True})
+            if found is not None:
+                self._resolve(found, references, seen)
+                references[one["name"]] = found["schema"]
+
+    def _answer(self, path: str, *, query: dict[str, object] | None = None, absent: Collection[int] = NOT_FOUND) -> Any:
+        """The answer to a GET, None for one of the error codes of `absent`."""
+        try:
+            return self._client._rest_client.get(path, query)
+        except SchemaRegistryError as error:
+            if error.error_code in absent or error.http_status_code in absent:
+                return None
+            raise
 
     def register(self, subject: str, schema_text: str) -> int:
         """Register a schema and return its id; the id it has when it is registered already.

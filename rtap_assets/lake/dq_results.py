@@ -108,7 +108,7 @@ def remove_old_results(settings: Settings, *, now: datetime) -> None:
     except CommitFailedException as error:
         raise StreamError(
             f"Old rows of {DQ_RESULTS.identifier} could not be removed: {error}.",
-            remedy="Nothing is lost; the next maintenance tries again.",
+            remedy="The table is as before; the next maintenance tries again.",
         ) from error
     except SQLAlchemyError as error:
         raise _unavailable(settings, error) from error

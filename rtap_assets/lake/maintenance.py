@@ -137,5 +137,6 @@ def _translated(what: str) -> Iterator[None]:
     except (PySparkException, Py4JError) as error:
         cause = str(error).strip().splitlines()[0]
         raise StreamError(
-            f"{what}: {cause}.", remedy="Nothing is lost; the next maintenance tries again. The details are in spark.log."
+            f"{what}: {cause}.",
+            remedy="The table is as before; the next maintenance tries again. The details are in spark.log.",
         ) from error

@@ -17,7 +17,7 @@ from pyspark.sql.streaming.listener import StreamingQueryProgress
 from pyspark.sql.streaming.query import StreamingQuery
 
 from rtap_assets.config import Settings
-from rtap_assets.errors import DependencyUnavailable, StreamError
+from rtap_assets.errors import DependencyUnavailable, RtapError, StreamError
 from rtap_assets.kafka.patience import with_patience
 from rtap_assets.kafka.topics import beginning_offsets, end_offsets
 from rtap_assets.lake.catalog import load_table, open_catalog
@@ -29,7 +29,7 @@ from rtap_assets.streaming.checkpoints import (
     newest_planned,
     read_batch,
 )
-from rtap_assets.streaming.failures import Verdict, judge
+from rtap_assets.streaming.failures import Verdict, error_in, judge
 from rtap_assets.streaming.kafka_metrics import fill_missing_offsets
 from rtap_assets.streaming.ownership import verify_binding
 from rtap_assets.streaming.queries import STREAMS, StreamDefinition
@@ -173,6 +173,9 @@ class _Run:
             self.progress[entry.batchId] = (entry.numInputRows, dropped_rows(entry))
 
     def _judge(self, error: Exception) -> None:
+        error = error_in(error) or error
+        if isinstance(error, RtapError) and not isinstance(error, DependencyUnavailable):
+            raise error
         verdict, reason = (Verdict.WAIT, error.message) if isinstance(error, DependencyUnavailable) else judge(error)
         if verdict is Verdict.FAULT and reason in self.faults:
             raise StreamError(

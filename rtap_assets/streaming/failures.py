@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from rtap_assets.errors import DependencyUnavailable, RtapError, StreamError
-from rtap_assets.transforms.bronze import UNLISTED_SCHEMA_ID
+from rtap_assets.errors import (
+    ConfigurationError,
+    ContractError,
+    DependencyUnavailable,
+    RtapError,
+    ServingError,
+    StreamError,
+)
 
 # SPARK-54027 / SPARK-55271: after finishing a batch left over by a crash, Kafka's source dies in its metrics. The batch is
 # committed by then; the next start goes on after it.
@@ -22,7 +29,6 @@ AWAY = {
         "Cannot fetch record for offset",
     ),
     "catalog": ("SQLITE_BUSY", "database is locked", "UncheckedSQLException", "org.postgresql.util.PSQLException"),
-    "registry": ("RTAP_REGISTRY_AWAY",),
 }
 # Before `AWAY`: a catalog whose disk is full answers, and waiting does not help.
 DISK_FULL_CODE = "disk_full"
@@ -30,6 +36,12 @@ DISK_FULL = ("No space left on device", "Disk quota exceeded", "SQLITE_FULL")
 
 # Also before it: what waiting does not bring.
 NEVER = ("No suitable driver", "No FileSystem for scheme", "password authentication failed", "no pg_hba.conf entry")
+# One of our own errors that was raised in a batch function, where only its text comes back from Java.
+CARRIED = re.compile(r"RTAP_CARRIED_ERROR (\{.*\})")
+CARRIED_ERRORS = {
+    type_.__name__: type_
+    for type_ in (ConfigurationError, ContractError, DependencyUnavailable, RtapError, ServingError, StreamError)
+}
 
 JAVA_FAULT = re.compile(r"\b(?:[a-z][\w$]*\.)+([A-Z][\w$]*(?:Exception|Error))\b")
 JAVA_PACKAGE = re.compile(r"\b(?:[a-z][\w$]*\.)+(?=[A-Z][\w$]*(?:Exception|Error)\b)")
@@ -52,8 +64,9 @@ class Verdict(Enum):
 def judge(error: BaseException) -> tuple[Verdict, str]:
     """The verdict on a query's error, and the reason in a few words (for WAIT: what is away)."""
     text = _with_causes(error)
-    if UNLISTED_SCHEMA_ID in text:
-        return Verdict.RESTART, "a schema id was registered after the last listing"
+    own = error_in(error)
+    if own is not None:
+        return (Verdict.WAIT, _dependency(own)) if isinstance(own, DependencyUnavailable) else (Verdict.FAULT, own.message)
     if KAFKA_METRICS_FAULT in text:
         return Verdict.RESTART, "Spark's Kafka source failed in its metrics after a recovered batch (SPARK-54027)"
     if (line := _line_with((*DISK_FULL, *NEVER), text)) is not None:
@@ -77,9 +90,9 @@ class Diagnosis:
 
 def diagnose(error: BaseException, *, log: str) -> Diagnosis:
     """What a failed start or a failed query means; `log` is where the whole story is."""
+    error = error_in(error) or error
     if isinstance(error, DependencyUnavailable):
-        name = str(error.context.get("dependency", "dependency"))
-        dependency = DEPENDENCIES.get(name, name)
+        dependency = _dependency(error)
         return Diagnosis(Verdict.WAIT, f"{dependency}_away", error.message, error.remedy, dependency)
     if isinstance(error, RtapError):
         return Diagnosis(Verdict.FAULT, type(error).__name__, error.message, error.remedy)
@@ -136,6 +149,34 @@ def root_cause(text: str) -> str:
 def _is_end_of_jvm(error: BaseException) -> bool:
     of_py4j = type(error).__module__.startswith("py4j") or isinstance(error, ConnectionError)
     return isinstance(error, ConnectionError) or (of_py4j and any(mark in str(error) for mark in JVM_HAS_ENDED))
+
+
+def carried(error: RtapError) -> RuntimeError:
+    """Return the error in a form that survives the way through Java; `error_in` finds it again."""
+    document = {
+        "type": type(error).__name__,
+        "message": error.message,
+        "remedy": error.remedy,
+        "context": {key: str(value) for key, value in error.context.items()},
+    }
+    return RuntimeError(f"RTAP_CARRIED_ERROR {json.dumps(document)}")
+
+
+def error_in(error: BaseException) -> RtapError | None:
+    """Return our own error that ended a query: the error itself, or the one that a batch function raised."""
+    if isinstance(error, RtapError):
+        return error
+    found = CARRIED.search(_with_causes(error))
+    if found is None:
+        return None
+    document = json.loads(found[1])
+    type_ = CARRIED_ERRORS.get(document["type"], RtapError)
+    return type_(document["message"], remedy=document["remedy"], **document["context"])
+
+
+def _dependency(error: DependencyUnavailable) -> str:
+    name = str(error.context.get("dependency", "dependency"))
+    return DEPENDENCIES.get(name, name)
 
 
 def _line_with(marks: Sequence[str], text: str) -> str | None:

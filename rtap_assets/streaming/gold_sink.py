@@ -157,10 +157,12 @@ def merge_statement(table: str, *, first: str, last: str) -> str:
     """Return the upsert. The bounds let Iceberg skip the table partitions and files that the batch does not touch."""
     keys = " AND ".join(f"t.{name} = s.{name}" for name in GOLD.key)
     updates = ", ".join(f"t.{name} = s.{name}" for name in GOLD.column_names if name not in GOLD.key)
+    # By name: the table may have a column that another tool added.
+    columns, values = ", ".join(GOLD.column_names), ", ".join(f"s.{name}" for name in GOLD.column_names)
     return (
         f"MERGE INTO {table} t USING {UPDATES_VIEW} s\n"
         f"ON {keys} AND t.window_start BETWEEN TIMESTAMP '{first}' AND TIMESTAMP '{last}'\n"
-        f"WHEN MATCHED THEN UPDATE SET {updates}\nWHEN NOT MATCHED THEN INSERT *"
+        f"WHEN MATCHED THEN UPDATE SET {updates}\nWHEN NOT MATCHED THEN INSERT ({columns}) VALUES ({values})"
     )
 
 

@@ -80,7 +80,7 @@ def serve(settings: Settings, *, background: bool, recorded: Callable[[], None] 
     if dirty:
         raise StreamError(
             f"Stopped in the middle of a batch: {', '.join(dirty)}.",
-            remedy="Nothing is lost: the next start repeats it.",
+            remedy="The next start repeats it.",
             has_ended=True,
         )
     log.info("stream host ended: all streams stopped between batches")

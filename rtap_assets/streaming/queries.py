@@ -1,7 +1,7 @@
 """The four streaming queries: where each reads, which transform it applies, where it writes. None is started here.
 
-Bronze and silver use Iceberg's own streaming sink and the DLQ query Spark's Kafka sink, without Python on the data path;
-gold adds to its windows in `foreachBatch`.
+Silver uses Iceberg's own streaming sink and the DLQ query Spark's Kafka sink; bronze appends and gold adds to its windows in
+`foreachBatch`. No row passes through Python.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pyspark.sql.streaming.readwriter import DataStreamWriter
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
 from rtap_assets.kafka.clients import spark_sink_options, spark_source_options
+from rtap_assets.streaming.bronze_sink import bronze_sink
 from rtap_assets.streaming.gold_sink import gold_sink
-from rtap_assets.streaming.quality import BRONZE_METRICS, DLQ_METRICS, SILVER_INPUT_METRICS, SILVER_METRICS
+from rtap_assets.streaming.quality import DLQ_METRICS, SILVER_INPUT_METRICS, SILVER_METRICS
 from rtap_assets.streaming.topic_verification import starting_offsets, topic_epoch
-from rtap_assets.streaming.writers import list_writers
-from rtap_assets.transforms.bronze import decode_sales_events
+from rtap_assets.streaming.writers import WriterMemory
 from rtap_assets.transforms.dlq import build_dead_letters
-from rtap_assets.transforms.quality import bronze_counts, dead_letter_counts, silver_counts, silver_input_counts
+from rtap_assets.transforms.quality import dead_letter_counts, silver_counts, silver_input_counts
 from rtap_assets.transforms.silver import deduplicate_sales_events, normalise_sales_events, stamp_processing
 
 DLQ_HEADROOM_BYTES = 65_536
@@ -51,7 +51,9 @@ class StreamDefinition:
 
 
 def bronze_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
-    """Events topic to bronze; lists the registry at each start."""
+    """Events topic to bronze; lists the topic's subject at each start, and asks the registry for other ids as they come."""
+    memory = WriterMemory(settings)
+    memory.prime()
     records = (
         session.readStream.format("kafka")
         .options(**spark_source_options(settings))
@@ -62,16 +64,8 @@ def bronze_writer(session: SparkSession, settings: Settings) -> DataStreamWriter
         .option("maxOffsetsPerTrigger", settings.bronze_max_offsets_per_batch)
         .load()
     )
-    rows = decode_sales_events(
-        records,
-        writers=list_writers(settings),
-        max_event_bytes=settings.max_event_bytes,
-        future_seconds=settings.event_time_future_seconds,
-        past_seconds=settings.event_time_past_seconds,
-        topic_epoch=topic_epoch(settings),
-    )
-    counted = rows.observe(BRONZE_METRICS, *bronze_counts(skew_seconds=settings.dq_event_time_skew_seconds))
-    return _iceberg_sink(counted)
+    sink = bronze_sink(settings, BRONZE_STREAM.checkpoint(settings), memory, topic_epoch=topic_epoch(settings))
+    return records.writeStream.outputMode("append").foreachBatch(sink)
 
 
 def dlq_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
@@ -107,7 +101,7 @@ def gold_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
     return events.writeStream.outputMode("append").foreachBatch(gold_sink(settings, GOLD_STREAM.checkpoint(settings)))
 
 
-BRONZE_STREAM = StreamDefinition("bronze", None, BRONZE, bronze_writer, native_sink=True)
+BRONZE_STREAM = StreamDefinition("bronze", None, BRONZE, bronze_writer, native_sink=False)
 DLQ_STREAM = StreamDefinition("dlq", BRONZE, None, dlq_writer, native_sink=True)
 SILVER_STREAM = StreamDefinition("silver", BRONZE, SILVER, silver_writer, native_sink=True, stateful=True)
 GOLD_STREAM = StreamDefinition("gold", SILVER, GOLD, gold_writer, native_sink=False)

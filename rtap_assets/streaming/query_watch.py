@@ -12,6 +12,7 @@ from typing import Any
 
 from pyspark.sql.streaming.query import StreamingQuery
 
+from rtap_assets.streaming.batch_metrics import BatchMetrics
 from rtap_assets.streaming.states import as_instant
 
 EXECUTED = "addBatch"  # only a trigger that ran a batch has this step
@@ -57,7 +58,7 @@ class WatchedQuery:
             reports = [json.loads(entry.json) for entry in self.query.recentProgress]
             found = [one for one in reports if self.reported < one["batchId"] and EXECUTED in one["durationMs"]]
         self.reported = executed
-        return tuple(found)
+        return tuple(BatchMetrics.added_to(report) for report in found)
 
 
 def end_of_trigger(report: dict[str, Any]) -> datetime:

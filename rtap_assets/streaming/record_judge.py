@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.dead_letters import Headers
-from rtap_assets.streaming.writers import list_writers
-from rtap_assets.transforms.bronze import decode_sales_events
+from rtap_assets.streaming.writers import WriterMemory
+from rtap_assets.transforms.bronze import bronze_rows
+from rtap_assets.transforms.decoding import decoding_steps, writer_keys
 
-# Every id that the registry does not know now is unknown: there is no stream that could ask again.
-FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
 KAFKA_SOURCE = pa.schema(
     [
         ("key", pa.binary()),
@@ -38,10 +36,12 @@ def judge_records(records: DataFrame, settings: Settings, *, topic_epoch: int = 
         DependencyUnavailable: the registry does not answer.
         ConfigurationError: nothing is registered under the topic's subject.
     """
-    return decode_sales_events(
+    memory = WriterMemory(settings)
+    memory.prime()
+    memory.look_up({row["writer_key"]: row["count"] for row in writer_keys(records).collect()})
+    return bronze_rows(
         records,
-        writers=replace(list_writers(settings), known_until=FOR_EVER),
-        max_event_bytes=settings.max_event_bytes,
+        decoding_steps(memory.known, max_event_bytes=settings.max_event_bytes, settled=True),
         future_seconds=settings.event_time_future_seconds,
         past_seconds=settings.event_time_past_seconds,
         topic_epoch=topic_epoch,

@@ -48,7 +48,14 @@ class RedriveReport:
 
 def schemas_by_id(settings: Settings) -> SchemaOf:
     """Return a look-up of writer schemas that asks the registry once for each id."""
-    return cache(Registry(settings).schema_text)
+    registry = Registry(settings)
+
+    @cache
+    def schema_text(schema_id: int) -> str | None:
+        found = registry.schema(str(schema_id))
+        return None if found is None else found.text
+
+    return schema_text
 
 
 def redrive(

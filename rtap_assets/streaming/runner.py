@@ -21,6 +21,7 @@ from rtap_assets.streaming import recovery, settling
 from rtap_assets.streaming.checkpoints import commit_time, has_unfinished_batch, newest_committed, read_batch
 from rtap_assets.streaming.desired import DurableStates, KeptBreaker
 from rtap_assets.streaming.drain import start_stream, stop_between_batches
+from rtap_assets.streaming.failures import error_in
 from rtap_assets.streaming.lag import Refusal
 from rtap_assets.streaming.operation_book import OperationBook
 from rtap_assets.streaming.operations import Action
@@ -230,7 +231,11 @@ class StreamRunner:
             self.ended()
         elif not sight.is_active:
             self.query = None
-            recovery.failed(self, sight.error or StreamError(f"The query of {self.stream.name} ended by itself."))
+            fault = sight.error or StreamError(f"The query of {self.stream.name} ended by itself.")
+            if sight.error is not None and isinstance(own := error_in(fault), StreamError):
+                recovery.refused(self, own)
+            else:
+                recovery.failed(self, fault)
             if self._closing.is_set() or self.book.active(Action.STOP):
                 self.finish_by = self.clock() + timedelta(seconds=self._stop_seconds)  # as if the stop had cut its batch off
 

@@ -36,6 +36,13 @@ def check(settings: Settings, name: str) -> DqResult:
     return run_checks(settings, positions=positions, now=datetime.now(UTC), checks=[CHECKS[GOLD.identifier, name]])[0]
 
 
+def conservation(settings: Settings) -> dict[str, str]:
+    positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
+    checks = [CHECKS[BRONZE.identifier, "conservation"]]
+    found = run_checks(settings, positions=positions, now=datetime.now(UTC), checks=checks)
+    return dict(found[0].detail)
+
+
 def counts(settings: Settings) -> list[Any]:
     return [ask(settings, f"SELECT count(*) FROM {layer}")[0][0] for layer in ("bronze", "silver")] + [
         ask(settings, COUNTED)[0][0]
@@ -72,6 +79,7 @@ def test_rows_deleted_by_another_tool_stop_no_stream_and_are_noticed_and_named(
         (spec.identifier, "overwrite", gone) for spec in (BRONZE, SILVER)
     ]
     assert {one.engine.split()[0] for one in changes} == {"spark"}
+    assert conservation(streams) == {"missing": "0", "repeated": "0", "removed": str(gone)}
     result = check(streams, "foreign_changes")
     assert (result.passed, result.rows_failed, result.detail["newest"]) == (False, 2, changes[1].sentence)
     # The way on: gold is built anew from silver as it is now, and agrees again.

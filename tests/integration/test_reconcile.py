@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import duckdb
 from click.testing import CliRunner
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 from event_bytes import ACCOUNT, body, event, framed
 from pyspark.sql import SparkSession
 from stream_fixtures import drain, running, send_events
@@ -22,7 +22,7 @@ from rtap_assets.audit.report import HOLDS, NOTHING_TO_COMPARE, Report
 from rtap_assets.audit.state import look
 from rtap_assets.commands.reconcile import reconcile
 from rtap_assets.config import Settings, get_settings, settings_environment
-from rtap_assets.kafka.clients import client_config
+from rtap_assets.kafka.clients import Admin, client_config
 from rtap_assets.kafka.registry import Registry
 from rtap_assets.serving.lake_files import plan_lake
 
@@ -89,6 +89,13 @@ def test_a_living_system_with_other_producers_is_green_and_a_changed_row_is_name
     assert report.exit_code == HOLDS, describe(report)
     assert report.apart("other producers") == 20
     assert report.apart("offsets without a record") == 1, "the marker of the transaction"
+
+    Admin(streams).client.delete_records([TopicPartition(streams.topic_events, 0, 100)])[
+        TopicPartition(streams.topic_events, 0)
+    ].result(30)
+    report = audit(streams)
+    assert report.exit_code == HOLDS, describe(report)
+    assert report.apart("no longer in the topic") == 100, "judged from bronze's own bytes"
 
     with running(spark, streams), producing(streams):
         for _ in range(3):

@@ -10,6 +10,7 @@ from confluent_kafka.admin import ConfigResource, ResourceType
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import ConfigurationError
+from rtap_assets.kafka.backlog import Backlog, backlog
 from rtap_assets.kafka.clients import Admin, client_config
 from rtap_assets.kafka.topics import beginning_offsets, end_offsets, ensure_topics
 from rtap_assets.local.stack import status, up
@@ -64,6 +65,12 @@ def test_the_broker_sets_the_timestamp_of_an_event_whatever_the_producer_claims(
     kind, timestamp_ms = message.timestamp()
     assert kind == TIMESTAMP_LOG_APPEND_TIME
     assert abs(timestamp_ms / 1000 - time.time()) < 300
+
+
+def test_what_waits_in_a_topic_is_not_known_where_a_position_is_beyond_its_end(settings: Settings) -> None:
+    assert backlog(settings, settings.topic_events, dict.fromkeys(range(3), 0)) == Backlog(0, None)
+    assert backlog(settings, settings.topic_events, {0: 5}) is None, "truncated, or made again with fewer records"
+    assert backlog(settings, settings.topic_events, {7: 0}) is None, "made again with fewer Kafka partitions"
 
 
 def test_a_topic_that_does_not_exist_is_an_error_that_names_it_and_is_not_created(settings: Settings) -> None:

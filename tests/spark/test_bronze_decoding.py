@@ -21,46 +21,41 @@ from event_bytes import (
     with_amount,
     with_field,
 )
+from odd_schemas import ODD
 from poison import YEAR_2099, Writer, padded, poison
-from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from spark_fixtures import rows_of
 
 from rtap_assets.config import PROJECT_ROOT
-from rtap_assets.contracts.registered import RegisteredWriters, judge_writers
+from rtap_assets.contracts.known_writers import KnownWriters
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.contracts.schemas import EVENTS_SUBJECT_FOLDER, load_subject
 from rtap_assets.contracts.tables import BRONZE
-from rtap_assets.streaming.failures import Verdict, judge
-from rtap_assets.transforms.bronze import UNLISTED_SCHEMA_ID, decode_sales_events
+from rtap_assets.contracts.writer_schemas import Contract, Decoding, RegisteredSchema, judge
+from rtap_assets.transforms.bronze import bronze_rows
+from rtap_assets.transforms.decoding import UNLISTED_WRITER, Steps, decoding_steps, writer_keys
 
 MAX_EVENT_BYTES = 4096
 FUTURE_SECONDS, PAST_SECONDS = 300, 30 * 86_400
-ID_V1, ID_V2, ID_V3, ID_SCALE_2 = 11, 12, 13, 14
-HORIZON = 100
-KNOWN_UNTIL = APPENDED_AT + timedelta(seconds=1)
+ID_V1, ID_V2, ID_V3, ID_SCALE_2, ID_ODD = 11, 12, 13, 14, 100
 
 V3 = with_field(V2, "campaign_id", "long")
 SCALE_2 = with_amount(V1, precision=18, scale=2)
 
 
-def writers() -> RegisteredWriters:
-    return judge_writers(
-        {ID_V1: V1, ID_V2: V2, ID_V3: V3, ID_SCALE_2: SCALE_2},
-        load_subject(PROJECT_ROOT / "schemas", EVENTS_SUBJECT_FOLDER),
-        known_until=KNOWN_UNTIL,
-        id_horizon=HORIZON,
-    )
+def steps(*, settled: bool = True) -> Steps:
+    contract = Contract.of(load_subject(PROJECT_ROOT / "schemas", EVENTS_SUBJECT_FOLDER))
+    texts = {ID_V1: V1, ID_V2: V2, ID_V3: V3, ID_SCALE_2: SCALE_2} | {
+        ID_ODD + n: one.text for n, one in enumerate(ODD.values())
+    }
+    verdicts = {str(schema_id): judge(RegisteredSchema(text), contract) for schema_id, text in texts.items()}
+    own = verdicts[str(ID_V2)]
+    assert isinstance(own, Decoding)
+    return decoding_steps(KnownWriters(verdicts, own), max_event_bytes=MAX_EVENT_BYTES, settled=settled)
 
 
-def decoded(records: DataFrame) -> DataFrame:
-    return decode_sales_events(
-        records,
-        writers=writers(),
-        max_event_bytes=MAX_EVENT_BYTES,
-        future_seconds=FUTURE_SECONDS,
-        past_seconds=PAST_SECONDS,
-    )
+def decoded(records: DataFrame, *, settled: bool = True) -> DataFrame:
+    return bronze_rows(records, steps(settled=settled), future_seconds=FUTURE_SECONDS, past_seconds=PAST_SECONDS)
 
 
 WRITER = Writer(ID_V1, ID_V2)
@@ -102,18 +97,6 @@ VALID: dict[str, Record] = {
 }
 UNLISTED_ID = ID_SCALE_2 + 1
 QUARANTINED = poison(WRITER, unknown_id=UNLISTED_ID, max_event_bytes=MAX_EVENT_BYTES) | {
-    "an unlisted id at the very moment of the listing": (
-        Reason.UNKNOWN_SCHEMA_ID,
-        Record(framed(UNLISTED_ID, body(event())), timestamp=KNOWN_UNTIL),
-    ),
-    "an id too far ahead, after the listing": (
-        Reason.UNKNOWN_SCHEMA_ID,
-        Record(framed(ID_SCALE_2 + HORIZON + 1, body(event())), timestamp=KNOWN_UNTIL + timedelta(days=1)),
-    ),
-    "the largest id, after the listing": (
-        Reason.UNKNOWN_SCHEMA_ID,
-        Record(framed(2**32 - 1, body(event())), timestamp=KNOWN_UNTIL + timedelta(days=1)),
-    ),
     "a version with cents": (
         Reason.INCOMPATIBLE_SCHEMA,
         Record(framed(ID_SCALE_2, body(event(amount=Decimal("12.50")), SCALE_2))),
@@ -140,7 +123,7 @@ def batch(spark: SparkSession) -> Judged:
 
 def test_every_reason_is_tried_and_sizes_are_what_they_say() -> None:
     assert [len(CASES[name].value or b"") for name in ("as large as allowed", "a byte larger than allowed")] == [4096, 4097]
-    assert {reason for reason, _ in QUARANTINED.values()} | {Reason.UNSUPPORTED_FRAMING, Reason.NOT_AVRO} == set(Reason)
+    assert {reason for reason, _ in QUARANTINED.values()} == set(Reason)
 
 
 def test_each_record_gets_exactly_its_reason(batch: Judged) -> None:
@@ -211,20 +194,61 @@ def test_the_rows_have_the_columns_of_bronze(spark: SparkSession) -> None:
     ]
 
 
-UNLISTED = Record(framed(UNLISTED_ID, body(event())), timestamp=KNOWN_UNTIL + timedelta(milliseconds=1))
+UNLISTED = Record(framed(UNLISTED_ID, body(event())))
 
 
-def test_an_id_that_may_be_younger_than_the_listing_ends_the_batch_before_its_commit(
-    spark: SparkSession, tmp_path: Any
+@pytest.mark.parametrize("impossible", [2**31, 2**32 - 1])
+def test_an_id_of_which_nothing_is_known_fails_the_batch_unless_no_registry_can_have_given_it(
+    spark: SparkSession, impossible: int
 ) -> None:
-    records = kafka_frame(spark, [Record(v1()), UNLISTED])
-    records.coalesce(1).write.parquet(str(tmp_path / "in"))
-    stream = decoded(spark.readStream.schema(records.schema).parquet(str(tmp_path / "in")))
-    writer = stream.writeStream.format("parquet").option("checkpointLocation", str(tmp_path / "checkpoint"))
-    query = writer.trigger(availableNow=True).start(str(tmp_path / "out"))
-    with pytest.raises(StreamingQueryException, match=f"{UNLISTED_SCHEMA_ID}: {UNLISTED_ID}") as caught:
-        query.awaitTermination(120)
-    assert judge(caught.value) == (Verdict.RESTART, "a schema id was registered after the last listing")
-    assert [path.name for path in (tmp_path / "checkpoint" / "offsets").glob("[0-9]*")] == ["0"]
-    assert list((tmp_path / "checkpoint" / "commits").glob("[0-9]*")) == []
-    assert list((tmp_path / "out").glob("*.parquet")) == []
+    never = Record(framed(impossible, body(event())))
+    (row,) = rows_of(decoded(kafka_frame(spark, [never]), settled=False))
+    assert row["error_reason"] == Reason.UNKNOWN_SCHEMA_ID
+    with pytest.raises(Exception, match=f"{UNLISTED_WRITER}: {UNLISTED_ID}"):
+        rows_of(decoded(kafka_frame(spark, [Record(v1()), never, UNLISTED]), settled=False))
+
+
+def test_the_writers_of_a_batch_are_counted(spark: SparkSession) -> None:
+    records = [Record(v1()), Record(v2()), Record(v1()), Record(None), Record(b"{}"), UNLISTED]
+    found = {row["writer_key"]: row["count"] for row in writer_keys(kafka_frame(spark, records)).collect()}
+    assert found == {str(ID_V1): 2, str(ID_V2): 1, str(UNLISTED_ID): 1}
+
+
+def test_a_detail_names_what_was_found(batch: Judged) -> None:
+    shown = {
+        "JSON": "JSON text",
+        "JSON behind a schema id": "JSON text behind a schema id",
+        "Protobuf": "Protobuf (a text as field 1)",
+        "Glue": "AWS Glue Schema Registry (header version 3, a schema version's UUID)",
+        "Azure's content type": "the content type avro/binary+0123456789abcdef0123456789abcdef",
+        "a bare body": "an Avro body without any framing",
+        "a schema id of two bytes in a header": "the header __value_schema_id with 2 bytes, which are no id",
+        "a version with cents": f"schema id {ID_SCALE_2}: $.amount: bytes with logical type decimal(18, 2); the contract "
+        "wants decimal(18, 4) on bytes, or on a fixed that is large enough",
+        "an id of nobody": f"schema id {UNLISTED_ID}: the registry knows no schema under it",
+    }
+    assert {name: batch[name]["error_detail"] for name in shown} == shown
+
+
+ODD_IDS = {name: ID_ODD + number for number, name in enumerate(ODD)}
+
+
+def test_odd_schemas_are_read_or_refused_each_alone(spark: SparkSession) -> None:
+    records = [Record(framed(ODD_IDS[name], one.body)) for name, one in ODD.items()]
+    rows = dict(zip(ODD, rows_of(decoded(kafka_frame(spark, records)).orderBy("kafka_offset")), strict=True))
+    assert {name: row["error_reason"] for name, row in rows.items()} == {
+        name: Reason.INCOMPATIBLE_SCHEMA.value if one.finding else None for name, one in ODD.items()
+    }
+    whole = event()
+    fields = [name for name in whole if name != "amount"]
+    assert [
+        name for name, one in ODD.items() if not one.finding and any(rows[name][key] != whole[key] for key in fields)
+    ] == []
+
+
+def test_a_tree_nine_hundred_levels_deep_is_read_over(spark: SparkSession) -> None:
+    name = "a record that contains itself"
+    leaf = b"\x02a"
+    value = framed(ODD_IDS[name], body(event()) + b"\x02" + (leaf + b"\x02") * 900 + leaf + b"\x00" + b"\x00" * 901)
+    (row,) = rows_of(decoded(kafka_frame(spark, [Record(value)])))
+    assert row["error_reason"] is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import duckdb
 import pytest
 
 from rtap_assets import cli
-from rtap_assets.config import get_settings
+from rtap_assets.config import PROJECT_ROOT, get_settings
 from rtap_assets.errors import StreamError
 
 
@@ -69,3 +70,11 @@ def test_the_stack_trace_is_in_the_file_that_the_message_names(
     log = state_dir / "logs" / "failures.log"
     assert str(log) in said_of(KeyError("snapshot"), monkeypatch, capsys)
     assert "Traceback (most recent call last):" in log.read_text(encoding="utf-8")
+
+
+def test_no_message_and_no_page_claims_what_was_not_proven() -> None:
+    claim = re.compile(r"\bnothing (?:is|was|has been) (?:lost|doubled)|\blost or doubled\b", re.IGNORECASE)
+    pages = [PROJECT_ROOT / "README.md", *(PROJECT_ROOT / "docs").rglob("*.md")]
+    sources = (PROJECT_ROOT / "rtap_assets").rglob("*.py")
+    found = [str(path) for path in (*sources, *pages) if claim.search(path.read_text(encoding="utf-8"))]
+    assert found == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
@@ -21,7 +22,7 @@ from rtap_assets.audit.report import HOLDS, NOTHING_TO_COMPARE, Report
 from rtap_assets.audit.schemas import WriterSchemas
 from rtap_assets.audit.state import Consumed, LakeState
 from rtap_assets.audit.topic import insert_records
-from rtap_assets.audit.workspace import load_tables, open_workspace
+from rtap_assets.audit.workspace import load_tables, sql
 from rtap_assets.commands.reconcile import show_report
 from rtap_assets.config import Settings, load_settings
 from rtap_assets.contracts.rules import Reason
@@ -165,7 +166,9 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def lake(settings: Settings, chunk: Chunk) -> Iterator[Lake]:
-    with open_workspace(settings) as connection:
+    with closing(duckdb.connect(":memory:")) as connection:  # the audit itself works on disk
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(sql("schema"))
         yield Lake(connection, settings, chunk)
 
 
@@ -469,11 +472,12 @@ def test_a_run_that_was_killed_before_its_outcome_is_settled_likewise(lake: Lake
     assert (report.apart("outcome unknown"), report.apart("other producers")) == (EVENTS, 0)
 
 
-def test_a_failed_record_that_is_in_bronze_all_the_same_is_found(lake: Lake) -> None:
+@pytest.mark.parametrize("outcome", ["failed", "rolled back"])
+def test_a_record_that_the_broker_did_not_keep_and_that_is_in_bronze_is_found(lake: Lake, outcome: str) -> None:
     row = int(np.flatnonzero([reason is None for reason in lake.chunk.reason])[0])
 
     def fail(outcomes: Outcomes) -> None:
-        outcomes.outcome[row] = "failed"
+        outcomes.outcome[row] = outcome
         outcomes.kafka_partition[row] = outcomes.kafka_offset[row] = -1
 
     settle_as(lake, fail)

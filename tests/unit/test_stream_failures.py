@@ -6,7 +6,7 @@ import pytest
 from py4j.protocol import Py4JNetworkError
 
 from rtap_assets.errors import DependencyUnavailable, StreamError
-from rtap_assets.streaming.failures import Diagnosis, Verdict, as_error, diagnose, root_cause
+from rtap_assets.streaming.failures import Diagnosis, Verdict, as_error, carried, diagnose, error_in, root_cause
 
 KAFKA = "org.apache.kafka.common.errors.TimeoutException: Timed out waiting for a node assignment. Call: describeTopics"
 POLL = "java.util.concurrent.TimeoutException: Cannot fetch record for offset 7 in 30000 milliseconds"
@@ -19,12 +19,19 @@ def told(text: str) -> Diagnosis:
     return diagnose(RuntimeError(text), log="spark.log")
 
 
-@pytest.mark.parametrize(
-    "text, dependency", [(KAFKA, "broker"), (POLL, "broker"), (BUSY, "catalog"), ("RTAP_REGISTRY_AWAY", "registry")]
-)
+@pytest.mark.parametrize("text, dependency", [(KAFKA, "broker"), (POLL, "broker"), (BUSY, "catalog")])
 def test_what_is_away_is_waited_for_and_named(text: str, dependency: str) -> None:
     found = told(text)
     assert (found.verdict, found.code, found.dependency) == (Verdict.WAIT, f"{dependency}_away", dependency)
+
+
+def test_our_own_error_comes_back_from_java_as_it_was() -> None:
+    away = DependencyUnavailable("It did not answer.", remedy="Start it.", dependency="registry")
+    through_java = f"org.apache.spark.SparkException: failed\nTraceback …\nRuntimeError: {carried(away)}\n\tat org.apache"
+    assert told(through_java) == Diagnosis(Verdict.WAIT, "registry_away", "It did not answer.", "Start it.", "registry")
+    refused = error_in(RuntimeError(f"x {carried(StreamError('Replaced: {}.', remedy='Put it back.'))} y"))
+    assert (type(refused), str(refused)) == (StreamError, "Replaced: {}. Put it back.")
+    assert error_in(RuntimeError("boom")) is None
 
 
 def test_our_own_error_of_a_dependency_is_waited_for_in_its_own_words() -> None:

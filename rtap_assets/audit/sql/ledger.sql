@@ -47,7 +47,7 @@ FROM ledger ANTI JOIN matched USING (run_id, sequence) WHERE outcome = 'acknowle
 
 CREATE OR REPLACE VIEW detail_unintended AS
 SELECT kafka_partition, kafka_offset, event_uuid, error_reason
-FROM of_others SEMI JOIN (FROM ledger WHERE outcome = 'failed') AS failed USING (value_md5);
+FROM of_others SEMI JOIN (FROM ledger WHERE outcome IN ('failed', 'rolled back')) AS failed USING (value_md5);
 
 CREATE OR REPLACE VIEW detail_without_intention AS
 SELECT run_id, sequence, kafka_partition, kafka_offset FROM outcomes ANTI JOIN intended USING (run_id, sequence);

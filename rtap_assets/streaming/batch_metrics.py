@@ -1,0 +1,31 @@
+"""What a batch function counted while it wrote, added to Spark's report of the batch, which knows the query's own plan."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from threading import Lock
+from typing import Any, ClassVar
+
+KEPT_BATCHES = 500  # Spark itself keeps the reports of 100
+
+
+class BatchMetrics:
+    """Counts by query and batch, of this process; written by sinks, read by what looks at a query's reports."""
+
+    _counts: ClassVar[OrderedDict[tuple[str, int], dict[str, dict[str, Any]]]] = OrderedDict()
+    _lock = Lock()
+
+    @classmethod
+    def put(cls, query: str, batch_id: int, name: str, counts: Mapping[str, Any]) -> None:
+        with cls._lock:
+            cls._counts.setdefault((query, batch_id), {})[name] = dict(counts)
+            while len(cls._counts) > KEPT_BATCHES:
+                cls._counts.popitem(last=False)
+
+    @classmethod
+    def added_to(cls, report: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the report with the counts of its batch among its observed metrics."""
+        with cls._lock:
+            found = cls._counts.get((str(report["id"]), int(report["batchId"])))
+        return {**report, "observedMetrics": {**(report.get("observedMetrics") or {}), **found}} if found else dict(report)

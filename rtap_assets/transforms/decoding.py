@@ -1,0 +1,243 @@
+"""Kafka records to decoded events: framing, writer's schema, body. Whether the values are right is judged afterwards.
+
+Pure column work, the same as a batch and as a stream. The columns are made once for a set of known writers and can be
+applied to any number of batches: making them again through py4j costs more than a small batch does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.avro.functions import from_avro
+
+from rtap_assets.contracts import wire
+from rtap_assets.contracts.known_writers import GLOBAL_PREFIX, GUID_PREFIX, KnownWriters, split_keys
+from rtap_assets.contracts.rules import Reason
+from rtap_assets.contracts.tables import EVENT_COLUMNS
+from rtap_assets.contracts.wire import HEADER_BYTES, MAGIC_BYTE, WIDE_HEADER_BYTES
+from rtap_assets.contracts.writer_schemas import END_FIELD, END_OF_EVENT, Decoding
+from rtap_assets.transforms.framings import framing, other_format
+
+UNLISTED_WRITER = "RTAP_UNLISTED_WRITER"
+DETAIL_CHARACTERS = 200
+# Decoded with an exact type of their own each; everything else has the type of its column.
+AMOUNT, AMOUNT_BYTES = "amount", "amount_bytes"
+
+Steps = Sequence[Sequence[Column | str]]
+
+
+def decoding_steps(known: KnownWriters, *, max_event_bytes: int, settled: bool) -> Steps:
+    """Return the projections, one after the other, that turn Kafka records into decoded events.
+
+    Shape: Spark's Kafka source columns with headers, to the event's fields (`amount_bytes` for the amount), `decode_reason`,
+        `decode_detail`, and the record's coordinates, key, value and headers; grain: one Kafka record.
+    Raises: unless `settled`, the batch fails with `RTAP_UNLISTED_WRITER` at a schema id of which nothing is known; look it
+        up and decode the batch again, `settled`: what is not known then is `unknown_schema_id`.
+    """
+    return (
+        _framed(),
+        _identified(),
+        _decoded(known, max_event_bytes),
+        _reasoned(known, max_event_bytes, settled=settled),
+        _flat(known),
+    )
+
+
+def decode_sales_events(records: DataFrame, steps: Steps) -> DataFrame:
+    """Apply the projections of `decoding_steps`."""
+    return reduce(lambda frame, step: frame.select(*step), steps, records)
+
+
+def writer_keys(records: DataFrame) -> DataFrame:
+    """Return the writer keys of the records and how often each occurs: columns `writer_key`, `count`.
+
+    The keys are those of `contracts.known_writers`; records without one are left out.
+    """
+    keyed = records.select(*_framed()).select(*_identified())
+    key = F.coalesce("other_writer", F.col("schema_id").cast("string"))
+    return keyed.select(key.alias("writer_key")).where("writer_key IS NOT NULL").groupBy("writer_key").count()
+
+
+def _framed() -> list[Column | str]:
+    """What the record starts with, and the header that carries an id, if any."""
+    id_headers = F.filter("headers", lambda one: one["key"].isin(list(wire.ID_HEADERS)))
+    return [
+        "*",
+        F.length("value").alias("size"),
+        (F.substring("value", 1, 1) == F.lit(bytes([MAGIC_BYTE]))).alias("has_magic"),
+        F.when(F.size("headers") > 0, F.try_element_at(id_headers, F.lit(-1))).alias("id_header"),
+    ]
+
+
+def _identified() -> list[Column | str]:
+    """Which schema the record names: `schema_id`, or `other_writer` as a writer key; and where its body begins."""
+    name, value = F.col("id_header.key"), F.col("id_header.value")
+    in_header = F.col("id_header").isNotNull()
+    framed = ~in_header & F.col("has_magic") & (F.col("size") >= HEADER_BYTES)
+    confluent, magic, size = name == wire.CONFLUENT_ID_HEADER, F.substring(value, 1, 1), F.length(value)
+    eight = size == 8
+    schema_id = (
+        F.when(framed, _number("value", 2, 4))
+        .when(confluent & (size == HEADER_BYTES) & (magic == F.lit(b"\x00")), _number("id_header.value", 2, 4))
+        .when((name == wire.APICURIO_CONTENT_ID_HEADER) & eight, _number("id_header.value", 1, 8))
+    )
+    wide = framed & (F.expr("substring(value, 2, 4)") == F.lit(bytes(4))) & (F.col("size") >= WIDE_HEADER_BYTES)
+    global_header = name.isin(wire.APICURIO_GLOBAL_ID_HEADER, wire.OLD_APICURIO_GLOBAL_ID_HEADER)
+    guid_bytes = 17
+    other_writer = (
+        F.when(wide, F.concat(F.lit(GLOBAL_PREFIX), _number("value", 6, 4).cast("string")))
+        .when(global_header & eight, F.concat(F.lit(GLOBAL_PREFIX), _number("id_header.value", 1, 8).cast("string")))
+        .when(
+            confluent & (size == guid_bytes) & (magic == F.lit(b"\x01")),
+            F.concat(F.lit(GUID_PREFIX), F.lower(F.hex(F.expr("substring(id_header.value, 2)")))),
+        )
+    )
+    body = (
+        F.when(in_header, F.col("value"))
+        .when(wide, F.expr(f"substring(value, {WIDE_HEADER_BYTES + 1})"))
+        .when(framed, F.expr(f"substring(value, {HEADER_BYTES + 1})"))
+    )
+    return ["*", schema_id.alias("schema_id"), other_writer.alias("other_writer"), body.alias("body")]
+
+
+def _number(column: str, start: int, length: int) -> Column:
+    """Big-endian bytes as an unsigned number; null beyond a signed long, which no id is."""
+    digits = F.conv(F.hex(F.substring(column, start, length)), 16, 10)
+    return digits.try_cast("bigint") if length > 4 else digits.cast("bigint")
+
+
+def _decoded(known: KnownWriters, max_event_bytes: int) -> list[Column | str]:
+    eligible = F.col("size") <= max_event_bytes
+    body = F.concat("body", F.lit(END_OF_EVENT))
+    # The branch that is never taken gives the column its type where no writer is decoded.
+    event = F.when(F.lit(False), _from_avro(body, known.contract))
+    for decoding, keys in known.decoders().items():
+        event = event.when(eligible & _is_written_by(keys), _from_avro(body, decoding))
+    return ["*", event.alias("event")]
+
+
+def _from_avro(body: Column, decoding: Decoding) -> Column:
+    return from_avro(body, decoding.writer_text, {"mode": "PERMISSIVE", "avroSchema": decoding.reader_text})
+
+
+def _is_written_by(keys: list[str]) -> Column:
+    """True for a record of one of the writers; an id in `other_writer` is one that `schema_id` does not hold."""
+    ids, others = split_keys(keys)
+    by_id = F.col("other_writer").isNull() & F.col("schema_id").isin(ids)
+    by_other = F.col("other_writer").isin(others)
+    return by_id | by_other if ids and others else by_other if others else by_id
+
+
+def _reasoned(known: KnownWriters, max_event_bytes: int, *, settled: bool) -> list[Column | str]:
+    """The first rule about form that the record breaks, in the order of `Reason`; null when its event is whole."""
+    end = F.col(f"event.{END_FIELD}")
+    bare = F.col("schema_id").isNull() & F.col("other_writer").isNull()
+    conditions = {
+        Reason.TOMBSTONE: F.col("value").isNull(),
+        Reason.TOO_SHORT: F.col("size") < HEADER_BYTES,
+        Reason.OVERSIZED: F.col("size") > max_event_bytes,
+        Reason.BAD_MAGIC: bare & framing().isNull() & other_format().isNull(),
+        Reason.UNSUPPORTED_FRAMING: framing().isNotNull() | _is_unknown_guid(known, settled=settled),
+        Reason.NOT_AVRO: other_format().isNotNull() | _is_written_by(known.refused_for(Reason.NOT_AVRO)),
+        Reason.UNKNOWN_SCHEMA_ID: _is_unknown(known, settled=settled),
+        Reason.INCOMPATIBLE_SCHEMA: _is_written_by(known.refused_for(Reason.INCOMPATIBLE_SCHEMA)),
+        Reason.UNDECODABLE: end.isNull(),
+        Reason.TRAILING_BYTES: F.lit(True),
+    }
+    # First what nearly all records are: nothing else is computed for them.
+    reason = F.when(end == F.lit(END_OF_EVENT), F.lit(None))
+    for code, condition in conditions.items():
+        reason = reason.when(condition, F.lit(code.value))
+    return ["*", reason.cast("string").alias("decode_reason")]
+
+
+def _is_unknown(known: KnownWriters, *, settled: bool) -> Column:
+    """True for an id that the registry does not know; fails the batch, unless settled, at one that was not looked up."""
+    ids, others = split_keys(list(known.verdicts))
+    other = F.col("other_writer")
+    unlisted = F.when(other.isNotNull(), ~other.isin(others)).otherwise(~F.col("schema_id").isin(ids))
+    if settled:
+        return unlisted
+    key = F.coalesce("other_writer", F.col("schema_id").cast("string"))
+    number = F.when(
+        other.startswith(GLOBAL_PREFIX), F.expr(f"try_cast(substring(other_writer, {len(GLOBAL_PREFIX) + 1}) AS bigint)")
+    )
+    number = F.when(other.isNull(), F.col("schema_id")).otherwise(number)
+    cannot_exist = F.coalesce((number <= 0) | (number > wire.LARGEST_REAL_ID), F.lit(False))
+    unsettled = F.raise_error(F.concat(F.lit(f"{UNLISTED_WRITER}: "), key)).cast("boolean")
+    return F.when(unlisted, F.when(cannot_exist, F.lit(True)).otherwise(unsettled)).otherwise(F.lit(False))
+
+
+def _is_unknown_guid(known: KnownWriters, *, settled: bool) -> Column:
+    is_guid = F.coalesce(F.col("other_writer").startswith(GUID_PREFIX), F.lit(False))
+    return F.when(is_guid, _is_unknown(known, settled=settled)).otherwise(F.lit(False))
+
+
+def _flat(known: KnownWriters) -> list[Column | str]:
+    fields = [
+        F.col(f"event.{column.name}").cast(column.type).alias(column.name)
+        for column in EVENT_COLUMNS
+        if column.name != AMOUNT
+    ]
+    return [
+        *fields,
+        F.col(f"event.{AMOUNT}").alias(AMOUNT_BYTES),
+        "decode_reason",
+        F.when(F.col("decode_reason").isNotNull(), F.substring(_detail(known), 1, DETAIL_CHARACTERS)).alias("decode_detail"),
+        "topic",
+        F.col("partition").alias("kafka_partition"),
+        F.col("offset").alias("kafka_offset"),
+        F.col("timestamp").alias("kafka_timestamp"),
+        "schema_id",
+        F.col("key").alias("raw_key"),
+        F.col("value").alias("raw_value"),
+        F.col("headers").alias("kafka_headers"),
+    ]
+
+
+def _detail(known: KnownWriters) -> Column:
+    """What exactly broke the rule, in a few words."""
+    size, writer = F.format_string("%d bytes", F.col("size")), _writer_name()
+    finding = F.lit(None).cast("string")
+    for refusal, keys in known.refusals().items():
+        finding = F.when(_is_written_by(keys), F.lit(refusal.finding)).otherwise(finding)
+    finding = F.concat(writer, F.lit(": "), finding)
+    shown = {
+        Reason.TOMBSTONE: F.lit("no value"),
+        Reason.TOO_SHORT: size,
+        Reason.OVERSIZED: size,
+        Reason.BAD_MAGIC: F.format_string("first byte 0x%s", F.hex(F.substring("value", 1, 1))),
+        Reason.UNSUPPORTED_FRAMING: F.coalesce(
+            framing(), F.concat(writer, F.lit(", which the registry in use does not know"))
+        ),
+        Reason.NOT_AVRO: F.coalesce(finding, other_format()),
+        Reason.UNKNOWN_SCHEMA_ID: F.concat(writer, F.lit(": the registry knows no schema under it")),
+        Reason.INCOMPATIBLE_SCHEMA: finding,
+        Reason.UNDECODABLE: F.concat(F.format_string("%d bytes of body do not decode with ", F.length("body")), writer),
+        Reason.TRAILING_BYTES: F.concat(
+            F.format_string("%d bytes of body hold more than one event of ", F.length("body")), writer
+        ),
+    }
+    detail = F.lit(None).cast("string")
+    for reason, text in shown.items():
+        detail = F.when(F.col("decode_reason") == reason.value, text).otherwise(detail)
+    return detail
+
+
+def _writer_name() -> Column:
+    """The writer's schema as people look for it."""
+    other = F.col("other_writer")
+    return (
+        F.when(
+            other.startswith(GLOBAL_PREFIX),
+            F.concat(F.lit("Apicurio global id "), F.substring(other, len(GLOBAL_PREFIX) + 1, 20)),
+        )
+        .when(
+            other.startswith(GUID_PREFIX),
+            F.concat(F.lit("Confluent schema GUID "), F.substring(other, len(GUID_PREFIX) + 1, 32)),
+        )
+        .otherwise(F.concat(F.lit("schema id "), F.col("schema_id").cast("string")))
+    )

@@ -1,0 +1,74 @@
+"""Names what a record is whose value no decoder of ours can take: another serializer's framing, or another format."""
+
+from __future__ import annotations
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from rtap_assets.contracts import wire
+
+SHOWN_CHARACTERS = 60
+
+
+def framing() -> Column:
+    """Return the name of a serializer's framing that is not decoded here, as far as bytes or headers tell; null otherwise.
+
+    Shape: Kafka's columns with `id_header`, `schema_id` and `other_writer` of `transforms/decoding.py`.
+    """
+    unnamed = F.col("schema_id").isNull() & F.col("other_writer").isNull()
+    odd_header = F.concat(
+        F.lit("the header "),
+        F.col("id_header.key"),
+        F.format_string(" with %d bytes, which are no id", F.length("id_header.value")),
+    )
+    by_bytes = F.when(F.col("id_header").isNull(), _match(_signature("value"), wire.FRAMINGS))
+    return F.coalesce(
+        F.when(unnamed & F.col("id_header").isNotNull(), odd_header),
+        F.when(unnamed & (F.size("headers") > 0), _named_by_header()),
+        by_bytes,
+    )
+
+
+def other_format() -> Column:
+    """Return the name of the format that the value has instead of Avro; null where the bytes do not tell.
+
+    Behind an id as well: a body that is JSON text is no Avro body of an event, whatever the schema.
+    """
+    framed = F.col("schema_id").isNotNull() | F.col("other_writer").isNotNull()
+    json_name, json_pattern = next(iter(wire.OTHER_FORMATS.items()))
+    behind = F.when(
+        _signature("body").rlike(json_pattern) & ~F.startswith(F.col("body"), F.lit(b'"')),
+        F.lit(f"{json_name} behind a schema id"),
+    )
+    return F.when(framed, behind).otherwise(_match(_signature("value"), wire.OTHER_FORMATS))
+
+
+def _signature(column: str) -> Column:
+    return F.hex(F.substring(column, 1, wire.SIGNATURE_BYTES))
+
+
+def _match(signature: Column, patterns: dict[str, str]) -> Column:
+    name = F.lit(None).cast("string")
+    for label, pattern in reversed(patterns.items()):
+        name = F.when(signature.rlike(pattern), F.lit(label)).otherwise(name)
+    return name
+
+
+def _named_by_header() -> Column:
+    """The framing that a header tells of; a content type counts where it speaks of Avro."""
+    keys = list(wire.NAMING_HEADERS)
+    speaks = F.filter(
+        "headers",
+        lambda one: (
+            one["key"].isin(keys)
+            & (one["key"].startswith("apicurio.") | F.contains(F.lower(one["value"].cast("string")), F.lit("avro")))
+        ),
+    )
+    found = F.try_element_at(speaks, F.lit(1))
+    value = F.regexp_replace(F.substring(found["value"].cast("string"), 1, SHOWN_CHARACTERS), "[^ -~]", "?")
+    name = F.lit(None).cast("string")
+    for key, text in wire.NAMING_HEADERS.items():
+        before, _, after = text.partition("{value}")
+        label = F.concat(F.lit(before), value, F.lit(after)) if "{value}" in text else F.lit(text)
+        name = F.when(found["key"] == key, label).otherwise(name)
+    return name
