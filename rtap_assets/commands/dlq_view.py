@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from rtap_assets.contracts.dead_letters import DeadLetter, Group, read_letter
-from rtap_assets.contracts.repairs import SchemaOf
+from rtap_assets.contracts.dead_letters import DeadLetter, Group, SchemaOf, read_letter
 from rtap_assets.contracts.rules import EXPLANATIONS, Reason
 from rtap_assets.contracts.visible import shown_bytes, visible
 from rtap_assets.contracts.wire import HEADER_BYTES
