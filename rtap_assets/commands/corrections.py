@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -100,4 +101,8 @@ def _correct_here(settings: Settings, arguments: Mapping[str, Any], *, quiet: bo
 
 
 def _who(command: str) -> str:
-    return f"{command} by {getpass.getuser()}"
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container may run as a user without a name
+        user = f"user {os.getuid()}"
+    return f"{command} by {user}"
