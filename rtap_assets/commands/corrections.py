@@ -79,8 +79,9 @@ def _in_host(
         if drain_gold:
             client.wait(client.submit(GOLD_STREAM.name, Action.DRAIN), echo=echo)
         report = client.wait(client.submit_for_tables(action, arguments), echo=echo).result or {}
-        if drain_gold and not arguments["dry_run"]:
+        if drain_gold and report.get("pending"):  # gold is stopped: it reads what was added, and the correction ends
             client.wait(client.submit(GOLD_STREAM.name, Action.DRAIN), echo=echo)
+            client.wait(client.submit_for_tables(action, arguments), echo=echo)
         return report
 
 
