@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from decimal import Decimal
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Self
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
-from rtap_assets.contracts.amount_bounds import amounts_by_currency
 from rtap_assets.errors import ConfigurationError
 from rtap_assets.runtime import setting_rules as rules
+from rtap_assets.runtime.addresses import Addresses
+from rtap_assets.runtime.quality_settings import QualitySettings
 from rtap_assets.runtime.state_paths import StatePaths
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -44,7 +44,7 @@ RULES: dict[str, Callable[[str], str]] = {
 }
 
 
-class Settings(StatePaths, BaseSettings):
+class Settings(Addresses, StatePaths, QualitySettings):
     """Everything that may differ between a laptop and a cluster. Times are in the unit the name ends with."""
 
     model_config = SettingsConfigDict(
@@ -250,52 +250,6 @@ class Settings(StatePaths, BaseSettings):
         60, ge=0, description="How long a new owner of the checkpoints waits for the JVM of a dead one to end."
     )
 
-    # Data quality: thresholds (a check passes when what it observes is at most this), and how often it is looked at
-    dq_max_invalid_share: float = Field(0.05, ge=0, le=1, description="Largest share of records that are quarantined.")
-    dq_max_reason_share: float = Field(0.02, ge=0, le=1, description="Largest share quarantined for one single reason.")
-    dq_max_quarantined_per_batch: int = Field(1_000, ge=0, description="Most records quarantined in a batch for one reason.")
-    dq_max_null_share: float = Field(0, ge=0, le=1, description="Largest share of valid rows with a null required column.")
-    dq_max_duplicate_share: float = Field(0.05, ge=0, le=1, description="Largest share of copies among valid rows.")
-    dq_max_late_share: float = Field(0.01, ge=0, le=1, description="Largest share of valid rows later than the watermark.")
-    dq_event_time_skew_seconds: int = Field(3_600, ge=1, description="An event time this far from Kafka's is skewed.")
-    dq_max_skewed_share: float = Field(0.05, ge=0, le=1, description="Largest share of events with a skewed event time.")
-    dq_max_freshness_seconds: float = Field(600, gt=0, description="How old the newest row of a layer may be.")
-    dq_max_delay_seconds: float = Field(60, gt=0, description="How long after a batch's newest record silver may read it.")
-    dq_max_volume_factor: float = Field(10, ge=1, description="By what factor the volume may differ from the recent past.")
-    dq_volume_minutes: int = Field(15, ge=1, description="Length of the intervals whose volumes are compared.")
-    dq_max_missing_records: int = Field(
-        0,
-        ge=0,
-        description="Records that may be unaccounted for; what the broker explains, as aborted or control, is none.",
-    )
-    dq_max_repeated_ids: int = Field(0, ge=0, description="Event ids that silver may hold more than once.")
-    dq_max_amount: str = Field(
-        '{"*": 10000000}',
-        description='Largest plausible amount of one event by currency, as JSON; "*": all other currencies.',
-    )
-    dq_max_implausible_amounts: int = Field(0, ge=0, description="Events that may have an amount above the plausible one.")
-    dq_max_differing_windows: int = Field(0, ge=0, description="Closed windows in which gold may differ from silver.")
-    dq_max_foreign_changes: int = Field(
-        0, ge=0, description="Changes of the tables by other programs that may be left unacknowledged."
-    )
-    dq_lookback_hours: float = Field(48, ge=0, description="How far back the scheduled pass looks; 0: at everything.")
-    dq_interval_minutes: int = Field(5, ge=1, le=59, description="How often the full pass of checks runs, minutes.")
-    dq_rollup_seconds: int = Field(
-        300, ge=1, description="At most one evaluation per stream check and this time in Dagster, but for changes."
-    )
-    dq_results_retention_days: int = Field(30, ge=1, description="How long quality.dq_results keeps an evaluation.")
-
-    # Freshness of assets, marts
-    progress_rollup_seconds: float = Field(
-        300,
-        gt=0,
-        description="At most one materialisation per running stream and this time, but for changes of its state. "
-        "Checks and marts follow it where it divides their intervals.",
-    )
-    marts_interval_minutes: int = Field(5, ge=1, le=59, description="How often the marts are refreshed when gold moved.")
-    freshness_warn_minutes: int = Field(10, ge=1, description="A layer or mart without news for this long is a warning.")
-    freshness_fail_minutes: int = Field(30, ge=2, description="A layer or mart without news for this long is a failure.")
-
     # Serving
     audit_memory_mb: int = Field(
         400, ge=100, description="Memory of the database that `rtap reconcile` works in, MB; it spills to disk beyond."
@@ -337,53 +291,6 @@ class Settings(StatePaths, BaseSettings):
         )
         rules.different_ports({f"RTAP_{name.upper()}": getattr(self, name) for name in self.embedded_port_names})
         return self
-
-    @property
-    def embedded_port_names(self) -> list[str]:
-        """The settings with the ports of the processes that this configuration starts."""
-        names = ["kafka_port", "kafka_controller_port"] if self.uses_embedded_broker else []
-        names += ["registry_port"] if self.uses_embedded_registry else []
-        names += ["streams_port"] if self.uses_embedded_host else []
-        return [*names, "ui_port"]
-
-    @field_validator("dq_max_amount")
-    @classmethod
-    def _amounts_by_currency(cls, value: str) -> str:
-        amounts_by_currency(value)
-        return value
-
-    @property
-    def plausible_amounts(self) -> dict[str, Decimal]:
-        """Currency -> the largest plausible amount of one event; "*" for the currencies that are not named."""
-        return amounts_by_currency(self.dq_max_amount)
-
-    @property
-    def bootstrap_servers(self) -> str:
-        return self.kafka_bootstrap or f"127.0.0.1:{self.kafka_port}"
-
-    @property
-    def schema_registry_url(self) -> str:
-        return self.registry_url or f"http://127.0.0.1:{self.registry_port}/apis/ccompat/v7"
-
-    @property
-    def uses_embedded_broker(self) -> bool:
-        return not self.kafka_bootstrap
-
-    @property
-    def uses_embedded_registry(self) -> bool:
-        return not self.registry_url
-
-    @property
-    def uses_embedded_host(self) -> bool:
-        return not self.streams_url
-
-    @property
-    def streams_address(self) -> str:
-        return self.streams_url.rstrip("/") or f"http://127.0.0.1:{self.streams_port}"
-
-    @property
-    def events_subject(self) -> str:
-        return f"{self.topic_events}-value"
 
 
 def load_settings(**overrides: object) -> Settings:

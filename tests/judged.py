@@ -29,6 +29,7 @@ DECODED = pa.schema(
         ("decode_reason", pa.string()),
         ("decode_detail", pa.string()),
         ("topic", pa.string()),
+        ("topic_epoch", pa.int32()),
         ("kafka_partition", pa.int32()),
         ("kafka_offset", pa.int64()),
         ("kafka_timestamp", _INSTANT),

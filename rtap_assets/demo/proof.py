@@ -15,7 +15,7 @@ from rtap_assets.streaming.queries import SILVER_STREAM
 LEAST_SILVER_BATCHES = 8
 
 
-def prove(settings: Settings, *, progress: Progress) -> Report:
+def prove(settings: Settings, *, progress: Progress = lambda _what, _done, _all: None) -> Report:
     """Compare everything with everything; needs the broker, for the topics."""
     letters = dead_letters(settings)
 

@@ -22,7 +22,7 @@ from rtap_assets.kafka.registry import Registry
 
 HEADERS_ALLOWANCE_BYTES = 1024
 INCOMPATIBLE_SCALE = 2
-OTHER_TEAM_NAMESPACE, OTHER_TEAM_RECORD = "com.acme.billing", "Sale"
+OTHER_TEAM_NAMESPACE = "com.acme.billing"
 
 
 def prepare_contract(settings: Settings, options: GeneratorOptions) -> Contract:
@@ -51,8 +51,8 @@ def prepare_contract(settings: Settings, options: GeneratorOptions) -> Contract:
 
 
 def other_team_schema(text: str) -> str:
-    """Return the schema as another team writes it: the same fields under a record of another name and namespace."""
-    return json.dumps(json.loads(text) | {"name": OTHER_TEAM_RECORD, "namespace": OTHER_TEAM_NAMESPACE})
+    """Return the schema as another team writes it: the same record in a namespace of its own."""
+    return json.dumps(json.loads(text) | {"namespace": OTHER_TEAM_NAMESPACE})
 
 
 def _register_for_other_team(settings: Settings, text: str) -> int:
@@ -60,7 +60,8 @@ def _register_for_other_team(settings: Settings, text: str) -> int:
 
     Never under the topic's own subject: a producer that takes the newest version would write with it.
     """
-    return Registry(settings).register(f"{settings.topic_events}-{OTHER_TEAM_NAMESPACE}.{OTHER_TEAM_RECORD}", text)
+    subject = f"{settings.topic_events}-{OTHER_TEAM_NAMESPACE}.{json.loads(text)['name']}"
+    return Registry(settings).register(subject, text)
 
 
 def incompatible_schema(text: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import fastavro
 
 SCHEME = "file:"
+REMOVED = 2  # the status of a manifest's entry that records a removal
 CATALOG_COLUMNS = (
     ("iceberg_tables", "metadata_location"),
     ("iceberg_tables", "previous_metadata_location"),
@@ -43,7 +44,7 @@ def lake_files(catalog_db: Path, *, moved_from: Path, to: Path) -> LakeFiles:
     metadata: list[Path] = []
     lists: dict[Path, None] = {}
     manifests: dict[Path, None] = {}
-    data: dict[Path, int] = {}
+    data: dict[Path, None] = {}
     for location in _metadata_locations(catalog_db):
         newest = _moved(location, moved_from, to)
         document = json.loads(newest.read_text(encoding="utf-8"))
@@ -54,9 +55,9 @@ def lake_files(catalog_db: Path, *, moved_from: Path, to: Path) -> LakeFiles:
     for path in lists:
         manifests |= {_moved(entry["manifest_path"], moved_from, to): None for entry in _records(path)}
     for path in manifests:
-        data |= {_moved(entry["data_file"]["file_path"], moved_from, to): entry["status"] for entry in _records(path)}
-    living = [path for path, status in data.items() if status != 2]  # 2: an entry that records a removal
-    return LakeFiles(metadata, list(lists), list(manifests), living)
+        living = (entry for entry in _records(path) if entry["status"] != REMOVED)
+        data |= {_moved(entry["data_file"]["file_path"], moved_from, to): None for entry in living}
+    return LakeFiles(metadata, list(lists), list(manifests), list(data))
 
 
 def relocate(catalog_db: Path, *, moved_from: Path, to: Path, lies_at: Path) -> None:

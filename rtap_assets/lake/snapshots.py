@@ -92,8 +92,16 @@ def has_read_to(table: Table, position: dict[str, Any] | None, target: Snapshot)
 
 
 def newest_read(table: Table, position: dict[str, Any] | None) -> Snapshot | None:
-    """The newest retained snapshot that a consumer has read to its end; None before the first."""
-    return next((snapshot for snapshot in ancestors(table) if has_read_to(table, position, snapshot)), None)
+    """Return the newest retained snapshot of which a consumer has read all that was appended; None before the first.
+
+    It includes what was removed behind the consumer's position, up to the first append that the consumer has not read.
+    """
+    found = None
+    for snapshot in ancestors(table):
+        if has_read_to(table, position, snapshot):
+            return found or snapshot
+        found = None if added_files(snapshot) else found or snapshot
+    return None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ PyIceberg appends, so that no Spark session is needed; rows are never changed: a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -19,12 +20,16 @@ from pyiceberg.types import LongType, NestedField, PrimitiveType, StringType, Ti
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.offset_gaps import OffsetGap
 from rtap_assets.contracts.table_changes import TABLE_CHANGES, TableChange
-from rtap_assets.contracts.tables import TABLES, TableSpec
+from rtap_assets.contracts.tables import BRONZE, TABLES, TableSpec
 from rtap_assets.errors import DependencyUnavailable, ServingError
 from rtap_assets.lake.catalog import open_catalog
 from rtap_assets.lake.foreign_changes import foreign_changes
+from rtap_assets.lake.offset_gaps import record_gaps
+from rtap_assets.lake.removed_offsets import removed_offsets
 
+LOG = logging.getLogger(__name__)
 TABLE_PROPERTIES = {
     "format-version": "2",
     "write.parquet.compression-codec": "zstd",
@@ -50,7 +55,10 @@ def read_changes(settings: Settings, *, now: datetime | None = None) -> list[Tab
 def note_changes(settings: Settings, specs: Sequence[TableSpec] = TABLES, *, now: datetime) -> list[TableChange]:
     """Write down the changes of these tables that are not yet; returns the new ones.
 
+    Offsets whose rows were removed from bronze are written down as gaps first, so that conservation can explain them.
+
     Raises:
+        StreamError: another writer kept the table of gaps for long.
         DependencyUnavailable: the catalog does not answer, or another program changed the table at the same time.
     """
     with _translated(settings), open_catalog(settings) as catalog:
@@ -60,6 +68,9 @@ def note_changes(settings: Settings, specs: Sequence[TableSpec] = TABLES, *, now
         known = {change.change_id for change in _recorded(catalog)}
         new = [replace(change, noticed_at=now) for change in found if change.change_id not in known]
         if new:
+            gaps = _removed_from_bronze(catalog, new)
+            if gaps:
+                record_gaps(settings, gaps)
             _append(catalog, new)
         return new
 
@@ -92,6 +103,23 @@ def _found(catalog: Catalog, specs: Sequence[TableSpec], *, now: datetime) -> li
             continue
         found += foreign_changes(table, spec, now=now)
     return found
+
+
+def _removed_from_bronze(catalog: Catalog, changes: Sequence[TableChange]) -> list[OffsetGap]:
+    removing = [one for one in changes if one.table_name == BRONZE.identifier and one.files_deleted and one.snapshot_id]
+    if not removing:
+        return []
+    table = catalog.load_table(BRONZE.identifier)
+    gaps = []
+    for change in removing:
+        snapshot = table.snapshot_by_id(change.snapshot_id or 0)
+        if snapshot is None:
+            continue
+        try:
+            gaps += removed_offsets(table, snapshot, detail=f"by {change.engine}, {change.change_id}")
+        except FileNotFoundError as error:  # conservation reports them as missing then, and this says where to look
+            LOG.warning("the offsets removed by %s are not known, a file is gone: %s", change.change_id, error)
+    return gaps
 
 
 def _recorded(catalog: Catalog) -> list[TableChange]:

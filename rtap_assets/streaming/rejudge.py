@@ -21,13 +21,13 @@ from rtap_assets.contracts.corrections import Cause
 from rtap_assets.contracts.selection import Selection
 from rtap_assets.contracts.tables import BRONZE, REJUDGED_COLUMNS, SILVER
 from rtap_assets.errors import ConfigurationError
+from rtap_assets.lake.snapshots import STAMP_CAUSE, STAMP_CORRECTION_ID
 from rtap_assets.streaming.corrections.api import add_rows
 from rtap_assets.streaming.corrections.runs import CorrectionRun, stamped_session
 from rtap_assets.streaming.record_judge import judge_records
 from rtap_assets.transforms.silver import rejudged_sales_events, stamp_processing
 
 VALID = "valid"
-CORRECTION_ID = "rtap.correction-id"
 JUDGED_VIEW = "judged_again"
 # With the timestamp: a topic that was made again has the same offsets again.
 COORDINATES = ("topic", "kafka_partition", "kafka_offset", "kafka_timestamp")
@@ -136,7 +136,8 @@ def _write(judged: DataFrame, run: CorrectionRun, *, correction_id: str, at: dat
     changed = judged.where(~F.col("error_reason").eqNullSafe(F.col("rejudged_from")))
     changed = changed.withColumn("rejudged_at", F.lit(at.isoformat()).cast("timestamp"))
     first, last = changed.agg(F.min("kafka_timestamp").cast("string"), F.max("kafka_timestamp").cast("string")).first()
-    session = stamped_session(run.session, {CORRECTION_ID: correction_id})
+    stamp = {STAMP_CORRECTION_ID: correction_id, STAMP_CAUSE: str(Cause.REJUDGED)}
+    session = stamped_session(run.session, stamp)
     DataFrame(changed._jdf, session).createOrReplaceTempView(JUDGED_VIEW)
     # The stream appends meanwhile: new rows match nothing, and must not make this commit fail.
     session.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('write.merge.isolation-level'='snapshot')")

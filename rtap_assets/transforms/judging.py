@@ -26,22 +26,9 @@ EARLIEST_TIME, LATEST_TIME = "0001-01-02 00:00:00", "9999-12-30 00:00:00"
 # Most records have a code that has been in force since then and still is: they need no look at the dates.
 LONG_IN_FORCE = date(2020, 1, 1)
 KEY = "key"
-KEPT_AS_THEY_CAME = (
-    "event_time",
-    "ingest_time",
-    "schema_version",
-    "quantity",
-    "amount",
-    "topic",
-    "topic_epoch",
-    "kafka_partition",
-    "kafka_offset",
-    "kafka_timestamp",
-    "schema_id",
-    "raw_key",
-    "raw_value",
-    "kafka_headers",
-)
+# All that is neither text nor found here: times, numbers and Kafka's columns.
+_FOUND = {*rules.TEXT_FIELDS, "error_reason", "error_detail", *REJUDGED_COLUMNS}
+KEPT_AS_THEY_CAME = tuple(name for name in BRONZE.column_names if name not in _FOUND)
 
 
 def judge_sales_events(decoded: DataFrame, *, future_seconds: int, past_seconds: int) -> DataFrame:

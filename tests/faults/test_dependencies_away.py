@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager
 import httpx2
 import pytest
 from hosted import (
+    LATE,
     assert_exact,
     by_name,
     hosted_settings,
@@ -142,7 +143,7 @@ def assert_goes_on_exactly(settings: Settings, client: StreamsClient, *, fault: 
     print(f"{fault}: all running again {time.monotonic() - since:.1f} s after the repair")
     wait_until_drained(client)
     assert {kept.breaker for kept in read_breakers(settings).values()} <= {Breaker()}
-    assert assert_exact(settings).late == ()
+    assert assert_exact(settings).apart(LATE) == 0
 
 
 def test_a_version_registered_just_before_the_registry_died_is_waited_for_and_decoded(
@@ -223,7 +224,7 @@ def test_a_compaction_as_the_newest_snapshot_keeps_no_drain_waiting(hosted: Sett
 
     assert batches_of_drains(client) == dict.fromkeys(STREAM_NAMES, 0)
     wait_for_running(client)
-    assert assert_exact(hosted).late == ()
+    assert assert_exact(hosted).apart(LATE) == 0
 
 
 def test_a_stop_waits_for_the_batch_in_flight_and_proves_that_it_is_committed(
@@ -239,7 +240,7 @@ def test_a_stop_waits_for_the_batch_in_flight_and_proves_that_it_is_committed(
         assert f"newest planned batch = newest committed batch = {committed}" in output
     assert {one.observed for one in client.statuses()} == {Observed.STOPPED}
     wait_until_drained(client)
-    assert assert_exact(hosted).late == ()
+    assert assert_exact(hosted).apart(LATE) == 0
     assert {one.observed for one in client.statuses()} == {Observed.STOPPED}
 
 

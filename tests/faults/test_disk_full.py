@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from hosted import (
     END_SECONDS,
+    LATE,
     START_SECONDS,
     assert_exact,
     by_name,
@@ -144,4 +145,4 @@ def test_a_full_disk_below_the_checkpoints_is_named_and_the_streams_go_on_once_t
         code, output = run(settings, "streams", "stop")
         assert code == 0, output
         shutil.copytree(small_disk.checkpoints, settings.checkpoint_dir, dirs_exist_ok=True)
-        assert assert_exact(settings).late == ()
+        assert assert_exact(settings).apart(LATE) == 0

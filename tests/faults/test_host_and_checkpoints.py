@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hosted import (
     END_SECONDS,
+    LATE,
     START_SECONDS,
     assert_exact,
     by_name,
@@ -135,7 +136,7 @@ def test_a_stop_in_the_middle_of_a_long_batch_is_told_as_dirty_and_the_next_star
     code, output = run(hosted, "streams", "start")
     assert code == 0, output
     wait_until_drained(client)
-    assert assert_exact(hosted).late == ()
+    assert assert_exact(hosted).apart(LATE) == 0
 
 
 def without(checkpoint: Path, _: Path) -> None:
@@ -186,7 +187,7 @@ def test_a_stopped_stream_does_not_start_on_a_damaged_checkpoint_until_it_is_put
         for action in ("start", "drain"):
             client.wait(client.submit("bronze", action), seconds=WAIT_SECONDS)
     wait_until_drained(client)
-    assert assert_exact(hosted).late == ()
+    assert assert_exact(hosted).apart(LATE) == 0
 
 
 def test_checkpoints_changed_under_running_streams_stop_them_and_a_rebuild_makes_all_good(
@@ -239,7 +240,7 @@ def test_checkpoints_changed_under_running_streams_stop_them_and_a_rebuild_makes
     assert code == 0, output
     wait_for_running(client)
     wait_until_drained(client)
-    assert assert_exact(hosted).late == ()
+    assert assert_exact(hosted).apart(LATE) == 0
 
 
 def assert_refused(status: StreamStatus, message: str) -> None:

@@ -36,6 +36,13 @@ def check(settings: Settings, name: str) -> DqResult:
     return run_checks(settings, positions=positions, now=datetime.now(UTC), checks=[CHECKS[GOLD.identifier, name]])[0]
 
 
+def conservation(settings: Settings) -> dict[str, str]:
+    positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
+    checks = [CHECKS[BRONZE.identifier, "conservation"]]
+    found = run_checks(settings, positions=positions, now=datetime.now(UTC), checks=checks)
+    return dict(found[0].detail)
+
+
 def counts(settings: Settings) -> list[Any]:
     return [ask(settings, f"SELECT count(*) FROM {layer}")[0][0] for layer in ("bronze", "silver")] + [
         ask(settings, COUNTED)[0][0]
@@ -72,6 +79,7 @@ def test_rows_deleted_by_another_tool_stop_no_stream_and_are_noticed_and_named(
         (spec.identifier, "overwrite", gone) for spec in (BRONZE, SILVER)
     ]
     assert {one.engine.split()[0] for one in changes} == {"spark"}
+    assert conservation(streams) == {"missing": "0", "repeated": "0", "removed": str(gone)}
     result = check(streams, "foreign_changes")
     assert (result.passed, result.rows_failed, result.detail["newest"]) == (False, 2, changes[1].sentence)
     # The way on: gold is built anew from silver as it is now, and agrees again.
@@ -140,8 +148,17 @@ def test_columns_and_partitioning_changed_by_another_tool_are_refused_by_name_an
     spark.sql(f"ALTER TABLE {streams.catalog_name}.{GOLD.identifier} ADD PARTITION FIELD days(window_start)")
     drain(spark, streams, "gold")
 
+    # A window that gold holds twice cannot be added to.
+    gold = f"{streams.catalog_name}.{GOLD.identifier}"
+    spark.sql(f"INSERT INTO {gold} SELECT * FROM {gold}")
+    silver = table(streams, SILVER).scan().to_arrow().slice(0, 5)
+    spark.createDataFrame(silver).writeTo(f"{streams.catalog_name}.{SILVER.identifier}").append()
+    remedy = refused(spark, streams, "gold", r"gold\.revenue_5m holds a window twice")
+    assert "`rtap rebuild gold`" in remedy
+
     # Rolled back under its reader.
     first = next(one.snapshot_id for one in table(streams, SILVER).snapshots())
     spark.sql(f"CALL {streams.catalog_name}.system.rollback_to_snapshot('{SILVER.identifier}', {first})").collect()
     refused(spark, streams, "gold", r"stands at snapshot \d+, from which silver\.sales_events was rolled back")
-    assert [one.operation for one in note_changes(streams, now=datetime.now(UTC))] == ["columns", "rollback"]
+    last = {(one.table_name, one.operation) for one in note_changes(streams, now=datetime.now(UTC))}
+    assert last == {(SILVER.identifier, "rollback"), (GOLD.identifier, "append")}

@@ -16,9 +16,9 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.selection import Selection
 from rtap_assets.kafka.registry import Registry
 from rtap_assets.lake.catalog import load_table, open_catalog
-from rtap_assets.lake.snapshots import ancestors, summary_value
+from rtap_assets.lake.snapshots import STAMP_CORRECTION_ID, ancestors, summary_value
 from rtap_assets.streaming.corrections.runs import CorrectionRun
-from rtap_assets.streaming.rejudge import CORRECTION_ID, RejudgeOptions, rejudge
+from rtap_assets.streaming.rejudge import RejudgeOptions, rejudge
 
 GOLD_TOTAL = "SELECT coalesce(sum(net_amount), 0) FROM gold WHERE epoch_us(window_start) % 300000000 = 0"
 EVERYTHING = RejudgeOptions(Selection(), apply=True)
@@ -106,10 +106,10 @@ def test_rows_are_counted_once_their_cause_is_put_right(spark: SparkSession, str
     expected = [{"valid": 14, "too_short": 1, "unknown_region": 1}, (13, 13, Decimal("162.5000")), Decimal("162.5000")]
     assert counted(settings) == expected
     assert len(received(settings, settings.topic_dlq)) == letters
-    marked = ask(settings, "SELECT rejudged_from, count(*), count(rejudged_at) FROM bronze GROUP BY 1 ORDER BY 1")
-    assert marked == [(None, 7, 0), ("event_time_too_old", 4, 4), ("unknown_schema_id", 5, 5)]
+    marked = ask(settings, "SELECT rejudged_from, count(*), count(rejudged_at) FROM bronze GROUP BY 1")
+    assert set(marked) == {(None, 7, 0), ("event_time_too_old", 4, 4), ("unknown_schema_id", 5, 5)}
     assert ask(settings, "SELECT count(*) FROM silver WHERE is_late") == [(7,)]
     with open_catalog(settings) as catalog:
-        stamps = {summary_value(one, CORRECTION_ID) for one in ancestors(load_table(catalog, "bronze.sales_events"))}
+        stamps = {summary_value(one, STAMP_CORRECTION_ID) for one in ancestors(load_table(catalog, "bronze.sales_events"))}
     assert len(stamps - {None}) == 2
     assert json.dumps(done)

@@ -115,6 +115,14 @@ def test_a_letter_is_shown_as_far_as_it_can_be_read(value: bytes | None, expecte
     assert "header h\\x0a: \\x9b2J" in text
 
 
+def test_a_schema_id_in_a_wider_header_or_in_a_header_is_found_as_bronze_found_it() -> None:
+    for value in (b"\x00" + (7).to_bytes(8, "big") + body(event()), body(event())):
+        letter = DeadLetter("sales", 0, 3, NOON, 7, "null_key", "", None, value)
+        text = "\n".join(letter_lines(letter, {7: V1}.get))
+        assert "decoded with schema 7" in text
+        assert "currency = EUR" in text
+
+
 def test_every_command_explains_itself_and_its_units() -> None:
     help_text = CliRunner().invoke(dlq, ["redrive", "--help"]).output
     for name in ("--rate", "--max-attempts", "--reason", "--offset-from", "--no-verdict", "--yes"):

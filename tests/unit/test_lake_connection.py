@@ -174,7 +174,7 @@ def test_a_question_about_an_unknown_table_names_the_tables_there_are(filled: Se
     with open_lake(filled) as connection, pytest.raises(ServingError) as refused:
         answer(connection, "SELECT 1\nFROM revenue", max_rows=1)
     assert "LINE 2: FROM revenue" in refused.value.message
-    assert "bronze, silver, gold, quality, marts.dlq_by_reason" in refused.value.remedy
+    assert "bronze, silver, gold, quality, marts.corrections, marts.dlq_by_reason" in refused.value.remedy
 
 
 def test_before_the_first_refresh_the_remedy_is_to_refresh(settings: Settings) -> None:

@@ -17,12 +17,14 @@ from pyiceberg.types import LongType, StringType
 
 from rtap_assets.cli import cli
 from rtap_assets.config import Settings, load_settings
+from rtap_assets.contracts.offset_gaps import GapKind
 from rtap_assets.contracts.quality import CHECKS, DqResult, StreamPositions
 from rtap_assets.contracts.table_changes import TABLE_CHANGES, TableChange
-from rtap_assets.contracts.tables import GOLD, SILVER
+from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER
 from rtap_assets.errors import ServingError
 from rtap_assets.lake.catalog import load_table, open_catalog
-from rtap_assets.lake.snapshots import STAMP_CORRECTION_ID
+from rtap_assets.lake.offset_gaps import read_gaps
+from rtap_assets.lake.snapshots import STAMP_CORRECTION_ID, newest_read
 from rtap_assets.lake.table_changes import acknowledge_change, note_changes, read_changes
 from rtap_assets.serving.quality import run_checks
 
@@ -171,6 +173,36 @@ def test_a_change_outlives_its_snapshot_and_is_shown_until_it_is_acknowledged(se
     assert (result.passed, result.rows_checked, result.detail) == (True, 1, {"newest": "none", "acknowledged": "1"})
     with pytest.raises(ServingError, match="There is no change 7"):
         acknowledge_change(settings, "7", now=NOW)
+
+
+def test_offsets_removed_from_bronze_are_written_down_as_gaps(settings: Settings) -> None:
+    bronze = load_table(open_catalog(settings), BRONZE.identifier)
+    rows = [bronze_row(offset, kafka_partition=1, account_id=str(offset in (3, 4, 7))) for offset in range(9)]
+    append_rows(bronze, rows)
+    bronze.delete(EqualTo("account_id", "True"))
+    (change,) = note_changes(settings, now=NOW)
+    assert note_changes(settings, now=NOW) == []
+    assert [
+        (gap.kafka_partition, gap.first_offset, gap.last_offset, gap.records, gap.kind) for gap in read_gaps(settings)
+    ] == [
+        (1, 3, 4, 2, GapKind.REMOVED),
+        (1, 7, 7, 1, GapKind.REMOVED),
+    ]
+    assert {gap.detail for gap in read_gaps(settings)} == {f"by {change.engine}, {change.change_id}"}
+
+
+def test_what_was_removed_behind_a_position_counts_as_read_up_to_the_next_append(settings: Settings) -> None:
+    table = silver(settings)
+    first = table.snapshots()[0]
+    position = {"snapshot_id": first.snapshot_id, "position": 1}
+    assert newest_read(table, position) == first
+    delete(table)
+    removed = table.refresh().current_snapshot()
+    assert newest_read(table, position) == removed
+    append_rows(table, [silver_row("event-8")])
+    delete_whole_files(table.refresh())
+    assert newest_read(table.refresh(), position) == removed
+    assert newest_read(table, None) is None
 
 
 def test_the_commands_list_and_acknowledge(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from pyiceberg.table.snapshots import Snapshot
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -97,7 +96,7 @@ def _snapshots(run: CorrectionRun) -> _Snapshots | None:
     return _Snapshots(read.snapshot_id, silver.snapshot_id, is_read_by_gold=is_read)
 
 
-def gold_has_read(run: CorrectionRun, appended: Snapshot) -> bool:
+def gold_has_read(run: CorrectionRun, appended: Any) -> bool:
     """Whether gold's stream has read silver up to this snapshot; waits a while for it."""
     deadline = time.monotonic() + run.settings.correction_wait_seconds
     while True:
