@@ -17,7 +17,7 @@ from rtap_assets.contracts.schemas import REVENUE_SUBJECT_FOLDER, load_subject
 from rtap_assets.contracts.tables import BRONZE, EVENT_COLUMNS, GOLD, SILVER, TABLES, Column, TableSpec
 from rtap_assets.errors import ContractError
 from rtap_assets.lake.catalog import load_table, open_catalog
-from rtap_assets.lake.tables import TABLE_PROPERTIES, ensure_tables
+from rtap_assets.lake.tables import TABLE_PROPERTIES, create_statement, ensure_tables
 from rtap_assets.serving.columns import duckdb_type
 from rtap_assets.serving.connection import connect_lake
 from rtap_assets.serving.lake_files import plan_lake
