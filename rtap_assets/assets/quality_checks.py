@@ -119,7 +119,7 @@ def rolled_evaluation(rolled: RollUp) -> AssetCheckEvaluation:
             "micro-batches over the threshold": MetadataValue.int(rolled.failed_evaluations),
             "since": MetadataValue.timestamp(datetime.fromisoformat(rolled.first_at)),
         }
-    metadata["outcome"] = MetadataValue.text(rolled.outcome)
+    metadata["outcome"] = MetadataValue.text(rolled.outcome.value)
     if rolled.outcome is Outcome.NOTHING_TO_CHECK:
         # A warning, which blocks nothing: a green mark would say that something was found right.
         return AssetCheckEvaluation(
