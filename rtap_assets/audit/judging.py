@@ -35,6 +35,8 @@ LARGEST_UNSCALED = 10**18 - 1  # of decimal(18,4)
 UUID = re.compile(rules.UUID_PATTERN)
 OUTER = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # categories that are trimmed from both ends of a code or id
 FORBIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # and that no text holds within
+INSTANTS = ("event_time", "ingest_time")
+LARGEST_INSTANT_MS = (2**63 - 1) // 1000  # beyond, the microseconds of the tables do not hold it
 NO_HEADER = "none"
 GUID_HEADER_BYTES, APICURIO_ID_BYTES = 17, 8
 MOST_KEPT = 50_000  # texts
@@ -94,6 +96,8 @@ class Judge:
             return Judged(Reason.UNDECODABLE, {})
         names = writer.names or {}
         event = {field: raw.get(name) for field, name in names.items()}
+        if any(abs(event.get(name) or 0) > LARGEST_INSTANT_MS for name in INSTANTS):
+            return Judged(Reason.UNDECODABLE, {})
         broken = {Reason.TRAILING_BYTES.value} if body.tell() < len(value) else set()
         return self._ruled(event, key, timestamp_ms, broken)
 

@@ -73,16 +73,20 @@ def find_ranges(connection: duckdb.DuckDBPyConnection, settings: Settings, state
     """
     oldest, ends = beginning_offsets(settings, settings.topic_events), end_offsets(settings, settings.topic_events)
     firsts = connection.execute(
-        "SELECT kafka_partition, min(kafka_offset) FROM bronze_rows WHERE topic_epoch = ? GROUP BY ALL", [state.topic_epoch]
+        "SELECT kafka_partition, min(kafka_offset), max(kafka_offset) FROM bronze_rows WHERE topic_epoch = ? GROUP BY ALL",
+        [state.topic_epoch],
     ).fetchall()
-    first_rows: Mapping[int, int] = dict(firsts)
+    first_rows: Mapping[int, int] = {partition: first for partition, first, _ in firsts}
+    beyond_rows: Mapping[int, int] = {partition: last + 1 for partition, _, last in firsts}
     connection.execute("DELETE FROM ranges")
     connection.execute(EARLIER_EPOCHS, [state.topic_epoch])
     for partition in sorted({*state.ends, *first_rows}):
         # A checkpoint that no longer says where it began: with the first row.
         begins = state.begins.get(partition, first_rows.get(partition, 0) if not state.begins else 0)
         begins = min(begins, first_rows.get(partition, begins))
-        bounds = [begins, oldest.get(partition, 0), state.ends.get(partition, 0), ends.get(partition, 0)]
+        # A checkpoint that is gone: as far as the rows reach.
+        end = state.ends.get(partition, beyond_rows.get(partition, 0))
+        bounds = [begins, oldest.get(partition, 0), end, ends.get(partition, 0)]
         connection.execute("INSERT INTO ranges VALUES (?, ?, ?, ?, ?, ?)", [state.topic_epoch, partition, *bounds])
 
 
