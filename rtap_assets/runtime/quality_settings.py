@@ -35,7 +35,7 @@ class QualitySettings(BaseSettings):
     )
     dq_max_repeated_ids: int = Field(0, ge=0, description="Event ids that silver may hold more than once.")
     dq_max_amount: str = Field(
-        '{"*": 10000000}',
+        '{"*": 100000000}',
         description='Largest plausible amount of one event by currency, as JSON; "*": all other currencies.',
     )
     dq_max_implausible_amounts: int = Field(0, ge=0, description="Events that may have an amount above the plausible one.")

@@ -104,9 +104,9 @@ def test_tables_fit_80_columns_and_say_what_was_cut(letters: Settings) -> None:
     ],
 )
 def test_a_letter_is_shown_as_far_as_it_can_be_read(value: bytes | None, expected: list[str]) -> None:
-    letter = DeadLetter(
-        "sales", 0, 3, NOON, 7, "null_key", "why \x07", b"k\x1b]0;x", value, (("h\n", b"\x9b2J" + b"x" * 999), ("n", None))
-    )
+    named = int.from_bytes(value[1:5], "big") if value and value[0] == 0 else None
+    headers = (("h\n", b"\x9b2J" + b"x" * 999), ("n", None))
+    letter = DeadLetter("sales", 0, 3, NOON, named, "null_key", "why \x07", b"k\x1b]0;x", value, headers)
     lines = list(letter_lines(letter, {7: V1}.get, redriven="sent"))
     text = "\n".join(lines)
     assert all(part in text for part in expected), text

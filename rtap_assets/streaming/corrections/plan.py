@@ -121,6 +121,9 @@ def _look(run: CorrectionRun, position: Position, snapshots: _Snapshots, cached:
     if not position.offsets:
         beyond = F.col("kafka_timestamp") >= F.lit(run.clock() - timedelta(seconds=horizon))
     bronze = _as_of(run, BRONZE, snapshots.bronze).where(beyond)
+    after = _after(run, position, bronze)
+    if (after.topic_epoch, after.offsets) == (position.topic_epoch, position.offsets):
+        return Findings(position=after)
     silver = _as_of(run, SILVER, snapshots.silver)
     held = arrivals(silver.where(beyond), is_held=True)
     valid = arrivals(normalise_sales_events(bronze), is_held=False)
@@ -128,7 +131,6 @@ def _look(run: CorrectionRun, position: Position, snapshots: _Snapshots, cached:
     new = keep(with_hash(held.union(lacking.select(*held.columns))))
     known = new.agg(F.count("*"), F.unix_seconds(F.min("kafka_timestamp"))).first()
     looked_at, oldest = known if known is not None else (0, None)
-    after = _after(run, position, bronze)
     if oldest is None:
         return Findings(position=after)
 
