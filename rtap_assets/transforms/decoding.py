@@ -19,7 +19,7 @@ from rtap_assets.contracts.rules import Reason
 from rtap_assets.contracts.tables import EVENT_COLUMNS
 from rtap_assets.contracts.wire import HEADER_BYTES, MAGIC_BYTE, WIDE_HEADER_BYTES
 from rtap_assets.contracts.writer_schemas import END_FIELD, END_OF_EVENT, Decoding
-from rtap_assets.transforms.framings import framing, other_format
+from rtap_assets.transforms.framings import framing, header_named, other_format
 
 UNLISTED_WRITER = "RTAP_UNLISTED_WRITER"
 DETAIL_CHARACTERS = 200
@@ -66,12 +66,11 @@ def writer_keys(records: DataFrame) -> DataFrame:
 
 def _framed() -> list[Column | str]:
     """What the record starts with, and the header that carries an id, if any."""
-    id_headers = F.filter("headers", lambda one: one["key"].isin(list(wire.ID_HEADERS)))
     return [
         "*",
         F.length("value").alias("size"),
         (F.substring("value", 1, 1) == F.lit(bytes([MAGIC_BYTE]))).alias("has_magic"),
-        F.when(F.size("headers") > 0, F.try_element_at(id_headers, F.lit(-1))).alias("id_header"),
+        F.when(F.size("headers") > 0, F.coalesce(*(header_named(name) for name in wire.ID_HEADERS))).alias("id_header"),
     ]
 
 

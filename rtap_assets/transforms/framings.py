@@ -54,21 +54,23 @@ def _match(signature: Column, patterns: dict[str, str]) -> Column:
     return name
 
 
+def header_named(name: str) -> Column:
+    """Return the last header of that name (key and value), as Kafka's clients look it up; null where there is none.
+
+    Without a lambda: Spark generates no code for a projection that has one, and every record would pay for it.
+    """
+    newest_first = F.reverse("headers")
+    position = F.array_position(newest_first["key"], name)
+    return F.when(position > 0, F.try_element_at(newest_first, position.cast("int")))
+
+
 def _named_by_header() -> Column:
     """The framing that a header tells of; a content type counts where it speaks of Avro."""
-    keys = list(wire.NAMING_HEADERS)
-    speaks = F.filter(
-        "headers",
-        lambda one: (
-            one["key"].isin(keys)
-            & (one["key"].startswith("apicurio.") | F.contains(F.lower(one["value"].cast("string")), F.lit("avro")))
-        ),
-    )
-    found = F.try_element_at(speaks, F.lit(1))
-    value = F.regexp_replace(F.substring(found["value"].cast("string"), 1, SHOWN_CHARACTERS), "[^ -~]", "?")
-    name = F.lit(None).cast("string")
+    labels = []
     for key, text in wire.NAMING_HEADERS.items():
-        before, _, after = text.partition("{value}")
-        label = F.concat(F.lit(before), value, F.lit(after)) if "{value}" in text else F.lit(text)
-        name = F.when(found["key"] == key, label).otherwise(name)
-    return name
+        value = header_named(key)["value"].cast("string")
+        before, with_value, after = text.partition("{value}")
+        shown = F.regexp_replace(F.substring(value, 1, SHOWN_CHARACTERS), "[^ -~]", "?")
+        speaks = F.contains(F.lower(value), F.lit("avro")) if with_value else value.isNotNull()
+        labels.append(F.when(speaks, F.concat(F.lit(before), shown, F.lit(after)) if with_value else F.lit(text)))
+    return F.coalesce(*labels)
