@@ -13,10 +13,12 @@ from pyspark.sql import SparkSession
 from stream_fixtures import ask, drain, send_events
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.offset_gaps import GapKind
 from rtap_assets.contracts.quality import CHECKS, DqResult
 from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
 from rtap_assets.errors import StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
+from rtap_assets.lake.offset_gaps import read_gaps
 from rtap_assets.lake.table_changes import acknowledge_change, note_changes, read_changes
 from rtap_assets.serving.quality import run_checks
 from rtap_assets.streaming.checkpoints import stream_positions
@@ -79,7 +81,9 @@ def test_rows_deleted_by_another_tool_stop_no_stream_and_are_noticed_and_named(
         (spec.identifier, "overwrite", gone) for spec in (BRONZE, SILVER)
     ]
     assert {one.engine.split()[0] for one in changes} == {"spark"}
-    assert conservation(streams) == {"missing": "0", "repeated": "0", "removed": str(gone)}
+    # Those before a Kafka partition's first row are recorded, and lie outside of what conservation counts.
+    assert sum(gap.records for gap in read_gaps(streams) if gap.kind == GapKind.REMOVED) == gone
+    assert [conservation(streams)[name] for name in ("missing", "repeated")] == ["0", "0"]
     result = check(streams, "foreign_changes")
     assert (result.passed, result.rows_failed, result.detail["newest"]) == (False, 2, changes[1].sentence)
     # The way on: gold is built anew from silver as it is now, and agrees again.
