@@ -10,7 +10,7 @@ from rtap_assets.assets.quality_checks import QUALITY_CHECKS
 from rtap_assets.assets.stream_state import stream_state
 from rtap_assets.assets.topics import topic_specs
 from rtap_assets.config import get_settings
-from rtap_assets.jobs.corrections import CORRECTION_JOBS, apply_corrections_schedule
+from rtap_assets.jobs.corrections import CORRECTION_JOBS
 from rtap_assets.jobs.dead_letters import rejudge_dead_letters
 from rtap_assets.jobs.maintenance import maintain_tables, maintenance_schedule
 from rtap_assets.jobs.materialize import materialize_everything
@@ -28,7 +28,7 @@ defs = Definitions(
     asset_checks=[stream_state, *QUALITY_CHECKS],
     jobs=[materialize_everything, *STREAM_JOBS, *QUALITY_JOBS, maintain_tables, *CORRECTION_JOBS, rejudge_dead_letters],
     sensors=[stream_supervisor, checkpoint_progress, dq_results_sensor, dlq_lag_sensor],
-    schedules=[*QUALITY_SCHEDULES, maintenance_schedule, apply_corrections_schedule],
+    schedules=[*QUALITY_SCHEDULES, maintenance_schedule],
     resources={
         "streams": StreamHost(),
         "marts": Marts(database=str(get_settings().marts_path)),

@@ -70,7 +70,8 @@ class _Audit:
         load_gaps(connection, settings)
         load_corrections(connection, settings)
         load_watermarks(connection, settings, state)
-        if state.ends:
+        has_read = bool(state.ends) or one(connection, "SELECT count(*) AS n FROM bronze_rows")["n"] > 0
+        if has_read:
             self._read_records(state)
         sections = []
         for what, compare in (
@@ -80,7 +81,7 @@ class _Audit:
         ):
             self._progress(what, 0, 0)
             sections.append(compare(connection, state))
-        if state.ends and has_ledger(settings):
+        if has_read and has_ledger(settings):
             self._progress("comparing with the generator's ledger", 0, 0)
             sections.append(compare_ledger(connection, settings))
         sections += [ask(connection) for ask in self._extra]

@@ -36,9 +36,9 @@ GAP_MEANINGS = {
 }
 
 
-def compare_bronze(connection: duckdb.DuckDBPyConnection, state: LakeState) -> Section:
+def compare_bronze(connection: duckdb.DuckDBPyConnection, _state: LakeState) -> Section:
     """Topic and bronze, record by record, up to bronze's position."""
-    if not state.ends:
+    if not one(connection, "SELECT count(*) AS n FROM ranges")["n"]:
         return Section("Topic = bronze", incomplete="bronze has read nothing yet: there is nothing to compare.")
     connection.execute("DELETE FROM bronze_findings")
     for epoch, partition in connection.execute("SELECT topic_epoch, kafka_partition FROM ranges ORDER BY ALL").fetchall():
@@ -165,6 +165,7 @@ SELECT
     (SELECT count(*) FROM ranges WHERE ends > topic_end)::BIGINT AS beyond,
     (SELECT count(*) FROM bronze_findings WHERE finding = 'excused')::BIGINT AS excused,
     (SELECT count(*) FROM bronze_rows WHERE topic_epoch < (SELECT max(topic_epoch) FROM ranges))::BIGINT AS earlier,
+    (SELECT count(*) FROM bronze_findings WHERE finding = 'registered_since')::BIGINT AS since,
     (SELECT count(*) FROM bronze_rows WHERE is_redriven)::BIGINT AS redriven,
     (SELECT count(*) FROM bronze_rows WHERE is_rejudged)::BIGINT AS rejudged,
     -- What the broker hands to nobody is proven by reading it again, as far as the topic still reaches; before that only a
@@ -230,6 +231,7 @@ def _bronze_apart(connection: duckdb.DuckDBPyConnection, counts: Mapping[str, in
         Apart("in flight to bronze", counts["in_flight"], "offsets of the topic beyond bronze's position"),
         Apart("no longer in the topic", counts["gone"], "judged from bronze's raw bytes; not comparable with the topic"),
         Apart("of a topic made again since", counts["earlier"], "among those that are no longer in the topic"),
+        Apart("of a schema that is known since", counts["since"], "quarantined as of an unknown id; `rtap dlq rejudge`"),
         Apart("redriven", counts["redriven"], "sent again from the dead-letter topic"),
         Apart("judged again", counts["rejudged"], "their verdict was changed by `rtap dlq rejudge`"),
         Apart("offsets without a record", counts["unreadable"], "the broker gives them to no committed reader"),

@@ -18,14 +18,27 @@ from fastavro import schemaless_reader
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts import rules
+from rtap_assets.contracts.dead_letters import Headers
+from rtap_assets.contracts.known_writers import GLOBAL_PREFIX, GUID_PREFIX
 from rtap_assets.contracts.rules import Reason
-from rtap_assets.contracts.wire import HEADER_BYTES, MAGIC_BYTE
+from rtap_assets.contracts.wire import (
+    APICURIO_CONTENT_ID_HEADER,
+    CONFLUENT_ID_HEADER,
+    HEADER_BYTES,
+    ID_HEADERS,
+    MAGIC_BYTE,
+    WIDE_HEADER_BYTES,
+)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LARGEST_UNSCALED = 10**18 - 1  # of decimal(18,4)
 UUID = re.compile(rules.UUID_PATTERN)
 OUTER = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # categories that are trimmed from both ends of a code or id
 FORBIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # and that no text holds within
+INSTANTS = ("event_time", "ingest_time")
+LARGEST_INSTANT_MS = (2**63 - 1) // 1000  # beyond, the microseconds of the tables do not hold it
+NO_HEADER = "none"
+GUID_HEADER_BYTES, APICURIO_ID_BYTES = 17, 8
 MOST_KEPT = 50_000  # texts
 ORDER = tuple(reason.value for reason in Reason)
 TEXTS = (
@@ -59,40 +72,49 @@ class Judged:
 class Judge:
     """Judges records one by one; `writer_of` finds the schema of an id (and asks the registry for each id once)."""
 
-    def __init__(self, settings: Settings, writer_of: Callable[[int], Writer]) -> None:
+    def __init__(self, settings: Settings, writer_of: Callable[[str], Writer]) -> None:
         self._writer_of = writer_of
         self._largest = settings.max_event_bytes
         self._future_ms = settings.event_time_future_seconds * 1000
         self._past_ms = settings.event_time_past_seconds * 1000
         self._clean: dict[bytes, Any] = {}
 
-    def judge(self, key: bytes | None, value: bytes | None, timestamp_ms: int) -> Judged:
+    def judge(self, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: Headers = ()) -> Judged:
         """The verdict on one Kafka record; `timestamp_ms` is the broker's."""
         if value is None:
             return Judged(Reason.TOMBSTONE, {})
-        writer = self._writer(value)
+        if len(value) < HEADER_BYTES:
+            return Judged(Reason.TOO_SHORT, {})
+        writer, start = self._writer(value, headers)
         if writer.refusal is not None:
             return Judged(writer.refusal, {})
         body = io.BytesIO(value)
-        body.seek(HEADER_BYTES)
+        body.seek(start)
         try:
             raw: Any = schemaless_reader(body, writer.schema, None, handle_unicode_errors="replace")
         except Exception:
             return Judged(Reason.UNDECODABLE, {})
         names = writer.names or {}
         event = {field: raw.get(name) for field, name in names.items()}
+        if any(abs(event.get(name) or 0) > LARGEST_INSTANT_MS for name in INSTANTS):
+            return Judged(Reason.UNDECODABLE, {})
         broken = {Reason.TRAILING_BYTES.value} if body.tell() < len(value) else set()
         return self._ruled(event, key, timestamp_ms, broken)
 
-    def _writer(self, value: bytes) -> Writer:
-        """The schema that the value's frame names, or what is wrong with the frame."""
-        if len(value) < HEADER_BYTES:
-            return Writer(refusal=Reason.TOO_SHORT)
+    def _writer(self, value: bytes, headers: Headers) -> tuple[Writer, int]:
+        """The schema that the record names and where the body begins; or what is wrong with its frame."""
         if len(value) > self._largest:
-            return Writer(refusal=Reason.OVERSIZED)
+            return Writer(refusal=Reason.OVERSIZED), 0
+        named = named_in(headers) if headers else NO_HEADER
+        if named is not NO_HEADER:
+            return (self._writer_of(named), 0) if named else (Writer(refusal=Reason.UNSUPPORTED_FRAMING), 0)
         if value[0] != MAGIC_BYTE:
-            return Writer(refusal=Reason.BAD_MAGIC)
-        return self._writer_of(int.from_bytes(value[1:HEADER_BYTES], "big"))
+            return Writer(refusal=Reason.BAD_MAGIC), 0
+        schema_id = int.from_bytes(value[1:HEADER_BYTES], "big")
+        if schema_id == 0 and len(value) >= WIDE_HEADER_BYTES:
+            wide = int.from_bytes(value[HEADER_BYTES:WIDE_HEADER_BYTES], "big")
+            return self._writer_of(f"{GLOBAL_PREFIX}{wide}"), WIDE_HEADER_BYTES
+        return self._writer_of(str(schema_id)), HEADER_BYTES
 
     def _ruled(self, event: dict[str, Any], key: bytes | None, timestamp_ms: int, broken: set[str]) -> Judged:
         """The first rule that is broken, in the order of `Reason`; the event's texts are cleaned on the way."""
@@ -143,6 +165,22 @@ class Judge:
                 self._clean.clear()
             found = self._clean[raw] = clean_text(raw)
         return found
+
+
+def named_in(headers: Headers) -> str:
+    """The writer key in the headers, NO_HEADER where none speaks of a schema, "" where one does in a way that is no id."""
+    found = next(((name, value or b"") for name, value in reversed(headers) if name in ID_HEADERS), None)
+    if found is None:
+        return NO_HEADER
+    name, value = found
+    if name == CONFLUENT_ID_HEADER:
+        if len(value) == HEADER_BYTES and value[0] == 0:
+            return str(int.from_bytes(value[1:], "big"))
+        return f"{GUID_PREFIX}{value[1:].hex()}" if len(value) == GUID_HEADER_BYTES and value[0] == 1 else ""
+    if len(value) != APICURIO_ID_BYTES:
+        return ""
+    number = int.from_bytes(value, "big")
+    return str(number) if name == APICURIO_CONTENT_ID_HEADER else f"{GLOBAL_PREFIX}{number}"
 
 
 def clean_text(raw: bytes) -> Any:

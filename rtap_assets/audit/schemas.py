@@ -1,64 +1,85 @@
-"""Which schema each id names, as the audit asks for it: from the registry, by id, once, with what it refers to."""
+"""Which schema each record names, as the audit asks for it: from the registry, once, with everything that it refers to."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastavro import parse_schema
 
 from rtap_assets.audit.judging import Writer, neutral
 from rtap_assets.config import Settings
-from rtap_assets.contracts.compatibility import contract_breaks
+from rtap_assets.contracts.known_writers import may_exist
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.contracts.schemas import EVENTS_SUBJECT_FOLDER, load_subject
-from rtap_assets.contracts.tables import EVENT_COLUMNS
+from rtap_assets.contracts.writer_schemas import END_FIELD, Contract, Decoding, Refusal, RegisteredSchema, judge
 from rtap_assets.errors import ContractError
 from rtap_assets.kafka.registry import Registry
+from rtap_assets.streaming.judgments import read_judgments
+
+Ask = Callable[[str], RegisteredSchema | None]
 
 
 class WriterSchemas:
-    """The writers by schema id; each id is asked for once."""
+    """The writers by the keys that records name them with (`contracts/known_writers.py`); each is asked for once.
 
-    def __init__(self, settings: Settings, *, text_of: Callable[[int], str | None] | None = None) -> None:
-        self._text_of = text_of or registered_texts(settings)
-        self._contract = [version.text for version in load_subject(settings.schemas_dir, EVENTS_SUBJECT_FOLDER)]
-        self._known: dict[int, Writer] = {}
+    Whether the contract reads a schema is the contract's own judgment; the bytes are decoded by another library.
+    """
 
-    def of(self, schema_id: int) -> Writer:
-        """The schema that the id names, or why the contract does not read it.
+    def __init__(self, settings: Settings, *, ask: Ask | None = None) -> None:
+        self._ask = ask or registered(settings)
+        self._contract = Contract.of(load_subject(settings.schemas_dir, EVENTS_SUBJECT_FOLDER))
+        self._known: dict[str, Writer] = {}
+
+    def of(self, key: str) -> Writer:
+        """The schema that the key names, or why its records are not read.
 
         Raises:
             DependencyUnavailable: the registry did not answer.
         """
-        if schema_id not in self._known:
-            self._known[schema_id] = self._judge(self._text_of(schema_id))
-        return self._known[schema_id]
+        if key not in self._known:
+            self._known[key] = self._judged(self._ask(key) if may_exist(key) else None)
+        return self._known[key]
 
-    def _judge(self, text: str | None) -> Writer:
-        if text is None:
+    def _judged(self, schema: RegisteredSchema | None) -> Writer:
+        if schema is None:
             return Writer(refusal=Reason.UNKNOWN_SCHEMA_ID)
-        if any((*contract_breaks(text, ours), *contract_breaks(ours, text)) for ours in self._contract):
-            return Writer(refusal=Reason.INCOMPATIBLE_SCHEMA)
-        schema = json.loads(text)
+        verdict = judge(schema, self._contract)
+        if isinstance(verdict, Refusal):
+            return Writer(refusal=verdict.reason)
         try:
-            parsed: Any = parse_schema(neutral(schema))
-        except Exception as error:
-            raise ContractError(
-                f"The audit cannot read a schema that the contract accepts: {error}.",
-                remedy="Report it with the schema's text; the streams are not affected.",
-            ) from error
-        return Writer(schema=parsed, names=_names(schema))
+            return Writer(schema=_parsed(schema.text, schema.references), names=verdict.sources)
+        except Exception:
+            return Writer(schema=_plain(verdict), names={name: name for name in verdict.sources})
 
 
-def registered_texts(settings: Settings) -> Callable[[int], str | None]:
-    """What the registry holds for an id of the topic's subject; None where it holds nothing."""
-    versions = Registry(settings).versions(f"{settings.topic_events}-value")
-    return versions.get
+def registered(settings: Settings) -> Ask:
+    """Ask the registry; a schema that was deleted there is taken from what bronze's stream has kept of it."""
+    registry, kept = Registry(settings), read_judgments(settings)
+
+    def ask(key: str) -> RegisteredSchema | None:
+        found = registry.schema(key)
+        return kept[key].schema if found is None and key in kept else found
+
+    return ask
 
 
-def _names(schema: dict[str, Any]) -> dict[str, str]:
-    """The contract's fields that the writer has -> their names in it."""
-    written = {field["name"] for field in schema["fields"]}
-    return {column.name: column.name for column in EVENT_COLUMNS if column.name in written}
+def _parsed(text: str, references: Mapping[str, str]) -> Any:
+    named: dict[str, Any] = {}
+    for reference in references.values():
+        parse_schema(neutral(json.loads(reference)), named_schemas=named)
+    return parse_schema(neutral(json.loads(text)), named_schemas=named)
+
+
+def _plain(decoding: Decoding) -> Any:
+    """The writer's schema as the contract has rewritten it for decoders: the same layout under other names."""
+    schema = json.loads(decoding.writer_text)
+    schema["fields"] = [field for field in schema["fields"] if field["name"] != END_FIELD]
+    try:
+        return parse_schema(neutral(schema))
+    except Exception as error:
+        raise ContractError(
+            f"The audit cannot read a schema that the contract accepts: {error}.",
+            remedy="It is worth a report, with the schema's text; the streams are not affected.",
+        ) from error

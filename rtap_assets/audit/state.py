@@ -92,6 +92,7 @@ def look(settings: Settings) -> LakeState:
     begins = kafka_beginnings(checkpoints["bronze"], settings.topic_events)
     if binding is not None:
         begins |= dict(binding.starting_offsets)
+        ends = ends or dict(binding.starting_offsets)
     return LakeState(
         plans=plans,
         begins=begins,

@@ -18,10 +18,12 @@ from confluent_kafka import Message
 from rtap_assets.audit.judging import TEXTS, Judge
 from rtap_assets.audit.state import LakeState
 from rtap_assets.config import Settings
+from rtap_assets.contracts.dead_letters import Headers
 from rtap_assets.kafka.committed_reader import read_committed
 from rtap_assets.kafka.topics import beginning_offsets, end_offsets
 
-Record = tuple[int, int, bytes | None, bytes | None]  # Kafka offset, timestamp in milliseconds, key, value
+# Kafka offset, timestamp in milliseconds, key, value, headers
+Record = tuple[int, int, bytes | None, bytes | None, Headers]
 Progress = Callable[[str, int, int], None]  # what is done, how much of how much
 
 MONEY = pa.decimal128(18, 4)
@@ -44,7 +46,8 @@ INSERT INTO records BY NAME
 SELECT * EXCLUDE (event_id), event_id::UUID AS event_uuid FROM {batch}
 """
 ROWS_OF_RANGE = """
-SELECT kafka_offset, epoch_ms(any_value(kafka_timestamp)), any_value(raw_key), any_value(raw_value)
+SELECT kafka_offset, epoch_ms(any_value(kafka_timestamp)), any_value(raw_key), any_value(raw_value),
+    any_value(kafka_headers)
 FROM bronze_source
 WHERE topic = $topic AND coalesce(topic_epoch, 0) = $epoch AND kafka_partition = $partition
     AND kafka_offset >= $first AND kafka_offset < $last
@@ -70,16 +73,20 @@ def find_ranges(connection: duckdb.DuckDBPyConnection, settings: Settings, state
     """
     oldest, ends = beginning_offsets(settings, settings.topic_events), end_offsets(settings, settings.topic_events)
     firsts = connection.execute(
-        "SELECT kafka_partition, min(kafka_offset) FROM bronze_rows WHERE topic_epoch = ? GROUP BY ALL", [state.topic_epoch]
+        "SELECT kafka_partition, min(kafka_offset), max(kafka_offset) FROM bronze_rows WHERE topic_epoch = ? GROUP BY ALL",
+        [state.topic_epoch],
     ).fetchall()
-    first_rows: Mapping[int, int] = dict(firsts)
+    first_rows: Mapping[int, int] = {partition: first for partition, first, _ in firsts}
+    beyond_rows: Mapping[int, int] = {partition: last + 1 for partition, _, last in firsts}
     connection.execute("DELETE FROM ranges")
     connection.execute(EARLIER_EPOCHS, [state.topic_epoch])
     for partition in sorted({*state.ends, *first_rows}):
         # A checkpoint that no longer says where it began: with the first row.
         begins = state.begins.get(partition, first_rows.get(partition, 0) if not state.begins else 0)
         begins = min(begins, first_rows.get(partition, begins))
-        bounds = [begins, oldest.get(partition, 0), state.ends.get(partition, 0), ends.get(partition, 0)]
+        # A checkpoint that is gone: as far as the rows reach.
+        end = state.ends.get(partition, beyond_rows.get(partition, 0))
+        bounds = [begins, oldest.get(partition, 0), end, ends.get(partition, 0)]
         connection.execute("INSERT INTO ranges VALUES (?, ?, ?, ?, ?, ?)", [state.topic_epoch, partition, *bounds])
 
 
@@ -106,12 +113,16 @@ def read_records(
         first = start if newest is None else newest + 1
         batches = read_committed(settings, settings.topic_events, partition, start=first, end=end)
         for messages in _gathered(batches):
-            rows = ((m.offset(), m.timestamp()[1], m.key(), m.value()) for m in messages)
+            rows = ((m.offset(), m.timestamp()[1], m.key(), m.value(), _headers(m.headers())) for m in messages)
             insert_records(connection, judge, (epoch, partition), rows, in_topic=True)
             keep()
             progress("reading the topic again", done + (messages[-1].offset() or 0) - start, total)
         done += max(0, end - start)
     return done
+
+
+def _headers(headers: Any) -> Headers:
+    return tuple(headers) if headers else ()
 
 
 def _gathered(batches: Iterable[list[Message]]) -> Iterator[list[Message]]:
@@ -140,7 +151,8 @@ def read_rows_without_record(
         for first in range(max(begins, known), oldest, OFFSETS_AT_ONCE):
             last = min(first + OFFSETS_AT_ONCE, oldest)
             bounds = {"epoch": epoch, "partition": partition, "first": first, "last": last, "topic": topic}
-            rows = connection.execute(ROWS_OF_RANGE, bounds).fetchall()
+            found = connection.execute(ROWS_OF_RANGE, bounds).fetchall()
+            rows = [(*row[:-1], tuple((one["key"], one["value"]) for one in row[-1] or ())) for row in found]
             insert_records(connection, judge, (epoch, partition), rows, in_topic=False)
             keep()
             done += len(rows)
@@ -155,8 +167,8 @@ def insert_records(
     columns: dict[str, list[Any]] = {name: [] for name in TYPES}
     money: dict[str, list[int]] = {"amount": [], "net_amount": []}
     is_valid: list[bool] = []
-    for offset, timestamp_ms, key, value in rows:
-        judged = judge.judge(key, value, timestamp_ms)
+    for offset, timestamp_ms, key, value, headers in rows:
+        judged = judge.judge(key, value, timestamp_ms, headers)
         event = judged.event if judged.verdict is None else {}
         is_valid.append(judged.verdict is None)
         columns["kafka_offset"].append(offset)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
@@ -20,6 +21,7 @@ from rtap_assets.serving.lake_files import TableFiles
 
 THREADS = 2
 MOST_DETAIL_ROWS = 20
+ABANDONED_SECONDS = 86_400
 
 
 @contextmanager
@@ -32,6 +34,7 @@ def open_workspace(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     parent = settings.state_dir / "audit"
     try:
         parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(parent)
         folder = Path(tempfile.mkdtemp(prefix="work-", dir=parent))
     except OSError as error:
         raise ServingError(
@@ -50,6 +53,14 @@ def open_workspace(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
             yield connection
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove what audits have left that were killed."""
+    for folder in parent.glob("work-*"):
+        database = folder / "audit.duckdb"
+        if database.exists() and time.time() - database.stat().st_mtime > ABANDONED_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def load_lake(connection: duckdb.DuckDBPyConnection, settings: Settings, state: LakeState) -> None:

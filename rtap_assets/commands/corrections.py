@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -78,8 +79,9 @@ def _in_host(
         if drain_gold:
             client.wait(client.submit(GOLD_STREAM.name, Action.DRAIN), echo=echo)
         report = client.wait(client.submit_for_tables(action, arguments), echo=echo).result or {}
-        if drain_gold and not arguments["dry_run"]:
+        if drain_gold and report.get("pending"):  # gold is stopped: it reads what was added, and the correction ends
             client.wait(client.submit(GOLD_STREAM.name, Action.DRAIN), echo=echo)
+            client.wait(client.submit_for_tables(action, arguments), echo=echo)
         return report
 
 
@@ -100,4 +102,8 @@ def _correct_here(settings: Settings, arguments: Mapping[str, Any], *, quiet: bo
 
 
 def _who(command: str) -> str:
-    return f"{command} by {getpass.getuser()}"
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container may run as a user without a name
+        user = f"user {os.getuid()}"
+    return f"{command} by {user}"

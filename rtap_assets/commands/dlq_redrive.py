@@ -11,9 +11,9 @@ import click
 from rtap_assets.commands.dlq_options import selection_of, selection_options
 from rtap_assets.commands.dlq_view import shown_value, table, wrapped
 from rtap_assets.config import Settings, get_settings
-from rtap_assets.contracts.dead_letters import read_value
+from rtap_assets.contracts.dead_letters import SchemaOf, read_value
 from rtap_assets.contracts.redrive_plan import Outcome, Planned, Tally
-from rtap_assets.contracts.repairs import SchemaOf, load_repairs
+from rtap_assets.contracts.repairs import load_repairs
 from rtap_assets.contracts.visible import shown_bytes, visible
 from rtap_assets.kafka.redrives import open_redriver, runs
 from rtap_assets.serving.dead_letters import read_dead_letters

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from rtap_assets.contracts.dead_letters import DeadLetter, Group, read_value
-from rtap_assets.contracts.repairs import SchemaOf
+from rtap_assets.contracts.dead_letters import DeadLetter, Group, SchemaOf, read_letter
 from rtap_assets.contracts.rules import EXPLANATIONS, Reason
 from rtap_assets.contracts.visible import shown_bytes, visible
 from rtap_assets.contracts.wire import HEADER_BYTES
@@ -70,7 +69,7 @@ def letter_lines(letter: DeadLetter, schema_of: SchemaOf, *, redriven: str = "")
 
 def _value_lines(letter: DeadLetter, schema_of: SchemaOf) -> Iterator[str]:
     yield from wrapped(f"  value: {shown_bytes(letter.value, limit=24)}")
-    reading = read_value(letter.value, schema_of)
+    reading = read_letter(letter, schema_of)
     if reading is None:
         if letter.value is not None and len(letter.value) >= HEADER_BYTES and letter.value[0] == 0:
             yield from wrapped(f"  not decoded: the registry has no schema {int.from_bytes(letter.value[1:5], 'big')}")

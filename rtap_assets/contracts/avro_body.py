@@ -114,6 +114,28 @@ def read_body(
     return Reading(tuple(reader.values), tuple(reader.findings), complete, reader.at)
 
 
+def named_types(text: str) -> dict[str, Any]:
+    """Return the named types that a schema's text defines, by full name; {} where it is no JSON."""
+    reader = _Reader(b"", 0)
+    try:
+        _collect(json.loads(text), "", reader)
+    except ValueError:
+        return {}
+    return reader.names
+
+
+def _collect(schema: Any, namespace: str, reader: _Reader) -> None:
+    if isinstance(schema, list):
+        for branch in schema:
+            _collect(branch, namespace, reader)
+    elif isinstance(schema, Mapping):
+        inner = reader.name(schema, namespace) if "name" in schema else namespace
+        for part in ("type", "items", "values"):
+            _collect(schema.get(part), inner, reader)
+        for child in schema.get("fields") or []:
+            _collect(child.get("type"), inner, reader)
+
+
 class _Stopped(Exception):
     """Reading cannot go on: the place of the next value is not known."""
 

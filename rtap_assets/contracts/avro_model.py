@@ -55,9 +55,8 @@ class Node:
     def __str__(self) -> str:
         if self.kind == "union":
             return f"a union of {', '.join(str(branch) for branch in self.branches[:8]) or 'nothing'}"
-        if self.logical == "decimal":
-            return f"{self.kind} with logical type decimal({self.precision}, {self.scale})"
-        suffix = f" with logical type {self.logical}" if self.logical else ""
+        logical = f"decimal({self.precision}, {self.scale})" if self.logical == "decimal" else self.logical
+        suffix = f" with logical type {logical}" if logical else ""
         named = f" {self.name}" if self.name else ""
         return f"{self.kind}{named}{suffix}"
 

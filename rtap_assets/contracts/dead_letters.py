@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from rtap_assets.contracts.avro_body import Reading, read_body
-from rtap_assets.contracts.wire import HEADER_BYTES, MAGIC_BYTE
+from rtap_assets.contracts.avro_body import Reading, named_types, read_body
+from rtap_assets.contracts.wire import HEADER_BYTES, MAGIC_BYTE, WIDE_HEADER_BYTES
+from rtap_assets.contracts.writer_schemas import RegisteredSchema
 
 # On a record that was sent again: where the quarantined one is, how often it was sent, by which repair and run.
 REDRIVE_PREFIX = "rtap.redrive."
@@ -15,6 +16,8 @@ REDRIVE_ORIGIN, REDRIVE_ATTEMPT = f"{REDRIVE_PREFIX}origin", f"{REDRIVE_PREFIX}a
 REDRIVE_REPAIR, REDRIVE_RUN = f"{REDRIVE_PREFIX}repair", f"{REDRIVE_PREFIX}run"
 MOST_ATTEMPT_DIGITS = 4
 
+# The writer's schema of an id, as text or with what it refers to; None when the registry has no such Avro schema.
+SchemaOf = Callable[[int], str | RegisteredSchema | None]
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
@@ -60,15 +63,34 @@ def attempt_of(headers: Headers) -> int:
     return int(text) if text.isdigit() and len(text) <= MOST_ATTEMPT_DIGITS else 0
 
 
-def read_value(value: bytes | None, schema_of: Callable[[int], str | None]) -> Reading | None:
+def read_value(value: bytes | None, schema_of: SchemaOf) -> Reading | None:
     """Return how far the value can be read with the writer's schema that its header names.
 
     None where it has no header in wire format, or the registry knows no such schema.
     """
     if value is None or len(value) < HEADER_BYTES or value[0] != MAGIC_BYTE:
         return None
-    schema = schema_of(int.from_bytes(value[1:HEADER_BYTES], "big"))
-    return None if schema is None else read_body(value, schema, start=HEADER_BYTES)
+    return _read(value, schema_of(int.from_bytes(value[1:HEADER_BYTES], "big")), start=HEADER_BYTES)
+
+
+def read_letter(letter: DeadLetter, schema_of: SchemaOf) -> Reading | None:
+    """Return how far a letter's value can be read, also where bronze found its schema id in a wider header or in a header.
+
+    None where the value names no schema, or none that the registry knows.
+    """
+    value, schema_id = letter.value, letter.schema_id
+    reading = read_value(value, schema_of)
+    if reading is not None or value is None or schema_id is None:
+        return reading
+    wide = value[:1] == bytes([MAGIC_BYTE]) and int.from_bytes(value[1:WIDE_HEADER_BYTES], "big") == schema_id
+    return _read(value, schema_of(schema_id), start=WIDE_HEADER_BYTES if wide else 0)
+
+
+def _read(value: bytes, schema: str | RegisteredSchema | None, *, start: int) -> Reading | None:
+    if schema is None or isinstance(schema, str):
+        return None if schema is None else read_body(value, schema, start=start)
+    named = {name: kind for text in schema.references.values() for name, kind in named_types(text).items()}
+    return read_body(value, schema.text, start=start, named=named)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from rtap_assets.contracts.dead_letters import DeadLetter
-from rtap_assets.contracts.repairs import Repair, SchemaOf
+from rtap_assets.contracts.dead_letters import DeadLetter, SchemaOf
+from rtap_assets.contracts.repairs import Repair
 from rtap_assets.errors import ContractError
 
 

@@ -13,14 +13,13 @@ from importlib import import_module
 from importlib.metadata import entry_points
 
 from rtap_assets.contracts.avro_body import Fault, Reading, Value
-from rtap_assets.contracts.dead_letters import DeadLetter, read_value
+from rtap_assets.contracts.dead_letters import DeadLetter, SchemaOf, read_value
 from rtap_assets.contracts.text import trim
 from rtap_assets.contracts.wire import HEADER_BYTES, MAX_SCHEMA_ID, frame, unframe
 from rtap_assets.errors import ConfigurationError, ContractError
 
 ENTRY_POINTS = "rtap_assets.repairs"
 
-SchemaOf = Callable[[int], str | None]
 Parameters = Mapping[str, str]
 KeyAndValue = tuple[bytes | None, bytes | None]
 Function = Callable[[DeadLetter, SchemaOf, Parameters], KeyAndValue]

@@ -1,31 +1,21 @@
-"""The jobs that correct silver: late rows and later copies every quarter of an hour, an erasure when it is asked for."""
+"""The jobs that correct silver on demand. The stream host corrects late rows and later copies at its own interval."""
 
 from dagster import (
     Config,
-    DefaultScheduleStatus,
     MetadataValue,
     OpExecutionContext,
-    ScheduleDefinition,
     in_process_executor,
     job,
     op,
 )
 from pydantic import Field
 
-from rtap_assets.config import get_settings
 from rtap_assets.resources.streams import StreamHost
-
-# Beside the minutes at which checks and marts run, so that these see what was corrected.
-FIRST_MINUTE = 2
-SCHEDULE_TAG = "dagster/schedule_name"
 
 
 @op
 def correct_events(context: OpExecutionContext, streams: StreamHost) -> None:
     """Add late rows, remove later copies of events, restate gold; what a run finds twice changes nothing."""
-    if SCHEDULE_TAG in context.run.tags and not streams.is_there():
-        context.log.info("no stream host runs: nothing was read since it ended, and it corrects again once it runs")
-        return
     report = streams.correct(requested_by=f"Dagster run {context.run_id}", echo=context.log.info)
     context.add_output_metadata(
         {
@@ -77,12 +67,4 @@ def erase_account() -> None:
     erase_events()
 
 
-apply_corrections_schedule = ScheduleDefinition(
-    name="apply_corrections_schedule",
-    job=apply_corrections,
-    cron_schedule=f"{FIRST_MINUTE}-59/{get_settings().corrections_interval_minutes} * * * *",
-    execution_timezone="UTC",
-    default_status=DefaultScheduleStatus.RUNNING,
-    description="Within the horizon every event counts once, however late it or its copies come.",
-)
 CORRECTION_JOBS = [apply_corrections, erase_account]

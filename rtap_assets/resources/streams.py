@@ -97,11 +97,6 @@ class StreamHost(ConfigurableResource):  # type: ignore[type-arg]
         with self.client() as client:
             return client.wait(client.submit_for_tables(Action.MAINTAIN), echo=echo).result or {}
 
-    def is_there(self) -> bool:
-        """Whether a stream host runs; an external one is taken to."""
-        settings = get_settings()
-        return not settings.uses_embedded_host or running_host(settings) is not None
-
     def correct(self, *, requested_by: str, echo: Echo) -> dict[str, Any]:
         """Add late rows, remove later copies and subtract these from gold; returns the report, see `corrections.api`.
 

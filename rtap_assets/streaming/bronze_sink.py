@@ -1,7 +1,8 @@
 """Bronze's sink: learns the schemas that a batch names, decodes and judges it, appends it to the table, once.
 
-A batch that names a schema of which nothing is known fails before its commit, is scanned for ids, and is decoded again
-with what the registry said. While unknown ids keep coming, the scan comes first.
+Ids that the registry did not know are asked for again before each batch, after its offsets were fixed. A batch that names
+an id of which nothing is known fails before its commit, is scanned for ids, and is decoded again with what the registry
+said. While new unknown ids keep coming, the scan comes first.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from rtap_assets.streaming.batch_metrics import BatchMetrics
 from rtap_assets.streaming.checkpoints import query_id
 from rtap_assets.streaming.failures import carried
 from rtap_assets.streaming.quality import BRONZE_METRICS
+from rtap_assets.streaming.topic_verification import TopicGuard
 from rtap_assets.streaming.writers import WriterMemory
 from rtap_assets.transforms.bronze import bronze_rows
 from rtap_assets.transforms.decoding import UNLISTED_WRITER, Steps, decoding_steps, writer_keys
@@ -51,8 +53,8 @@ def bronze_sink(
 class _BronzeSink:
     def __init__(self, settings: Settings, checkpoint: Path, memory: WriterMemory, *, topic_epoch: int) -> None:
         self._settings, self._checkpoint, self._memory = settings, checkpoint, memory
-        self._topic_epoch = topic_epoch
-        self._plans: dict[bool, tuple[KnownWriters, Steps]] = {}
+        self._topic_epoch, self._topic = topic_epoch, TopicGuard(settings)
+        self._plans: dict[bool, tuple[tuple[KnownWriters, frozenset[str]], Steps]] = {}
         self._counts = bronze_counts(skew_seconds=settings.dq_event_time_skew_seconds)
         self._is_first = True
 
@@ -61,7 +63,10 @@ class _BronzeSink:
         # Only the first batch after a start can be one that was committed before.
         if self._is_first and is_committed(self._settings, query=query, batch_id=batch_id):
             return
+        # Offsets of a batch that was planned may be those of another topic by now.
+        self._topic.verify()
         self._memory.check()
+        self._memory.ask_again()
         if self._memory.expects_unknown or not self._append_if_known(batch, query, batch_id):
             self._append_after_scan(batch, query, batch_id)
         self._is_first = False
@@ -103,11 +108,12 @@ class _BronzeSink:
 
     def _steps(self, *, settled: bool) -> Steps:
         """The columns for what is known now; made again only when something was learned."""
-        known, steps = self._plans.get(settled, (None, ()))
-        if known is not self._memory.known:
-            known = self._memory.known
-            steps = decoding_steps(known, max_event_bytes=self._settings.max_event_bytes, settled=settled)
-            self._plans[settled] = (known, steps)
+        known, absent = self._memory.known, frozenset() if settled else self._memory.absent
+        kept, steps = self._plans.get(settled, (None, ()))
+        if kept is None or kept[0] is not known or kept[1] != absent:
+            limit = self._settings.max_event_bytes
+            steps = decoding_steps(known, max_event_bytes=limit, settled=settled, absent=absent)
+            self._plans[settled] = ((known, absent), steps)
         return steps
 
 

@@ -216,6 +216,8 @@ class StreamEngine:
             jvm_silent_since=silent,
             held_since=None if held is None else held.at,
         )
+        if observed is Observed.REFUSED and runner.stream.reads is None:
+            lag = None  # its position is not one of the topic that is there now
         is_held = observed is Observed.WAITING and held is not None and not (facts.waiting_for or away)
         newest = (runner.log.newest(1) or [{}])[0]
         return StreamStatus(

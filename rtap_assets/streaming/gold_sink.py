@@ -13,12 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import GOLD
-from rtap_assets.errors import ConfigurationError
+from rtap_assets.errors import ConfigurationError, RtapError, StreamError
 from rtap_assets.kafka.clients import spark_sink_options
 from rtap_assets.kafka.registry import Registry
 from rtap_assets.lake.catalog import load_table, open_catalog
@@ -34,9 +35,11 @@ from rtap_assets.lake.snapshots import (
     summary_value,
 )
 from rtap_assets.streaming.checkpoints import query_id, read_batch
+from rtap_assets.streaming.failures import carried
 from rtap_assets.transforms.gold import MEASURES, apply_changes, build_revenue_messages, sum_panes, sum_windows
 
 UPDATES_VIEW = "revenue_updates"
+TWO_ROWS_OF_A_KEY = "MERGE_CARDINALITY_VIOLATION"
 SNAPSHOT_PROPERTY = "spark.sql.iceberg.snapshot-property."
 HOUR_US = 3_600 * 1_000_000
 EVER_MS = 253_402_300_799_000  # 9999-12-31: a correction restates whatever it touches
@@ -58,6 +61,12 @@ def gold_sink(
     schema_id, schema = newest_schema(Registry(settings), settings)
 
     def write(batch: DataFrame, batch_id: int) -> None:
+        try:
+            add(batch, batch_id)
+        except RtapError as error:
+            raise carried(error) from error
+
+    def add(batch: DataFrame, batch_id: int) -> None:
         query = str(query_id(checkpoint))
         table = load_table(open_catalog(settings), GOLD.identifier)
         if is_merged(table, query=query, batch_id=batch_id):
@@ -140,13 +149,24 @@ def is_merged(table: Any, *, query: str, batch_id: int) -> bool:
 
 
 def merge(rows: DataFrame, span: _Span, *, settings: Settings, stamp: Mapping[str, str]) -> None:
-    """Upsert the windows by key, in one snapshot that carries the stamp."""
+    """Upsert the windows by key, in one snapshot that carries the stamp.
+
+    Raises:
+        StreamError: the table holds a key twice.
+    """
     session = rows.sparkSession
     rows.select(*GOLD.column_names).createOrReplaceTempView(UPDATES_VIEW)
     try:
         for key, value in stamp.items():
             session.conf.set(SNAPSHOT_PROPERTY + key, value)
         session.sql(merge_statement(_table_name(settings), first=span.first, last=span.last))
+    except PySparkException as error:
+        if TWO_ROWS_OF_A_KEY not in str(error):
+            raise
+        raise StreamError(
+            f"{GOLD.identifier} holds a window twice, so another program has added to it.",
+            remedy="`rtap tables changes` names what others did; build it anew: `rtap rebuild gold`.",
+        ) from error
     finally:
         # The session may be that of other writers: what they commit is not this batch.
         for key in stamp:

@@ -1,7 +1,7 @@
 """The tables' upkeep inside the stream host: its session is warm, and it alone knows what each stream has read.
 
-Old snapshots expire every few minutes, since each commit of a stream adds one, and corrections run when none was asked for
-in time; the whole maintenance, erasures and new verdicts on quarantined rows run when they are asked for (Dagster's
+Old snapshots expire every few minutes, since each commit of a stream adds one, and corrections run at
+an interval; the whole maintenance, erasures and new verdicts on quarantined rows run when they are asked for (Dagster's
 schedules and jobs do). A thread of its own, so that no stream waits for it; gold alone is paused for its compaction and
 while removed rows are subtracted from it.
 """
@@ -138,8 +138,8 @@ class Housekeeper:
         )
 
     def _next_correction(self) -> float:
-        """A quarter later than Dagster's schedule asks, so that the host does it by itself only where no schedule does."""
-        return time.monotonic() + 1.25 * 60 * self._settings.corrections_interval_minutes
+        """An interval after the last one, whoever asked for it."""
+        return time.monotonic() + 60 * self._settings.corrections_interval_minutes
 
     def _correct_in_time(self) -> None:
         try:

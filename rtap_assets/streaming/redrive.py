@@ -13,10 +13,11 @@ from itertools import islice
 from uuid import uuid4
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.dead_letters import DeadLetter
+from rtap_assets.contracts.dead_letters import DeadLetter, SchemaOf
 from rtap_assets.contracts.redrive_plan import Outcome, Planned, Tally, plan_redrive, with_verdicts
-from rtap_assets.contracts.repairs import SchemaOf, find_repair
+from rtap_assets.contracts.repairs import find_repair
 from rtap_assets.contracts.selection import Selection
+from rtap_assets.contracts.writer_schemas import AVRO, RegisteredSchema
 from rtap_assets.kafka.redrives import Outgoing, Redriver, Run, ledger_key, redrive_headers, sent_before
 from rtap_assets.kafka.registry import Registry
 
@@ -51,11 +52,11 @@ def schemas_by_id(settings: Settings) -> SchemaOf:
     registry = Registry(settings)
 
     @cache
-    def schema_text(schema_id: int) -> str | None:
+    def schema_of(schema_id: int) -> RegisteredSchema | None:
         found = registry.schema(str(schema_id))
-        return None if found is None else found.text
+        return found if found is not None and found.type == AVRO else None
 
-    return schema_text
+    return schema_of
 
 
 def redrive(

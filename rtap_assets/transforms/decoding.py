@@ -29,19 +29,22 @@ AMOUNT, AMOUNT_BYTES = "amount", "amount_bytes"
 Steps = Sequence[Sequence[Column | str]]
 
 
-def decoding_steps(known: KnownWriters, *, max_event_bytes: int, settled: bool) -> Steps:
+def decoding_steps(
+    known: KnownWriters, *, max_event_bytes: int, settled: bool, absent: frozenset[str] = frozenset()
+) -> Steps:
     """Return the projections, one after the other, that turn Kafka records into decoded events.
 
     Shape: Spark's Kafka source columns with headers, to the event's fields (`amount_bytes` for the amount), `decode_reason`,
         `decode_detail`, and the record's coordinates, key, value and headers; grain: one Kafka record.
     Raises: unless `settled`, the batch fails with `RTAP_UNLISTED_WRITER` at a schema id of which nothing is known; look it
-        up and decode the batch again, `settled`: what is not known then is `unknown_schema_id`.
+        up and decode the batch again, `settled`: what is not known then is `unknown_schema_id`, as the keys in `absent` are
+        in any case.
     """
     return (
         _framed(),
         _identified(),
         _decoded(known, max_event_bytes),
-        _reasoned(known, max_event_bytes, settled=settled),
+        _reasoned(known, max_event_bytes, settled=settled, absent=sorted(absent)),
         _flat(known),
     )
 
@@ -131,18 +134,20 @@ def _is_written_by(keys: list[str]) -> Column:
     return by_id | by_other if ids and others else by_other if others else by_id
 
 
-def _reasoned(known: KnownWriters, max_event_bytes: int, *, settled: bool) -> list[Column | str]:
+def _reasoned(known: KnownWriters, max_event_bytes: int, *, settled: bool, absent: list[str]) -> list[Column | str]:
     """The first rule about form that the record breaks, in the order of `Reason`; null when its event is whole."""
     end = F.col(f"event.{END_FIELD}")
+    unknown = _is_unknown(known, settled=settled, absent=absent)
+    is_guid = F.coalesce(F.col("other_writer").startswith(GUID_PREFIX), F.lit(False))
     bare = F.col("schema_id").isNull() & F.col("other_writer").isNull()
     conditions = {
         Reason.TOMBSTONE: F.col("value").isNull(),
         Reason.TOO_SHORT: F.col("size") < HEADER_BYTES,
         Reason.OVERSIZED: F.col("size") > max_event_bytes,
         Reason.BAD_MAGIC: bare & framing().isNull() & other_format().isNull(),
-        Reason.UNSUPPORTED_FRAMING: framing().isNotNull() | _is_unknown_guid(known, settled=settled),
+        Reason.UNSUPPORTED_FRAMING: framing().isNotNull() | F.when(is_guid, unknown).otherwise(F.lit(False)),
         Reason.NOT_AVRO: other_format().isNotNull() | _is_written_by(known.refused_for(Reason.NOT_AVRO)),
-        Reason.UNKNOWN_SCHEMA_ID: _is_unknown(known, settled=settled),
+        Reason.UNKNOWN_SCHEMA_ID: unknown,
         Reason.INCOMPATIBLE_SCHEMA: _is_written_by(known.refused_for(Reason.INCOMPATIBLE_SCHEMA)),
         Reason.UNDECODABLE: end.isNull(),
         Reason.TRAILING_BYTES: F.lit(True),
@@ -154,7 +159,7 @@ def _reasoned(known: KnownWriters, max_event_bytes: int, *, settled: bool) -> li
     return ["*", reason.cast("string").alias("decode_reason")]
 
 
-def _is_unknown(known: KnownWriters, *, settled: bool) -> Column:
+def _is_unknown(known: KnownWriters, *, settled: bool, absent: list[str]) -> Column:
     """True for an id that the registry does not know; fails the batch, unless settled, at one that was not looked up."""
     ids, others = split_keys(list(known.verdicts))
     other = F.col("other_writer")
@@ -167,13 +172,9 @@ def _is_unknown(known: KnownWriters, *, settled: bool) -> Column:
     )
     number = F.when(other.isNull(), F.col("schema_id")).otherwise(number)
     cannot_exist = F.coalesce((number <= 0) | (number > wire.LARGEST_REAL_ID), F.lit(False))
+    is_settled = cannot_exist | _is_written_by(absent) if absent else cannot_exist
     unsettled = F.raise_error(F.concat(F.lit(f"{UNLISTED_WRITER}: "), key)).cast("boolean")
-    return F.when(unlisted, F.when(cannot_exist, F.lit(True)).otherwise(unsettled)).otherwise(F.lit(False))
-
-
-def _is_unknown_guid(known: KnownWriters, *, settled: bool) -> Column:
-    is_guid = F.coalesce(F.col("other_writer").startswith(GUID_PREFIX), F.lit(False))
-    return F.when(is_guid, _is_unknown(known, settled=settled)).otherwise(F.lit(False))
+    return F.when(unlisted, F.when(is_settled, F.lit(True)).otherwise(unsettled)).otherwise(F.lit(False))
 
 
 def _flat(known: KnownWriters) -> list[Column | str]:

@@ -148,8 +148,17 @@ def test_columns_and_partitioning_changed_by_another_tool_are_refused_by_name_an
     spark.sql(f"ALTER TABLE {streams.catalog_name}.{GOLD.identifier} ADD PARTITION FIELD days(window_start)")
     drain(spark, streams, "gold")
 
+    # A window that gold holds twice cannot be added to.
+    gold = f"{streams.catalog_name}.{GOLD.identifier}"
+    spark.sql(f"INSERT INTO {gold} SELECT * FROM {gold}")
+    silver = table(streams, SILVER).scan().to_arrow().slice(0, 5)
+    spark.createDataFrame(silver).writeTo(f"{streams.catalog_name}.{SILVER.identifier}").append()
+    remedy = refused(spark, streams, "gold", r"gold\.revenue_5m holds a window twice")
+    assert "`rtap rebuild gold`" in remedy
+
     # Rolled back under its reader.
     first = next(one.snapshot_id for one in table(streams, SILVER).snapshots())
     spark.sql(f"CALL {streams.catalog_name}.system.rollback_to_snapshot('{SILVER.identifier}', {first})").collect()
     refused(spark, streams, "gold", r"stands at snapshot \d+, from which silver\.sales_events was rolled back")
-    assert [one.operation for one in note_changes(streams, now=datetime.now(UTC))] == ["columns", "rollback"]
+    last = {(one.table_name, one.operation) for one in note_changes(streams, now=datetime.now(UTC))}
+    assert last == {(SILVER.identifier, "rollback"), (GOLD.identifier, "append")}

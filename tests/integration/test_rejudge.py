@@ -106,8 +106,8 @@ def test_rows_are_counted_once_their_cause_is_put_right(spark: SparkSession, str
     expected = [{"valid": 14, "too_short": 1, "unknown_region": 1}, (13, 13, Decimal("162.5000")), Decimal("162.5000")]
     assert counted(settings) == expected
     assert len(received(settings, settings.topic_dlq)) == letters
-    marked = ask(settings, "SELECT rejudged_from, count(*), count(rejudged_at) FROM bronze GROUP BY 1 ORDER BY 1")
-    assert marked == [(None, 7, 0), ("event_time_too_old", 4, 4), ("unknown_schema_id", 5, 5)]
+    marked = ask(settings, "SELECT rejudged_from, count(*), count(rejudged_at) FROM bronze GROUP BY 1")
+    assert set(marked) == {(None, 7, 0), ("event_time_too_old", 4, 4), ("unknown_schema_id", 5, 5)}
     assert ask(settings, "SELECT count(*) FROM silver WHERE is_late") == [(7,)]
     with open_catalog(settings) as catalog:
         stamps = {summary_value(one, STAMP_CORRECTION_ID) for one in ancestors(load_table(catalog, "bronze.sales_events"))}

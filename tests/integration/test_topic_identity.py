@@ -175,10 +175,11 @@ def test_records_gone_before_they_were_read_are_named_and_recorded_as_lost(spark
     assert numbers(streams) == [(0, 6, 6)]
 
 
+@pytest.mark.parametrize("probe_seconds, records", [(0.2, 0), (3_600, 80)], ids=["by the probe", "by the next batch"])
 def test_a_running_bronze_is_refused_when_its_topic_is_made_again_and_reads_added_partitions(
-    spark: SparkSession, streams: Settings
+    spark: SparkSession, streams: Settings, probe_seconds: float, records: int
 ) -> None:
-    quick = {"lag_probe_seconds": 0.2, "trigger_bronze_seconds": 0.2}
+    quick = {"lag_probe_seconds": probe_seconds, "trigger_bronze_seconds": 0.2}
     settings, writer = streams.model_copy(update=quick), writer_of(streams)
     send_plainly(settings, purchases(writer, 0, 5, "1"))
     with open_engine(spark, settings, clean=False) as engine:
@@ -197,7 +198,7 @@ def test_a_running_bronze_is_refused_when_its_topic_is_made_again_and_reads_adde
 
         admin.results(admin.client.delete_topics, [settings.topic_events], what="delete the topic")
         wait_until(lambda: made_again(settings), seconds=PROOF_SECONDS, what="the topic is there again")
-        send_plainly(settings, purchases(writer, 200, 3, "1"))
+        send_plainly(settings, purchases(writer, 200, records, "1"))
         wait_until(lambda: status_of(engine).observed is Observed.REFUSED, seconds=PROOF_SECONDS, what="bronze is refused")
         status = status_of(engine)
         assert status.last_error is not None

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka.schema_registry.common._httpx_compat import httpx
-from event_bytes import V1, V2, Record, body, event, event_id, framed, with_field
+from event_bytes import V1, V2, Record, body, event, event_id, framed, with_amount, with_field
 from odd_schemas import ODD, OTHER_LANGUAGES, OddSchema
 from polling import wait_until
 from pyspark.sql import SparkSession
@@ -23,6 +23,7 @@ from rtap_assets.errors import StreamError
 from rtap_assets.kafka.registry import Registry
 from rtap_assets.lake.snapshots import table_state
 from rtap_assets.streaming.checkpoints import newest_committed
+from rtap_assets.streaming.explaining import explain_schema
 from rtap_assets.streaming.judgments import forget_judgments, read_judgments, write_judgments
 from rtap_assets.streaming.queries import BRONZE_STREAM
 
@@ -153,6 +154,21 @@ def test_an_id_is_found_under_any_subject_with_references_deleted_and_in_other_f
         (event_id(7), foreign_id, None),
         (None, None, "unsupported_framing"),
     ]
+    explained = explain_schema(streams, tax_id)
+    assert explained.is_read
+    assert explained.lines[:3] == (
+        f"schema id {tax_id}: AVRO, {streams.events_subject} version 3",
+        "  refers to com.acme.Rate",
+        "  refers to com.acme.Tax",
+    )
+    assert {"  event_id <- event_id", "  tax is skipped, the contract does not know it"} <= {*explained.lines}
+    absent = explain_schema(streams, foreign_id).lines
+    assert absent[0].startswith(f"schema id {foreign_id}: AVRO, {foreign} version 1")
+    assert "  promo_code <- null, the schema does not have it" in absent
+    cents_id = post(streams, f"{gone}-cents", {"schema": with_amount(V1, precision=18, scale=2)})
+    cents = explain_schema(streams, cents_id)
+    assert (cents.is_read, cents.lines[1]) == (False, "  quarantined as incompatible_schema")
+    assert explain_schema(streams, cents_id + 10_000).lines[0] == f"schema id {cents_id + 10_000}: unknown_schema_id"
 
 
 def test_a_flow_of_foreign_and_unknown_ids_restarts_nothing(spark: SparkSession, streams: Settings) -> None:

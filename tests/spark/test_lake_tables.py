@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from rtap_assets.contracts.schemas import REVENUE_SUBJECT_FOLDER, load_subject
 from rtap_assets.contracts.tables import BRONZE, EVENT_COLUMNS, GOLD, SILVER, TABLES, Column, TableSpec
 from rtap_assets.errors import ContractError
 from rtap_assets.lake.catalog import load_table, open_catalog
-from rtap_assets.lake.tables import TABLE_PROPERTIES, ensure_tables
+from rtap_assets.lake.tables import TABLE_PROPERTIES, create_statement, ensure_tables
 from rtap_assets.serving.columns import duckdb_type
 from rtap_assets.serving.connection import connect_lake
 from rtap_assets.serving.lake_files import plan_lake
@@ -130,8 +131,9 @@ def test_a_column_of_another_type_is_refused_and_left_alone(spark: SparkSession,
 
 
 def table_without(session: SparkSession, settings: Settings, spec: TableSpec, column: str) -> str:
-    """The name of the spec's table as it was before it had this column."""
-    ensure_tables(session, settings.catalog_name)
+    """The name of the spec's table as it was made before it had this column."""
     name = f"{settings.catalog_name}.{spec.identifier}"
-    session.sql(f"ALTER TABLE {name} DROP COLUMN {column}")
+    older = replace(spec, columns=tuple(one for one in spec.columns if one.name != column))
+    session.sql(f"CREATE NAMESPACE IF NOT EXISTS {settings.catalog_name}.{spec.namespace}")
+    session.sql(create_statement(older, name))
     return name

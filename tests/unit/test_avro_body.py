@@ -9,10 +9,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from event_bytes import V1, V2, body, event, varint
+from event_bytes import V1, V2, body, event, framed, varint
 
-from rtap_assets.contracts.avro_body import Fault, Reading, read_body
+from rtap_assets.contracts.avro_body import Fault, Reading, named_types, read_body
+from rtap_assets.contracts.dead_letters import read_value
 from rtap_assets.contracts.visible import shown_bytes, visible, visible_markdown
+from rtap_assets.contracts.writer_schemas import RegisteredSchema
 
 WHOLE = body(event())
 BEFORE_AMOUNT = len(WHOLE) - len(b"\x06\x01\xe8\x48") - len(b"\x06EUR")
@@ -121,6 +123,19 @@ def test_a_type_from_another_subject_is_read_by_its_full_name() -> None:
     }
     reading = read_body(b"\x02", record(("c", "com.Channel")), named=named)
     assert [(value.path, value.value) for value in reading.values] == [("c.id", 1)]
+
+
+def test_the_types_of_a_referred_schema_are_found_by_full_name() -> None:
+    text = json.dumps({"type": "record", "name": "Channel", "namespace": "com", "fields": [
+        {"name": "kind", "type": {"type": "enum", "name": "Kind", "symbols": ["WEB"]}},
+        {"name": "more", "type": ["null", {"type": "array", "items": {"type": "fixed", "name": "x.Code", "size": 2}}]},
+    ]})  # fmt: skip
+    assert set(named_types(text)) == {"com.Channel", "com.Kind", "x.Code"}
+    assert named_types("{") == {}
+    schema = RegisteredSchema(record(("c", "com.Channel")), references={"com.Channel": text})
+    reading = read_value(framed(7, b"\x00\x00"), {7: schema}.get)
+    assert reading is not None
+    assert [(value.path, value.value) for value in reading.values] == [("c.kind", "WEB"), ("c.more", None)]
 
 
 def test_a_record_that_contains_itself_neither_recurses_nor_runs_for_ever() -> None:

@@ -104,15 +104,23 @@ def test_tables_fit_80_columns_and_say_what_was_cut(letters: Settings) -> None:
     ],
 )
 def test_a_letter_is_shown_as_far_as_it_can_be_read(value: bytes | None, expected: list[str]) -> None:
-    letter = DeadLetter(
-        "sales", 0, 3, NOON, 7, "null_key", "why \x07", b"k\x1b]0;x", value, (("h\n", b"\x9b2J" + b"x" * 999), ("n", None))
-    )
+    named = int.from_bytes(value[1:5], "big") if value and value[0] == 0 else None
+    headers = (("h\n", b"\x9b2J" + b"x" * 999), ("n", None))
+    letter = DeadLetter("sales", 0, 3, NOON, named, "null_key", "why \x07", b"k\x1b]0;x", value, headers)
     lines = list(letter_lines(letter, {7: V1}.get, redriven="sent"))
     text = "\n".join(lines)
     assert all(part in text for part in expected), text
     assert all(line.isprintable() for line in lines)
     assert max(map(len, lines)) <= WIDTH
     assert "header h\\x0a: \\x9b2J" in text
+
+
+def test_a_schema_id_in_a_wider_header_or_in_a_header_is_found_as_bronze_found_it() -> None:
+    for value in (b"\x00" + (7).to_bytes(8, "big") + body(event()), body(event())):
+        letter = DeadLetter("sales", 0, 3, NOON, 7, "null_key", "", None, value)
+        text = "\n".join(letter_lines(letter, {7: V1}.get))
+        assert "decoded with schema 7" in text
+        assert "currency = EUR" in text
 
 
 def test_every_command_explains_itself_and_its_units() -> None:

@@ -74,7 +74,6 @@ class Runs:
 # By schedule or sensor. A schedule of the definitions that is not here fails the test; `a_day` is held to its cron string.
 SCHEDULED = {
     "maintain_tables_schedule": Runs(4, steps=2, log_lines=12),
-    "apply_corrections_schedule": Runs(96, log_lines=5),  # every 15 minutes
     "refresh_marts_schedule": Runs(288, assets=8, log_lines=2),  # every 5 minutes: seven marts and the Parquet folder
     "check_quality_schedule": Runs(288, steps=3, checks=len(PASS_CHECKS), log_lines=3),  # every 5 minutes
 }

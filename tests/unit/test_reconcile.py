@@ -26,6 +26,7 @@ from rtap_assets.audit.workspace import load_tables, sql
 from rtap_assets.commands.reconcile import show_report
 from rtap_assets.config import Settings, load_settings
 from rtap_assets.contracts.rules import Reason
+from rtap_assets.contracts.writer_schemas import RegisteredSchema
 from rtap_assets.generator.chunks import DUPLICATE, Chunk
 from rtap_assets.generator.events import objects
 from rtap_assets.generator.ledger import ACKNOWLEDGED, LedgerWriter, Outcomes, outcome_table, write_durably
@@ -74,11 +75,12 @@ CREATE TABLE silver_unread_source AS FROM silver_source LIMIT 0;
 """
 
 
-def texts() -> dict[int, str]:
+def schemas() -> dict[str, RegisteredSchema]:
     """The registry's schemas: both versions, and one that calls the amount's scale two."""
     incompatible = json.loads(VERSIONS[0].text)
     next(field for field in incompatible["fields"] if field["name"] == "amount")["type"]["scale"] = 2
-    return {IDS.versions[version.version]: version.text for version in VERSIONS} | {14: json.dumps(incompatible)}
+    found = {IDS.versions[version.version]: version.text for version in VERSIONS} | {14: json.dumps(incompatible)}
+    return {str(schema_id): RegisteredSchema(text) for schema_id, text in found.items()}
 
 
 def all_acknowledged(chunk: Chunk) -> Outcomes:
@@ -118,12 +120,12 @@ class Lake:
         return Report(tuple(sections), EVENTS if self.ends else 0)
 
     def _read_topic(self) -> None:
-        judge = Judge(self.settings, WriterSchemas(self.settings, text_of=texts().get).of)
+        judge = Judge(self.settings, WriterSchemas(self.settings, ask=schemas().get).of)
         places, columns = all_acknowledged(self.chunk), self.chunk.columns
         for partition in range(KAFKA_PARTITIONS):
             rows = np.flatnonzero(places.kafka_partition == partition)
             records = [
-                (int(places.kafka_offset[row]), APPENDED_MS, columns["key"][row], columns["value"][row]) for row in rows
+                (int(places.kafka_offset[row]), APPENDED_MS, columns["key"][row], columns["value"][row], ()) for row in rows
             ]
             insert_records(self.connection, judge, (0, partition), records, in_topic=True)
 

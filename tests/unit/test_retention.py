@@ -18,7 +18,7 @@ from rtap_assets.contracts.tables import BRONZE
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.pins import pin_snapshots, pinned_snapshots
 from rtap_assets.lake.retention import Consumer, ExpiryPlan, history_is_whole, plan_expiry
-from rtap_assets.lake.snapshots import NATIVE_EPOCH_ID, NATIVE_QUERY_ID
+from rtap_assets.lake.snapshots import NATIVE_EPOCH_ID, NATIVE_QUERY_ID, STAMP_CAUSE
 from rtap_assets.lake.table_lock import table_lock
 from rtap_assets.lake.table_metrics import breaches, table_metrics
 from rtap_assets.serving.lake_files import plan_lake
@@ -92,6 +92,15 @@ def test_without_anybody_all_but_the_newest_may_go(settings: Settings) -> None:
 @pytest.mark.parametrize("to_keep, kept", [(5, 5), (50, 8)])
 def test_some_are_kept_whatever_their_age(settings: Settings, to_keep: int, kept: int) -> None:
     assert plan(settings, snapshots_to_keep=to_keep).kept == kept
+
+
+@pytest.mark.parametrize("erasure, kept", [(8, 1), (7, 1), (5, 3), (2, 6)])
+def test_snapshots_from_an_erasure_on_backwards_are_not_kept_for_their_number(
+    settings: Settings, erasure: int, kept: int
+) -> None:
+    removed = snapshot(erasure, seconds=erasure, operation=Operation.OVERWRITE, **{STAMP_CAUSE: "erased"})
+    planned = plan(settings, history=History().with_snapshot(removed), snapshots_to_keep=50)
+    assert (planned.kept, planned.holds_erased) == (kept, True)
 
 
 @pytest.mark.parametrize("minutes, kept", [(14, 8), (16, 1)])

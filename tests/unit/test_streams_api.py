@@ -118,6 +118,13 @@ def test_work_on_the_tables_is_an_operation(fake_host: FakeHost, work: str) -> N
     assert fake_host.http.post("/v1/tables/drop").status_code == 404
 
 
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"account_id": "' + 20_000 * b"x" + b'"}'])
+def test_arguments_that_are_no_small_json_object_are_refused(fake_host: FakeHost, body: bytes) -> None:
+    answer = fake_host.http.post("/v1/tables/erase", content=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request")
+    assert fake_host.engine.operations == {}
+
+
 def test_a_host_that_is_about_to_end_takes_no_commands(fake_host: FakeHost) -> None:
     fake_host.host.stopping.set()
     assert fake_host.http.post("/v1/streams/gold/start").status_code == 503

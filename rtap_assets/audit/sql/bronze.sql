@@ -21,13 +21,17 @@ both_sides AS (
                 ours.raw_key IS DISTINCT FROM theirs.raw_key OR ours.value_md5 IS DISTINCT FROM theirs.value_md5
                 OR ours.kafka_timestamp IS DISTINCT FROM theirs.kafka_timestamp
             ) THEN 'altered'
-            WHEN ours.verdict IS DISTINCT FROM theirs.error_reason AND NOT (
-                ours.verdict IN (FROM same_family) AND theirs.error_reason IN (FROM same_family)
-            ) THEN 'wrong_verdict'
-            WHEN ours.verdict IS NULL AND (
-                (ours.event_uuid, ours.event_time, ours.quantity, ours.amount)
-                IS DISTINCT FROM (theirs.event_uuid, theirs.event_time, theirs.quantity, theirs.amount)
-            ) THEN 'wrong_values'
+            WHEN ours.verdict IS NOT DISTINCT FROM theirs.error_reason THEN CASE
+                WHEN ours.verdict IS NULL AND (
+                    (ours.event_uuid, ours.event_time, ours.quantity, ours.amount)
+                    IS DISTINCT FROM (theirs.event_uuid, theirs.event_time, theirs.quantity, theirs.amount)
+                ) THEN 'wrong_values'
+            END
+            WHEN theirs.error_reason = 'unknown_schema_id' AND ours.verdict IS DISTINCT FROM 'unknown_schema_id'
+                THEN 'registered_since'
+            WHEN (ours.verdict IN (FROM foreign_forms) AND theirs.error_reason IN (FROM unreadable))
+                OR (ours.verdict IN (FROM unreadable) AND theirs.error_reason IN (FROM foreign_forms)) THEN NULL
+            ELSE 'wrong_verdict'
         END AS finding
     FROM ours FULL JOIN theirs ON ours.kafka_offset = theirs.kafka_offset
 )

@@ -23,8 +23,13 @@ CREATE TABLE ranges (
 );
 -- The place of each bronze file in the order in which silver reads, and the watermark of the batch that read it, if known.
 CREATE TABLE bronze_order (path VARCHAR, sequence_number BIGINT, file_index BIGINT, watermark TIMESTAMPTZ);
--- Reasons that say the same from two sides: the value is not framed as the contract frames it.
-CREATE TABLE same_family AS FROM (VALUES ('bad_magic'), ('unsupported_framing'), ('not_avro')) AS family(reason);
+-- Reasons for which a value is not read as an event of a schema. Which of them a foreign framing or format gets is a matter
+-- of recognizing it, which the audit leaves to bronze; that it is quarantined is not.
+CREATE TABLE foreign_forms AS FROM (VALUES ('bad_magic'), ('unsupported_framing'), ('not_avro')) AS family(reason);
+CREATE TABLE unreadable AS FROM (VALUES
+    ('bad_magic'), ('unsupported_framing'), ('not_avro'), ('unknown_schema_id'), ('incompatible_schema'), ('undecodable'),
+    ('trailing_bytes')
+) AS family(reason);
 CREATE TABLE bronze_findings (
     topic_epoch INTEGER, kafka_partition INTEGER, kafka_offset BIGINT, finding VARCHAR, audit_verdict VARCHAR, bronze_reason VARCHAR
 );

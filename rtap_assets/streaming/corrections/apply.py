@@ -63,7 +63,8 @@ def carry_out(
     if removes is not None and correction.cause is Cause.ERASED:
         # First the reason, then the deed: a pass that looks for gaps would ask the broker about them otherwise.
         record_gaps(run.settings, erased_gaps(removes, detail=f"correction {correction.correction_id}"))
-        remove_rows_at(run, BRONZE, removes, correction)
+        with run.locked(BRONZE):
+            remove_rows_at(run, BRONZE, removes, correction)
         run.on_step("removed from bronze")
     changes_gold = correction.cause is not Cause.ERASED and not gold_is_rebuilt
     if removes is not None and changes_gold:

@@ -7,6 +7,7 @@ amounts per slide of gold's windows: gold keeps its sums, which name nobody, and
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import uuid4
@@ -15,9 +16,10 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from rtap_assets.contracts.corrections import CORRECTIONS, Cause
-from rtap_assets.contracts.tables import BRONZE, SILVER
+from rtap_assets.contracts.tables import BRONZE, SILVER, TableSpec
 from rtap_assets.errors import ConfigurationError, StreamError
 from rtap_assets.lake.corrections import ensure_corrections
+from rtap_assets.lake.snapshots import table_state
 from rtap_assets.streaming.corrections.api import finish_pending
 from rtap_assets.streaming.corrections.apply import carry_out
 from rtap_assets.streaming.corrections.ledger import Correction, PlannedRows, write_plan
@@ -29,6 +31,7 @@ from rtap_assets.transforms.gold import GROUP, MEASURES, sum_panes
 from rtap_assets.transforms.silver import COORDINATES
 from rtap_assets.transforms.text import trimmed
 
+POLL_SECONDS = 0.2
 ERASURE_WHY = "erasure of an account was asked for"
 
 
@@ -58,17 +61,16 @@ def erase_account(run: CorrectionRun, account_id: str, *, dry_run: bool = False)
     if not account:
         raise ConfigurationError("No account is named.", remedy="Pass --account with the account's id.")
     ensure_corrections(run.settings)
-    with run.locked(CORRECTIONS), run.locked(SILVER), run.locked(BRONZE):
+    with run.locked(CORRECTIONS), run.locked(SILVER):
         finish_pending(run)
-        if not dry_run:
-            _require_complete_streams(run)
-        bronze = with_first_epoch(run.table(BRONZE).where(belongs_to(account))).select(*COORDINATES).persist()
-        silver = with_first_epoch(run.table(SILVER).where(F.col("account_id") == account)).persist()
+        bronze, silver = _tables_to_erase_from(run, must_be_read=not dry_run)
+        records = bronze.where(belongs_to(account)).select(*COORDINATES).persist()
+        events = silver.where(F.col("account_id") == account).persist()
         try:
-            return _erase(run, account, bronze, silver, dry_run=dry_run)
+            return _erase(run, account, records, events, dry_run=dry_run)
         finally:
-            bronze.unpersist()
-            silver.unpersist()
+            records.unpersist()
+            events.unpersist()
 
 
 def belongs_to(account: str) -> Column:
@@ -124,18 +126,37 @@ def _amounts(run: CorrectionRun, silver: DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _require_complete_streams(run: CorrectionRun) -> None:
-    """Refuse while a stream below bronze has rows to read: it would write an erased row again."""
-    behind = [
-        name
-        for name, stream in STREAMS.items()
-        if stream.reads is not None and not everything_there_is(run.settings, stream)()
-    ]
-    if behind:
-        raise StreamError(
-            f"{', '.join(behind)} have not read all of their tables; they would write erased rows again.",
-            remedy=f"Start or drain {', '.join(behind)}, then erase again; nothing was changed.",
-        )
+def _tables_to_erase_from(run: CorrectionRun, *, must_be_read: bool) -> tuple[DataFrame, DataFrame]:
+    """Bronze and silver as of snapshots that the streams below have read: what these had not read they would write again.
+
+    Records that come meanwhile are not erased.
+    """
+    bronze = _newest(run, BRONZE)
+    if must_be_read:
+        _require_read(run, BRONZE)
+    silver = _newest(run, SILVER)
+    if must_be_read:
+        _require_read(run, SILVER)
+    return bronze, silver
+
+
+def _newest(run: CorrectionRun, spec: TableSpec) -> DataFrame:
+    snapshot_id = table_state(run.settings, spec).snapshot_id
+    version = "" if snapshot_id is None else f" VERSION AS OF {snapshot_id}"
+    return with_first_epoch(run.session.sql(f"SELECT * FROM {run.name(spec)}{version}"))
+
+
+def _require_read(run: CorrectionRun, spec: TableSpec) -> None:
+    """Wait until every stream that reads the table has read what it holds now; refuse where that takes long."""
+    targets = {name: everything_there_is(run.settings, one) for name, one in STREAMS.items() if one.reads == spec}
+    deadline = time.monotonic() + run.settings.correction_wait_seconds
+    while behind := [name for name, has_read in targets.items() if not has_read()]:
+        if time.monotonic() > deadline:
+            raise StreamError(
+                f"{', '.join(behind)} have not read all of their tables; they would write erased rows again.",
+                remedy=f"Start or drain {', '.join(behind)}, then erase again; nothing was changed.",
+            )
+        time.sleep(POLL_SECONDS)
 
 
 def _notes(run: CorrectionRun) -> tuple[str, ...]:

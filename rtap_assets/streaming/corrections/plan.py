@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from pyiceberg.table.snapshots import Snapshot
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -97,7 +96,7 @@ def _snapshots(run: CorrectionRun) -> _Snapshots | None:
     return _Snapshots(read.snapshot_id, silver.snapshot_id, is_read_by_gold=is_read)
 
 
-def gold_has_read(run: CorrectionRun, appended: Snapshot) -> bool:
+def gold_has_read(run: CorrectionRun, appended: Any) -> bool:
     """Whether gold's stream has read silver up to this snapshot; waits a while for it."""
     deadline = time.monotonic() + run.settings.correction_wait_seconds
     while True:
@@ -122,6 +121,9 @@ def _look(run: CorrectionRun, position: Position, snapshots: _Snapshots, cached:
     if not position.offsets:
         beyond = F.col("kafka_timestamp") >= F.lit(run.clock() - timedelta(seconds=horizon))
     bronze = _as_of(run, BRONZE, snapshots.bronze).where(beyond)
+    after = _after(run, position, bronze)
+    if (after.topic_epoch, after.offsets) == (position.topic_epoch, position.offsets):
+        return Findings(position=after)
     silver = _as_of(run, SILVER, snapshots.silver)
     held = arrivals(silver.where(beyond), is_held=True)
     valid = arrivals(normalise_sales_events(bronze), is_held=False)
@@ -129,7 +131,6 @@ def _look(run: CorrectionRun, position: Position, snapshots: _Snapshots, cached:
     new = keep(with_hash(held.union(lacking.select(*held.columns))))
     known = new.agg(F.count("*"), F.unix_seconds(F.min("kafka_timestamp"))).first()
     looked_at, oldest = known if known is not None else (0, None)
-    after = _after(run, position, bronze)
     if oldest is None:
         return Findings(position=after)
 
