@@ -58,6 +58,7 @@ def run_of(session: SparkSession, settings: Settings, *, killed_after: str = "")
 
 def corrected(session: SparkSession, settings: Settings) -> CorrectionReport:
     """What `rtap correct` does where no host runs."""
+    drain(session, settings, "gold")
     report = correct(run_of(session, settings))
     drain(session, settings, "gold")
     finish(run_of(session, settings))

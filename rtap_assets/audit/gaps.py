@@ -17,7 +17,7 @@ FROM done WHERE entry = 'done' GROUP BY ALL
 """
 PENDING = """
 INSERT INTO pending_rows
-SELECT topic, 0, kafka_partition, kafka_offset, event_time, plan_tier, region, currency
+SELECT topic, coalesce(topic_epoch, 0), kafka_partition, kafka_offset, event_time, plan_tier, region, currency
 FROM planned WHERE entry = 'row' AND correction_id IN (SELECT unnest($pending))
 """
 
@@ -49,6 +49,13 @@ def load_corrections(connection: duckdb.DuckDBPyConnection, settings: Settings) 
         ("planned", with_rows, PENDING, {"pending": pending}),
     ):
         if isinstance(entries, pa.Table):
-            connection.register(name, entries)
+            connection.register(name, _with_epoch(entries))
             connection.execute(statement, bound)
             connection.unregister(name)
+
+
+def _with_epoch(entries: pa.Table) -> pa.Table:
+    """The entries of a table from before topics had epochs, too."""
+    if "topic_epoch" in entries.column_names:
+        return entries
+    return entries.append_column("topic_epoch", pa.nulls(len(entries), pa.int32()))

@@ -39,7 +39,8 @@ def _columns(table: Table, spec: TableSpec) -> list[LayoutChange]:
             what = "was dropped" if now is None else f"was renamed to {now.name}"
             changes.append(LayoutChange("columns", f"column {field.name} {what}", is_fatal=True))
         elif field.name in spec.column_names and now is None:
-            changes.append(LayoutChange("columns", f"column {field.name} was dropped and added anew", is_fatal=True))
+            what = f"column {field.name} was dropped and added again: it is null in earlier rows"
+            changes.append(LayoutChange("columns", what, is_fatal=False))
         if now is not None and now.field_type != field.field_type:
             what = f"column {now.name} was changed from {field.field_type} to {now.field_type}"
             changes.append(LayoutChange("columns", what, is_fatal=now.name in spec.column_names))

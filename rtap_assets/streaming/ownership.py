@@ -160,7 +160,8 @@ def _refuse_foreign_layout(settings: Settings, stream: StreamDefinition, spec: T
     again = "put it back from its backup" if filled_by.reads is None else f"build it anew: {_rebuild(filled_by)}"
     raise StreamError(
         f"{spec.identifier} was changed by another tool: {'; '.join(change.detail for change in found)}.",
-        remedy=f"Undo it with that tool (rename the column back, set the partitioning again), or {again}.",
+        remedy="Undo it with that tool (rename the column back, set the partitioning again; a dropped column that is added "
+        f"again is null in earlier rows), or {again}.",
         stream=stream.name,
     )
 

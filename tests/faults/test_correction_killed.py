@@ -28,6 +28,7 @@ def test_a_correction_killed_after_its_plan_is_finished_by_the_next_run(spark: S
         settings,
         good(settings, range(1, 21), at=start),
         good(settings, range(100, 101), at=start + 60 * MINUTE),
+        good(settings, range(101, 102), at=start + 75 * MINUTE),
         [*good(settings, range(1, 6), at=start + 90 * MINUTE), *good(settings, range(30, 31), at=start)],
     )
     log = settings.state_dir / "correct.log"
@@ -49,5 +50,5 @@ def test_a_correction_killed_after_its_plan_is_finished_by_the_next_run(spark: S
     corrected(spark, settings)
     corrected(spark, settings)
     assert read_state(settings).pending == ()
-    assert ask(settings, "SELECT count(*), count(DISTINCT event_id) FROM silver") == [(22, 22)]
+    assert ask(settings, "SELECT count(*), count(DISTINCT event_id) FROM silver") == [(23, 23)]
     assert_gold_is_the_sum_of_silver(settings)

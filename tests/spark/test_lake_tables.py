@@ -131,9 +131,9 @@ def test_a_column_of_another_type_is_refused_and_left_alone(spark: SparkSession,
 
 
 def table_without(session: SparkSession, settings: Settings, spec: TableSpec, column: str) -> str:
-    """The name of the spec's table as it was made before it had this column."""
-    name = f"{settings.catalog_name}.{spec.identifier}"
+    """The name of the spec's table as it was made before it had this column; the other tables are as they are now."""
     older = replace(spec, columns=tuple(one for one in spec.columns if one.name != column))
-    session.sql(f"CREATE NAMESPACE IF NOT EXISTS {settings.catalog_name}.{spec.namespace}")
-    session.sql(create_statement(older, name))
-    return name
+    for made in (older, *(one for one in TABLES if one is not spec)):
+        session.sql(f"CREATE NAMESPACE IF NOT EXISTS {settings.catalog_name}.{made.namespace}")
+        session.sql(create_statement(made, f"{settings.catalog_name}.{made.identifier}"))
+    return f"{settings.catalog_name}.{spec.identifier}"

@@ -95,6 +95,12 @@ def rename_column(table: Table) -> None:
         update.rename_column("region", "area")
 
 
+def drop_and_add_column(table: Table) -> None:
+    drop_column(table)
+    with table.update_schema() as update:
+        update.add_column("promo_code", StringType())
+
+
 def widen_column(table: Table) -> None:
     with table.update_schema() as update:
         update.update_column("quantity", LongType())
@@ -122,6 +128,10 @@ CASES: dict[str, tuple[Any, list[tuple[str, str, int, int, str]]]] = {
     "rows added": (append, [(S, "append", 1, 0, "")]),
     "a column added": (add_column, [(S, "columns", 0, 0, "column note was added")]),
     "a column dropped": (drop_column, [(S, "columns", 0, 0, "column promo_code was dropped")]),
+    "a column dropped and added": (
+        drop_and_add_column,
+        [(S, "columns", 0, 0, "column promo_code was dropped and added again: it is null in earlier rows")],
+    ),
     "a column renamed": (rename_column, [(S, "columns", 0, 0, "column region was renamed to area")]),
     "a column widened": (widen_column, [(S, "columns", 0, 0, "column quantity was changed from int to long")]),
     "partitioned": (

@@ -50,34 +50,16 @@ def carry_out(
     """
     if adds is not None:
         _append(run, correction, adds)
+        run.on_step("added")
     elif correction.rows_added and not _is_added(run, correction):
         write_end(run, correction, Entry.ABANDONED, [])
         run.echo(f"correction {correction.correction_id} ({correction.cause}) was given up before it changed anything")
         return True
-    run.on_step("added")
+    changes_gold = correction.cause is not Cause.ERASED and not gold_is_rebuilt
     has_removed = correction.rows_removed or correction.bronze_rows_removed
     removes = planned_rows(run, correction, Change.REMOVE) if has_removed else None
     if removes is not None:
-        remove_rows_at(run, SILVER, removes, correction)
-    run.on_step("removed")
-    if removes is not None and correction.cause is Cause.ERASED:
-        # First the reason, then the deed: a pass that looks for gaps would ask the broker about them otherwise.
-        record_gaps(run.settings, erased_gaps(removes, detail=f"correction {correction.correction_id}"))
-        with run.locked(BRONZE):
-            remove_rows_at(run, BRONZE, removes, correction)
-        run.on_step("removed from bronze")
-    changes_gold = correction.cause is not Cause.ERASED and not gold_is_rebuilt
-    if removes is not None and changes_gold:
-        with run.locked(GOLD), run.pause_gold():
-            session = stamped_session(run.session, {})
-            subtract_from_gold(
-                session,
-                run.settings,
-                session.createDataFrame(removes.toArrow()),
-                correction_id=correction.correction_id,
-                cause=str(correction.cause),
-            )
-    run.on_step("subtracted")
+        _remove(run, correction, removes, changes_gold=changes_gold)
     if correction.rows_added and changes_gold and not _gold_has_read(run, correction):
         run.echo(f"correction {correction.correction_id}: gold has not read the added rows yet")
         return False
@@ -85,6 +67,26 @@ def carry_out(
     write_end(run, correction, Entry.DONE, windows)
     run.on_step("done")
     return True
+
+
+def _remove(run: CorrectionRun, correction: Correction, rows: DataFrame, *, changes_gold: bool) -> None:
+    """Remove the rows from silver, and from bronze for an erasure; subtract them from gold."""
+    remove_rows_at(run, SILVER, rows, correction)
+    run.on_step("removed")
+    if correction.cause is Cause.ERASED:
+        # First the reason, then the deed: a pass that looks for gaps would ask the broker about them otherwise.
+        record_gaps(run.settings, erased_gaps(rows, detail=f"correction {correction.correction_id}"))
+        with run.locked(BRONZE):
+            remove_rows_at(run, BRONZE, rows, correction)
+        run.on_step("removed from bronze")
+    if changes_gold:
+        session = stamped_session(run.session, {})
+        removed = session.createDataFrame(rows.toArrow())
+        with run.locked(GOLD), run.pause_gold():
+            subtract_from_gold(
+                session, run.settings, removed, correction_id=correction.correction_id, cause=str(correction.cause)
+            )
+        run.on_step("subtracted")
 
 
 def remove_rows_at(run: CorrectionRun, spec: TableSpec, rows: DataFrame, correction: Correction) -> None:
