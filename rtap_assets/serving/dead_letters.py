@@ -33,7 +33,7 @@ def count_dead_letters(settings: Settings, selection: Selection, *, period: str 
     """
     if period not in PERIODS:
         raise ServingError(f"There is no grouping by {period}.", remedy=f"It is one of {', '.join(PERIODS)}.")
-    redriven = f"list_contains(list_transform(kafka_headers, lambda h: h.key), '{REDRIVE_ATTEMPT}')"
+    redriven = f"coalesce(list_contains(list_transform(kafka_headers, lambda h: h.key), '{REDRIVE_ATTEMPT}'), false)"
     statement = (
         f"SELECT epoch_us(date_trunc('{period}', kafka_timestamp)), error_reason, schema_id, count(*), count_if({redriven}) "
         f"FROM ({_selected(selection, '*')}) GROUP BY 1, 2, 3 ORDER BY 1 DESC, 4 DESC, 2, 3"

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from event_bytes import V1, Record, body, event, event_id, framed, with_field
+from event_bytes import Record, body, event, event_id, framed
 from pyspark.sql import SparkSession
 from stream_fixtures import ask, drain, received, send
 
@@ -38,12 +38,10 @@ def counted(settings: Settings) -> list[Any]:
 
 
 def test_rows_are_counted_once_their_cause_is_put_right(spark: SparkSession, streams: Settings) -> None:
-    settings = streams.model_copy(update={"event_time_past_seconds": 86_400})
+    settings = streams.model_copy(update={"event_time_past_seconds": 86_400, "max_event_bytes": 200})
     now = datetime.now(UTC).replace(microsecond=0)
-    registry = Registry(settings)
-    (v1, *_) = registry.versions(settings.events_subject)
-    other = with_field(V1, "basket", "string")
-    later_id = registry.register(f"another.{settings.topic_events}", other)  # an id that this subject does not have yet
+    (v1, *_) = Registry(settings).versions(settings.events_subject)
+    long = {"product_id": "x" * 200}  # beyond what the setting allows at first
 
     def judge(now_set: Settings, options: RejudgeOptions, **more: Any) -> dict[str, Any]:
         return rejudge(CorrectionRun(spark, now_set, **more), options)
@@ -53,17 +51,17 @@ def test_rows_are_counted_once_their_cause_is_put_right(spark: SparkSession, str
 
     old = {"event_time": now - timedelta(days=3), "ingest_time": now - timedelta(minutes=1)}
     records = [Record(framed(v1, body(good(n)))) for n in range(1, 6)]
-    records += [Record(framed(later_id, body(good(n) | {"basket": None}, other))) for n in range(6, 9)]
+    records += [Record(framed(v1, body(good(n, **long)))) for n in range(6, 9)]
     records += [Record(framed(v1, body(good(n, **old)))) for n in range(9, 13)]
-    records += [Record(framed(later_id, body(good(13, region="moon") | {"basket": None}, other)))]
+    records += [Record(framed(v1, body(good(13, region="moon", **long))))]
     records += [Record(b"\x00\x00\x00")]
-    # The same event twice: once unreadable for now, once good.
-    records += [Record(framed(later_id, body(good(1) | {"basket": None}, other)))]
+    # The same event twice: once too large for now, once good.
+    records += [Record(framed(v1, body(good(1, **long))))]
     send(settings, records)
     drain(spark, settings)
     start = counted(settings)
     assert start == [
-        {"valid": 5, "unknown_schema_id": 5, "event_time_too_old": 4, "too_short": 1},
+        {"valid": 5, "oversized": 5, "event_time_too_old": 4, "too_short": 1},
         (5, 5, Decimal("62.5000")),
         Decimal("62.5000"),
     ]
@@ -73,13 +71,12 @@ def test_rows_are_counted_once_their_cause_is_put_right(spark: SparkSession, str
     assert judge(settings, EVERYTHING)["changed"] == 0
     assert counted(settings) == start
 
-    registry.register(settings.events_subject, other)
-    settings = settings.model_copy(update={"event_time_past_seconds": 30 * 86_400})
+    settings = settings.model_copy(update={"event_time_past_seconds": 30 * 86_400, "max_event_bytes": 131_072})
     changes = [
         {"from": "event_time_too_old", "to": "valid", "rows": 4},
-        {"from": "unknown_schema_id", "to": "valid", "rows": 4},
+        {"from": "oversized", "to": "valid", "rows": 4},
+        {"from": "oversized", "to": "unknown_region", "rows": 1},
         {"from": "too_short", "to": "too_short", "rows": 1},
-        {"from": "unknown_schema_id", "to": "unknown_region", "rows": 1},
     ]
     planned = judge(settings, RejudgeOptions(Selection()))
     assert (planned["judged"], planned["changed"], planned["changes"]) == (10, 9, changes)
@@ -107,7 +104,7 @@ def test_rows_are_counted_once_their_cause_is_put_right(spark: SparkSession, str
     assert counted(settings) == expected
     assert len(received(settings, settings.topic_dlq)) == letters
     marked = ask(settings, "SELECT rejudged_from, count(*), count(rejudged_at) FROM bronze GROUP BY 1")
-    assert set(marked) == {(None, 7, 0), ("event_time_too_old", 4, 4), ("unknown_schema_id", 5, 5)}
+    assert set(marked) == {(None, 7, 0), ("event_time_too_old", 4, 4), ("oversized", 5, 5)}
     assert ask(settings, "SELECT count(*) FROM silver WHERE is_late") == [(7,)]
     with open_catalog(settings) as catalog:
         stamps = {summary_value(one, STAMP_CORRECTION_ID) for one in ancestors(load_table(catalog, "bronze.sales_events"))}

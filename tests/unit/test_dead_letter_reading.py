@@ -51,6 +51,8 @@ def test_groups_are_by_day_or_hour_reason_and_schema_id(letters: Settings) -> No
     assert totals_by_reason(groups) == {"null_key": 4, "bad_magic": 1}
     hours = count_dead_letters(letters, Selection(schema_ids=(7,)), period="hour")
     assert [(one.period.hour, one.records) for one in hours] == [(14, 1), (12, 2)]
+    (only,) = count_dead_letters(letters, Selection(offset_from=5, partition=0))
+    assert only.redriven == 0  # a record without headers
     with pytest.raises(ServingError, match="no grouping by week"):
         count_dead_letters(letters, Selection(), period="week")
 
