@@ -87,6 +87,8 @@ def relocate(catalog_db: Path, *, moved_from: Path, to: Path, lies_at: Path) -> 
     for path in files.metadata:
         document = json.loads(path.read_text(encoding="utf-8"))
         path.write_text(json.dumps(_replaced(document, old, new)), encoding="utf-8")
+    for path in (*files.manifests, *files.lists, *files.metadata):
+        path.with_name(f".{path.name}.crc").unlink(missing_ok=True)  # Hadoop's checksum of what was there before
     with closing(sqlite3.connect(catalog_db)) as connection, connection:
         for table, column in CATALOG_COLUMNS:
             connection.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (f"{old}/", f"{new}/"))

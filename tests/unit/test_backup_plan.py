@@ -71,6 +71,8 @@ def elsewhere(settings: Settings, tmp_path: Path) -> Settings:
 
 def test_a_restored_lake_reads_as_before_at_another_path_and_takes_new_rows(settings: Settings, tmp_path: Path) -> None:
     before, taken = rows(settings), tmp_path / "backup"
+    for path in [path for path in settings.lake_dir.rglob("*") if path.is_file()]:
+        path.with_name(f".{path.name}.crc").write_bytes(b"crc")  # as Hadoop does
     made = back_up(settings, taken, echo=silent)
     there = elsewhere(settings, tmp_path)
     restored = restore(there, taken, echo=silent)
@@ -78,6 +80,8 @@ def test_a_restored_lake_reads_as_before_at_another_path_and_takes_new_rows(sett
     settings.state_dir.rename(tmp_path / "away")  # nothing is read from the old place
     assert rows(there) == before
     assert len(before) == 4
+    checksums = {path.name.rsplit(".", 2)[1] for path in there.state_dir.rglob(".*.crc")}
+    assert checksums == {"parquet", "db"}, "Hadoop would refuse metadata that were written again"
     old = str(settings.state_dir).encode()
     files = [path for path in there.state_dir.rglob("*") if path.is_file()]
     assert [path for path in files if path.suffix != ".parquet" and old in path.read_bytes()] == []
