@@ -24,6 +24,13 @@ class BatchMetrics:
                 cls._counts.popitem(last=False)
 
     @classmethod
+    def rows_of(cls, query: str, batch_id: int, *, otherwise: int) -> int:
+        """Return how many records the batch had. Spark also counts those that an attempt read that was given up."""
+        with cls._lock:
+            found = cls._counts.get((query, batch_id), {})
+        return next((int(counts["records"]) for counts in found.values() if "records" in counts), otherwise)
+
+    @classmethod
     def added_to(cls, report: Mapping[str, Any]) -> dict[str, Any]:
         """Return the report with the counts of its batch among its observed metrics."""
         with cls._lock:

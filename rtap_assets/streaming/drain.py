@@ -22,6 +22,7 @@ from rtap_assets.kafka.patience import with_patience
 from rtap_assets.kafka.topics import beginning_offsets, end_offsets
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.snapshots import has_read_to, newest_append
+from rtap_assets.streaming.batch_metrics import BatchMetrics
 from rtap_assets.streaming.checkpoints import (
     committed_position,
     has_unfinished_batch,
@@ -170,7 +171,8 @@ class _Run:
 
     def _collect(self, query: StreamingQuery) -> None:
         for entry in query.recentProgress:
-            self.progress[entry.batchId] = (entry.numInputRows, dropped_rows(entry))
+            rows = BatchMetrics.rows_of(str(entry.id), entry.batchId, otherwise=entry.numInputRows)
+            self.progress[entry.batchId] = (rows, dropped_rows(entry))
 
     def _judge(self, error: Exception) -> None:
         error = error_in(error) or error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rtap_assets.config import Settings
+from rtap_assets.streaming.batch_metrics import BatchMetrics
 from rtap_assets.streaming.states import as_instant, as_text
 
 KEPT_IN_MEMORY = 1_000
@@ -53,7 +54,7 @@ def entry_of(stream: str, report: Mapping[str, Any]) -> dict[str, Any]:
         "started_at": as_text(as_instant(report["timestamp"])),
         "batch_seconds": seconds.get("triggerExecution", 0) / 1000,
         "step_seconds": {name: milliseconds / 1000 for name, milliseconds in seconds.items()},
-        "input_rows": report.get("numInputRows", 0),
+        "input_rows": BatchMetrics.rows_of(report["id"], report["batchId"], otherwise=report.get("numInputRows", 0)),
         "input_rows_per_second": report.get("inputRowsPerSecond"),
         "processed_rows_per_second": report.get("processedRowsPerSecond"),
         "watermark_ms": None if watermark is None else round(as_instant(watermark).timestamp() * 1000),
