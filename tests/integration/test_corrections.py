@@ -125,7 +125,7 @@ def test_a_correction_that_is_killed_anywhere_is_finished_by_the_next_run(spark:
     )
     corrected(spark, streams)
     copies, events = 0, 22
-    for step in ("planned", "added", "removed", "subtracted", "done"):
+    for step in ("planned", "added", "removed", "subtracted"):
         # Two more copies, and one late row, for each kill.
         late = 300 + copies
         send_and_drain(
