@@ -31,7 +31,7 @@ def correct(dry_run: bool, as_json: bool) -> None:
     settings = get_settings()
     arguments = {"dry_run": dry_run, "requested_by": _who("rtap correct")}
     if running_host(settings) is not None:
-        report = _in_host(settings, Action.CORRECT, arguments, quiet=as_json, drain_gold=True)
+        report = work_in_host(settings, Action.CORRECT, arguments, quiet=as_json, drain_gold=True)
     else:
         report = _correct_here(settings, arguments, quiet=as_json)
     if as_json:
@@ -54,7 +54,7 @@ def erase(account_id: str, dry_run: bool, yes: bool) -> None:
         click.confirm(f"Erase every row of account {account_id}? This cannot be undone", abort=True)
     arguments = {"account_id": account_id, "dry_run": dry_run, "requested_by": _who("rtap erase")}
     if running_host(settings) is not None:
-        report = _in_host(settings, Action.ERASE, arguments, quiet=False, drain_gold=False)
+        report = work_in_host(settings, Action.ERASE, arguments, quiet=False, drain_gold=False)
     else:
         with open_layers(start_session(settings), settings) as session:
             for name, stream in STREAMS.items():
@@ -68,9 +68,10 @@ def erase(account_id: str, dry_run: bool, yes: bool) -> None:
         click.echo(f"- {note}")
 
 
-def _in_host(
+def work_in_host(
     settings: Settings, action: Action, arguments: Mapping[str, Any], *, quiet: bool, drain_gold: bool
 ) -> dict[str, Any]:
+    """Have the stream host do the work and return its report; `drain_gold` brings gold up to date before and after."""
     with StreamsClient(settings) as client:
 
         def echo(text: str) -> None:

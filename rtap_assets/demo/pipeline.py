@@ -51,9 +51,21 @@ def demo_settings(settings: Settings, *, events: int) -> Settings:
 
 
 def demo_events(*, events: int, seed: int) -> GeneratorOptions:
-    """An hour of history with duplicates, delayed events, every reason code and both schema versions."""
+    """Return an hour of history with every trouble that real producers make.
+
+    Duplicates, delayed events and later copies of events, every reason code, both schema versions and another team's
+    schemas, a transaction that is committed and one that is aborted.
+    """
     return GeneratorOptions(
-        events=events, seed=seed, span_seconds=SPAN_SECONDS, delayed=0.02, invalid=0.01, reasons=tuple(Reason)
+        events=events,
+        seed=seed,
+        span_seconds=SPAN_SECONDS,
+        delayed=0.02,
+        invalid=0.01,
+        reasons=tuple(Reason),
+        later_copies=0.002,
+        foreign_schemas=0.1,
+        transactions=2,
     )
 
 

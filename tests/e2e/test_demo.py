@@ -16,6 +16,7 @@ import pytest
 
 from rtap_assets.config import Settings, load_settings, settings_environment
 from rtap_assets.contracts.rules import Reason
+from rtap_assets.generator.options import TRANSACTION_EVENTS
 from rtap_assets.local.ports import free_ports
 from rtap_assets.local.stack import down, status, up
 from rtap_assets.serving.lake_files import plan_lake
@@ -66,7 +67,7 @@ def test_the_demo_reconciles_every_line_and_exits_with_0(demo: subprocess.Comple
     assert "✗" not in demo.stdout
     assert "Every line holds." in demo.stdout
     held = counts(demo.stdout)
-    assert held["records of the topic = rows of bronze"] == str(EVENTS)
+    assert held["records of the topic = rows of bronze"] == str(EVENTS + TRANSACTION_EVENTS)
     assert held.keys() >= {"valid rows read = silver + copies + late", "verdict: equal", "values: ledger = silver"}
     corrected = re.search(r"late, corrected +([\d,]+)", demo.stdout)
     late = int(held.get("late = older than the watermark", "0"))
