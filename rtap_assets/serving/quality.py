@@ -133,7 +133,7 @@ def _prepare(
     )
     for partition, offset in positions.bronze.items():
         connection.execute("INSERT INTO consumed_offsets VALUES (?, ?, ?)", [positions.topic_epoch, partition, offset])
-    _create_foreign_changes(connection, settings)
+    _create_foreign_changes(connection, settings, histories=sum(plan.snapshot_id is not None for plan in plans.values()))
     gold = _gold_position(settings, plans["gold"], positions)
     return {
         "bronze": _follow(connection, settings, plans["bronze"], positions.silver, otherwise=NOTHING),
@@ -141,7 +141,8 @@ def _prepare(
     }
 
 
-def _create_foreign_changes(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+def _create_foreign_changes(connection: duckdb.DuckDBPyConnection, settings: Settings, *, histories: int) -> None:
+    connection.execute("CREATE TEMP TABLE histories AS SELECT ? AS tables", [histories])
     connection.execute(
         "CREATE TEMP TABLE foreign_changes "
         "(table_name VARCHAR, sentence VARCHAR, changed_at TIMESTAMPTZ, is_acknowledged BOOLEAN)"

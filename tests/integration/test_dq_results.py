@@ -65,6 +65,10 @@ def test_an_offset_past_the_end_starts_over(settings: Settings) -> None:
     assert read_results(settings, after=dict.fromkeys(range(settings.topic_partitions), 99), limit=9).results == [result]
 
 
+# In a lake that no stream has filled there is no interval to compare and no row that silver's stream has read.
+NOTHING_TO_CHECK = {"bronze/volume", "silver/conservation", "silver/duplicate_share", "silver/late_share"}
+
+
 @pytest.fixture
 def as_process(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     """The test's settings as those that Dagster's code reads."""
@@ -100,12 +104,12 @@ def evaluations(gold: list[dict[str, Any]], settings: Settings) -> tuple[bool, d
 def test_the_scheduled_job_shows_every_check_and_publishes_the_results(as_process: Settings) -> None:
     succeeded, verdicts = evaluations([{}] * 5, as_process)
     assert succeeded, verdicts
-    assert [name for name, passed in verdicts.items() if not passed] == []
+    assert {name for name, passed in verdicts.items() if not passed} == NOTHING_TO_CHECK
     assert len(archived(as_process)) == len(verdicts)
 
 
 def test_the_scheduled_job_fails_when_a_blocking_check_does(as_process: Settings) -> None:
     succeeded, verdicts = evaluations([{"orders": 2}] * 5, as_process)
     assert not succeeded
-    assert [name for name, passed in verdicts.items() if not passed] == ["gold/gold_equals_silver"]
+    assert {name for name, passed in verdicts.items() if not passed} == {"gold/gold_equals_silver", *NOTHING_TO_CHECK}
     assert len(archived(as_process)) == len(verdicts)

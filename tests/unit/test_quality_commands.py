@@ -29,7 +29,7 @@ def test_run_prints_each_verdict_and_ends_well(settings: Settings) -> None:
     make_lake(settings, silver=[silver_row("event-0")], gold=[gold_row(NOON)])
     result = run()
     assert result.exit_code == 0, result.output
-    assert (result.output.count(" pass "), result.output.count(" nothing to check ")) == (6, len(PASS_CHECKS) - 6)
+    assert (result.output.count(" pass "), result.output.count(" nothing to check ")) == (7, len(PASS_CHECKS) - 7)
 
 
 def test_run_ends_with_one_when_a_blocking_check_fails_and_names_it(settings: Settings) -> None:
