@@ -14,6 +14,7 @@ import numpy as np
 from fastavro import parse_schema, schemaless_reader
 
 from rtap_assets.contracts.rules import Reason
+from rtap_assets.contracts.text import trim
 from rtap_assets.contracts.wire import HEADER_BYTES, MAX_SCHEMA_ID, frame, header
 from rtap_assets.generator.encoding import encode_datum, text, varint
 from rtap_assets.generator.events import WriterIds
@@ -187,7 +188,7 @@ def _trailing_bytes(base: _Base) -> Message:
 def _invalid_text(base: _Base) -> Message:
     """Text in another encoding, cut off in a character, or with what no code or id has within."""
     field = base.choose("event_id", "account_id", "product_id", "region", "currency")
-    sent = base.event[field]
+    sent = trim(base.event[field])  # what is put in must be within
     spoilt = base.choose(
         (sent[:2] + "é").encode("latin-1"),
         sent[:2].encode() + b"\xe2\x82",
