@@ -27,6 +27,9 @@ AVRO_LIMITS = (
 )
 # The first compiler tier alone: a run of a minute spends more CPU on the second tier than it gets back.
 QUICK_COMPILER = "-XX:TieredStopAtLevel=1"
+# With one tier the JVM reserves 48 MB for compiled code. Spark fills them within some hundred batches; then nothing is
+# compiled any more, and method handles fail with a VirtualMachineError that ends the process.
+CODE_CACHE = "-XX:ReservedCodeCacheSize=384m"
 CHECKPOINT_FILES = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
 
 # What must be known before the JVM runs. It is on the command line, which every user of the machine can read; the rest, and
@@ -44,6 +47,7 @@ def spark_conf(settings: Settings) -> dict[str, str]:
     driver_options = [
         options,
         "-XX:+UseParallelGC",
+        CODE_CACHE,
         *([QUICK_COMPILER] if settings.spark_quick_start else []),
         f"-Drtap.log.dir={settings.log_dir}",
         f"-Dlog4j2.configurationFile={LOG_CONFIGURATION.as_uri()}",
