@@ -36,6 +36,12 @@ UNAVAILABLE_CODES = frozenset(
         KafkaError.NOT_CONTROLLER,
         KafkaError.BROKER_NOT_AVAILABLE,
         KafkaError.NETWORK_EXCEPTION,
+        # A broker that has just come back, or leads anew, and a client that has not heard of it yet.
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.KAFKA_STORAGE_ERROR,
     }
 )
 READ_COMMITTED, READ_UNCOMMITTED = "read_committed", "read_uncommitted"

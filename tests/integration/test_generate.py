@@ -23,12 +23,14 @@ from rtap_assets.errors import ConfigurationError, DependencyUnavailable
 from rtap_assets.generator.generate import generate
 from rtap_assets.generator.options import GenerationReport, GeneratorOptions
 from rtap_assets.kafka.clients import client_config
+from rtap_assets.kafka.patience import with_patience
 from rtap_assets.kafka.registry import Registry
 from rtap_assets.kafka.topics import end_offsets
 from rtap_assets.local.ports import free_ports
 from rtap_assets.local.records import record_of
 
 Place = tuple[int, int]
+THAW_SECONDS = 30
 OPEN_TRANSACTION_SECONDS = 60  # its own 10 s, and the broker looks for lapsed ones every 10 s
 
 
@@ -223,6 +225,7 @@ def test_a_broker_that_freezes_leaves_unknown_outcomes_that_the_topic_settles(st
         os.kill(broker.pid, signal.SIGCONT)
     outcomes = dict(ledger(settings, "SELECT outcome, count(*) FROM records GROUP BY outcome"))
     assert set(outcomes) == {"acknowledged", "unknown"}
+    with_patience(lambda: end_offsets(settings, settings.topic_events), what="the broker", seconds=THAW_SECONDS)
     content = topic_content(settings)
     assert acknowledged(settings).items() <= {place: digest for place, (_, digest) in content.items()}.items()
     intended = Counter(digest for (digest,) in ledger(settings, "SELECT value_md5 FROM records"))
