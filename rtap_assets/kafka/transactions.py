@@ -73,8 +73,7 @@ class TransactionalProducer:
         try:
             yield self
             with self._translated("commit"):
-                self._flush()
-                self._producer.commit_transaction(self._settings.request_timeout_seconds)
+                self._commit()
         except BaseException:
             with suppress(KafkaException):  # the first error is the one that is reported; the broker's timeout ends it too
                 self._producer.abort_transaction(self._settings.request_timeout_seconds)
@@ -111,12 +110,14 @@ class TransactionalProducer:
         if error is not None:
             self._refused.append(error)
 
-    def _flush(self) -> None:
-        waiting = self._producer.flush(self._settings.request_timeout_seconds)
-        if self._refused:
-            raise KafkaException(self._refused[0])
-        if waiting:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+    def _commit(self) -> None:
+        """Deliver everything and commit. Of two errors the telling one is raised: a refused record, unless we are fenced."""
+        try:
+            self._producer.commit_transaction(self._settings.request_timeout_seconds)  # flushes, too
+        except KafkaException as error:
+            if self._refused and error.args[0].code() not in FENCED_CODES:
+                raise KafkaException(self._refused[0]) from error
+            raise
 
     @contextmanager
     def _translated(self, what: str) -> Iterator[None]:
