@@ -11,6 +11,7 @@ from rtap_assets.commands.dlq_options import selection_of, selection_options
 from rtap_assets.commands.dlq_view import table
 from rtap_assets.config import Settings, get_settings
 from rtap_assets.streaming.client import StreamsClient
+from rtap_assets.streaming.corrections.api import finish
 from rtap_assets.streaming.corrections.runs import CorrectionRun
 from rtap_assets.streaming.drain import drain_stream
 from rtap_assets.streaming.host_lock import running_host
@@ -55,8 +56,11 @@ def _rejudged(settings: Settings, options: RejudgeOptions) -> dict[str, Any]:
             if report["added"]:
                 client.wait(client.submit(GOLD_STREAM.name, Action.DRAIN), echo=click.echo)
         return report
+    unattended = settings.model_copy(update={"correction_wait_seconds": 0})  # gold does not run meanwhile
     with open_layers(start_session(settings), settings) as session:
-        report = rejudge(CorrectionRun(session, settings, requested_by=BY, echo=click.echo), options)
+        run = CorrectionRun(session, unattended, requested_by=BY, echo=click.echo)
+        report = rejudge(run, options)
         if report["added"]:
             drain_stream(session, settings, GOLD_STREAM.name)
+            finish(run)
         return report

@@ -38,7 +38,9 @@ def counted(settings: Settings) -> list[Any]:
 
 
 def test_rows_are_counted_once_their_cause_is_put_right(spark: SparkSession, streams: Settings) -> None:
-    settings = streams.model_copy(update={"event_time_past_seconds": 86_400, "max_event_bytes": 200})
+    settings = streams.model_copy(
+        update={"event_time_past_seconds": 86_400, "max_event_bytes": 200, "correction_wait_seconds": 0}
+    )
     now = datetime.now(UTC).replace(microsecond=0)
     (v1, *_) = Registry(settings).versions(settings.events_subject)
     long = {"product_id": "x" * 200}  # beyond what the setting allows at first
