@@ -29,7 +29,7 @@ from rtap_assets.contracts.tables import BRONZE
 from rtap_assets.errors import StreamError
 from rtap_assets.kafka.bounded_read import read_after
 from rtap_assets.kafka.clients import Admin, client_config
-from rtap_assets.kafka.readable_offsets import explain_ranges
+from rtap_assets.kafka.readable_offsets import Explanation, explain_ranges
 from rtap_assets.kafka.topics import end_offsets, high_watermarks
 from rtap_assets.kafka.transactions import TransactionalProducer, committed_offsets
 from rtap_assets.serving.offset_gaps import GapReport, explain_gaps
@@ -199,13 +199,16 @@ def test_compacted_offsets_are_told_apart_from_records_that_were_lost(settings: 
         return [message.offset() for message in messages]
 
     kept: list[int | None] = []
+    found: list[Explanation] = []
 
     def is_compacted() -> bool:
+        """Whether the oldest record is gone, and the newest not compacted away before the broker was asked."""
         kept[:] = send_again()
-        return kept[0] != 0
+        found[:] = explain_ranges(settings, topic, {0: [(0, kept[0])]}) if kept[0] else []
+        return len(found) == 2
 
     wait_until(is_compacted, seconds=COMPACTION_SECONDS, what="the broker compacts the topic")
-    (compacted, present) = explain_ranges(settings, topic, {0: [(0, kept[0] or 0)]})
+    compacted, present = found
     assert (compacted.first_offset, compacted.last_offset, compacted.kind) == (0, (kept[0] or 0) - 1, GapKind.COMPACTED)
     assert (present.first_offset, present.kind) == (kept[0], None)
     (beyond,) = explain_ranges(settings, topic, {0: [(10_000, 10_001)]})
