@@ -106,12 +106,12 @@ def verify_binding(settings: Settings, stream: StreamDefinition) -> None:
     if stream.reads is None:
         refuse_unfinished_continuation(settings)
     own_id = query_id(stream.checkpoint(settings))
-    _refuse_foreign_state(settings, stream)
     for spec in (stream.reads, stream.writes):
         if spec is not None:
             _refuse_foreign_layout(settings, stream, spec)
     if stream.writes is not None:
         _verify_sink(settings, stream, stream.writes, own_id)
+    _refuse_foreign_state(settings, stream)  # once it is known whose checkpoint it is
     if stream.reads is not None:
         _verify_source(settings, stream, stream.reads)
     else:
