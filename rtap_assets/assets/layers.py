@@ -77,7 +77,8 @@ def drain_metadata(report: DrainReport, state: TableState | None, *, reached: St
         "duration (s)": round(report.seconds, 3),
     }
     if report.stream in WITH_WATERMARK:
-        metadata["watermark"] = watermark(instant_of(report.watermark_ms))
+        stamped = None if state is None else state.watermark_ms  # gold's own, by which its windows are final
+        metadata["watermark"] = watermark(instant_of(report.watermark_ms if stamped is None else stamped))
     if report.stream == "silver":
         metadata["rows dropped as late"] = report.dropped_late
     if reached is not None:

@@ -106,11 +106,15 @@ def newest_read(table: Table, position: dict[str, Any] | None) -> Snapshot | Non
 
 @dataclass(frozen=True)
 class TableState:
-    """A table as its newest snapshot describes it; zeros and None before the first commit."""
+    """A table as its newest snapshot describes it; zeros and None before the first commit.
+
+    `watermark_ms` is the newest one that a stream stamped into the table, milliseconds since the epoch; None without one.
+    """
 
     snapshot_id: int | None
     rows: int
     files: int
+    watermark_ms: int | None = None
 
 
 def table_state(settings: Settings, spec: TableSpec) -> TableState:
@@ -119,8 +123,9 @@ def table_state(settings: Settings, spec: TableSpec) -> TableState:
     Raises:
         ServingError: there is no such table yet.
     """
-    snapshot = load_table(open_catalog(settings), spec.identifier).current_snapshot()
+    table = load_table(open_catalog(settings), spec.identifier)
+    snapshot = table.current_snapshot()
     if snapshot is None:
         return TableState(None, 0, 0)
     rows, files = (int(summary_value(snapshot, key) or 0) for key in ("total-records", "total-data-files"))
-    return TableState(snapshot.snapshot_id, rows, files)
+    return TableState(snapshot.snapshot_id, rows, files, newest_watermark_ms(table))

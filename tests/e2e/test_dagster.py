@@ -116,6 +116,7 @@ def test_one_command_materialises_every_asset_through_a_host_that_it_starts(
         "marts/refund_share",
         "marts/dlq_by_reason",
         "marts/latency_percentiles",
+        "marts/corrections",
     }
 
 
