@@ -22,8 +22,8 @@ from rich.table import Table
 from rtap_assets.config import Settings, get_settings
 from rtap_assets.contracts.tables import BRONZE
 from rtap_assets.lake.catalog import load_table, open_catalog, spark_catalog_conf
+from rtap_assets.lake.history.retention import plan_expiry
 from rtap_assets.lake.maintenance import expire_snapshots
-from rtap_assets.lake.retention import plan_expiry
 from rtap_assets.lake.table_metrics import table_metrics
 from rtap_assets.lake.tables import ensure_tables
 from rtap_assets.streaming.session import start_session

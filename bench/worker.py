@@ -14,10 +14,10 @@ import psutil
 
 from rtap_assets.config import Settings, get_settings
 from rtap_assets.lake.catalog import load_table, open_catalog
-from rtap_assets.lake.snapshots import table_state
-from rtap_assets.streaming.drain import drain_stream
-from rtap_assets.streaming.layers import open_layers
-from rtap_assets.streaming.queries import STREAMS, StreamDefinition
+from rtap_assets.lake.history.snapshots import table_state
+from rtap_assets.streaming.checkpoints.layers import open_layers
+from rtap_assets.streaming.operations.drain import drain_stream
+from rtap_assets.streaming.queries.definitions import STREAMS, StreamDefinition
 from rtap_assets.streaming.session import start_session
 
 SAMPLE_SECONDS = 0.25

@@ -14,24 +14,28 @@ from rtap_assets.runtime.background import PRIVATE_UMASK
 
 # name -> (module, attribute, one line for the help page)
 COMMANDS = {
-    "up": ("rtap_assets.commands.stack", "up", "Start the embedded broker and registry (and UI, streams, generator)."),
-    "down": ("rtap_assets.commands.stack", "down", "Stop what runs; streams are drained first."),
-    "status": ("rtap_assets.commands.stack", "status", "Show what runs, where, and since when."),
-    "top": ("rtap_assets.commands.top", "top", "Watch the streams and the newest revenue, live."),
-    "reset": ("rtap_assets.commands.stack", "reset", "Remove everything in the state folder."),
-    "backup": ("rtap_assets.commands.backup", "backup", "Back up lake, catalog and checkpoints of one moment."),
-    "restore": ("rtap_assets.commands.backup", "restore_command", "Make the state folder from a backup."),
-    "doctor": ("rtap_assets.commands.doctor", "doctor", "Check Java, jars, ports, memory and disk."),
-    "jars": ("rtap_assets.commands.jars", "jars", "Fetch or verify the jars."),
+    "up": ("rtap_assets.commands.local.stack", "up", "Start the embedded broker and registry (and UI, streams, generator)."),
+    "down": ("rtap_assets.commands.local.stack", "down", "Stop what runs; streams are drained first."),
+    "status": ("rtap_assets.commands.local.stack", "status", "Show what runs, where, and since when."),
+    "top": ("rtap_assets.commands.streaming.top", "top", "Watch the streams and the newest revenue, live."),
+    "reset": ("rtap_assets.commands.local.stack", "reset", "Remove everything in the state folder."),
+    "backup": ("rtap_assets.commands.local.backup", "backup", "Back up lake, catalog and checkpoints of one moment."),
+    "restore": ("rtap_assets.commands.local.backup", "restore_command", "Make the state folder from a backup."),
+    "doctor": ("rtap_assets.commands.local.doctor", "doctor", "Check Java, jars, ports, memory and disk."),
+    "jars": ("rtap_assets.commands.local.jars", "jars", "Fetch or verify the jars."),
     "contracts": ("rtap_assets.commands.contracts", "contracts", "Check and register the Avro schemas."),
-    "generate": ("rtap_assets.commands.generate", "generate", "Produce seeded sales events with a ledger of the truth."),
+    "generate": (
+        "rtap_assets.commands.local.generate",
+        "generate",
+        "Produce seeded sales events with a ledger.",
+    ),
     "topics": (
-        "rtap_assets.commands.topics",
+        "rtap_assets.commands.streaming.topics",
         "topics",
         "Compare the events topic with what bronze has read; go on after a loss.",
     ),
-    "streams": ("rtap_assets.commands.streams", "streams", "Start, watch and stop the streams; be their host."),
-    "drain": ("rtap_assets.commands.drain", "drain", "Process what is there now, layer by layer, without a host."),
+    "streams": ("rtap_assets.commands.streaming.streams", "streams", "Start, watch and stop the streams; be their host."),
+    "drain": ("rtap_assets.commands.streaming.drain", "drain", "Process what is there now, layer by layer, without a host."),
     "maintain": (
         "rtap_assets.commands.maintenance",
         "maintain",
@@ -44,9 +48,9 @@ COMMANDS = {
     "sql": ("rtap_assets.commands.sql", "sql", "Ask a question of bronze, silver, gold and the marts."),
     "dq": ("rtap_assets.commands.dq", "dq", "Run the data-quality checks over the lake."),
     "tables": ("rtap_assets.commands.tables", "tables", "Changes that other programs made to the tables."),
-    "dlq": ("rtap_assets.commands.dlq", "dlq", "Look at dead letters; judge them again, send them again."),
+    "dlq": ("rtap_assets.commands.dlq.group", "dlq", "Look at dead letters; judge them again, send them again."),
     "reconcile": ("rtap_assets.commands.reconcile", "reconcile", "Compare topic, lake and ledger, record by record."),
-    "demo": ("rtap_assets.commands.demo", "demo", "The whole pipeline, with proof at the end."),
+    "demo": ("rtap_assets.commands.local.demo", "demo", "The whole pipeline, with proof at the end."),
 }
 
 

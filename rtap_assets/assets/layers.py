@@ -9,10 +9,10 @@ from rtap_assets.assets.metadata import column_schema, freshness_policy, instant
 from rtap_assets.config import get_settings
 from rtap_assets.contracts import tables
 from rtap_assets.contracts.tables import Column, TableSpec
-from rtap_assets.lake.snapshots import TableState, table_state
+from rtap_assets.lake.history.snapshots import TableState, table_state
 from rtap_assets.resources.streams import StreamHost
-from rtap_assets.streaming.reports import DrainReport
-from rtap_assets.streaming.rollups import Standing, standing
+from rtap_assets.streaming.checkpoints.rollups import Standing, standing
+from rtap_assets.streaming.model.reports import DrainReport
 
 WITH_WATERMARK = {"silver", "gold"}
 # By these two the sensor checkpoint_progress knows what was told already.

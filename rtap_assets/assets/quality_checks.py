@@ -21,15 +21,15 @@ from dagster import (
 
 from rtap_assets.assets.metadata import as_check_result
 from rtap_assets.config import get_settings
-from rtap_assets.contracts.quality import PASS_CHECKS, STREAM_CHECKS, Check, DqResult, Outcome, Severity
-from rtap_assets.contracts.quality_rollup import RollUp, roll_up
 from rtap_assets.contracts.tables import BRONZE, TABLES, TableSpec
 from rtap_assets.errors import RtapError
-from rtap_assets.kafka.dq_archive import archive_results
-from rtap_assets.kafka.dq_results import DqPublisher, newest_results
+from rtap_assets.quality.archive import archive_results
+from rtap_assets.quality.catalog import PASS_CHECKS, STREAM_CHECKS, Check, DqResult, Outcome, Severity
+from rtap_assets.quality.full_pass import run_checks
+from rtap_assets.quality.results_topic import DqPublisher, newest_results
+from rtap_assets.quality.rollup import RollUp, roll_up
 from rtap_assets.serving.offset_gaps import explain_gaps
-from rtap_assets.serving.quality import run_checks
-from rtap_assets.streaming.checkpoints import stream_positions
+from rtap_assets.streaming.checkpoints.files import stream_positions
 
 SEVERITIES = {Severity.WARN: AssetCheckSeverity.WARN, Severity.ERROR: AssetCheckSeverity.ERROR}
 # How many of the newest messages a hand-started check of the streams looks through, per Kafka partition.

@@ -22,7 +22,7 @@ from dagster import (
 from rtap_assets.assets.keys import BRONZE, DLQ_TOPIC, GOLD, SILVER
 from rtap_assets.assets.metadata import as_check_result
 from rtap_assets.resources.streams import StreamHost
-from rtap_assets.streaming.states import Desired, Observed, StreamStatus
+from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus
 
 STREAM_STATE = "stream_state"
 ASSET_OF_STREAM = {"bronze": BRONZE, "dlq": DLQ_TOPIC, "silver": SILVER, "gold": GOLD}

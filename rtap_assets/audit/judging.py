@@ -18,10 +18,8 @@ from fastavro import schemaless_reader
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts import rules
-from rtap_assets.contracts.dead_letters import Headers
-from rtap_assets.contracts.known_writers import GLOBAL_PREFIX, GUID_PREFIX
-from rtap_assets.contracts.rules import Reason
-from rtap_assets.contracts.wire import (
+from rtap_assets.contracts.avro.known_writers import GLOBAL_PREFIX, GUID_PREFIX
+from rtap_assets.contracts.avro.wire import (
     APICURIO_CONTENT_ID_HEADER,
     CONFLUENT_ID_HEADER,
     HEADER_BYTES,
@@ -29,6 +27,8 @@ from rtap_assets.contracts.wire import (
     MAGIC_BYTE,
     WIDE_HEADER_BYTES,
 )
+from rtap_assets.contracts.dead_letters import Headers
+from rtap_assets.contracts.rules import Reason
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LARGEST_UNSCALED = 10**18 - 1  # of decimal(18,4)

@@ -15,10 +15,10 @@ import duckdb
 from rtap_assets.audit.state import LakeState
 from rtap_assets.config import Settings
 from rtap_assets.lake.catalog import load_table, open_catalog
-from rtap_assets.lake.positions import FilePosition, end_of_batch, file_positions
+from rtap_assets.lake.history.stream_offsets import FilePosition, end_of_batch, file_positions
 from rtap_assets.serving.lake_files import local_path
-from rtap_assets.streaming.checkpoints import LoggedBatch, planned_batches, read_batch
-from rtap_assets.streaming.queries import SILVER_STREAM
+from rtap_assets.streaming.checkpoints.files import LoggedBatch, planned_batches, read_batch
+from rtap_assets.streaming.queries.definitions import SILVER_STREAM
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BEFORE_EVERYTHING = datetime(1, 1, 2, tzinfo=UTC)  # the first batch has no watermark: nothing is late in it

@@ -10,13 +10,13 @@ from fastavro import parse_schema
 
 from rtap_assets.audit.judging import Writer, neutral
 from rtap_assets.config import Settings
-from rtap_assets.contracts.known_writers import may_exist
+from rtap_assets.contracts.avro.known_writers import may_exist
+from rtap_assets.contracts.avro.schemas import EVENTS_SUBJECT_FOLDER, load_subject
+from rtap_assets.contracts.avro.writer_schemas import END_FIELD, Contract, Decoding, Refusal, RegisteredSchema, judge
 from rtap_assets.contracts.rules import Reason
-from rtap_assets.contracts.schemas import EVENTS_SUBJECT_FOLDER, load_subject
-from rtap_assets.contracts.writer_schemas import END_FIELD, Contract, Decoding, Refusal, RegisteredSchema, judge
 from rtap_assets.errors import ContractError
-from rtap_assets.kafka.registry import Registry
-from rtap_assets.streaming.judgments import read_judgments
+from rtap_assets.registry.client import Registry
+from rtap_assets.streaming.queries.schema_findings import read_judgments
 
 Ask = Callable[[str], RegisteredSchema | None]
 

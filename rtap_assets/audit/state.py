@@ -19,8 +19,8 @@ from pyiceberg.table.snapshots import Snapshot
 
 from rtap_assets.config import Settings
 from rtap_assets.lake.catalog import open_catalog
-from rtap_assets.lake.pins import pin_snapshots
-from rtap_assets.lake.snapshots import (
+from rtap_assets.lake.history.snapshot_leases import pin_snapshots
+from rtap_assets.lake.history.snapshots import (
     NATIVE_EPOCH_ID,
     NATIVE_QUERY_ID,
     STAMP_EPOCH_ID,
@@ -30,14 +30,14 @@ from rtap_assets.lake.snapshots import (
     summary_value,
 )
 from rtap_assets.serving.lake_files import TableFiles, local_path, plan_lake
-from rtap_assets.streaming.checkpoints import (
+from rtap_assets.streaming.checkpoints.files import (
     BEFORE_THE_FIRST_SNAPSHOT,
     committed_position,
     kafka_beginnings,
     query_id,
     read_batch,
 )
-from rtap_assets.streaming.topic_binding import read_binding
+from rtap_assets.streaming.checkpoints.topic_binding import read_binding
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from rtap_assets.audit.state import LakeState
 from rtap_assets.config import Settings
 from rtap_assets.contracts.dead_letters import REDRIVE_ORIGIN
 from rtap_assets.errors import ServingError
-from rtap_assets.serving.columns import typed_empty_select
+from rtap_assets.serving.duckdb_types import typed_empty_select
 from rtap_assets.serving.lake_files import TableFiles
 
 THREADS = 2

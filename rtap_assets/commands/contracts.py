@@ -8,8 +8,8 @@ from itertools import permutations
 import click
 
 from rtap_assets.config import get_settings
-from rtap_assets.contracts.compatibility import check_subject
-from rtap_assets.contracts.schemas import load_subject, publication_breaks, subjects
+from rtap_assets.contracts.avro.compatibility import check_subject
+from rtap_assets.contracts.avro.schemas import load_subject, publication_breaks, subjects
 
 
 @click.group()
@@ -45,7 +45,7 @@ def check() -> None:
 @contracts.command()
 def register() -> None:
     """Register every version under its subject, compatibility BACKWARD. A second call changes nothing."""
-    from rtap_assets.kafka.registration import register_contracts  # noqa: PLC0415 - `check` must work without a registry client
+    from rtap_assets.registry.registration import register_contracts  # noqa: PLC0415 - `check` must work without a registry client
 
     for subject, ids in register_contracts(get_settings()).items():
         for version, schema_id in ids.items():
@@ -59,7 +59,7 @@ def explain(schema_id: int) -> None:
 
     Exit code 1 when they are quarantined.
     """
-    from rtap_assets.streaming.explaining import explain_schema  # noqa: PLC0415 - `check` must work without a registry client
+    from rtap_assets.streaming.queries.explaining import explain_schema  # noqa: PLC0415 - `check` must work without a registry client
 
     explained = explain_schema(get_settings(), schema_id)
     for line in explained.lines:
@@ -75,8 +75,8 @@ def forget(schema_ids: tuple[str, ...], everything: bool) -> None:
 
     Records that are still unread and carry an id of the registry before are decoded with what the id means now.
     """
-    from rtap_assets.streaming.judgments import forget_judgments  # noqa: PLC0415
-    from rtap_assets.streaming.ownership import refuse_a_living_owner  # noqa: PLC0415
+    from rtap_assets.streaming.checkpoints.ownership import refuse_a_living_owner  # noqa: PLC0415
+    from rtap_assets.streaming.queries.schema_findings import forget_judgments  # noqa: PLC0415
 
     if everything == bool(schema_ids):
         raise click.UsageError("Name the ids, or give --all.")

@@ -11,15 +11,15 @@ from typing import Any
 import click
 
 from rtap_assets.config import Settings, get_settings
-from rtap_assets.streaming.client import StreamsClient
-from rtap_assets.streaming.corrections import api
-from rtap_assets.streaming.corrections.erase import erase_account
-from rtap_assets.streaming.corrections.runs import CorrectionRun
-from rtap_assets.streaming.drain import drain_stream
-from rtap_assets.streaming.host_lock import running_host
-from rtap_assets.streaming.layers import open_layers
-from rtap_assets.streaming.operations import Action
-from rtap_assets.streaming.queries import GOLD_STREAM, STREAMS
+from rtap_assets.host.client import StreamsClient
+from rtap_assets.host.lock import running_host
+from rtap_assets.streaming.checkpoints.layers import open_layers
+from rtap_assets.streaming.model.operation import Action
+from rtap_assets.streaming.operations.corrections import api
+from rtap_assets.streaming.operations.corrections.erase import erase_account
+from rtap_assets.streaming.operations.corrections.runs import CorrectionRun
+from rtap_assets.streaming.operations.drain import drain_stream
+from rtap_assets.streaming.queries.definitions import GOLD_STREAM, STREAMS
 from rtap_assets.streaming.session import start_session
 
 

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from rtap_assets.config import get_settings
-from rtap_assets.contracts.quality import CHECKS, DqResult, Outcome
-from rtap_assets.kafka.dq_archive import archive_results
-from rtap_assets.kafka.dq_results import DqPublisher
+from rtap_assets.quality.archive import archive_results
+from rtap_assets.quality.catalog import CHECKS, DqResult, Outcome
+from rtap_assets.quality.full_pass import run_checks
+from rtap_assets.quality.results_topic import DqPublisher
 from rtap_assets.serving.offset_gaps import explain_gaps
-from rtap_assets.serving.quality import run_checks
-from rtap_assets.streaming.checkpoints import stream_positions
+from rtap_assets.streaming.checkpoints.files import stream_positions
 
 PIPE_WIDTH = 240
 

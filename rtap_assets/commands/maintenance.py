@@ -10,13 +10,13 @@ import click
 
 from rtap_assets.config import Settings, get_settings
 from rtap_assets.errors import StreamError
-from rtap_assets.streaming.client import StreamsClient
-from rtap_assets.streaming.host_lock import running_host
-from rtap_assets.streaming.layers import open_layers
-from rtap_assets.streaming.maintenance import maintain_tables
-from rtap_assets.streaming.operations import Action
-from rtap_assets.streaming.queries import STREAMS
-from rtap_assets.streaming.rebuild import downstream_of, rebuild_layer
+from rtap_assets.host.client import StreamsClient
+from rtap_assets.host.lock import running_host
+from rtap_assets.streaming.checkpoints.layers import open_layers
+from rtap_assets.streaming.model.operation import Action
+from rtap_assets.streaming.operations.maintenance import maintain_tables
+from rtap_assets.streaming.operations.rebuild import downstream_of, rebuild_layer
+from rtap_assets.streaming.queries.definitions import STREAMS
 from rtap_assets.streaming.session import start_session
 
 REBUILDABLE = click.Choice([name for name, stream in STREAMS.items() if stream.reads is not None])

@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from rtap_assets.config import get_settings
-from rtap_assets.serving.answers import Answer, answer
 from rtap_assets.serving.connection import open_lake
+from rtap_assets.serving.query import Answer, answer
 
 # Off a terminal a table is as wide as its content: folded cells cannot be searched or compared.
 PIPE_WIDTH = 10_000

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from rtap_assets.contracts.avro_body import Reading, named_types, read_body
-from rtap_assets.contracts.wire import HEADER_BYTES, MAGIC_BYTE, WIDE_HEADER_BYTES
-from rtap_assets.contracts.writer_schemas import RegisteredSchema
+from rtap_assets.contracts.avro.body import Reading, named_types, read_body
+from rtap_assets.contracts.avro.wire import HEADER_BYTES, MAGIC_BYTE, WIDE_HEADER_BYTES
+from rtap_assets.contracts.avro.writer_schemas import RegisteredSchema
 
 # On a record that was sent again: where the quarantined one is, how often it was sent, by which repair and run.
 REDRIVE_PREFIX = "rtap.redrive."

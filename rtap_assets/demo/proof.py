@@ -9,8 +9,8 @@ from rtap_assets.audit.report import Line, Report, Section
 from rtap_assets.audit.topic import Progress
 from rtap_assets.config import Settings
 from rtap_assets.kafka.dead_letters import DeadLetter, dead_letters
-from rtap_assets.streaming.checkpoints import newest_committed
-from rtap_assets.streaming.queries import SILVER_STREAM
+from rtap_assets.streaming.checkpoints.files import newest_committed
+from rtap_assets.streaming.queries.definitions import SILVER_STREAM
 
 LEAST_SILVER_BATCHES = 8
 

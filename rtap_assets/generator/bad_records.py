@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from fastavro import parse_schema, schemaless_reader
 
+from rtap_assets.contracts.avro.wire import HEADER_BYTES, MAX_SCHEMA_ID, frame, header
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.contracts.text import trim
-from rtap_assets.contracts.wire import HEADER_BYTES, MAX_SCHEMA_ID, frame, header
 from rtap_assets.generator.encoding import encode_datum, text, varint
 from rtap_assets.generator.events import WriterIds
 

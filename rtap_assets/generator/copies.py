@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from fastavro import schemaless_reader
 
-from rtap_assets.contracts.wire import HEADER_BYTES
+from rtap_assets.contracts.avro.wire import HEADER_BYTES
 from rtap_assets.generator.encoding import encode_datum
 from rtap_assets.generator.events import Columns
 from rtap_assets.generator.population import Integers

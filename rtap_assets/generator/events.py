@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtap_assets.contracts.wire import header
+from rtap_assets.contracts.avro.wire import header
 from rtap_assets.generator import population as world
 from rtap_assets.generator.encoding import (
     decimals,

@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.avro.schemas import EVENTS_SUBJECT_FOLDER, load_subject, parsed
+from rtap_assets.contracts.avro.wire import unframe
 from rtap_assets.contracts.rules import Reason
-from rtap_assets.contracts.schemas import EVENTS_SUBJECT_FOLDER, load_subject, parsed
-from rtap_assets.contracts.wire import unframe
 from rtap_assets.errors import ConfigurationError
 from rtap_assets.generator.bad_records import DAY_MS, Contract, physical
 from rtap_assets.generator.events import Columns, WriterIds
 from rtap_assets.generator.options import DELAY_SECONDS, GeneratorOptions
-from rtap_assets.kafka.registration import register_contracts
-from rtap_assets.kafka.registry import Registry
+from rtap_assets.registry.client import Registry
+from rtap_assets.registry.registration import register_contracts
 
 HEADERS_ALLOWANCE_BYTES = 1024
 INCOMPATIBLE_SCALE = 2

@@ -23,7 +23,7 @@ from rtap_assets.assets.keys import GOLD, mart_key
 from rtap_assets.assets.marts import refreshed_marts
 from rtap_assets.assets.quality_checks import asset_key
 from rtap_assets.config import get_settings
-from rtap_assets.contracts.quality import PASS_CHECKS
+from rtap_assets.quality.catalog import PASS_CHECKS
 
 # By name, gold's blocking ones among them: a selection of assets would drain the streams as well.
 PASS_SELECTION = AssetSelection.checks(

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from rtap_assets.errors import RtapError
 from rtap_assets.resources.streams import StreamHost
-from rtap_assets.streaming.names import STREAM_NAMES
-from rtap_assets.streaming.operations import Action, Operation
+from rtap_assets.streaming.model.names import STREAM_NAMES
+from rtap_assets.streaming.model.operation import Action, Operation
 
 # A command overtakes materialisations that wait in the queue.
 PRIORITY = {"dagster/priority": "10"}

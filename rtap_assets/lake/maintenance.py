@@ -20,7 +20,7 @@ from pyspark.sql import Row, SparkSession
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import TableSpec
 from rtap_assets.errors import StreamError
-from rtap_assets.lake.retention import ExpiryPlan
+from rtap_assets.lake.history.retention import ExpiryPlan
 from rtap_assets.lake.table_metrics import TableMetrics
 
 # A file group is one Spark job: small groups, one after the other, let the streams' jobs in between.

@@ -25,9 +25,9 @@ from rtap_assets.contracts.table_changes import TABLE_CHANGES, TableChange
 from rtap_assets.contracts.tables import BRONZE, TABLES, TableSpec
 from rtap_assets.errors import DependencyUnavailable, ServingError
 from rtap_assets.lake.catalog import open_catalog
-from rtap_assets.lake.foreign_changes import foreign_changes
+from rtap_assets.lake.history.foreign_changes import foreign_changes
+from rtap_assets.lake.history.removed_offsets import removed_offsets
 from rtap_assets.lake.offset_gaps import record_gaps
-from rtap_assets.lake.removed_offsets import removed_offsets
 
 LOG = logging.getLogger(__name__)
 TABLE_PROPERTIES = {

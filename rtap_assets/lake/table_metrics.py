@@ -10,7 +10,7 @@ from pyiceberg.table import Table
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import TABLES, TableSpec
 from rtap_assets.lake.catalog import load_table, open_catalog
-from rtap_assets.lake.snapshots import summary_value
+from rtap_assets.lake.history.snapshots import summary_value
 
 
 @dataclass(frozen=True)

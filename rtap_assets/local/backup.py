@@ -23,16 +23,16 @@ from typing import Any
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import ConfigurationError, LocalStackError
+from rtap_assets.host.lock import LOCK_FILE as HOST_LOCK
+from rtap_assets.host.lock import NOTE_FILE as HOST_NOTE
+from rtap_assets.host.lock import only_host
 from rtap_assets.lake.catalog import sqlite_path
 from rtap_assets.lake.relocation import lake_files, relocate
 from rtap_assets.local.lock import LOCK_NAME
-from rtap_assets.local.records import record_of
+from rtap_assets.local.pid_files import record_of
 from rtap_assets.local.state import MARKER_NAME, PRIVATE, claim_state_dir
-from rtap_assets.streaming.host_lock import LOCK_FILE as HOST_LOCK
-from rtap_assets.streaming.host_lock import NOTE_FILE as HOST_NOTE
-from rtap_assets.streaming.host_lock import only_host
-from rtap_assets.streaming.locks import LOCK_FILE, OWNER_FILE, OwnerNote
-from rtap_assets.streaming.ownership import in_use, refuse_a_living_owner
+from rtap_assets.runtime.owner_notes import LOCK_FILE, OWNER_FILE, OwnerNote
+from rtap_assets.streaming.checkpoints.ownership import in_use, refuse_a_living_owner
 
 Echo = Callable[[str], None]
 

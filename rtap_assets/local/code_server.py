@@ -21,7 +21,7 @@ import psutil
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._cli import main as dagster_command
 
-from rtap_assets.local.records import CREATE_TIME_SLACK_SECONDS
+from rtap_assets.local.pid_files import CREATE_TIME_SLACK_SECONDS
 
 UNFINISHED = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 WATCH_SECONDS = 0.5

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from rtap_assets.config import Settings
 from rtap_assets.errors import RtapError
 from rtap_assets.kafka.clients import Admin
-from rtap_assets.kafka.registry import Registry
 from rtap_assets.lake.catalog import open_catalog
 from rtap_assets.lake.drivers import require_drivers
-from rtap_assets.local.checks import Check
+from rtap_assets.local.doctor import Check
+from rtap_assets.registry.client import Registry
 
 
 def check_external(settings: Settings) -> Iterator[Check]:

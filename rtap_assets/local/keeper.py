@@ -24,16 +24,16 @@ import psutil
 
 from rtap_assets.config import Settings, get_settings, settings_environment
 from rtap_assets.errors import RtapError
+from rtap_assets.host.launcher import HOST_COMMAND, host_output
+from rtap_assets.host.lock import running_host
 from rtap_assets.local.generator import NAME as GENERATOR
 from rtap_assets.local.generator import generator_service
 from rtap_assets.local.lock import stack_lock
+from rtap_assets.local.pid_files import ProcessRecord, record_of, records, write_record
 from rtap_assets.local.processes import Service, start
-from rtap_assets.local.records import ProcessRecord, record_of, records, write_record
 from rtap_assets.local.stack import services_to_run
 from rtap_assets.local.stream_host import NAME as STREAM_HOST
 from rtap_assets.runtime.background import spawn_background
-from rtap_assets.streaming.host_lock import running_host
-from rtap_assets.streaming.launch import HOST_COMMAND, host_output
 
 NAME = "keeper"
 TITLE = "Keeper"

@@ -12,7 +12,7 @@ import psutil
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import LocalStackError
-from rtap_assets.local.records import ProcessRecord, write_record
+from rtap_assets.local.pid_files import ProcessRecord, write_record
 from rtap_assets.runtime.background import interrupted_afterwards, spawn_background
 
 POLL_SECONDS = 0.05

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from rtap_assets.config import Settings
-from rtap_assets.kafka.registry import Registry
 from rtap_assets.local.ports import LOOPBACK, listens
 from rtap_assets.local.processes import Service
+from rtap_assets.registry.client import Registry
 from rtap_assets.runtime.jars import jars_of
 from rtap_assets.runtime.jvm import java_command
 

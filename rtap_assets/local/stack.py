@@ -18,9 +18,9 @@ from rtap_assets.config import Settings
 from rtap_assets.errors import LocalStackError
 from rtap_assets.kafka.patience import with_patience
 from rtap_assets.local.lock import stack_lock
+from rtap_assets.local.pid_files import ProcessRecord, forget, record_of, records
 from rtap_assets.local.ports import require_free_ports
 from rtap_assets.local.processes import Service, died, start, stop, wait_ready
-from rtap_assets.local.records import ProcessRecord, forget, record_of, records
 from rtap_assets.local.state import claim_state_dir, remove_state_dir, require_state_dir
 
 Echo = Callable[[str], None]
@@ -220,8 +220,8 @@ def _adopt(settings: Settings, service: Service) -> ProcessRecord | None:
 
 
 def _ensure_topics_and_contracts(settings: Settings, *, echo: Echo) -> None:
-    from rtap_assets.kafka.registration import register_contracts  # noqa: PLC0415
     from rtap_assets.kafka.topics import EXISTS, ensure_topics  # noqa: PLC0415
+    from rtap_assets.registry.registration import register_contracts  # noqa: PLC0415
 
     patience = settings.dependency_patience_seconds
     topics = with_patience(lambda: ensure_topics(settings), what="ensuring the topics", seconds=patience)
@@ -234,9 +234,9 @@ def _ensure_topics_and_contracts(settings: Settings, *, echo: Echo) -> None:
 
 
 def _ensure_stream_host(settings: Settings, *, echo: Echo) -> None:
+    from rtap_assets.host.launcher import ensure_host  # noqa: PLC0415
+    from rtap_assets.host.lock import running_host  # noqa: PLC0415
     from rtap_assets.local.stream_host import TITLE  # noqa: PLC0415
-    from rtap_assets.streaming.host_lock import running_host  # noqa: PLC0415
-    from rtap_assets.streaming.launch import ensure_host  # noqa: PLC0415
 
     began = time.monotonic()
     is_there = not settings.uses_embedded_host or running_host(settings) is not None

@@ -13,9 +13,9 @@ import psutil
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import RtapError
-from rtap_assets.local.records import ProcessRecord, forget, record_of, write_record
-from rtap_assets.streaming.host import stop_seconds
-from rtap_assets.streaming.launch import host_output
+from rtap_assets.host.launcher import host_output
+from rtap_assets.host.process import stop_seconds
+from rtap_assets.local.pid_files import ProcessRecord, forget, record_of, write_record
 
 NAME = "stream-host"
 TITLE = "Stream host"

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rtap_assets.streaming.guard import error_response, foreign_origin, host_names, host_refusal
+from rtap_assets.host.auth import error_response, foreign_origin, host_names, host_refusal
 
 GRAPHQL = "/graphql"
 METHODS = ("GET", "HEAD", "POST")

@@ -18,9 +18,9 @@ from dagster_webserver.cli import DEFAULT_DB_STATEMENT_TIMEOUT, DEFAULT_POOL_MAX
 from dagster_webserver.version import __version__
 
 from rtap_assets.config import Settings, get_settings
+from rtap_assets.host.connections import ImpatientProtocol
 from rtap_assets.local.dagster_ui import DEFINITIONS
 from rtap_assets.local.ui_guard import UiGuard
-from rtap_assets.streaming.connections import ImpatientProtocol
 
 LIVE_DATA_POLL_MILLISECONDS = 2_000
 STOP_SECONDS = 3

@@ -15,13 +15,13 @@ from pydantic import Field
 from rtap_assets.config import get_settings, settings_environment
 from rtap_assets.contracts.selection import Selection
 from rtap_assets.errors import DependencyUnavailable, RtapError, StreamError
+from rtap_assets.host.client import StreamsClient
+from rtap_assets.host.launcher import HOST_COMMAND, ensure_host, host_output
+from rtap_assets.host.lock import running_host
 from rtap_assets.runtime.background import spawn_background
-from rtap_assets.streaming.client import StreamsClient
-from rtap_assets.streaming.host_lock import running_host
-from rtap_assets.streaming.launch import HOST_COMMAND, ensure_host, host_output
-from rtap_assets.streaming.operations import Action, Operation
-from rtap_assets.streaming.reports import DrainReport
-from rtap_assets.streaming.states import StreamStatus
+from rtap_assets.streaming.model.operation import Action, Operation
+from rtap_assets.streaming.model.reports import DrainReport
+from rtap_assets.streaming.model.states import StreamStatus
 
 Echo = Callable[[str], None]
 

@@ -12,10 +12,10 @@ from dagster import DefaultSensorStatus, SensorEvaluationContext, SensorResult, 
 
 from rtap_assets.assets.quality_checks import rolled_evaluation
 from rtap_assets.config import get_settings
-from rtap_assets.contracts.quality import Source
-from rtap_assets.contracts.quality_rollup import RollUp, Told, due, roll_up, to_json
 from rtap_assets.errors import DependencyUnavailable
-from rtap_assets.kafka.dq_results import ResultBatch, read_results
+from rtap_assets.quality.catalog import Source
+from rtap_assets.quality.results_topic import ResultBatch, read_results
+from rtap_assets.quality.rollup import RollUp, Told, due, roll_up, to_json
 
 MESSAGES_PER_TICK = 5_000
 INTERVAL_SECONDS = 30

@@ -26,8 +26,8 @@ import pyarrow as pa
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import GOLD
 from rtap_assets.errors import ServingError
+from rtap_assets.runtime.files import sync_folder
 from rtap_assets.serving.connection import connect_lake
-from rtap_assets.serving.durable import sync_folder
 from rtap_assets.serving.lake_files import plan_lake
 from rtap_assets.serving.leaf_files import content_digest, stored_digest, write_leaf
 from rtap_assets.serving.one_writer import one_writer

@@ -19,8 +19,8 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
 from rtap_assets.errors import DependencyUnavailable, ServingError
 from rtap_assets.lake.catalog import open_catalog
-from rtap_assets.lake.pins import pin_snapshots
-from rtap_assets.lake.snapshots import newest_watermark_ms
+from rtap_assets.lake.history.snapshot_leases import pin_snapshots
+from rtap_assets.lake.history.snapshots import newest_watermark_ms
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

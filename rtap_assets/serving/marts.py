@@ -19,9 +19,9 @@ import duckdb
 from rtap_assets.config import Settings
 from rtap_assets.contracts.rules import EXPLANATIONS
 from rtap_assets.errors import ServingError
+from rtap_assets.runtime.files import sync_file, sync_folder
 from rtap_assets.serving.connection import connect_lake
 from rtap_assets.serving.corrections import load_corrections, mark_provisional_windows
-from rtap_assets.serving.durable import sync_file, sync_folder
 from rtap_assets.serving.lake_files import TableFiles, plan_lake
 from rtap_assets.serving.one_writer import one_writer
 

@@ -13,12 +13,12 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.avro.functions import from_avro
 
-from rtap_assets.contracts import wire
-from rtap_assets.contracts.known_writers import GLOBAL_PREFIX, GUID_PREFIX, KnownWriters, split_keys
+from rtap_assets.contracts.avro import wire
+from rtap_assets.contracts.avro.known_writers import GLOBAL_PREFIX, GUID_PREFIX, KnownWriters, split_keys
+from rtap_assets.contracts.avro.wire import HEADER_BYTES, MAGIC_BYTE, WIDE_HEADER_BYTES
+from rtap_assets.contracts.avro.writer_schemas import END_FIELD, END_OF_EVENT, Decoding
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.contracts.tables import EVENT_COLUMNS
-from rtap_assets.contracts.wire import HEADER_BYTES, MAGIC_BYTE, WIDE_HEADER_BYTES
-from rtap_assets.contracts.writer_schemas import END_FIELD, END_OF_EVENT, Decoding
 from rtap_assets.transforms.framings import framing, header_named, other_format
 
 UNLISTED_WRITER = "RTAP_UNLISTED_WRITER"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from rtap_assets.contracts import wire
+from rtap_assets.contracts.avro import wire
 
 SHOWN_CHARACTERS = 60
 

@@ -14,8 +14,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.avro.functions import to_avro
 
 from rtap_assets.contracts import rules
+from rtap_assets.contracts.avro.wire import MAGIC_BYTE
 from rtap_assets.contracts.tables import GOLD, MONEY_SUM
-from rtap_assets.contracts.wire import MAGIC_BYTE
 
 GROUP = ("plan_tier", "region", "currency")
 AMOUNTS = ("gross_amount", "refund_amount", "net_amount")

@@ -37,8 +37,8 @@ from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.local.ports import free_port, is_free
 from rtap_assets.local.stack import down, status
 from rtap_assets.serving.connection import open_lake
-from rtap_assets.streaming.names import STREAM_NAMES
-from rtap_assets.streaming.rollups import standing
+from rtap_assets.streaming.checkpoints.rollups import standing
+from rtap_assets.streaming.model.names import STREAM_NAMES
 
 EVENTS = 5_000
 LAYERS = ("bronze/sales_events", "silver/sales_events", "gold/revenue_5m")

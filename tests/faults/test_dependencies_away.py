@@ -33,22 +33,22 @@ from stack_fixtures import silent
 from stream_fixtures import ask, send_events
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.schemas import EVENTS_SUBJECT_FOLDER
+from rtap_assets.contracts.avro.schemas import EVENTS_SUBJECT_FOLDER
 from rtap_assets.contracts.tables import SILVER
 from rtap_assets.generator.generate import generate
 from rtap_assets.generator.options import GeneratorOptions
-from rtap_assets.kafka.registry import Registry
+from rtap_assets.host.client import StreamsClient
+from rtap_assets.host.launcher import ensure_host
 from rtap_assets.lake.catalog import load_table, open_catalog, sqlite_path
-from rtap_assets.local.records import record_of
+from rtap_assets.local.pid_files import record_of
 from rtap_assets.local.stack import up
-from rtap_assets.streaming.checkpoints import newest_committed, newest_planned
-from rtap_assets.streaming.client import StreamsClient
-from rtap_assets.streaming.desired import read_breakers
-from rtap_assets.streaming.launch import ensure_host
-from rtap_assets.streaming.names import STREAM_NAMES
-from rtap_assets.streaming.operations import Action
-from rtap_assets.streaming.states import Observed, StreamStatus
-from rtap_assets.streaming.verdicts import Breaker
+from rtap_assets.registry.client import Registry
+from rtap_assets.streaming.checkpoints.files import newest_committed, newest_planned
+from rtap_assets.streaming.lifecycle.desired import read_breakers
+from rtap_assets.streaming.lifecycle.restart_policy import Breaker
+from rtap_assets.streaming.model.names import STREAM_NAMES
+from rtap_assets.streaming.model.operation import Action
+from rtap_assets.streaming.model.states import Observed, StreamStatus
 
 WAIT_SECONDS = 60
 NEAR = {"delayed": 0, "duplicates": 0.02, "invalid": 0.02, "span_seconds": 60}

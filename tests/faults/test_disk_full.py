@@ -31,8 +31,8 @@ from stream_fixtures import send_events
 
 from rtap_assets.config import Settings, settings_environment
 from rtap_assets.errors import DependencyUnavailable
-from rtap_assets.streaming.client import StreamsClient
-from rtap_assets.streaming.states import Observed
+from rtap_assets.host.client import StreamsClient
+from rtap_assets.streaming.model.states import Observed
 
 SMALL_DISK = "24m"
 IN_A_NAMESPACE = ["unshare", "--map-root-user", "--mount", "sh", "-c"]

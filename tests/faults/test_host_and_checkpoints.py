@@ -33,14 +33,14 @@ from stack_fixtures import silent
 from stream_fixtures import send_events, snapshots
 
 from rtap_assets.config import Settings
+from rtap_assets.host.client import StreamsClient
+from rtap_assets.host.launcher import ensure_host
+from rtap_assets.host.lock import running_host
 from rtap_assets.local.stack import down
 from rtap_assets.local.stack import status as services
-from rtap_assets.streaming.checkpoints import newest_committed
-from rtap_assets.streaming.client import StreamsClient
-from rtap_assets.streaming.host_lock import running_host
-from rtap_assets.streaming.launch import ensure_host
-from rtap_assets.streaming.operations import Action
-from rtap_assets.streaming.states import Desired, Observed, StreamStatus
+from rtap_assets.streaming.checkpoints.files import newest_committed
+from rtap_assets.streaming.model.operation import Action
+from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus
 
 WAIT_SECONDS = 60
 BACKLOG = 40_000

@@ -15,10 +15,10 @@ from dagster_runs import ask_ui, rtap
 from operated import Fault, Operated, kill, operated_platform
 
 from rtap_assets.errors import RtapError
-from rtap_assets.kafka.registry import Registry
 from rtap_assets.kafka.topics import end_offsets
-from rtap_assets.local.records import record_of
+from rtap_assets.local.pid_files import record_of
 from rtap_assets.local.stack import status
+from rtap_assets.registry.client import Registry
 
 RATE = 50
 KILLED = (

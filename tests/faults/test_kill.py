@@ -19,8 +19,8 @@ from stream_fixtures import assert_newest_messages_are_gold, drain, send_events
 from rtap_assets.config import Settings, settings_environment
 from rtap_assets.demo.proof import prove
 from rtap_assets.errors import StreamError
-from rtap_assets.streaming.checkpoints import has_unfinished_batch, newest_committed, newest_planned
-from rtap_assets.streaming.ownership import owned_checkpoints
+from rtap_assets.streaming.checkpoints.files import has_unfinished_batch, newest_committed, newest_planned
+from rtap_assets.streaming.checkpoints.ownership import owned_checkpoints
 
 BATCH_SECONDS, DEATH_SECONDS = 180, 60
 POLL_SECONDS = 0.01

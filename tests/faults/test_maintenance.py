@@ -26,16 +26,16 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import BRONZE, EVENT_COLUMNS, SILVER
 from rtap_assets.errors import StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
-from rtap_assets.lake.dq_results import append_results
-from rtap_assets.lake.snapshots import has_read_to, newest_append
+from rtap_assets.lake.history.snapshots import has_read_to, newest_append
 from rtap_assets.lake.tables import ensure_tables
+from rtap_assets.quality.results_table import append_results
 from rtap_assets.serving.connection import connect_lake
 from rtap_assets.serving.lake_files import local_path, plan_lake
-from rtap_assets.streaming.checkpoints import committed_position
-from rtap_assets.streaming.drain import start_stream, stop_between_batches
-from rtap_assets.streaming.maintenance import TableMaintenance, expire_when_due, maintain_tables
-from rtap_assets.streaming.queries import DLQ_STREAM, GOLD_STREAM, SILVER_STREAM, StreamDefinition
-from rtap_assets.streaming.rebuild import rebuild_layer
+from rtap_assets.streaming.checkpoints.files import committed_position
+from rtap_assets.streaming.operations.drain import start_stream, stop_between_batches
+from rtap_assets.streaming.operations.maintenance import TableMaintenance, expire_when_due, maintain_tables
+from rtap_assets.streaming.operations.rebuild import rebuild_layer
+from rtap_assets.streaming.queries.definitions import DLQ_STREAM, GOLD_STREAM, SILVER_STREAM, StreamDefinition
 
 COMMITS = 300
 INVALID_EVERY = 10

@@ -14,11 +14,11 @@ from operated import TRUTH_SECONDS, Fault, Operated, frozen, kill, operated_plat
 from polling import wait_until
 
 from rtap_assets.assets.stream_state import ASSET_OF_STREAM
-from rtap_assets.local.records import record_of
-from rtap_assets.streaming.host_lock import running_host
-from rtap_assets.streaming.names import STREAM_NAMES
-from rtap_assets.streaming.operations import Operation, OperationState
-from rtap_assets.streaming.states import Desired
+from rtap_assets.host.lock import running_host
+from rtap_assets.local.pid_files import record_of
+from rtap_assets.streaming.model.names import STREAM_NAMES
+from rtap_assets.streaming.model.operation import Operation, OperationState
+from rtap_assets.streaming.model.states import Desired
 
 SERVICES = 7  # broker, registry, code server, webserver, daemon, stream host, generator
 

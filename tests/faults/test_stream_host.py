@@ -30,15 +30,15 @@ from polling import wait_until
 from stream_fixtures import send_events
 
 from rtap_assets.config import Settings
+from rtap_assets.host.client import HostDescription, StreamsClient
+from rtap_assets.host.launcher import ensure_host
+from rtap_assets.host.lock import running_host
+from rtap_assets.host.process import JVM_DIED_EXIT_CODE
+from rtap_assets.host.token import token_path
 from rtap_assets.local.ports import free_port
 from rtap_assets.local.stack import status as services
-from rtap_assets.streaming.client import HostDescription, StreamsClient
-from rtap_assets.streaming.host import JVM_DIED_EXIT_CODE
-from rtap_assets.streaming.host_lock import running_host
-from rtap_assets.streaming.launch import ensure_host
-from rtap_assets.streaming.names import STREAM_NAMES
-from rtap_assets.streaming.states import Desired, Observed
-from rtap_assets.streaming.token import token_path
+from rtap_assets.streaming.model.names import STREAM_NAMES
+from rtap_assets.streaming.model.states import Desired, Observed
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ from stream_fixtures import ask, drain, send_events
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import ConfigurationError, LocalStackError, StreamError
+from rtap_assets.host.lock import only_host
+from rtap_assets.host.token import ensure_token, token_path
 from rtap_assets.lake.catalog import sqlite_path
 from rtap_assets.local.backup import MANIFEST, back_up, restore
-from rtap_assets.streaming.host_lock import only_host
-from rtap_assets.streaming.layers import open_layers
-from rtap_assets.streaming.token import ensure_token, token_path
+from rtap_assets.streaming.checkpoints.layers import open_layers
 
 COUNTS = "SELECT (SELECT count(*) FROM bronze), (SELECT count(*) FROM silver), (SELECT sum(amount) FROM silver)"
 FIGURES = "SELECT currency, sum(gross_amount), sum(refund_amount) FROM gold GROUP BY ALL ORDER BY ALL"

@@ -15,9 +15,9 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import BRONZE
 from rtap_assets.errors import StreamError
 from rtap_assets.lake.tables import ensure_tables
-from rtap_assets.streaming.checkpoints import newest_committed
-from rtap_assets.streaming.drain import drain_stream
-from rtap_assets.streaming.ownership import owned_checkpoints
+from rtap_assets.streaming.checkpoints.files import newest_committed
+from rtap_assets.streaming.checkpoints.ownership import owned_checkpoints
+from rtap_assets.streaming.operations.drain import drain_stream
 
 
 def without_newest_batch(checkpoint: Path) -> None:

@@ -28,10 +28,10 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.corrections import Entry
 from rtap_assets.demo.proof import prove
 from rtap_assets.lake.corrections import read_state
-from rtap_assets.streaming.corrections.api import correct
-from rtap_assets.streaming.engine import StreamEngine
-from rtap_assets.streaming.operations import Action, OperationState
-from rtap_assets.streaming.queries import STREAMS
+from rtap_assets.streaming.lifecycle.engine import StreamEngine
+from rtap_assets.streaming.model.operation import Action, OperationState
+from rtap_assets.streaming.operations.corrections.api import correct
+from rtap_assets.streaming.queries.definitions import STREAMS
 
 SECONDS = 90
 EVENTS = 3_000

@@ -13,9 +13,9 @@ from lake_fixtures import NOON, bronze_row, gold_row, make_lake, silver_row
 from quality_fixtures import stream_result
 
 from rtap_assets.config import Settings, get_settings
-from rtap_assets.kafka.dq_archive import archive_results
-from rtap_assets.kafka.dq_results import DqPublisher, newest_results, read_results
 from rtap_assets.local.dagster_ui import settings_environment
+from rtap_assets.quality.archive import archive_results
+from rtap_assets.quality.results_topic import DqPublisher, newest_results, read_results
 from rtap_assets.serving.connection import open_lake
 
 NOW = NOON + timedelta(minutes=10)

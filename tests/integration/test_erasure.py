@@ -18,14 +18,14 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.corrections import Entry
 from rtap_assets.contracts.tables import BRONZE, SILVER
 from rtap_assets.errors import ConfigurationError, StreamError
-from rtap_assets.kafka.registry import Registry
 from rtap_assets.lake.corrections import read_entries, read_state
 from rtap_assets.lake.offset_gaps import read_gaps
+from rtap_assets.registry.client import Registry
 from rtap_assets.serving.export import export_gold
 from rtap_assets.serving.marts import refresh_marts
-from rtap_assets.streaming.corrections.api import correct
-from rtap_assets.streaming.corrections.erase import erase_account
-from rtap_assets.streaming.maintenance import expire_when_due
+from rtap_assets.streaming.operations.corrections.api import correct
+from rtap_assets.streaming.operations.corrections.erase import erase_account
+from rtap_assets.streaming.operations.maintenance import expire_when_due
 
 ACCOUNT, OTHER = "acct-forget-me-77", "acct-forget-me-778"
 

@@ -14,17 +14,17 @@ from stream_fixtures import ask, drain, send_events
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.offset_gaps import GapKind
-from rtap_assets.contracts.quality import CHECKS, DqResult
 from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
 from rtap_assets.errors import StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.offset_gaps import read_gaps
 from rtap_assets.lake.table_changes import acknowledge_change, note_changes, read_changes
-from rtap_assets.serving.quality import run_checks
-from rtap_assets.streaming.checkpoints import stream_positions
-from rtap_assets.streaming.layers import open_layers
-from rtap_assets.streaming.maintenance import expire_when_due
-from rtap_assets.streaming.rebuild import rebuild_layer
+from rtap_assets.quality.catalog import CHECKS, DqResult
+from rtap_assets.quality.full_pass import run_checks
+from rtap_assets.streaming.checkpoints.files import stream_positions
+from rtap_assets.streaming.checkpoints.layers import open_layers
+from rtap_assets.streaming.operations.maintenance import expire_when_due
+from rtap_assets.streaming.operations.rebuild import rebuild_layer
 
 COUNTED = "SELECT coalesce(sum(orders + refunds), 0)::BIGINT FROM gold WHERE epoch_us(window_start) % 300000000 = 0"
 

@@ -17,17 +17,17 @@ from confluent_kafka import Consumer, TopicPartition
 from polling import wait_until
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.avro.schemas import parsed
 from rtap_assets.contracts.rules import Reason
-from rtap_assets.contracts.schemas import parsed
 from rtap_assets.errors import ConfigurationError, DependencyUnavailable
 from rtap_assets.generator.generate import generate
 from rtap_assets.generator.options import GenerationReport, GeneratorOptions
 from rtap_assets.kafka.clients import client_config
 from rtap_assets.kafka.patience import with_patience
-from rtap_assets.kafka.registry import Registry
 from rtap_assets.kafka.topics import end_offsets
+from rtap_assets.local.pid_files import record_of
 from rtap_assets.local.ports import free_ports
-from rtap_assets.local.records import record_of
+from rtap_assets.registry.client import Registry
 
 Place = tuple[int, int]
 THAW_SECONDS = 30

@@ -13,11 +13,11 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import GOLD, SILVER
 from rtap_assets.errors import StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
-from rtap_assets.lake.snapshots import newest_stream_commit, newest_watermark_ms
-from rtap_assets.streaming.checkpoints import newest_committed
-from rtap_assets.streaming.gold_sink import subtract_from_gold
-from rtap_assets.streaming.queries import GOLD_STREAM
-from rtap_assets.streaming.rebuild import rebuild_layer
+from rtap_assets.lake.history.snapshots import newest_stream_commit, newest_watermark_ms
+from rtap_assets.streaming.checkpoints.files import newest_committed
+from rtap_assets.streaming.operations.rebuild import rebuild_layer
+from rtap_assets.streaming.queries.definitions import GOLD_STREAM
+from rtap_assets.streaming.queries.gold_sink import subtract_from_gold
 
 MEASURES = "window_start, plan_tier, region, currency, gross_amount, refund_amount, net_amount, orders, refunds"
 # Every event is in as many windows as the window has slides; the sums are exact decimals in DuckDB, too.

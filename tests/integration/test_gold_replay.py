@@ -12,10 +12,10 @@ from pyspark.sql import DataFrame, SparkSession
 from stream_fixtures import ask, assert_newest_messages_are_gold, drain, received, send_events, snapshots
 
 from rtap_assets.config import Settings
-from rtap_assets.streaming.checkpoints import has_unfinished_batch, newest_committed
-from rtap_assets.streaming.drain import start_stream
-from rtap_assets.streaming.gold_sink import gold_sink
-from rtap_assets.streaming.queries import GOLD_STREAM, gold_writer
+from rtap_assets.streaming.checkpoints.files import has_unfinished_batch, newest_committed
+from rtap_assets.streaming.operations.drain import start_stream
+from rtap_assets.streaming.queries.definitions import GOLD_STREAM, gold_writer
+from rtap_assets.streaming.queries.gold_sink import gold_sink
 
 Sink = Callable[[DataFrame, int], None]
 KILLED = "killed here"

@@ -12,12 +12,12 @@ from stream_fixtures import MESSAGE_SECONDS, ask, ended, open_engine, send_event
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import TABLES
 from rtap_assets.errors import StreamError
-from rtap_assets.kafka.dq_results import read_results
-from rtap_assets.streaming.engine import StreamEngine
-from rtap_assets.streaming.operations import Action, OperationState
-from rtap_assets.streaming.quality_reports import QualityReports
-from rtap_assets.streaming.queries import STREAMS
-from rtap_assets.streaming.states import Observed, StreamStatus
+from rtap_assets.quality.batch_reports import QualityReports
+from rtap_assets.quality.results_topic import read_results
+from rtap_assets.streaming.lifecycle.engine import StreamEngine
+from rtap_assets.streaming.model.operation import Action, OperationState
+from rtap_assets.streaming.model.states import Observed, StreamStatus
+from rtap_assets.streaming.queries.definitions import STREAMS
 
 EVENTS = 600
 SECONDS = 90

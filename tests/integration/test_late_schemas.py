@@ -12,8 +12,8 @@ from stream_fixtures import ask, drain, received, running, send
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import SILVER
-from rtap_assets.kafka.registry import Registry
-from rtap_assets.lake.snapshots import table_state
+from rtap_assets.lake.history.snapshots import table_state
+from rtap_assets.registry.client import Registry
 
 V3 = with_field(V2, "campaign_id", "long")
 V4 = with_field(V3, "partner_id", "string")

@@ -23,7 +23,7 @@ from rtap_assets.audit.state import look
 from rtap_assets.commands.reconcile import reconcile
 from rtap_assets.config import Settings, get_settings, settings_environment
 from rtap_assets.kafka.clients import Admin, client_config
-from rtap_assets.kafka.registry import Registry
+from rtap_assets.registry.client import Registry
 from rtap_assets.serving.lake_files import plan_lake
 
 

@@ -15,7 +15,7 @@ from stream_fixtures import ask, drain, received, send
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.text import is_text
-from rtap_assets.kafka.registry import Registry
+from rtap_assets.registry.client import Registry
 from rtap_assets.serving.marts import refresh_marts
 
 HEADERS: list[tuple[str, bytes | None]] = [("trace", b"\x00\xff"), ("trace", None)]

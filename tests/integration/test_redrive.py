@@ -15,20 +15,21 @@ from polling import wait_until
 from pyspark.sql import SparkSession
 from stream_fixtures import ask, drain, send
 
-from rtap_assets.commands import dlq, dlq_redrive
-from rtap_assets.commands.dlq_view import WIDTH
+from rtap_assets.commands.dlq import group as dlq
+from rtap_assets.commands.dlq import redrive as dlq_redrive
+from rtap_assets.commands.dlq.view import WIDTH
 from rtap_assets.config import Settings
 from rtap_assets.contracts.redrive_plan import Outcome
 from rtap_assets.contracts.selection import Selection
 from rtap_assets.errors import StreamError
 from rtap_assets.kafka.bounded_read import read_after
 from rtap_assets.kafka.redrives import open_redriver, runs
-from rtap_assets.kafka.registry import Registry
 from rtap_assets.kafka.topics import end_offsets, high_watermarks
 from rtap_assets.kafka.transactions import TransactionalProducer
+from rtap_assets.registry.client import Registry
 from rtap_assets.serving.dead_letters import count_dead_letters, read_dead_letters
-from rtap_assets.streaming.record_judge import verdicts
-from rtap_assets.streaming.redrive import RedriveReport, RedriveRequest, redrive
+from rtap_assets.streaming.operations.record_judge import verdicts
+from rtap_assets.streaming.operations.redrive import RedriveReport, RedriveRequest, redrive
 
 SECONDS = 30
 

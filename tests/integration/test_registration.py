@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from rtap_assets.config import PROJECT_ROOT, Settings
-from rtap_assets.contracts.compatibility import contract_breaks
-from rtap_assets.contracts.schemas import DQ_SUBJECT_FOLDER, EVENTS_SUBJECT_FOLDER, REVENUE_SUBJECT_FOLDER, load_subject
+from rtap_assets.contracts.avro.compatibility import contract_breaks
+from rtap_assets.contracts.avro.schemas import DQ_SUBJECT_FOLDER, EVENTS_SUBJECT_FOLDER, REVENUE_SUBJECT_FOLDER, load_subject
 from rtap_assets.errors import ContractError
 from rtap_assets.generator.preparation import incompatible_schema
-from rtap_assets.kafka.registration import register_contracts
-from rtap_assets.kafka.registry import Registry
+from rtap_assets.registry.client import Registry
+from rtap_assets.registry.registration import register_contracts
 
 
 def with_third_version(settings: Settings, tmp_path: Path, text: str) -> Settings:

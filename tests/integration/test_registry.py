@@ -7,10 +7,10 @@ import json
 import pytest
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.schemas import EVENTS_SUBJECT_FOLDER, load_subject, parsed
+from rtap_assets.contracts.avro.schemas import EVENTS_SUBJECT_FOLDER, load_subject, parsed
 from rtap_assets.errors import ContractError
-from rtap_assets.kafka.registration import register_contracts
-from rtap_assets.kafka.registry import Registry
+from rtap_assets.registry.client import Registry
+from rtap_assets.registry.registration import register_contracts
 
 
 def test_registered_versions_come_back_by_id_and_a_second_registration_changes_nothing(settings: Settings) -> None:

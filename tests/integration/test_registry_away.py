@@ -21,8 +21,8 @@ from stream_fixtures import ask, drain, running, send, snapshots
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import DependencyUnavailable
-from rtap_assets.kafka.registry import Registry
 from rtap_assets.local.ports import free_ports
+from rtap_assets.registry.client import Registry
 
 IN_GOLD = "SELECT count(*), sum(orders) FROM gold"
 PATIENCE_SECONDS = 1.0

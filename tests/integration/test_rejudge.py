@@ -14,11 +14,11 @@ from stream_fixtures import ask, drain, received, send
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.selection import Selection
-from rtap_assets.kafka.registry import Registry
 from rtap_assets.lake.catalog import load_table, open_catalog
-from rtap_assets.lake.snapshots import STAMP_CORRECTION_ID, ancestors, summary_value
-from rtap_assets.streaming.corrections.runs import CorrectionRun
-from rtap_assets.streaming.rejudge import RejudgeOptions, rejudge
+from rtap_assets.lake.history.snapshots import STAMP_CORRECTION_ID, ancestors, summary_value
+from rtap_assets.registry.client import Registry
+from rtap_assets.streaming.operations.corrections.runs import CorrectionRun
+from rtap_assets.streaming.operations.rejudge import RejudgeOptions, rejudge
 
 GOLD_TOTAL = "SELECT coalesce(sum(net_amount), 0) FROM gold WHERE epoch_us(window_start) % 300000000 = 0"
 EVERYTHING = RejudgeOptions(Selection(), apply=True)

@@ -17,13 +17,13 @@ from polling import wait_until
 from stack_fixtures import embedded_settings, silent
 
 from rtap_assets.config import Settings, load_settings, settings_environment
+from rtap_assets.host.client import StreamsClient
+from rtap_assets.host.token import read_token
 from rtap_assets.local.dagster_ui import ui_services
 from rtap_assets.local.ports import free_ports
 from rtap_assets.local.processes import start, wait_ready
 from rtap_assets.local.stack import down
 from rtap_assets.local.state import claim_state_dir
-from rtap_assets.streaming.client import StreamsClient
-from rtap_assets.streaming.token import read_token
 
 CANARIES = {
     "kafka_password": "canary-kafka-1f0e", "registry_credentials": "canary-registry-2a9c",

@@ -19,9 +19,9 @@ from stack_fixtures import embedded_settings, silent
 from rtap_assets.config import Settings, settings_environment
 from rtap_assets.errors import LocalStackError
 from rtap_assets.kafka.clients import client_config
-from rtap_assets.kafka.registry import Registry
 from rtap_assets.local.ports import free_port, is_free
 from rtap_assets.local.stack import down, status, up
+from rtap_assets.registry.client import Registry
 
 COMMAND_SECONDS = 180
 MESSAGE_SECONDS = 30

@@ -18,18 +18,18 @@ from stream_fixtures import ask, drain, open_engine
 from transactional import purchases, send_plainly, writer_of
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.quality import CHECKS, DqResult
 from rtap_assets.contracts.tables import BRONZE
 from rtap_assets.errors import StreamError
 from rtap_assets.kafka.clients import Admin
 from rtap_assets.kafka.topics import ensure_topics, topic_identity
+from rtap_assets.quality.catalog import CHECKS, DqResult
+from rtap_assets.quality.full_pass import run_checks
 from rtap_assets.serving.offset_gaps import explain_gaps
-from rtap_assets.serving.quality import run_checks
-from rtap_assets.streaming.checkpoints import stream_positions
-from rtap_assets.streaming.engine import StreamEngine
-from rtap_assets.streaming.states import Observed, StreamStatus
-from rtap_assets.streaming.topic_binding import read_binding, write_binding
-from rtap_assets.streaming.topic_continuation import continue_with, plan_continuation, steps_of
+from rtap_assets.streaming.checkpoints.files import stream_positions
+from rtap_assets.streaming.checkpoints.topic_binding import read_binding, write_binding
+from rtap_assets.streaming.checkpoints.topic_continuation import continue_with, plan_continuation, steps_of
+from rtap_assets.streaming.lifecycle.engine import StreamEngine
+from rtap_assets.streaming.model.states import Observed, StreamStatus
 
 PROOF_SECONDS = 60
 

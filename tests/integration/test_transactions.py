@@ -24,7 +24,6 @@ from transactional import (
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.offset_gaps import GapKind
-from rtap_assets.contracts.quality import CHECKS, DqResult
 from rtap_assets.contracts.tables import BRONZE
 from rtap_assets.errors import StreamError
 from rtap_assets.kafka.bounded_read import read_after
@@ -32,10 +31,11 @@ from rtap_assets.kafka.clients import Admin, client_config
 from rtap_assets.kafka.readable_offsets import Explanation, explain_ranges
 from rtap_assets.kafka.topics import end_offsets, high_watermarks
 from rtap_assets.kafka.transactions import TransactionalProducer, committed_offsets
+from rtap_assets.quality.catalog import CHECKS, DqResult
+from rtap_assets.quality.full_pass import run_checks
 from rtap_assets.serving.offset_gaps import GapReport, explain_gaps
-from rtap_assets.serving.quality import run_checks
-from rtap_assets.streaming.checkpoints import stream_positions
-from rtap_assets.streaming.states import Observed
+from rtap_assets.streaming.checkpoints.files import stream_positions
+from rtap_assets.streaming.model.states import Observed
 
 # The broker looks for transactions that are too old every ten seconds.
 ABORT_SECONDS = 60

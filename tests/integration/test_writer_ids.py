@@ -17,15 +17,15 @@ from pyspark.sql import SparkSession
 from stream_fixtures import ask, drain, open_engine, running, send
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.avro.writer_schemas import RegisteredSchema
 from rtap_assets.contracts.tables import BRONZE
-from rtap_assets.contracts.writer_schemas import RegisteredSchema
 from rtap_assets.errors import StreamError
-from rtap_assets.kafka.registry import Registry
-from rtap_assets.lake.snapshots import table_state
-from rtap_assets.streaming.checkpoints import newest_committed
-from rtap_assets.streaming.explaining import explain_schema
-from rtap_assets.streaming.judgments import forget_judgments, read_judgments, write_judgments
-from rtap_assets.streaming.queries import BRONZE_STREAM
+from rtap_assets.lake.history.snapshots import table_state
+from rtap_assets.registry.client import Registry
+from rtap_assets.streaming.checkpoints.files import newest_committed
+from rtap_assets.streaming.queries.definitions import BRONZE_STREAM
+from rtap_assets.streaming.queries.explaining import explain_schema
+from rtap_assets.streaming.queries.schema_findings import forget_judgments, read_judgments, write_judgments
 
 
 def post(settings: Settings, subject: str, document: Mapping[str, Any]) -> int:

@@ -27,11 +27,11 @@ from pyspark.sql import DataFrame, SparkSession
 from spark_fixtures import rows_of
 
 from rtap_assets.config import PROJECT_ROOT
-from rtap_assets.contracts.known_writers import KnownWriters
+from rtap_assets.contracts.avro.known_writers import KnownWriters
+from rtap_assets.contracts.avro.schemas import EVENTS_SUBJECT_FOLDER, load_subject
+from rtap_assets.contracts.avro.writer_schemas import Contract, Decoding, RegisteredSchema, judge
 from rtap_assets.contracts.rules import Reason
-from rtap_assets.contracts.schemas import EVENTS_SUBJECT_FOLDER, load_subject
 from rtap_assets.contracts.tables import BRONZE
-from rtap_assets.contracts.writer_schemas import Contract, Decoding, RegisteredSchema, judge
 from rtap_assets.transforms.bronze import bronze_rows
 from rtap_assets.transforms.decoding import UNLISTED_WRITER, Steps, decoding_steps, writer_keys
 

@@ -14,8 +14,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from spark_fixtures import frame_of, rows_of
 
+from rtap_assets.contracts.avro.wire import unframe
 from rtap_assets.contracts.tables import GOLD, SILVER
-from rtap_assets.contracts.wire import unframe
 from rtap_assets.transforms.gold import MEASURES, apply_changes, build_revenue_messages, sum_panes, sum_windows
 
 LONG_AGO = NOON - timedelta(days=30)

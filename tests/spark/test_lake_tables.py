@@ -13,13 +13,13 @@ from pyspark.sql import SparkSession
 from spark_fixtures import frame_of
 
 from rtap_assets.config import PROJECT_ROOT, Settings
-from rtap_assets.contracts.schemas import REVENUE_SUBJECT_FOLDER, load_subject
+from rtap_assets.contracts.avro.schemas import REVENUE_SUBJECT_FOLDER, load_subject
 from rtap_assets.contracts.tables import BRONZE, EVENT_COLUMNS, GOLD, SILVER, TABLES, Column, TableSpec
 from rtap_assets.errors import ContractError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.tables import TABLE_PROPERTIES, create_statement, ensure_tables
-from rtap_assets.serving.columns import duckdb_type
 from rtap_assets.serving.connection import connect_lake
+from rtap_assets.serving.duckdb_types import duckdb_type
 from rtap_assets.serving.lake_files import plan_lake
 
 

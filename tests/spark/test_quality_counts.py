@@ -13,8 +13,8 @@ from spark_fixtures import frame_of, schema_of
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import BRONZE, SILVER
-from rtap_assets.streaming.quality import SILVER_INPUT_METRICS, SILVER_METRICS, results_of
-from rtap_assets.transforms.quality import bronze_counts, dead_letter_counts, silver_counts, silver_input_counts
+from rtap_assets.quality.batch_counts import bronze_counts, dead_letter_counts, silver_counts, silver_input_counts
+from rtap_assets.quality.batch_results import SILVER_INPUT_METRICS, SILVER_METRICS, results_of
 from rtap_assets.transforms.silver import deduplicate_sales_events, normalise_sales_events, stamp_processing
 
 EVENT: dict[str, Any] = {

@@ -11,11 +11,11 @@ from recorded import Recorded, recorded, schema_texts
 from spark_fixtures import rows_of
 
 from rtap_assets.config import PROJECT_ROOT
-from rtap_assets.contracts.known_writers import KnownWriters
+from rtap_assets.contracts.avro.known_writers import KnownWriters
+from rtap_assets.contracts.avro.schemas import EVENTS_SUBJECT_FOLDER, load_subject
+from rtap_assets.contracts.avro.writer_schemas import Contract, Decoding, RegisteredSchema, judge
 from rtap_assets.contracts.rules import TEXT_FIELDS
-from rtap_assets.contracts.schemas import EVENTS_SUBJECT_FOLDER, load_subject
 from rtap_assets.contracts.text import trim
-from rtap_assets.contracts.writer_schemas import Contract, Decoding, RegisteredSchema, judge
 from rtap_assets.transforms.bronze import bronze_rows
 from rtap_assets.transforms.decoding import decoding_steps
 

@@ -41,15 +41,15 @@ from rtap_assets.definitions import defs
 from rtap_assets.demo.proof import prove
 from rtap_assets.generator.generate import generate
 from rtap_assets.generator.options import GeneratorOptions
+from rtap_assets.host.client import StreamsClient
 from rtap_assets.kafka.topics import end_offsets
+from rtap_assets.local.pid_files import forget, record_of
 from rtap_assets.local.ports import is_free
 from rtap_assets.local.processes import stop
-from rtap_assets.local.records import forget, record_of
 from rtap_assets.local.stack import down, status
-from rtap_assets.streaming.client import StreamsClient
-from rtap_assets.streaming.names import STREAM_NAMES
-from rtap_assets.streaming.operations import OperationState
-from rtap_assets.streaming.states import Desired, Observed
+from rtap_assets.streaming.model.names import STREAM_NAMES
+from rtap_assets.streaming.model.operation import OperationState
+from rtap_assets.streaming.model.states import Desired, Observed
 
 PICTURES = Path(os.environ.get("UI_SCREENSHOTS") or PROJECT_ROOT / ".screenshots")
 TRUTH_SECONDS = 60  # within this time the UI shows what is so

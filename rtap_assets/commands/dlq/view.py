@@ -1,0 +1,104 @@
+"""Dead letters as text of 80 columns. What producers wrote is escaped: it cannot move the terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from rtap_assets.contracts.avro.wire import HEADER_BYTES
+from rtap_assets.contracts.dead_letters import DeadLetter, Group, SchemaOf, read_letter
+from rtap_assets.contracts.rules import EXPLANATIONS, Reason
+from rtap_assets.contracts.visible import shown_bytes, visible
+
+WIDTH = 80
+INDENT = "    "
+MOST_FIELDS = 60
+SHOWN_TEXT = 120
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> Iterator[str]:
+    """Yield the lines of a table; the columns in `right` hold numbers. Cells are shown as they are."""
+    widths = [max(len(row[index]) for row in (header, *rows)) for index in range(len(header))]
+    for row in (header, *rows):
+        sized = enumerate(zip(row, widths, strict=True))
+        cells = (cell.rjust(width) if index in right else cell.ljust(width) for index, (cell, width) in sized)
+        yield "  ".join(cells).rstrip()
+
+
+def groups_table(groups: Sequence[Group], *, period: str, limit: int) -> Iterator[str]:
+    """Yield the counts by period, reason and schema id, then the sentence of each reason."""
+    form = "%Y-%m-%d" if period == "day" else "%Y-%m-%d %H:00"
+    shown = groups[:limit] if limit else groups
+    rows = [
+        (
+            group.period.strftime(form),
+            visible(group.reason, limit=30),
+            "-" if group.schema_id is None else str(group.schema_id),
+            f"{group.records:,}",
+            f"{group.redriven:,}" if group.redriven else "-",
+        )
+        for group in shown
+    ]
+    yield from table((f"{period} (UTC)", "reason", "schema id", "records", "redriven"), rows, right=(2, 3, 4))
+    if len(shown) < len(groups):
+        rest = sum(group.records for group in groups[len(shown) :])
+        yield f"… and {len(groups) - len(shown):,} more groups with {rest:,} records: --limit 0 shows all"
+    yield ""
+    for reason in dict.fromkeys(group.reason for group in shown):
+        yield from wrapped(f"{reason}: {_explained(reason)}")
+
+
+def letter_lines(letter: DeadLetter, schema_of: SchemaOf, *, redriven: str = "") -> Iterator[str]:
+    """Yield one letter in full: identity, reason, detail, headers, and the value as far as it can be read."""
+    yield visible(letter.identity, limit=WIDTH)
+    yield f"  appended {letter.kafka_timestamp:%Y-%m-%d %H:%M:%S.%f}"[:-3] + "Z"
+    yield from wrapped(f"  {letter.reason}: {_explained(letter.reason)}")
+    if letter.detail:
+        yield from wrapped(f"  detail: {visible(letter.detail)}")
+    if letter.redriven:
+        yield from wrapped(f"  sent again {letter.redriven} times; first sent as {visible(letter.origin)}")
+    if redriven:
+        yield from wrapped(f"  {redriven}")
+    yield from wrapped(f"  key: {visible(letter.key)}")
+    for name, value in letter.headers:
+        yield from wrapped(f"  header {visible(name, limit=60)}: {visible(value)}")
+    yield from _value_lines(letter, schema_of)
+
+
+def _value_lines(letter: DeadLetter, schema_of: SchemaOf) -> Iterator[str]:
+    yield from wrapped(f"  value: {shown_bytes(letter.value, limit=24)}")
+    reading = read_letter(letter, schema_of)
+    if reading is None:
+        if letter.value is not None and len(letter.value) >= HEADER_BYTES and letter.value[0] == 0:
+            yield from wrapped(f"  not decoded: the registry has no schema {int.from_bytes(letter.value[1:5], 'big')}")
+        elif letter.value:
+            yield from wrapped(f"  as text: {visible(letter.value, limit=SHOWN_TEXT)}")
+        return
+    yield f"  decoded with schema {letter.schema_id if letter.schema_id is not None else '?'}:"
+    for value in reading.values[:MOST_FIELDS]:
+        yield from wrapped(f"{INDENT}{visible(value.path, limit=40)} = {shown_value(value.value)}")
+    if len(reading.values) > MOST_FIELDS:
+        yield f"{INDENT}… and {len(reading.values) - MOST_FIELDS} more values"
+    for finding in reading.findings:
+        yield from wrapped(f"{INDENT}! {visible(str(finding))} ({finding.fault.value})")
+
+
+def shown_value(value: Any) -> str:
+    """Return one decoded value as text."""
+    if isinstance(value, bytes):
+        return shown_bytes(value, limit=16)
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return visible(str(value), limit=SHOWN_TEXT)
+
+
+def wrapped(text: str) -> list[str]:
+    """Return the text in lines of at most `WIDTH`, those after the first further in."""
+    lead = text[: len(text) - len(text.lstrip())]
+    return textwrap.wrap(text, WIDTH, initial_indent=lead, subsequent_indent=f"{lead}    ", break_long_words=True) or [""]
+
+
+def _explained(reason: str) -> str:
+    return EXPLANATIONS[Reason(reason)] if reason in [known.value for known in Reason] else "a reason of another version"

@@ -1,0 +1,55 @@
+"""`rtap backup` and `rtap restore`: the state folder of one moment, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rtap_assets.config import get_settings
+from rtap_assets.host.client import StreamsClient
+from rtap_assets.host.launcher import end_host, ensure_host
+from rtap_assets.host.lock import running_host
+from rtap_assets.local.backup import Backup, back_up, restore
+
+
+@click.command()
+@click.argument("destination", type=click.Path(path_type=Path))
+def backup(destination: Path) -> None:
+    """Back up lake, catalog, checkpoints, desired states, ledger and Dagster's history into the folder DESTINATION.
+
+    A stream host that runs stops its streams between two batches, ends for that time and is started again; what is desired
+    stays. The data of the embedded broker and registry are taken when these do not run: `rtap down` first.
+    """
+    settings = get_settings()
+    had_host = running_host(settings) is not None
+    if had_host:
+        with StreamsClient(settings) as client:
+            end_host(client, settings, echo=click.echo)
+    try:
+        made = back_up(settings, destination.absolute(), echo=click.echo)
+    finally:
+        if had_host:
+            ensure_host(settings, echo=click.echo)
+    click.echo(f"backed up {_size(made)} into {destination}")
+    for name in made.left_out:
+        click.echo(f"not in it: {name} (it runs; `rtap down` before a backup that is to hold it)")
+
+
+@click.command(name="restore")
+@click.argument("source", type=click.Path(path_type=Path, exists=True, file_okay=False))
+def restore_command(source: Path) -> None:
+    """Make the state folder from the backup in the folder SOURCE. It must be empty, and may be at another path than before.
+
+    Every file is compared with its checksum first.
+    """
+    settings = get_settings()
+    made = restore(settings, source.absolute(), echo=click.echo)
+    click.echo(f"restored {_size(made)} into {settings.state_dir}")
+    for name in made.left_out:
+        click.echo(f"not in the backup: {name}; the streams need the topics and schema ids that they had read from")
+    click.echo("next: `rtap up --ui --streams`, `rtap streams status`, `rtap marts refresh`, `rtap dq run`")
+
+
+def _size(made: Backup) -> str:
+    return f"{made.files:,} files, {made.size_bytes / 2**20:,.1f} MB,"

@@ -1,0 +1,138 @@
+"""`rtap up`, `down`, `status` and `reset`: the embedded stack from the command line."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from rtap_assets.commands.streaming.stream_lines import stream_table
+from rtap_assets.config import Settings, get_settings
+from rtap_assets.host.client import StreamsClient
+from rtap_assets.local import stack
+from rtap_assets.local.stack import ServiceStatus
+from rtap_assets.streaming.model.states import Observed
+
+STATE_COLOURS = {"running": "green", "died": "red", "failed": "red"}
+
+
+@click.command()
+@click.option("--ui", is_flag=True, help="Also start Dagster's webserver and daemon.")
+@click.option("--streams", is_flag=True, help="Also start the stream host; it resumes what should run.")
+@click.option(
+    "--generate",
+    "rate",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Also generate so many records a second, steadily.",
+)
+def up(ui: bool, streams: bool, rate: float | None) -> None:
+    """Start the embedded Kafka broker and schema registry, create the topics and register the schemas.
+
+    What runs already is adopted. The processes stay when this command ends; `rtap down` ends them. With
+    RTAP_KAFKA_BOOTSTRAP or RTAP_REGISTRY_URL set, that broker or registry is used and none is started in its place.
+    """
+    settings = get_settings()
+    stack.up(settings, ui=ui, streams=streams, rate=rate, echo=click.echo)
+    click.secho("ready", fg="green")
+    click.echo("\n".join(what_next(settings, ui=ui, streams=streams, rate=rate)))
+
+
+def what_next(settings: Settings, *, ui: bool, streams: bool, rate: float | None) -> list[str]:
+    """The addresses of what `up` was asked for, and the commands that people want next."""
+    addresses = {
+        "Dagster UI": f"http://127.0.0.1:{settings.ui_port}" if ui else "",
+        "stream host": f"{settings.streams_address}/openapi.json" if streams else "",
+        "Kafka broker": settings.bootstrap_servers,
+        "schema registry": settings.schema_registry_url,
+    }
+    commands = {
+        "rtap generate --rate 2000": "" if rate else "send events, steadily",
+        "rtap streams start": "run the four streams (or launch `start_streams` in the UI)",
+        "rtap top": "watch rates, lag, watermark and revenue",
+        "rtap status": "see what runs",
+        "rtap down": "end all of it; data stay",
+    }
+    return [
+        *(f"  {name:<17} {address}" for name, address in addresses.items() if address),
+        "next:",
+        *(f"  {command:<27} {purpose}" for command, purpose in commands.items() if purpose),
+    ]
+
+
+@click.command()
+def down() -> None:
+    """End what runs: the generator, the UI, the stream host (with a drain), then the registry, then the broker. Data stay.
+
+    Streams that were running count as desired still: the next stream host resumes them.
+    """
+    stack.down(get_settings(), echo=click.echo)
+
+
+@click.command()
+def status() -> None:
+    """Show each embedded service: its state, address, pid, since when it runs and its memory; and the state of each stream.
+
+    The exit code is 1 when one has died without having been told to.
+    """
+    settings = get_settings()
+    lines = stack.status(settings)
+    if not lines:
+        click.echo("nothing is running")
+    else:
+        Console().print(_table(lines))
+    _echo_external(settings)
+    if settings.streams_dir.exists() or not settings.uses_embedded_host:
+        _print_streams(settings)
+    dead = [line for line in lines if line.state != "running"]
+    for line in dead:
+        said = "died" if line.state == "died" else "died again and again: the keeper has given it up"
+        click.secho(f"The {line.title} (pid {line.pid}) {said}. Its last lines:", fg="red")
+        click.echo(line.tail or "(it wrote nothing)")
+    if dead:
+        if any(line.service == "keeper" and line.state == "running" for line in lines):
+            click.echo(
+                "  -> The keeper starts what died again, within seconds; what it has given up is started by `rtap up`."
+            )
+        else:
+            click.echo("  -> `rtap up`, with the options of before, starts it again; `rtap down` clears it away.")
+        raise SystemExit(1)
+
+
+@click.command()
+@click.option("--yes", is_flag=True, help="Really remove it.")
+def reset(yes: bool) -> None:
+    """Remove the state folder with everything in it: topics, schemas, lake, checkpoints, marts, logs.
+
+    Refuses while something runs, and when the folder does not look like a state folder.
+    """
+    settings = get_settings()
+    if not yes:
+        raise click.UsageError(f"This removes {settings.state_dir} and everything in it. Say `rtap reset --yes` to do so.")
+    stack.reset(settings, echo=click.echo)
+
+
+def _print_streams(settings: Settings) -> None:
+    with StreamsClient(settings) as client:
+        found = client.statuses()
+    Console().print(stream_table(found))
+    for reason in {
+        stream.last_error.message for stream in found if stream.observed is Observed.UNKNOWN and stream.last_error
+    }:
+        click.secho(reason, fg="red")
+
+
+def _table(lines: list[ServiceStatus]) -> Table:
+    table = Table("service", "state", "address", "pid", "since", "memory", box=None, header_style="bold", pad_edge=False)
+    for line in lines:
+        colour = STATE_COLOURS[line.state]
+        memory = f"{line.memory_bytes / 2**20:.0f} MB" if line.memory_bytes else "-"
+        state = f"[{colour}]{line.state}[/{colour}]"
+        table.add_row(line.title, state, line.address or "-", str(line.pid), f"{line.since:%Y-%m-%d %H:%M}Z", memory)
+    return table
+
+
+def _echo_external(settings: Settings) -> None:
+    if not settings.uses_embedded_broker:
+        click.echo(f"Kafka broker: external, {settings.bootstrap_servers}")
+    if not settings.uses_embedded_registry:
+        click.echo("schema registry: external (RTAP_REGISTRY_URL)")

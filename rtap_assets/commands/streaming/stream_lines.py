@@ -1,0 +1,142 @@
+"""A line per stream, for `rtap status`, `rtap streams status` and `rtap top`. What is not known is “-”, never 0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+from rich.table import Table
+from rich.text import Text
+
+from rtap_assets.streaming.model.states import Observed, StreamStatus
+
+COLOURS = {
+    Observed.RUNNING: "green",
+    Observed.STOPPED: "dim",
+    Observed.STARTING: "cyan",
+    Observed.STOPPING: "cyan",
+    Observed.WAITING: "yellow",
+    Observed.BACKOFF: "yellow",
+    Observed.DIRTY: "yellow",
+}
+
+
+def stream_table(statuses: Iterable[StreamStatus], *, now: datetime | None = None) -> Table:
+    """Desired and observed state, for how long, age of the last commit, lag, rate and delay of the watermark."""
+    now = now or datetime.now(UTC)
+    table = _table("stream", "desired", "observed", "for", "commit", "lag", "rows/s", "watermark")
+    for one in statuses:
+        observed = f"{one.observed} for {one.waiting_for}" if one.waiting_for else str(one.observed)
+        table.add_row(
+            one.name,
+            str(one.desired),
+            _coloured(one, observed),
+            age(one.since, now),
+            age(one.last_commit_at, now, " ago"),
+            _lag(one, _plain),
+            _plain(one.processed_rows_per_second),
+            age(one.watermark, now, " ago"),
+        )
+    return table
+
+
+def wide_stream_table(statuses: Iterable[StreamStatus], *, now: datetime) -> Table:
+    """The same with the rate of the input and the state, in at most 100 columns; reasons are in `stream_notes`.
+
+    Of a stream that is UNKNOWN nothing is shown: its last readings would pass for those of now.
+    """
+    table = _table("stream", "desired", "observed", "for", "commit", "lag", "in/s", "rows/s", "watermark", "state")
+    for one in statuses:
+        if one.observed is Observed.UNKNOWN:
+            table.add_row(one.name, "-", _coloured(one, str(one.observed)), *"-" * 7)
+            continue
+        # A stream at rest that never committed is in that state since nobody knows when, not since this look.
+        since_is_known = one.last_commit_at is not None or one.since != one.observed_at
+        table.add_row(
+            one.name,
+            str(one.desired),
+            _coloured(one, str(one.observed)),
+            age(one.since if since_is_known else None, now),
+            age(one.last_commit_at, now, " ago"),
+            _lag(one, _short),
+            _short(one.input_rows_per_second),
+            _short(one.processed_rows_per_second),
+            age(one.watermark, now, " ago"),
+            "-"
+            if one.state_rows is None and one.state_bytes is None
+            else f"{_short(one.state_rows)}, {_size(one.state_bytes)}",
+        )
+    return table
+
+
+def stream_notes(statuses: Iterable[StreamStatus], *, now: datetime) -> dict[str, list[str]]:
+    """What to know besides the numbers, each with the streams that it is said of: what they wait for, the last error."""
+    notes: dict[str, list[str]] = {}
+    for one in statuses:
+        said = []
+        if one.waiting_for:
+            said.append(f"waits for {one.waiting_for}")
+        if one.observed is Observed.BACKOFF and one.next_start is not None:
+            said.append(f"starts again in {age(now, one.next_start)}, after {one.failures} failures")
+        if one.last_error is not None:
+            error = one.last_error
+            since = "" if one.observed is Observed.UNKNOWN else f" ({age(error.at, now)} ago)"
+            remedy = f"\n  -> {error.remedy}" if error.remedy else ""
+            if one.error_is_over:
+                since, remedy = f" {age(error.at, now)} ago, over since {age(one.since, now)}", ""
+            said.append(f"{error.code}{since}: {error.message}{remedy}")
+        for note in said:
+            notes.setdefault(note, []).append(one.name)
+    return notes
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    return table
+
+
+def _coloured(status: StreamStatus, text: str) -> Text:
+    return Text(text, style=COLOURS.get(status.observed, "red"))
+
+
+def _lag(status: StreamStatus, number: Callable[[float | None], str]) -> str:
+    records = number(status.lag_records)
+    return records if not status.lag_seconds else f"{records} ({_span(status.lag_seconds)})"
+
+
+def age(instant: datetime | None, now: datetime, suffix: str = "") -> str:
+    """How long ago, in two digits; “-” when not known."""
+    return "-" if instant is None else f"{_span((now - instant).total_seconds())}{suffix}"
+
+
+def _span(seconds: float) -> str:
+    """The two-digit form that people compare at a glance: 45s, 12m, 30h, 9d."""
+    for size, unit in ((86_400 * 2, "d"), (3_600 * 2, "h"), (60 * 2, "m")):
+        if seconds >= size:
+            return f"{seconds / (size / 2):.0f}{unit}"
+    return f"{max(0, seconds):.0f}s"
+
+
+def _plain(count: float | None) -> str:
+    return "-" if count is None else f"{count:,.0f}"
+
+
+def _short(count: float | None) -> str:
+    """A count in at most six characters: 99,999, then 100k, 1.2M, 3.4G."""
+    if count is None:
+        return "-"
+    for size, unit in ((1e9, "G"), (1e6, "M")):
+        if count >= size:
+            return f"{count / size:.1f}{unit}"
+    return f"{count / 1e3:.0f}k" if count >= 100_000 else f"{count:,.0f}"
+
+
+def _size(count: int | None) -> str:
+    """Bytes in at most seven characters: 999 kB, 12 MB, 3.0 GB."""
+    if count is None:
+        return "-"
+    if count >= 1000 * 2**20:
+        return f"{count / 2**30:.1f} GB"
+    return f"{count / 2**20:.0f} MB" if count >= 1000 * 2**10 else f"{count / 2**10:.0f} kB"

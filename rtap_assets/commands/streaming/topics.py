@@ -1,0 +1,102 @@
+"""`rtap topics`: the events topic against what bronze has read of it, and the guided way on after a loss or a new topic."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from rtap_assets.config import Settings, get_settings
+from rtap_assets.errors import StreamError
+from rtap_assets.host.client import StreamsClient
+from rtap_assets.kafka.topics import end_offsets, topic_config
+from rtap_assets.runtime.owner_notes import LOCK_FILE, lock_holder
+from rtap_assets.streaming.checkpoints.topic_continuation import continue_with, plan_continuation
+from rtap_assets.streaming.checkpoints.topic_verification import (
+    TIMESTAMP_TYPE,
+    TopicFacts,
+    refuse_unfinished_continuation,
+    topic_facts,
+    verify_facts,
+    verify_records,
+)
+from rtap_assets.streaming.model.states import Observed
+
+# No query of bronze is active, and none starts before a person asks for it.
+AT_REST = frozenset({Observed.STOPPED, Observed.DIRTY, Observed.REFUSED, Observed.BROKEN})
+
+
+@click.group()
+def topics() -> None:
+    """The events topic: is it the one that bronze has read, and does it still have what comes next?"""
+
+
+@topics.command()
+def status() -> None:
+    """Show the topic beside what bronze has read of it. Exit code 1 when bronze would be refused."""
+    settings = get_settings()
+    facts = topic_facts(settings)
+    stable = end_offsets(settings, facts.topic)
+    bound = facts.binding
+    click.echo(f"topic {facts.topic}: id {facts.found.topic_id or 'not known to this broker'}")
+    click.echo(
+        "bronze has not been started on it"
+        if bound is None
+        else f"bronze: bound to id {bound.topic_id or 'not known'} since {bound.bound_at[:19]}Z, epoch {bound.topic_epoch}"
+    )
+    click.echo(f"{TIMESTAMP_TYPE}: {topic_config(settings, facts.topic).get(TIMESTAMP_TYPE)}")
+    Console().print(_offsets(facts, stable))
+    refuse_unfinished_continuation(settings)
+    verify_facts(facts)
+    verify_records(settings, facts)
+    click.secho("bronze can go on", fg="green")
+
+
+@topics.command("continue")
+@click.option("--accept-loss", is_flag=True, help="Records are gone before bronze read them: go on with what is there.")
+@click.option("--new-topic", is_flag=True, help="The topic was made again, or its log replaced: take it as a new epoch.")
+@click.option("--yes", is_flag=True, help="Do it; without this, only say what would be done.")
+def continue_(accept_loss: bool, new_topic: bool, yes: bool) -> None:
+    """Go on after a loss or a new topic: say what will be done, and with --yes do it.
+
+    The loss is written to quality.offset_gaps, bronze's checkpoint is put aside, and the next start of bronze begins at the
+    offsets that were said. Killed in between, the same command finishes it.
+    """
+    settings = get_settings()
+    plan = plan_continuation(settings, accept_loss=accept_loss, new_topic=new_topic)
+    for sentence in plan.sentences():
+        click.echo(f"- {sentence}")
+    if not yes:
+        click.echo("Nothing was changed. Say it again with --yes to do this.")
+        return
+    refuse_while_bronze_runs(settings)
+    continue_with(settings, plan, echo=click.echo)
+    click.secho("Start bronze again: `rtap streams start bronze`, or `rtap drain`.", fg="green")
+
+
+def refuse_while_bronze_runs(settings: Settings) -> None:
+    """Make sure that no query of bronze is active.
+
+    Raises:
+        StreamError: one is, or whoever owns the checkpoints does not say.
+    """
+    holder = lock_holder(settings.checkpoint_dir / LOCK_FILE)
+    if holder is None and settings.uses_embedded_host:
+        return
+    with StreamsClient(settings) as client:
+        bronze = next(one for one in client.statuses() if one.name == "bronze")
+    if bronze.observed not in AT_REST:
+        raise StreamError(
+            f"Bronze is {bronze.observed}: its checkpoint cannot be put aside now.",
+            remedy="Stop it first: `rtap streams stop bronze`; or wait until the command that owns the checkpoints ends.",
+        )
+
+
+def _offsets(facts: TopicFacts, stable: dict[int, int]) -> Table:
+    table = Table("Kafka partition", box=None, header_style="bold", pad_edge=False)
+    for column in ("broker keeps from", "bronze reads on at", "last stable offset", "high watermark"):
+        table.add_column(column, justify="right")
+    for partition in sorted(facts.ends.keys() | facts.positions.keys()):
+        row = (facts.beginnings, facts.positions, stable, facts.ends)
+        table.add_row(str(partition), *(str(column.get(partition, "-")) for column in row))
+    return table

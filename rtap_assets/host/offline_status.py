@@ -1,0 +1,64 @@
+"""What is known of the streams while no host answers: what was desired, and whether a planned batch is left to repeat.
+
+Reads files only; no Spark, no broker.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from rtap_assets.config import Settings
+from rtap_assets.runtime.owner_notes import LOCK_FILE, lock_holder
+from rtap_assets.streaming.checkpoints.files import has_unfinished_batch, newest_committed
+from rtap_assets.streaming.lifecycle.desired import KeptBreaker, read_breakers, read_desired
+from rtap_assets.streaming.model.names import STREAM_NAMES
+from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus
+
+
+def nobody_writes(settings: Settings) -> bool:
+    """Whether no JVM owns the checkpoints. A frozen one still does."""
+    return lock_holder(settings.checkpoint_dir / LOCK_FILE) is None
+
+
+def statuses_at_rest(settings: Settings, *, now: datetime | None = None) -> list[StreamStatus]:
+    """STOPPED or DIRTY for each stream, by its checkpoint. Only true while `nobody_writes`.
+
+    Raises:
+        StreamError: the file of desired states cannot be read.
+    """
+    now = now or datetime.now(UTC)
+    desired, breakers = read_desired(settings), read_breakers(settings)
+    return [
+        _at_rest(settings, name, desired.get(name, Desired.STOPPED), breakers.get(name, KeptBreaker()), now=now)
+        for name in STREAM_NAMES
+    ]
+
+
+def statuses_unknown(settings: Settings, *, reason: str, now: datetime) -> list[StreamStatus]:
+    """UNKNOWN for each stream, with what is desired where this machine keeps it. Raises like `statuses_at_rest`."""
+    desired = read_desired(settings) if settings.uses_embedded_host else dict.fromkeys(STREAM_NAMES, Desired.UNKNOWN)
+    return [
+        StreamStatus(
+            name, desired.get(name, Desired.STOPPED), Observed.UNKNOWN, since=now, observed_at=now, valid_until=now
+        ).as_unknown(reason=reason, now=now)
+        for name in STREAM_NAMES
+    ]
+
+
+def _at_rest(settings: Settings, name: str, desired: Desired, breaker: KeptBreaker, *, now: datetime) -> StreamStatus:
+    checkpoint = settings.checkpoint_dir / name
+    batch_id = newest_committed(checkpoint)
+    commit = None if batch_id is None else (checkpoint / "commits" / str(batch_id)).stat().st_mtime
+    committed_at = None if commit is None else datetime.fromtimestamp(commit, UTC)
+    return StreamStatus(
+        name=name,
+        desired=desired,
+        observed=Observed.DIRTY if has_unfinished_batch(checkpoint) else Observed.STOPPED,
+        since=committed_at or now,
+        observed_at=now,
+        valid_until=now + timedelta(seconds=settings.status_validity_seconds),
+        last_commit_at=committed_at,
+        last_batch_id=batch_id,
+        failures=len(breaker.breaker.faults),
+        last_error=breaker.note,
+    )

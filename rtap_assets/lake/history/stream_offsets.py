@@ -1,0 +1,44 @@
+"""Where a data file stands in a table's history, as Iceberg's streaming source counts: by snapshot, then by file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyiceberg.manifest import ManifestEntryStatus
+from pyiceberg.table import Table
+
+from rtap_assets.lake.history.snapshots import added_files, ancestors
+
+
+@dataclass(frozen=True, order=True)
+class FilePosition:
+    """The place of a data file: the sequence number of the snapshot that added it, and its index among those added."""
+
+    sequence_number: int
+    index: int
+
+
+def file_positions(table: Table) -> dict[str, FilePosition]:
+    """The position of each data file that a retained snapshot appended, by the file's location.
+
+    Source: Iceberg's MicroBatches: manifests that the snapshot itself wrote, in order, entries that it added.
+    """
+    positions = {}
+    for snapshot in ancestors(table):
+        if not added_files(snapshot):
+            continue
+        index = 0
+        for manifest in snapshot.manifests(table.io):
+            if manifest.added_snapshot_id != snapshot.snapshot_id:
+                continue
+            for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=False):
+                if entry.status is ManifestEntryStatus.ADDED and entry.snapshot_id == snapshot.snapshot_id:
+                    positions[entry.data_file.file_path] = FilePosition(snapshot.sequence_number or 0, index)
+                    index += 1
+    return positions
+
+
+def end_of_batch(table: Table, source: dict[str, int]) -> FilePosition | None:
+    """The position that a batch's source offset ends at, exclusive; None when its snapshot has expired."""
+    snapshot = table.snapshot_by_id(source["snapshot_id"])
+    return None if snapshot is None else FilePosition(snapshot.sequence_number or 0, int(source["position"]))

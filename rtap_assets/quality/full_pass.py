@@ -1,0 +1,220 @@
+"""The full pass of data-quality checks: exact questions to the newest snapshots, answered by DuckDB. Changes nothing.
+
+One statement per check in `sql/dq/`; each returns how many rows it looked at, how many broke the rule, what was observed,
+and a detail. The lake is planned downstream first, so what a layer holds is in the layers above it too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+from typing import Any
+from uuid import uuid4
+
+import duckdb
+
+from rtap_assets.config import Settings
+from rtap_assets.contracts.offset_gaps import OFFSET_GAPS
+from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER
+from rtap_assets.errors import ServingError
+from rtap_assets.lake.catalog import load_table, open_catalog
+from rtap_assets.lake.history.snapshots import STAMP_EPOCH_ID, ancestors, summary_value
+from rtap_assets.lake.history.stream_offsets import FilePosition, end_of_batch, file_positions
+from rtap_assets.lake.table_changes import read_changes
+from rtap_assets.quality.catalog import PASS_CHECKS, REQUIRED_COLUMNS, Check, DqResult, StreamPositions, judge
+from rtap_assets.serving.connection import connect_lake, with_first_epoch
+from rtap_assets.serving.corrections import load_corrections
+from rtap_assets.serving.duckdb_types import typed_empty_select
+from rtap_assets.serving.lake_files import PLANNING_ORDER, TableFiles, local_path, plan_lake
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EVERYTHING = FilePosition(2**62, 0)
+NOTHING = FilePosition(-1, 0)
+# Checks of the same name on several tables have a statement for each table.
+STATEMENTS = {
+    (BRONZE.identifier, "conservation"): "conservation_bronze",
+    (SILVER.identifier, "conservation"): "conservation_silver",
+    (BRONZE.identifier, "freshness"): "freshness_bronze",
+    (SILVER.identifier, "freshness"): "freshness_silver",
+    (GOLD.identifier, "freshness"): "freshness_gold",
+}
+# These read the table that `silver_accounts` makes.
+ACCOUNTED = {"conservation_silver", "duplicate_share", "late_share"}
+# One CASE per required column; the list of columns is the contract's.
+NULL_COLUMNS = ", ".join(f"CASE WHEN {column} IS NULL THEN '{column}' END" for column in REQUIRED_COLUMNS)
+
+
+def run_checks(
+    settings: Settings,
+    *,
+    positions: StreamPositions,
+    now: datetime,
+    lookback_hours: float = 0,
+    checks: Sequence[Check] = PASS_CHECKS,
+) -> list[DqResult]:
+    """The result of each of the checks, in their order; by default of the whole pass.
+
+    `positions` says how far the streams had read; take them before the call. Rows older than `lookback_hours` are left out
+    (0: none), but for the other copies of an event.
+
+    Raises:
+        ServingError: the lake cannot be read.
+        DependencyUnavailable: the catalog did not answer.
+    """
+    try:
+        return _run(settings, positions=positions, now=now, lookback_hours=lookback_hours, checks=checks)
+    except (duckdb.IOException, FileNotFoundError):  # a snapshot expired while its files were read: take the newest ones
+        pass
+    except duckdb.Error as error:
+        raise _unreadable(error) from error
+    try:
+        return _run(settings, positions=positions, now=now, lookback_hours=lookback_hours, checks=checks)
+    except (duckdb.Error, FileNotFoundError) as error:
+        raise _unreadable(error) from error
+
+
+def statement(check: Check) -> str:
+    """The name of the check's file in `sql/dq/`."""
+    return STATEMENTS.get(check.key, check.name)
+
+
+def _run(
+    settings: Settings, *, positions: StreamPositions, now: datetime, lookback_hours: float, checks: Sequence[Check]
+) -> list[DqResult]:
+    plans = plan_lake(settings, (*PLANNING_ORDER, OFFSET_GAPS))
+    since = now - timedelta(hours=lookback_hours) if lookback_hours else EPOCH
+    evaluation = f"pass/{uuid4().hex}"
+    with connect_lake(settings, plans) as connection:
+        load_corrections(connection, settings)
+        bounds = _prepare(connection, settings, plans, positions)
+        shared: dict[str, object] = {
+            "now": now,
+            "since": since,
+            "correction_due": now - 2 * timedelta(minutes=settings.corrections_interval_minutes),
+            "watermark": plans["gold"].watermark,  # none: no window is closed, and the check looks at none
+            "interval_seconds": settings.dq_volume_minutes * 60,
+            "bounded_currencies": list(settings.plausible_amounts),
+            "largest_amounts": list(settings.plausible_amounts.values()),
+            "skew_seconds": settings.dq_event_time_skew_seconds,
+            "watermark_delay_seconds": settings.watermark_delay_seconds,
+            "window_seconds": settings.window_seconds,
+            "slide_seconds": settings.slide_seconds,
+        }
+        if any(statement(check) in ACCOUNTED for check in checks):
+            _ask(connection, "silver_accounts", shared | _read(bounds["bronze"]))
+        results = []
+        for check in checks:
+            row = _ask(connection, statement(check), shared | _read(bounds["silver"]))
+            results.append(
+                judge(
+                    check,
+                    settings,
+                    evaluation=evaluation,
+                    observed=row["observed"],
+                    rows_checked=row["rows_checked"],
+                    rows_failed=row["rows_failed"],
+                    measured_from=since if lookback_hours else None,
+                    measured_at=now,
+                    snapshot_id=plans[check.spec.namespace].snapshot_id,
+                    detail=row["detail"],
+                )
+            )
+    return results
+
+
+def _prepare(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, plans: Mapping[str, TableFiles], positions: StreamPositions
+) -> dict[str, FilePosition]:
+    """Make the tables that say what the streams have read; return up to where silver has read bronze, and gold silver."""
+    connection.execute(
+        "CREATE TEMP TABLE consumed_offsets (topic_epoch INTEGER, kafka_partition INTEGER, next_offset BIGINT)"
+    )
+    for partition, offset in positions.bronze.items():
+        connection.execute("INSERT INTO consumed_offsets VALUES (?, ?, ?)", [positions.topic_epoch, partition, offset])
+    _create_foreign_changes(connection, settings, histories=sum(plan.snapshot_id is not None for plan in plans.values()))
+    gold = _gold_position(settings, plans["gold"], positions)
+    return {
+        "bronze": _follow(connection, settings, plans["bronze"], positions.silver, otherwise=NOTHING),
+        "silver": _follow(connection, settings, plans["silver"], gold, otherwise=EVERYTHING),
+    }
+
+
+def _create_foreign_changes(connection: duckdb.DuckDBPyConnection, settings: Settings, *, histories: int) -> None:
+    connection.execute("CREATE TEMP TABLE histories AS SELECT ? AS tables", [histories])
+    connection.execute(
+        "CREATE TEMP TABLE foreign_changes "
+        "(table_name VARCHAR, sentence VARCHAR, changed_at TIMESTAMPTZ, is_acknowledged BOOLEAN)"
+    )
+    for change in read_changes(settings):
+        row = [change.table_name, change.sentence, change.changed_at, change.acknowledged_at is not None]
+        connection.execute("INSERT INTO foreign_changes VALUES (?, ?, ?, ?)", row)
+
+
+def _follow(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    files: TableFiles,
+    position: Mapping[str, Any] | None,
+    *,
+    otherwise: FilePosition,
+) -> FilePosition:
+    """The view `<layer>_with_files`, the table `<layer>_order` with the place of each file, and the end of what was read."""
+    name, spec = files.spec.namespace, files.spec
+    _view_with_files(connection, files)
+    connection.execute(f"CREATE TEMP TABLE {name}_order (path VARCHAR, sequence_number BIGINT, file_index BIGINT)")
+    if not files.paths or position is None:
+        return otherwise
+    with open_catalog(settings) as catalog:
+        table = load_table(catalog, spec.identifier)
+        rows = [[local_path(path), place.sequence_number, place.index] for path, place in file_positions(table).items()]
+        end = end_of_batch(table, dict(position))
+    if rows:
+        connection.executemany(f"INSERT INTO {name}_order VALUES (?, ?, ?)", rows)
+    # The snapshot of a position is protected from expiry; where it is gone all the same, nothing can be said of its order.
+    return otherwise if end is None else end
+
+
+def _view_with_files(connection: duckdb.DuckDBPyConnection, files: TableFiles) -> None:
+    """The rows of a layer with the name of the file that each is in."""
+    name = files.spec.namespace
+    select = f"SELECT *, NULL::VARCHAR AS filename FROM ({typed_empty_select(files.spec)})"
+    if files.paths:
+        options = "union_by_name = true, hive_partitioning = false, filename = true"
+        select += f"\nUNION ALL BY NAME\nFROM read_parquet(getvariable('{name}_files'), {options})"
+    connection.execute(f"CREATE TEMP VIEW {name}_with_files AS {with_first_epoch(files.spec, select)}")
+
+
+def _gold_position(settings: Settings, files: TableFiles, positions: StreamPositions) -> Mapping[str, Any] | None:
+    """Where in silver the batch ended that the planned snapshot of gold holds; None where the checkpoint does not say."""
+    if files.snapshot_id is None:
+        return None
+    with open_catalog(settings) as catalog:
+        table = load_table(catalog, files.spec.identifier)
+        for snapshot in ancestors(table):
+            epoch = summary_value(snapshot, STAMP_EPOCH_ID)
+            if epoch is not None:
+                return positions.gold_batches.get(int(epoch))
+    return None
+
+
+def _read(end: FilePosition) -> dict[str, int]:
+    return {"read_sequence": end.sequence_number, "read_index": end.index}
+
+
+def _ask(connection: duckdb.DuckDBPyConnection, name: str, bound: Mapping[str, object]) -> dict[str, Any]:
+    """Run one statement with those of the values that it names; its only row by column, {} when it makes a table."""
+    text = resources.files("rtap_assets.quality").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+    text = text.replace("{required}", NULL_COLUMNS)
+    used = {key: bound[key] for key in bound.keys() & set(re.findall(r"\$(\w+)", text))}
+    cursor = connection.execute(text, used)
+    columns = [column[0] for column in cursor.description or []]
+    row = cursor.fetchone()
+    return dict(zip(columns, row or (), strict=False))
+
+
+def _unreadable(error: Exception) -> ServingError:
+    return ServingError(
+        f"The checks could not read the lake: {error}.", remedy="Run `rtap dq run` again; if it stays, check the disk."
+    )

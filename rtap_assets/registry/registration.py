@@ -1,0 +1,45 @@
+"""Registers the schemas of the repository with the registry, under the subjects of the configured topics."""
+
+from __future__ import annotations
+
+from rtap_assets.config import Settings
+from rtap_assets.contracts.avro.schemas import DQ_SUBJECT_FOLDER, EVENTS_SUBJECT_FOLDER, REVENUE_SUBJECT_FOLDER, load_subject
+from rtap_assets.errors import ContractError
+from rtap_assets.registry.client import Registry
+
+COMPATIBILITY = "BACKWARD"
+
+
+def subject_folders(settings: Settings) -> dict[str, str]:
+    """Subject in the registry -> folder below `settings.schemas_dir`; they differ where a topic was renamed by a setting."""
+    return {
+        settings.events_subject: EVENTS_SUBJECT_FOLDER,
+        f"{settings.topic_revenue}-value": REVENUE_SUBJECT_FOLDER,
+        f"{settings.topic_dq}-value": DQ_SUBJECT_FOLDER,
+    }
+
+
+def register_contracts(settings: Settings) -> dict[str, dict[int, int]]:
+    """Subject -> version -> schema id, with every version registered, compatibility BACKWARD; a second call changes nothing.
+
+    Raises:
+        ContractError: the registry refused a schema; the message carries its reason.
+        DependencyUnavailable: the registry did not answer.
+    """
+    registry = Registry(settings)
+    ids: dict[str, dict[int, int]] = {}
+    for subject, folder in subject_folders(settings).items():
+        ids[subject] = {}
+        for version in load_subject(settings.schemas_dir, folder):
+            try:
+                ids[subject][version.version] = registry.register(subject, version.text)
+            except ContractError as error:
+                raise ContractError(
+                    f"{folder}/{version.path.name}: {error.message}",
+                    remedy="Compare the versions with `rtap contracts check`; a breaking change is a new topic.",
+                    subject=subject,
+                    version=version.version,
+                ) from error
+            if version.version == 1:  # before the second version, so that the rule holds for every later one
+                registry.set_compatibility(subject, COMPATIBILITY)
+    return ids

@@ -1,0 +1,165 @@
+"""The tables' upkeep inside the stream host: its session is warm, and it alone knows what each stream has read.
+
+Old snapshots expire every few minutes, since each commit of a stream adds one, and corrections run at
+an interval; the whole maintenance, erasures and new verdicts on quarantined rows run when they are asked for (Dagster's
+schedules and jobs do). A thread of its own, so that no stream waits for it; gold alone is paused for its compaction and
+while removed rows are subtracted from it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime
+from threading import Event, Thread
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from rtap_assets.config import Settings
+from rtap_assets.contracts.tables import TABLES
+from rtap_assets.errors import RtapError
+from rtap_assets.streaming.lifecycle.command_queue import Command, OperationBook
+from rtap_assets.streaming.lifecycle.failures import as_error, root_cause
+from rtap_assets.streaming.model.operation import TABLE_ACTIONS, Action, Operation
+from rtap_assets.streaming.operations.corrections.api import correct
+from rtap_assets.streaming.operations.corrections.erase import erase_account
+from rtap_assets.streaming.operations.corrections.runs import CorrectionRun
+from rtap_assets.streaming.operations.maintenance import expire_when_due, maintain_tables, utc_now
+from rtap_assets.streaming.operations.rejudge import RejudgeOptions, rejudge
+
+TABLES_NAME = "tables"  # in the place of a stream's name
+Echo = Callable[[str], None]
+Work = Callable[[Echo, Mapping[str, Any]], dict[str, Any]]
+LOG = logging.getLogger(__name__)
+
+
+class Housekeeper:
+    """Looks after the tables of one host. `pause_gold` stops gold's stream between batches for the time of a block."""
+
+    def __init__(
+        self,
+        session: SparkSession,
+        settings: Settings,
+        *,
+        pause_gold: Callable[[], AbstractContextManager[object]],
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._session, self._settings, self._pause_gold, self._clock = session, settings, pause_gold, clock
+        timeouts = dict.fromkeys(TABLE_ACTIONS, settings.maintenance_timeout_seconds)
+        self._book = OperationBook(TABLES_NAME, timeouts=timeouts, clock=clock)
+        self._work: dict[Action, Work] = {
+            Action.MAINTAIN: self._maintain,
+            Action.CORRECT: self._correct,
+            Action.ERASE: self._erase,
+            Action.REJUDGE: self._rejudge,
+        }
+        self._closing, self._wake = Event(), Event()
+        self._expiry_due = time.monotonic() + settings.snapshot_expiry_interval_seconds
+        self._correction_due = self._next_correction()
+        self._thread = Thread(target=self._run, name="housekeeping", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, action: Action, arguments: Mapping[str, Any] | None = None) -> Operation:
+        """Ask for one of `TABLE_ACTIONS`; returns at once. The operation's result is the report.
+
+        Raises:
+            ConfigurationError: the arguments are not those of the action.
+        """
+        if action is Action.REJUDGE:
+            RejudgeOptions.from_json(arguments or {})
+        operation = self._book.submit(action, arguments)
+        self._wake.set()
+        return operation
+
+    def operation(self, identifier: str) -> Operation | None:
+        return self._book.get(identifier)
+
+    def close(self, seconds: float) -> None:
+        """End after the step under way, or leave it to the end of the JVM: an unfinished one commits nothing."""
+        self._closing.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(max(0.0, seconds))
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._wake.wait(max(0.0, min(self._expiry_due, self._correction_due) - time.monotonic()))
+            self._wake.clear()
+            for command in self._book.activate():
+                self._carry_out(command)
+            if time.monotonic() >= self._expiry_due:
+                self._expire()
+                self._expiry_due = time.monotonic() + self._settings.snapshot_expiry_interval_seconds
+            if time.monotonic() >= self._correction_due and not self._closing.is_set():
+                self._correct_in_time()
+
+    def _carry_out(self, command: Command) -> None:
+        if self._closing.is_set():
+            self._book.fail(command, "The stream host ended.", remedy="Ask again once it runs.")
+            return
+        try:
+            report = self._work[command.action](lambda text: self._book.step(command, text), command.arguments)
+        except RtapError as error:
+            self._book.fail(command, error.message, remedy=error.remedy)
+        except Exception as error:  # the thread must live on: the failure becomes the operation's end
+            LOG.exception("%s failed", command.action)
+            failure = as_error(error, log=str(self._settings.log_dir / "spark.log"))
+            self._book.fail(command, failure.message, remedy=failure.remedy)
+        else:
+            self._book.succeed(command, report, step="done")
+
+    def _maintain(self, echo: Echo, _: Mapping[str, Any]) -> dict[str, Any]:
+        return maintain_tables(
+            self._session, self._settings, echo=echo, pause_gold=self._pause_gold, clock=self._clock
+        ).to_json()
+
+    def _correct(self, echo: Echo, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        report = correct(self._run_of(echo, arguments), dry_run=bool(arguments.get("dry_run")))
+        self._correction_due = self._next_correction()
+        return report.to_json()
+
+    def _erase(self, echo: Echo, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        run, account_id = self._run_of(echo, arguments), str(arguments.get("account_id", ""))
+        return erase_account(run, account_id, dry_run=bool(arguments.get("dry_run"))).to_json()
+
+    def _run_of(self, echo: Echo, arguments: Mapping[str, Any]) -> CorrectionRun:
+        return CorrectionRun(
+            self._session,
+            self._settings,
+            requested_by=str(arguments.get("requested_by") or "stream host"),
+            pause_gold=self._pause_gold,
+            echo=echo,
+            clock=self._clock,
+        )
+
+    def _next_correction(self) -> float:
+        """An interval after the last one, whoever asked for it."""
+        return time.monotonic() + 60 * self._settings.corrections_interval_minutes
+
+    def _correct_in_time(self) -> None:
+        try:
+            self._correct(LOG.info, {})
+        except Exception as error:  # tried again after an interval; the checks show what waits for correction
+            LOG.warning("corrections did not run: %s", str(error).splitlines()[0])
+            self._correction_due = self._next_correction()
+
+    def _rejudge(self, echo: Callable[[str], None], arguments: Mapping[str, Any]) -> dict[str, Any]:
+        asked = RejudgeOptions.from_json({name: arguments[name] for name in arguments.keys() - {"requested_by"}})
+        return rejudge(self._run_of(echo, arguments), asked)
+
+    def _expire(self) -> None:
+        for spec in TABLES:
+            if self._closing.is_set():
+                return
+            try:
+                expiry = expire_when_due(self._session, self._settings, spec, self._clock)
+            except Exception as error:  # tried again in a few minutes; the metrics show when it never works
+                LOG.warning("%s: snapshots were not expired: %s", spec.identifier, root_cause(str(error)))
+            else:
+                for alert in expiry.alerts:
+                    LOG.warning("%s: %s", spec.identifier, alert)

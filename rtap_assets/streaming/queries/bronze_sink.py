@@ -1,0 +1,126 @@
+"""Bronze's sink: learns the schemas that a batch names, decodes and judges it, appends it to the table, once.
+
+Ids that the registry did not know are asked for again before each batch, after its offsets were fixed. A batch that names
+an id of which nothing is known fails before its commit, is scanned for ids, and is decoded again with what the registry
+said. While new unknown ids keep coming, the scan comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, Observation
+from pyspark.sql import functions as F
+
+from rtap_assets.config import Settings
+from rtap_assets.contracts.avro.known_writers import KnownWriters
+from rtap_assets.contracts.tables import BRONZE
+from rtap_assets.errors import RtapError
+from rtap_assets.lake.catalog import load_table, open_catalog
+from rtap_assets.lake.history.snapshots import NATIVE_EPOCH_ID, NATIVE_QUERY_ID, ancestors, summary_value
+from rtap_assets.quality.batch_counts import bronze_counts
+from rtap_assets.quality.batch_results import BRONZE_METRICS
+from rtap_assets.streaming.checkpoints.files import query_id
+from rtap_assets.streaming.checkpoints.topic_verification import TopicGuard
+from rtap_assets.streaming.lifecycle.failures import carried
+from rtap_assets.streaming.queries.batch_metrics import BatchMetrics
+from rtap_assets.streaming.queries.registered_schemas import WriterMemory
+from rtap_assets.transforms.bronze import bronze_rows
+from rtap_assets.transforms.decoding import UNLISTED_WRITER, Steps, decoding_steps, writer_keys
+
+SNAPSHOT_PROPERTY = "spark.sql.iceberg.snapshot-property."
+MOST_KEYS = 5_000
+
+
+def bronze_sink(
+    settings: Settings, checkpoint: Path, memory: WriterMemory, *, topic_epoch: int
+) -> Callable[[DataFrame, int], None]:
+    """Return the function that `foreachBatch` calls with each micro-batch of Kafka records."""
+    sink = _BronzeSink(settings, checkpoint, memory, topic_epoch=topic_epoch)
+
+    def write(batch: DataFrame, batch_id: int) -> None:
+        try:
+            sink.write(batch, batch_id)
+        except RtapError as error:  # on its way through Java, only text survives
+            raise carried(error) from error
+
+    return write
+
+
+class _BronzeSink:
+    def __init__(self, settings: Settings, checkpoint: Path, memory: WriterMemory, *, topic_epoch: int) -> None:
+        self._settings, self._checkpoint, self._memory = settings, checkpoint, memory
+        self._topic_epoch, self._topic = topic_epoch, TopicGuard(settings)
+        self._plans: dict[bool, tuple[tuple[KnownWriters, frozenset[str]], Steps]] = {}
+        self._counts = bronze_counts(skew_seconds=settings.dq_event_time_skew_seconds)
+        self._is_first = True
+
+    def write(self, batch: DataFrame, batch_id: int) -> None:
+        query = str(query_id(self._checkpoint))
+        # Only the first batch after a start can be one that was committed before.
+        if self._is_first and is_committed(self._settings, query=query, batch_id=batch_id):
+            return
+        # Offsets of a batch that was planned may be those of another topic by now.
+        self._topic.verify()
+        self._memory.check()
+        self._memory.ask_again()
+        if self._memory.expects_unknown or not self._append_if_known(batch, query, batch_id):
+            self._append_after_scan(batch, query, batch_id)
+        self._is_first = False
+
+    def _append_if_known(self, batch: DataFrame, query: str, batch_id: int) -> bool:
+        """Whether the batch names known schemas alone, and is appended."""
+        try:
+            self._append(batch, query, batch_id, settled=False)
+        except (PySparkException, Py4JJavaError) as error:
+            if UNLISTED_WRITER not in str(error):
+                raise
+            return False
+        return True
+
+    def _append_after_scan(self, batch: DataFrame, query: str, batch_id: int) -> None:
+        batch.persist()
+        try:
+            keys = writer_keys(batch).orderBy(F.col("count").desc(), "writer_key").limit(MOST_KEYS).collect()
+            self._memory.look_up({row["writer_key"]: row["count"] for row in keys})
+            self._append(batch, query, batch_id, settled=True)
+        finally:
+            batch.unpersist()
+
+    def _append(self, batch: DataFrame, query: str, batch_id: int, *, settled: bool) -> None:
+        observation = Observation()
+        rows = bronze_rows(
+            batch,
+            self._steps(settled=settled),
+            future_seconds=self._settings.event_time_future_seconds,
+            past_seconds=self._settings.event_time_past_seconds,
+            topic_epoch=self._topic_epoch,
+        )
+        # In the session of this query, since options lose the case of their names.
+        batch.sparkSession.conf.set(SNAPSHOT_PROPERTY + NATIVE_QUERY_ID, query)
+        batch.sparkSession.conf.set(SNAPSHOT_PROPERTY + NATIVE_EPOCH_ID, str(batch_id))
+        table = f"{self._settings.catalog_name}.{BRONZE.identifier}"
+        rows.observe(observation, *self._counts).writeTo(table).append()
+        BatchMetrics.put(query, batch_id, BRONZE_METRICS, observation.get)
+
+    def _steps(self, *, settled: bool) -> Steps:
+        """The columns for what is known now; made again only when something was learned."""
+        known, absent = self._memory.known, frozenset() if settled else self._memory.absent
+        kept, steps = self._plans.get(settled, (None, ()))
+        if kept is None or kept[0] is not known or kept[1] != absent:
+            limit = self._settings.max_event_bytes
+            steps = decoding_steps(known, max_event_bytes=limit, settled=settled, absent=absent)
+            self._plans[settled] = ((known, absent), steps)
+        return steps
+
+
+def is_committed(settings: Settings, *, query: str, batch_id: int) -> bool:
+    """Return whether the newest snapshot that this query stamped holds this batch or a later one."""
+    with open_catalog(settings) as catalog:
+        for snapshot in ancestors(load_table(catalog, BRONZE.identifier)):
+            if summary_value(snapshot, NATIVE_QUERY_ID) == query:
+                return int(summary_value(snapshot, NATIVE_EPOCH_ID) or -1) >= batch_id
+    return False

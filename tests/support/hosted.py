@@ -1,0 +1,122 @@
+"""A real stream host under test: its settings, commands in processes of their own, and how long it told what was wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+from polling import wait_until
+from stack_fixtures import own_settings, silent
+
+from rtap_assets.audit.report import Report
+from rtap_assets.config import Settings, settings_environment
+from rtap_assets.demo.proof import prove
+from rtap_assets.host.client import StreamsClient
+from rtap_assets.local.ports import free_port
+from rtap_assets.local.stack import down
+from rtap_assets.streaming.checkpoints.files import has_unfinished_batch
+from rtap_assets.streaming.model.names import STREAM_NAMES
+from rtap_assets.streaming.model.states import Observed, StreamStatus
+
+LATE = "late, awaiting correction"
+START_SECONDS, PROOF_SECONDS, END_SECONDS, COMMAND_SECONDS = 90, 90, 60, 180
+BATCH_SECONDS = 60
+TRUTH_SECONDS = 60  # a wrong state may be told for no longer
+
+
+@contextmanager
+def hosted_settings(stack: Settings, state_dir: Path, **changes: Any) -> Iterator[Settings]:
+    """Settings of a state folder with a port for its host; ends what a test left."""
+    small = {
+        "streams_port": free_port(),
+        "spark_driver_memory": "1g",
+        "spark_quick_start": True,
+        "host_watch_seconds": 0.2,
+    } | {f"trigger_{name}_seconds": 1 for name in STREAM_NAMES}
+    with own_settings(stack, state_dir) as own:
+        settings = own.model_copy(update=small | changes)
+        try:
+            yield settings
+        finally:
+            down(settings, echo=silent)
+
+
+def rtap(settings: Settings, *arguments: str, output: Any = subprocess.PIPE) -> subprocess.Popen[str]:
+    """A command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "rtap_assets.cli", *arguments],
+        env=os.environ | settings_environment(settings),
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def run(settings: Settings, *arguments: str) -> tuple[int, str]:
+    """Exit code and output of a command."""
+    with rtap(settings, *arguments) as process:
+        output, _ = process.communicate(timeout=COMMAND_SECONDS)
+        return process.returncode, output
+
+
+def by_name(client: StreamsClient) -> dict[str, StreamStatus]:
+    return {one.name: one for one in client.statuses()}
+
+
+def wait_for_running(client: StreamsClient) -> None:
+    def all_run() -> bool:
+        return {one.observed for one in client.statuses()} == {Observed.RUNNING}
+
+    wait_until(all_run, seconds=PROOF_SECONDS, what="all streams run")
+
+
+def wait_for_unfinished_batch(settings: Settings, name: str) -> None:
+    """Return while the stream works on a batch."""
+    wait_until(
+        lambda: has_unfinished_batch(settings.checkpoint_dir / name),
+        seconds=BATCH_SECONDS,
+        what=f"{name} begins a batch",
+    )
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_for_truth(
+    client: StreamsClient, is_told: Callable[[dict[str, StreamStatus]], bool], *, fault: str, since: float
+) -> dict[str, StreamStatus]:
+    """The first statuses that tell of the fault; prints for how long they did not (`since`: monotonic time of the fault)."""
+    told: dict[str, StreamStatus] = {}
+
+    def is_true() -> bool:
+        told.update(by_name(client))
+        return is_told(told)
+
+    wait_until(is_true, seconds=max(0.0, since + TRUTH_SECONDS - time.monotonic()), what=f"{fault} is told; {told}")
+    print(f"{fault}: told after {time.monotonic() - since:.1f} s")
+    return told
+
+
+def wait_until_drained(client: StreamsClient) -> None:
+    """Every layer is complete up to now, in the order of the chain."""
+    for name in STREAM_NAMES:
+        client.wait(client.submit(name, "drain"), seconds=COMMAND_SECONDS)
+
+
+def assert_exact(settings: Settings) -> Report:
+    """Ledger, topics and lake agree record by record and cent by cent."""
+    proof = prove(settings)
+    assert proof.broken == set(), proof.damage
+    assert proof.exit_code == 0, proof.incomplete
+    return proof
