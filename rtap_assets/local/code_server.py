@@ -17,13 +17,13 @@ from threading import Event, Thread
 from types import FrameType
 from typing import Any
 
+import dagster as dg
 import psutil
-from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._cli import main as dagster_command
 
 from rtap_assets.local.pid_files import CREATE_TIME_SLACK_SECONDS
 
-UNFINISHED = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 WATCH_SECONDS = 0.5
 STEADY_SECONDS = 30.0  # definitions that crash sooner than this would do so again and again
 _ending = Event()
@@ -33,23 +33,23 @@ def main() -> None:
     """Settle what died, then serve until SIGTERM."""
     # A shell starts its background jobs with SIGINT ignored, and Dagster gives SIGTERM whatever SIGINT has.
     signal.signal(signal.SIGINT, _interrupt)
-    with DagsterInstance.get() as instance:
+    with dg.DagsterInstance.get() as instance:
         fail_dead_runs(instance)
     Thread(target=_restart_when_crashed, name="watch", daemon=True).start()
     sys.argv[1:1] = ["code-server", "start"]
     dagster_command()  # type: ignore[no-untyped-call]
 
 
-def fail_dead_runs(instance: DagsterInstance) -> None:
+def fail_dead_runs(instance: dg.DagsterInstance) -> None:
     """Report runs as failed whose process is gone. They would count as running for ever, and hold up the queue."""
-    for run in instance.get_runs(RunsFilter(statuses=UNFINISHED)):
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
         if not _is_worked_on(instance, run):
             instance.report_run_failed(run, "The process of this run is gone: it was killed, or the machine stopped.")
 
 
-def _is_worked_on(instance: DagsterInstance, run: DagsterRun) -> bool:
+def _is_worked_on(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Whether a process that noted its pid in the run's log lives."""
-    for entry in instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT):
+    for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
         pid: Any = entry.get_dagster_event().engine_event_data.metadata.get("pid")
         if pid is not None and _is_same_process(int(pid.value), noted_at=entry.timestamp):
             return True

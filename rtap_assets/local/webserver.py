@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sys
 
+import dagster as dg
 import uvicorn
-from dagster import DagsterInstance
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import ModuleTarget, WorkspaceFileTarget
 from dagster._utils.interrupts import setup_interrupt_handlers
@@ -29,7 +29,7 @@ STOP_SECONDS = 3
 def serve(settings: Settings, workspace: str | None) -> None:
     """Serve the UI until SIGTERM or SIGINT."""
     setup_interrupt_handlers()
-    with DagsterInstance.get() as instance:
+    with dg.DagsterInstance.get() as instance:
         instance.optimize_for_webserver(DEFAULT_DB_STATEMENT_TIMEOUT, DEFAULT_POOL_RECYCLE, DEFAULT_POOL_MAX_OVERFLOW)
         module = ModuleTarget(DEFINITIONS, attribute=None, working_directory=None, location_name=DEFINITIONS)
         target = WorkspaceFileTarget(paths=[workspace]) if workspace else module

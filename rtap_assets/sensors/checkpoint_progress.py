@@ -14,22 +14,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dagster import (
-    AssetKey,
-    AssetMaterialization,
-    DagsterInstance,
-    DefaultSensorStatus,
-    SensorEvaluationContext,
-    SensorResult,
-    sensor,
-)
+import dagster as dg
 
-from rtap_assets.assets.layers import NEWEST_BATCH, QUERY_ID, drain_metadata
+from rtap_assets.assets.layers import NEWEST_BATCH, QUERY_ID, layer_metadata
 from rtap_assets.assets.stream_state import ASSET_OF_STREAM
-from rtap_assets.config import Settings, get_settings
-from rtap_assets.contracts.tables import TABLES
+from rtap_assets.config import Settings
 from rtap_assets.errors import RtapError
-from rtap_assets.lake.history.snapshots import table_state
 from rtap_assets.resources.streams import StreamHost
 from rtap_assets.streaming.checkpoints.rollups import RollUp, Standing, roll_up, standing
 from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus, as_instant, as_text
@@ -37,7 +27,6 @@ from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus, 
 INTERVAL_SECONDS = 10
 LEAD_SECONDS = 3 * INTERVAL_SECONDS  # how long before the clock's full interval a roll-up is due
 LEAST_PAUSE = timedelta(minutes=1)
-SPECS = {spec.namespace: spec for spec in TABLES}
 
 
 @dataclass(frozen=True)
@@ -50,16 +39,18 @@ class Told:
     observed: str
 
 
-@sensor(
+@dg.sensor(
     minimum_interval_seconds=INTERVAL_SECONDS,
-    default_status=DefaultSensorStatus.RUNNING,
+    default_status=dg.DefaultSensorStatus.RUNNING,
     description="Reports what the running streams have committed as materialisations of bronze, the dead-letter topic, "
     "silver and gold: at most one per asset in RTAP_PROGRESS_ROLLUP_SECONDS, shortly before the scheduled checks, and at "
     "once when the state of a stream changes.",
 )
-def checkpoint_progress(context: SensorEvaluationContext, streams: StreamHost) -> SensorResult:
+def checkpoint_progress(
+    context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings], streams: StreamHost
+) -> dg.SensorResult:
     """One tick: look at the four checkpoints, tell what is due."""
-    now, settings = datetime.now(UTC), get_settings()
+    now = datetime.now(UTC)
     told = {name: Told(**entry) for name, entry in json.loads(context.cursor or "{}").items()}
     events, troubles = [], []
     for status in streams.statuses():
@@ -79,12 +70,12 @@ def checkpoint_progress(context: SensorEvaluationContext, streams: StreamHost) -
     names = ", ".join(event.asset_key.to_user_string() for event in events)
     reason = "; ".join([f"told of {names}" if events else "nothing to tell", *troubles])
     cursor = json.dumps({name: asdict(entry) for name, entry in told.items()})
-    return SensorResult(asset_events=events, cursor=cursor, skip_reason=reason)
+    return dg.SensorResult(asset_events=events, cursor=cursor, skip_reason=reason)
 
 
 def progress_of(
-    stream: str, settings: Settings, instance: DagsterInstance, told: Told | None, *, observed: str, now: datetime
-) -> tuple[AssetMaterialization | None, Told | None]:
+    stream: str, settings: Settings, instance: dg.DagsterInstance, told: Told | None, *, observed: str, now: datetime
+) -> tuple[dg.AssetMaterialization | None, Told | None]:
     """The materialisation that is due, if any, and what was told then."""
     reached = standing(settings, stream)
     interval = timedelta(seconds=settings.progress_rollup_seconds)
@@ -96,9 +87,8 @@ def progress_of(
     if after >= reached.batch_id:
         return None, fresh  # a drain's own materialisation has said it
     rolled = roll_up(settings, stream, reached=reached, after_batch=after)
-    state = table_state(settings, SPECS[stream]) if stream in SPECS else None
-    metadata = roll_up_metadata(rolled, drain_metadata(rolled.report, state, reached=reached))
-    return AssetMaterialization(asset_key=key, description=_description(rolled), metadata=metadata), fresh
+    metadata = roll_up_metadata(rolled, layer_metadata(settings, rolled.report))
+    return dg.AssetMaterialization(asset_key=key, description=_description(rolled), metadata=metadata), fresh
 
 
 def is_being_drained(status: StreamStatus) -> bool:
@@ -128,7 +118,7 @@ def batch_told_of(told: Told | None, newest: Mapping[str, Any], reached: Standin
     return int(max(of_sensor, of_newest))
 
 
-def newest_metadata(instance: DagsterInstance, key: AssetKey) -> Mapping[str, Any]:
+def newest_metadata(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, Any]:
     """The metadata of an asset's newest materialisation; empty before the first."""
     event = instance.get_latest_materialization_event(key)
     materialization = None if event is None else event.asset_materialization

@@ -9,18 +9,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
+import dagster as dg
+
 # The code server evaluates sensors side by side in threads. Dagster imports this at the first use, and two threads that do
 # so at once can leave it half imported: the tick fails.
 import sqlalchemy.orm  # noqa: F401
-from dagster import (
-    AssetCheckEvaluation,
-    AssetObservation,
-    DagsterInstance,
-    DefaultSensorStatus,
-    SensorEvaluationContext,
-    SensorResult,
-    sensor,
-)
 
 from rtap_assets.assets.stream_state import (
     ASSET_OF_STREAM,
@@ -29,7 +22,7 @@ from rtap_assets.assets.stream_state import (
     state_evaluation,
     state_line,
 )
-from rtap_assets.config import get_settings
+from rtap_assets.config import Settings
 from rtap_assets.errors import RtapError
 from rtap_assets.resources.streams import StreamHost
 from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus, as_instant, as_text
@@ -56,13 +49,15 @@ class Memory:
         return json.dumps(asdict(self))
 
 
-@sensor(
+@dg.sensor(
     minimum_interval_seconds=INTERVAL_SECONDS,
-    default_status=DefaultSensorStatus.RUNNING,
+    default_status=dg.DefaultSensorStatus.RUNNING,
     description="Compares what is desired of each stream with what is observed. Renews the checks stream_state before they "
     "lapse and at once on a change, starts an embedded stream host that died, and alerts on an open breaker.",
 )
-def stream_supervisor(context: SensorEvaluationContext, streams: StreamHost) -> SensorResult:
+def stream_supervisor(
+    context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings], streams: StreamHost
+) -> dg.SensorResult:
     """One tick: ask the host once, say what is due."""
     now, memory = datetime.now(UTC), Memory.of(context.cursor)
     statuses = streams.statuses()
@@ -71,22 +66,22 @@ def stream_supervisor(context: SensorEvaluationContext, streams: StreamHost) -> 
         statuses,
         memory,
         now=now,
-        validity_seconds=get_settings().status_validity_seconds,
+        validity_seconds=settings.status_validity_seconds,
         materialised=materialised_by_runs(context.instance),
-        waiting_alert_seconds=get_settings().waiting_alert_seconds,
+        waiting_alert_seconds=settings.waiting_alert_seconds,
     )
     for event in events:
-        if isinstance(event, AssetObservation):
+        if isinstance(event, dg.AssetObservation):
             context.log.error(event.description)
     if notice:
         context.log.warning(notice)
     summary = ", ".join(state_line(status) for status in statuses)
-    return SensorResult(
+    return dg.SensorResult(
         asset_events=events, cursor=memory.as_cursor(), skip_reason=f"{summary}. {notice}" if notice else f"{summary}."
     )
 
 
-def materialised_by_runs(instance: DagsterInstance) -> dict[str, datetime]:
+def materialised_by_runs(instance: dg.DagsterInstance) -> dict[str, datetime]:
     """Stream -> when its asset was last materialised, where that was by a run.
 
     The UI shows no check result that is older than that. Materialisations without a run hide no result without a run.
@@ -104,10 +99,10 @@ def tell(
     validity_seconds: float,
     materialised: Mapping[str, datetime],
     waiting_alert_seconds: float = float("inf"),
-) -> list[AssetCheckEvaluation | AssetObservation]:
+) -> list[dg.AssetCheckEvaluation | dg.AssetObservation]:
     """The check results that are due, and an observation for each stream that has come to need a person."""
     renewal = timedelta(seconds=max(validity_seconds - RENEWAL_MARGIN_SECONDS, validity_seconds / 2))
-    events: list[AssetCheckEvaluation | AssetObservation] = []
+    events: list[dg.AssetCheckEvaluation | dg.AssetObservation] = []
     for status in statuses:
         has_waited_long = waits_too_long(status, now=now, seconds=waiting_alert_seconds)
         before, face = memory.told.get(status.name), _face(status) + ("/long" if has_waited_long else "")
@@ -156,8 +151,8 @@ def _face(status: StreamStatus) -> str:
     return "/".join((status.desired, status.observed, status.waiting_for or "", error))
 
 
-def _alert(status: StreamStatus) -> AssetObservation:
+def _alert(status: StreamStatus) -> dg.AssetObservation:
     evaluation = state_evaluation(status)
     text = f"The {status.name} stream needs a person. {evaluation.description}"
     metadata: dict[str, Any] = {**evaluation.metadata, "alert": f"{status.name} {status.observed}"}
-    return AssetObservation(asset_key=ASSET_OF_STREAM[status.name], description=text, metadata=metadata)
+    return dg.AssetObservation(asset_key=ASSET_OF_STREAM[status.name], description=text, metadata=metadata)

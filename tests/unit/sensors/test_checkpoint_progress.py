@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
-from dagster import AssetMaterialization, DagsterInstance, SensorResult, build_sensor_context
 from stream_host_fakes import NOW, FakeClient, host_over, status
 
 from rtap_assets.assets.keys import DLQ_TOPIC
 from rtap_assets.assets.layers import NEWEST_BATCH, QUERY_ID
-from rtap_assets.config import Settings, get_settings, load_settings
-from rtap_assets.definitions import defs
+from rtap_assets.config import Settings, load_settings
+from rtap_assets.definitions import build_definitions
 from rtap_assets.sensors.checkpoint_progress import (
     LEAD_SECONDS,
     Told,
@@ -58,7 +58,7 @@ def told(batch: int, *, at: datetime = NOW, observed: Observed = Observed.RUNNIN
 
 
 def progress(
-    settings: Settings, instance: DagsterInstance, before: Told | None, *, now: datetime = NOW
+    settings: Settings, instance: dg.DagsterInstance, before: Told | None, *, now: datetime = NOW
 ) -> tuple[dict[str, Any] | None, Told | None]:
     """The metadata of the materialisation that is due, if any, and what was told then."""
     event, fresh = progress_of("dlq", settings, instance, before, observed=Observed.RUNNING, now=now)
@@ -115,7 +115,7 @@ def test_a_drain_is_left_to_whoever_asked_for_it(desired: Desired, observed: Obs
 
 def test_an_hour_without_a_daemon_is_told_once_and_whole(settings: Settings) -> None:
     commit(settings, range(721))
-    with DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         metadata, fresh = progress(settings, instance, told(0), now=NOW + timedelta(hours=1))
         again, _ = progress(settings, instance, fresh, now=NOW + timedelta(hours=1, seconds=10))
     assert metadata is not None
@@ -127,13 +127,13 @@ def test_an_hour_without_a_daemon_is_told_once_and_whole(settings: Settings) -> 
 
 def test_what_a_drain_has_told_is_not_told_again(settings: Settings) -> None:
     commit(settings, range(10))
-    with DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         drained = {NEWEST_BATCH: 7, QUERY_ID: QUERY}
-        instance.report_runless_asset_event(AssetMaterialization(DLQ_TOPIC, metadata=drained))
+        instance.report_runless_asset_event(dg.AssetMaterialization(DLQ_TOPIC, metadata=drained))
         metadata, _ = progress(settings, instance, told(0), now=NOW + INTERVAL)
         assert metadata is not None
         assert metadata["micro-batches"] == 2
-        instance.report_runless_asset_event(AssetMaterialization(DLQ_TOPIC, metadata=drained | {NEWEST_BATCH: 9}))
+        instance.report_runless_asset_event(dg.AssetMaterialization(DLQ_TOPIC, metadata=drained | {NEWEST_BATCH: 9}))
         assert progress(settings, instance, told(0), now=NOW + INTERVAL) == (None, told(9, at=NOW + INTERVAL))
 
 
@@ -142,7 +142,7 @@ def test_a_new_checkpoint_is_told_from_its_first_batch(settings: Settings) -> No
     commit(settings, range(3))
     for stale in range(3, 30):
         (settings.checkpoint_dir / "dlq" / "commits" / str(stale)).unlink()
-    with DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         metadata, _ = progress(settings, instance, told(29, query=OTHER_QUERY))
     assert metadata is not None
     assert (metadata["micro-batches"], metadata["rows read"]) == (3, 3 * ROWS)
@@ -152,7 +152,7 @@ def test_sums_that_lack_a_batch_are_said_to_be_lower_bounds(settings: Settings) 
     commit(settings, range(5))
     commit(settings, [5], logged=False)
     commit(settings, range(6, 8))
-    with DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         metadata, _ = progress(settings, instance, told(2), now=NOW + INTERVAL)
     assert metadata is not None
     assert metadata["micro-batches"] == 5
@@ -174,26 +174,18 @@ def test_a_roll_up_reads_into_the_rotated_log_and_over_a_line_that_a_crash_cut_s
 
 def test_a_stream_that_never_committed_stands_nowhere(settings: Settings) -> None:
     assert standing(settings, "dlq") is None
-    with DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         assert progress(settings, instance, None) == (None, None)
 
 
-@pytest.fixture
-def empty_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("RTAP_STATE_DIR", str(tmp_path / "empty"))
-    get_settings.cache_clear()
-    yield
-    get_settings.cache_clear()
-
-
-@pytest.mark.usefixtures("empty_state_folder")
-def test_a_tick_over_an_empty_state_folder_tells_nothing() -> None:
+def test_a_tick_over_an_empty_state_folder_reports_nothing(settings: Settings) -> None:
+    resources = {"settings": settings, "streams": host_over(FakeClient())}
     with (
-        DagsterInstance.ephemeral() as instance,
-        build_sensor_context(instance=instance, definitions=defs, resources={"streams": host_over(FakeClient())}) as context,
+        dg.DagsterInstance.ephemeral() as instance,
+        dg.build_sensor_context(instance=instance, definitions=build_definitions(settings), resources=resources) as context,
     ):
         result = checkpoint_progress(context)
-    assert isinstance(result, SensorResult)
+    assert isinstance(result, dg.SensorResult)
     assert result.asset_events == []
     assert result.skip_reason is not None
     assert result.skip_reason.skip_message == "nothing to tell"

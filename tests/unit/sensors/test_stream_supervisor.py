@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import dagster as dg
 import pytest
-from dagster import AssetCheckEvaluation, AssetObservation, DagsterInstance, SensorResult, build_sensor_context
 from stream_host_fakes import NOW, FakeClient, host_over, status
 
+from rtap_assets.config import Settings
 from rtap_assets.definitions import defs
 from rtap_assets.errors import StreamError
 from rtap_assets.sensors.supervisor import FIRST_PAUSE_SECONDS, Memory, revive_host, stream_supervisor, tell
@@ -23,7 +24,7 @@ NOTE = FailureNote("checkpoint_foreign", "The checkpoint is another table's.", N
 
 def due(
     statuses: list[StreamStatus], memory: Memory, now: datetime, *, materialised: dict[str, datetime] | None = None
-) -> list[AssetCheckEvaluation | AssetObservation]:
+) -> list[dg.AssetCheckEvaluation | dg.AssetObservation]:
     """What a tick tells; by default nothing was ever materialised."""
     return tell(statuses, memory, now=now, validity_seconds=VALIDITY_SECONDS, materialised=materialised or {})
 
@@ -43,7 +44,7 @@ def test_a_state_that_a_materialisation_hides_is_told_again_at_once_and_once() -
     due([gold], memory, NOW, materialised={"gold": NOW - TICK})
     hidden = {"gold": NOW + TICK / 2}
     (event,) = due([gold], memory, NOW + TICK, materialised=hidden)
-    assert isinstance(event, AssetCheckEvaluation)
+    assert isinstance(event, dg.AssetCheckEvaluation)
     assert due([gold], memory, NOW + 2 * TICK, materialised=hidden) == []
 
 
@@ -56,7 +57,7 @@ def test_a_change_is_told_at_once() -> None:
     due([status()], memory, NOW)
     changed = [status(observed=Observed.WAITING, waiting_for="broker")]
     (event,) = due(changed, memory, NOW + TICK)
-    assert isinstance(event, AssetCheckEvaluation)
+    assert isinstance(event, dg.AssetCheckEvaluation)
     assert not event.passed
 
 
@@ -64,10 +65,10 @@ def test_a_change_is_told_at_once() -> None:
 def test_a_stream_that_needs_a_person_is_an_alert_once(observed: Observed) -> None:
     memory, broken = Memory(), [status("gold", observed, last_error=NOTE)]
     first = due(broken, memory, NOW)
-    assert [type(event) for event in first] == [AssetCheckEvaluation, AssetObservation]
+    assert [type(event) for event in first] == [dg.AssetCheckEvaluation, dg.AssetObservation]
     assert "The checkpoint is another table's. Restore it." in str(first[1].description)
     later = due(broken, memory, NOW + timedelta(minutes=5))
-    assert [type(event) for event in later] == [AssetCheckEvaluation]
+    assert [type(event) for event in later] == [dg.AssetCheckEvaluation]
 
 
 def test_a_stream_that_waits_for_too_long_is_an_alert_once_and_again_after_it_ran() -> None:
@@ -79,7 +80,7 @@ def test_a_stream_that_waits_for_too_long_is_an_alert_once_and_again_after_it_ra
         events = tell(
             statuses, memory, now=now, validity_seconds=VALIDITY_SECONDS, materialised={}, waiting_alert_seconds=600
         )
-        return sum(isinstance(event, AssetObservation) for event in events)
+        return sum(isinstance(event, dg.AssetObservation) for event in events)
 
     assert [alerts(waiting, seconds) for seconds in (0, 300, 600, 610, 620, 1200)] == [0, 0, 0, 1, 0, 0]
     assert alerts([status("bronze")], 1300) == 0
@@ -147,15 +148,14 @@ def test_a_host_that_cannot_be_started_is_said_and_the_states_are_told_all_the_s
     assert "No Java. Install one." in revive_host(AWAY, Memory(), now=NOW, begin=broken_begin)
 
 
-def tick(client: FakeClient, *, cursor: str | None = None, begins: Iterator[bool] | None = None) -> SensorResult:
+def tick(client: FakeClient, *, cursor: str | None = None, begins: Iterator[bool] | None = None) -> dg.SensorResult:
+    resources = {"settings": Settings(), "streams": host_over(client, begins=begins)}
     with (
-        DagsterInstance.ephemeral() as instance,
-        build_sensor_context(
-            instance, cursor=cursor, definitions=defs, resources={"streams": host_over(client, begins=begins)}
-        ) as context,
+        dg.DagsterInstance.ephemeral() as instance,
+        dg.build_sensor_context(instance, cursor=cursor, definitions=defs, resources=resources) as context,
     ):
         result = stream_supervisor(context)
-    assert isinstance(result, SensorResult)
+    assert isinstance(result, dg.SensorResult)
     return result
 
 
