@@ -90,9 +90,18 @@ def rtap(settings: Settings, *arguments: str, exit_code: int = 0) -> str:
 
 def materialise(settings: Settings, select: str) -> FinishedRun:
     """Run `dagster asset materialize` to its end."""
+    return _run_dagster(settings, "asset", "materialize", "-m", DEFINITIONS, "--select", select)
+
+
+def execute_job(settings: Settings, job: str) -> FinishedRun:
+    """Run `dagster job execute` to its end, with the configuration that the launchpad offers."""
+    return _run_dagster(settings, "job", "execute", "-m", DEFINITIONS, "-j", job)
+
+
+def _run_dagster(settings: Settings, *arguments: str) -> FinishedRun:
     write_dagster_home(settings)
     process = subprocess.Popen(
-        [sys.executable, "-m", "dagster", "asset", "materialize", "-m", DEFINITIONS, "--select", select],
+        [sys.executable, "-m", "dagster", *arguments],
         env=environment(settings),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
