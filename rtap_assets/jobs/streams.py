@@ -1,4 +1,4 @@
-"""The jobs by which people command the streams: start, stop, restart, drain. Each is short and ends with proof or cause."""
+"""The jobs that start, stop, restart and drain the streams. Each is short and ends with proof or cause."""
 
 from collections.abc import Iterator
 from enum import StrEnum
@@ -11,7 +11,7 @@ from rtap_assets.resources.streams import StreamHost
 from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.operation import Action, Operation
 
-# A command overtakes materialisations that wait in the queue.
+# A command overtakes materializations that wait in the queue.
 PRIORITY = {"dagster/priority": "10"}
 
 

@@ -68,7 +68,7 @@ def _is_same_process(pid: int, *, noted_at: float) -> bool:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Interrupt the runs too, so that each stops its streams and says how it ended; Dagster alone would wait for them."""
+    """Interrupt the runs too, so that each stops its streams and reports how it ended; Dagster alone would wait for them."""
     _ending.set()
     for child in psutil.Process().children(recursive=True):
         if child.name() != "java":  # a run ends its own

@@ -31,7 +31,7 @@ class StreamHost(dg.ConfigurableResource):  # type: ignore[type-arg]
     may_start_host: bool = Field(default=True, description="Start the embedded stream host where none runs.")
 
     def client(self) -> StreamsClient:
-        """A client of the host; asks nothing yet."""
+        """Return a client of the host; it connects at its first call."""
         return StreamsClient(self.settings)
 
     def ensure(self, echo: Echo) -> None:
@@ -40,7 +40,7 @@ class StreamHost(dg.ConfigurableResource):  # type: ignore[type-arg]
             ensure_host(self.settings, echo=echo)
 
     def begin(self) -> bool:
-        """Start the host when it is embedded and no process of it lives. Waits for nothing; says whether it started one."""
+        """Start the host when it is embedded and no process of it lives; return whether it did. Does not wait."""
         settings = self.settings
         if not self.may_start_host or not settings.uses_embedded_host or running_host(settings) is not None:
             return False
@@ -48,7 +48,7 @@ class StreamHost(dg.ConfigurableResource):  # type: ignore[type-arg]
         return True
 
     def statuses(self) -> list[StreamStatus]:
-        """The state of each stream; UNKNOWN with the reason when the host does not answer."""
+        """Return the state of each stream; UNKNOWN with the reason when the host does not answer."""
         with self.client() as client:
             return client.statuses()
 

@@ -1,4 +1,4 @@
-"""The sensor `dlq_lag`: what in the dead-letter topic nobody has looked at yet, as an observation of that asset."""
+"""The sensor `dlq_lag`: observes the dead-letter topic for records past the committed offsets of the review group."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -35,7 +35,7 @@ def dlq_lag_sensor(
         return dg.SkipReason(f"{error} The lag is read at a later tick.")
     last = json.loads(context.cursor) if context.cursor else {}
     if not is_due(last, lag, now=now, interval=timedelta(seconds=settings.dq_rollup_seconds)):
-        return dg.SkipReason(f"{lag.records} records, told already")
+        return dg.SkipReason(f"{lag.records} records, reported already")
     cursor = json.dumps({"records": lag.records, "at": now.isoformat()})
     return dg.SensorResult(asset_events=[lag_observation(lag, now=now)], cursor=cursor)
 
