@@ -1,7 +1,8 @@
 """Dagster's webserver and daemon as background services on 127.0.0.1, over one code server with the platform's definitions.
 
 The code server is a service of its own: a daemon that has to load the definitions itself starts a new process for them every
-minute (about four seconds of CPU each time).
+minute (about four seconds of CPU each time). `workspace.yaml` names the module that it serves, `dagster.yaml` is its
+instance. Both are in the package, so that a wheel has them; the repository's `workspace.yaml` is a link to the first.
 """
 
 from __future__ import annotations
