@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from rtap_assets.lake.history.snapshots import (
     ancestors,
     summary_value,
 )
+from rtap_assets.runtime.clock import utc_now
 from rtap_assets.serving.lake_files import TableFiles, local_path, plan_lake
 from rtap_assets.streaming.checkpoints.files import (
     BEFORE_THE_FIRST_SNAPSHOT,
@@ -72,7 +72,7 @@ class LakeState:
 
     def keep(self, settings: Settings) -> None:
         """Renew the pins: the files stay for another `reader_pin_seconds`."""
-        pin_snapshots(settings, self.snapshots, now=datetime.now(UTC))
+        pin_snapshots(settings, self.snapshots, now=utc_now())
 
 
 def look(settings: Settings) -> LakeState:

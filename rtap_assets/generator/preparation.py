@@ -19,6 +19,7 @@ from rtap_assets.generator.events import Columns, WriterIds
 from rtap_assets.generator.options import DELAY_SECONDS, GeneratorOptions
 from rtap_assets.registry.client import Registry
 from rtap_assets.registry.registration import register_contracts
+from rtap_assets.runtime.clock import to_milliseconds
 
 HEADERS_ALLOWANCE_BYTES = 1024
 INCOMPATIBLE_SCALE = 2
@@ -91,7 +92,7 @@ def _check_limits(settings: Settings, options: GeneratorOptions) -> None:
 def usable_for_replay(contract: Contract, start: datetime) -> Callable[[Columns], NDArray[np.bool_]]:
     """Records whose schema id is still the contract's, and that are not too old to be accepted once more."""
     known = {*contract.ids.versions.values(), *contract.ids.other_team.values()}
-    oldest = int(start.timestamp() * 1000) - contract.event_time_past_ms + DAY_MS
+    oldest = to_milliseconds(start) - contract.event_time_past_ms + DAY_MS
 
     def usable(columns: Columns) -> NDArray[np.bool_]:
         current = np.array([unframe(value)[0] in known for value in columns["value"]], dtype=bool)

@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
@@ -23,9 +22,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.offset_gaps import OFFSET_GAPS, OffsetGap
-from rtap_assets.errors import DependencyUnavailable, StreamError
+from rtap_assets.errors import DependencyUnavailable
 from rtap_assets.lake.catalog import open_catalog
-from rtap_assets.lake.table_lock import table_lock
+from rtap_assets.lake.table_lock import locked_table
+from rtap_assets.runtime.clock import utc_now
 
 LOOKED_AT_PROPERTY = "rtap.gaps-looked-at"
 TABLE_PROPERTIES = {
@@ -102,17 +102,12 @@ def record_pass(
 
 def _commit(settings: Settings, gaps: Sequence[OffsetGap], moved: object) -> int | None:
     assert callable(moved)
-    now = datetime.now(UTC)
+    now = utc_now()
     with (
         _translated(settings),
-        table_lock(settings, OFFSET_GAPS.identifier, seconds=settings.table_lock_seconds) as held,
+        locked_table(settings, OFFSET_GAPS.identifier, holder="Another program"),
         open_catalog(settings) as catalog,
     ):
-        if not held:
-            raise StreamError(
-                f"Another program has held {OFFSET_GAPS.identifier} for over {settings.table_lock_seconds:.0f} s.",
-                remedy="Wait for it to end, then try again; or raise RTAP_TABLE_LOCK_SECONDS.",
-            )
         table = _table(catalog)
         properties = moved(table)
         if properties is None:

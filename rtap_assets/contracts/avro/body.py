@@ -11,16 +11,17 @@ import json
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal, localcontext
 from enum import StrEnum
 from typing import Any, NoReturn
+
+from rtap_assets.runtime.clock import EPOCH
 
 MOST_VALUES = 10_000
 MOST_DEPTH = 64
 MOST_DECIMAL_BYTES = 4_096
 LONG_BYTES = 10  # an integer of 64 bits takes ten bytes at most
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TEXT = frozenset({"string", "bytes", "fixed", "enum"})
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 

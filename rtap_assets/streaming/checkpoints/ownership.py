@@ -17,7 +17,7 @@ from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.retention import history_is_whole
 from rtap_assets.lake.history.snapshots import StreamCommit, ancestors, newest_stream_commit
 from rtap_assets.lake.table_layout import layout_changes
-from rtap_assets.runtime.owner_notes import LOCK_FILE, OWNER_FILE, OwnerNote, lock_holder
+from rtap_assets.runtime.locks import LOCK_FILE, OWNER_FILE, OwnerNote, lock_holder
 from rtap_assets.streaming.checkpoints.files import (
     begins_with_everything,
     committed_position,

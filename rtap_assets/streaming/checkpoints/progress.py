@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rtap_assets.config import Settings
+from rtap_assets.runtime.clock import to_milliseconds
 from rtap_assets.streaming.model.states import as_instant, as_text
 from rtap_assets.streaming.queries.batch_metrics import BatchMetrics
 
@@ -57,7 +58,7 @@ def entry_of(stream: str, report: Mapping[str, Any]) -> dict[str, Any]:
         "input_rows": BatchMetrics.rows_of(report["id"], report["batchId"], otherwise=report.get("numInputRows", 0)),
         "input_rows_per_second": report.get("inputRowsPerSecond"),
         "processed_rows_per_second": report.get("processedRowsPerSecond"),
-        "watermark_ms": None if watermark is None else round(as_instant(watermark).timestamp() * 1000),
+        "watermark_ms": None if watermark is None else to_milliseconds(as_instant(watermark)),
         "state_rows": sum(one["numRowsTotal"] for one in state) if state else None,
         "state_bytes": sum(one["memoryUsedBytes"] for one in state) if state else None,
         "dropped_late": sum(one["numRowsDroppedByWatermark"] for one in state),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any, Self
 
 from rtap_assets.config import Settings
@@ -19,6 +18,8 @@ from rtap_assets.errors import StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.snapshots import newest_stream_commit
 from rtap_assets.lake.offset_gaps import record_gaps
+from rtap_assets.runtime.clock import utc_now
+from rtap_assets.runtime.files import sync_folder, write_json
 from rtap_assets.streaming.checkpoints.files import newest_committed, query_id, read_batch
 from rtap_assets.streaming.checkpoints.topic_binding import (
     PLAN_FILE,
@@ -27,9 +28,7 @@ from rtap_assets.streaming.checkpoints.topic_binding import (
     by_partition,
     read_binding,
     read_json,
-    sync_folder,
     write_binding,
-    write_json,
 )
 from rtap_assets.streaming.checkpoints.topic_verification import TopicFacts, replaced_partitions, topic_facts, verify_facts
 
@@ -121,7 +120,7 @@ def plan_continuation(settings: Settings, *, accept_loss: bool, new_topic: bool)
             if position < starting.get(partition, 0)
         }
     )
-    epoch, now = 0 if facts.binding is None else facts.binding.topic_epoch, datetime.now(UTC)
+    epoch, now = 0 if facts.binding is None else facts.binding.topic_epoch, utc_now()
     return Continuation(
         topic=facts.topic,
         old_topic_id=None if facts.binding is None else facts.binding.topic_id,
@@ -153,7 +152,10 @@ def continue_with(settings: Settings, plan: Continuation, *, echo: Callable[[str
 def steps_of(settings: Settings, plan: Continuation) -> list[Step]:
     """Return the steps in their order."""
     return [
-        ("the plan is written down", lambda: write_json(settings.checkpoint_dir / PLAN_FILE, asdict(plan))),
+        (
+            "the plan is written down",
+            lambda: write_json(settings.checkpoint_dir / PLAN_FILE, asdict(plan), durable=True, default=str),
+        ),
         (f"{plan.lost_records:,} offsets are recorded as lost", lambda: record_gaps(settings, _gaps(plan))),
         ("the checkpoint is put aside", lambda: _archive(settings, plan)),
         ("the topic is bound", lambda: write_binding(settings.checkpoint_dir, _binding(settings, plan))),

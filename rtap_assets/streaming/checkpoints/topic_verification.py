@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import StreamError
@@ -17,6 +16,7 @@ from rtap_assets.kafka.clients import Admin
 from rtap_assets.kafka.single_records import SingleRecord, records_at
 from rtap_assets.kafka.topics import TopicIdentity, beginning_offsets, high_watermarks, topic_config, topic_identity
 from rtap_assets.lake.history.newest_rows import RawRow, newest_rows
+from rtap_assets.runtime.clock import utc_now
 from rtap_assets.streaming.checkpoints.files import committed_position
 from rtap_assets.streaming.checkpoints.topic_binding import (
     PLAN_FILE,
@@ -152,7 +152,7 @@ def verify_topic(settings: Settings) -> None:
     verify_facts(facts)
     verify_records(settings, facts)
     if facts.binding is None or (facts.binding.topic_id is None and facts.found.topic_id is not None):
-        fresh = TopicBinding(facts.topic, facts.found.topic_id, 0, datetime.now(UTC).isoformat())
+        fresh = TopicBinding(facts.topic, facts.found.topic_id, 0, utc_now().isoformat())
         bound = fresh if facts.binding is None else replace(facts.binding, topic_id=facts.found.topic_id)
         write_binding(settings.checkpoint_dir, bound)
 
@@ -220,7 +220,7 @@ def _verify_same_topic(facts: TopicFacts) -> None:
     if facts.is_other_topic and binding is not None:
         raise StreamError(
             f"The topic {facts.topic} was created again under its name (id {binding.topic_id} -> {facts.found.topic_id}, "
-            f"noticed at {datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z). Bronze has read the old one ({_places(facts.positions)}), "
+            f"noticed at {utc_now():%Y-%m-%d %H:%M:%S}Z). Bronze has read the old one ({_places(facts.positions)}), "
             "and nothing of the new one.",
             remedy=NEW_TOPIC,
         )

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
 from pyspark.sql import SparkSession
@@ -34,20 +34,16 @@ from rtap_assets.lake.maintenance import (
     rewrite_manifests,
 )
 from rtap_assets.lake.table_changes import note_changes
-from rtap_assets.lake.table_lock import table_lock
+from rtap_assets.lake.table_lock import locked_table, table_lock
 from rtap_assets.lake.table_metrics import TableMetrics, breaches, measure_table
 from rtap_assets.quality.catalog import DQ_RESULTS
 from rtap_assets.quality.results_table import remove_old_results
+from rtap_assets.runtime.clock import utc_now
 from rtap_assets.streaming.checkpoints.files import BEFORE_THE_FIRST_SNAPSHOT, newest_committed, newest_planned, read_batch
 from rtap_assets.streaming.queries.definitions import GOLD_STREAM, STREAMS, StreamDefinition
 
 Done = TypeVar("Done")
 LOG = logging.getLogger(__name__)
-
-
-def utc_now() -> datetime:
-    """The clock of everything that is not a test."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
@@ -173,12 +169,7 @@ def _maintain(
     clock: Callable[[], datetime],
 ) -> TableMaintenance:
     started = time.monotonic()
-    with table_lock(settings, spec.identifier, seconds=settings.table_lock_seconds) as held:
-        if not held:
-            raise StreamError(
-                f"Another maintenance has held {spec.identifier} for over {settings.table_lock_seconds:.0f} s.",
-                remedy="Wait for it to end, then try again; or raise RTAP_TABLE_LOCK_SECONDS.",
-            )
+    with locked_table(settings, spec.identifier, holder="Another maintenance"):
         before = _measure(settings, spec)
         steps = _Steps(spec.identifier, echo)
         if spec == DQ_RESULTS:
