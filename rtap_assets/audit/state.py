@@ -17,7 +17,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from rtap_assets.config import Settings
-from rtap_assets.lake.catalog import open_catalog
+from rtap_assets.lake.catalog import catalog_session
 from rtap_assets.lake.history.snapshot_leases import pin_snapshots
 from rtap_assets.lake.history.snapshots import (
     NATIVE_EPOCH_ID,
@@ -105,7 +105,7 @@ def look(settings: Settings) -> LakeState:
 
 def _tables(settings: Settings, plans: Mapping[str, TableFiles]) -> dict[str, Table]:
     found = {}
-    with open_catalog(settings) as catalog:
+    with catalog_session(settings) as catalog:
         for name, plan in plans.items():
             try:
                 found[name] = catalog.load_table(plan.spec.identifier)

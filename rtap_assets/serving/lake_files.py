@@ -13,12 +13,11 @@ from pathlib import Path
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table
-from sqlalchemy.exc import SQLAlchemyError
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
-from rtap_assets.errors import DependencyUnavailable, ServingError
-from rtap_assets.lake.catalog import open_catalog
+from rtap_assets.errors import ServingError
+from rtap_assets.lake.catalog import catalog_session
 from rtap_assets.lake.history.snapshot_leases import pin_snapshots
 from rtap_assets.lake.history.snapshots import newest_watermark_ms
 from rtap_assets.runtime.clock import from_milliseconds, utc_now
@@ -46,14 +45,8 @@ def plan_lake(settings: Settings, specs: Sequence[TableSpec] = PLANNING_ORDER) -
         DependencyUnavailable: the catalog did not answer.
         ServingError: a snapshot holds delete files, or its files are gone or out of DuckDB's reach.
     """
-    try:
-        with open_catalog(settings) as catalog:
-            plans = {spec.view: _plan_with_one_reload(catalog, spec) for spec in specs}
-    except SQLAlchemyError as error:
-        raise DependencyUnavailable(
-            f"The Iceberg catalog of {settings.state_dir} did not answer: {error}.",
-            remedy="Try again; nothing was read or changed.",
-        ) from error
+    with catalog_session(settings) as catalog:
+        plans = {spec.view: _plan_with_one_reload(catalog, spec) for spec in specs}
     planned = {plan.spec.identifier: plan.snapshot_id for plan in plans.values() if plan.snapshot_id is not None}
     pin_snapshots(settings, planned, now=utc_now())
     return plans

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
 from pyspark.sql import SparkSession
-from sqlalchemy.exc import SQLAlchemyError
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.corrections import CORRECTIONS
 from rtap_assets.contracts.offset_gaps import OFFSET_GAPS
 from rtap_assets.contracts.tables import GOLD, TABLES, TableSpec
-from rtap_assets.errors import DependencyUnavailable, StreamError
-from rtap_assets.lake.catalog import load_table, open_catalog
+from rtap_assets.errors import StreamError
+from rtap_assets.lake.catalog import catalog_session, load_table
 from rtap_assets.lake.corrections import has_pending_corrections
 from rtap_assets.lake.history.retention import Consumer, ExpiryPlan, plan_expiry
 from rtap_assets.lake.maintenance import (
@@ -151,7 +150,7 @@ def _expire(
         LOG.warning("changed by another program: %s", change.sentence)
     # Positions first: they only move on, so what they protect is still there when the table is read after them.
     consumers = consumers_of(settings, spec)
-    with _catalog(settings) as catalog:
+    with catalog_session(settings) as catalog:
         plan: ExpiryPlan = plan_expiry(load_table(catalog, spec.identifier), settings, consumers, now=clock())
     if plan.expirable < (1 if plan.holds_erased else at_least):
         return Expiry(0, plan.kept + plan.expirable, plan.alerts)
@@ -226,24 +225,13 @@ def maintenance_line(done: TableMaintenance) -> str:
 
 
 def _exists(settings: Settings, spec: TableSpec) -> bool:
-    with _catalog(settings) as catalog:
+    with catalog_session(settings) as catalog:
         return bool(catalog.table_exists(spec.identifier))
 
 
 def _measure(settings: Settings, spec: TableSpec) -> TableMetrics:
-    with _catalog(settings) as catalog:
+    with catalog_session(settings) as catalog:
         return measure_table(load_table(catalog, spec.identifier), spec.identifier)
-
-
-@contextmanager
-def _catalog(settings: Settings) -> Iterator[Any]:
-    try:
-        with open_catalog(settings) as catalog:
-            yield catalog
-    except SQLAlchemyError as error:
-        raise DependencyUnavailable(
-            f"The Iceberg catalog did not answer: {error}.", remedy="Nothing was changed; try again.", dependency="catalog"
-        ) from error
 
 
 def _require_paused_gold(session: SparkSession) -> None:
