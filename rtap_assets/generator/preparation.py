@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.avro.schemas import EVENTS_SUBJECT_FOLDER, load_subject, parsed
-from rtap_assets.contracts.avro.wire import unframe
+from rtap_assets.contracts.avro.wire import unframe, value_subject
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.errors import ConfigurationError
 from rtap_assets.generator.bad_records import DAY_MS, Contract, physical
@@ -42,7 +42,7 @@ def prepare_contract(settings: Settings, options: GeneratorOptions) -> Contract:
         }
     if options.invalid and Reason.INCOMPATIBLE_SCHEMA in options.reasons:
         incompatible = _register_for_other_team(settings, incompatible_schema(other_team_schema(versions[1].text)))
-    foreign = registered[f"{settings.topic_revenue}-value"][1]
+    foreign = registered[value_subject(settings.topic_revenue)][1]
     return Contract(
         schemas={version.version: physical(parsed(version.text)) for version in versions},
         ids=WriterIds(registered[settings.events_subject], incompatible, foreign, other_team),

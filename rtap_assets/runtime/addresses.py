@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rtap_assets.contracts.avro.wire import value_subject
+
 
 class Addresses:
     """Addresses of the parts, whether embedded or elsewhere."""
@@ -51,4 +53,4 @@ class Addresses:
 
     @property
     def events_subject(self) -> str:
-        return f"{self.topic_events}-value"
+        return value_subject(self.topic_events)
