@@ -18,10 +18,10 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import SettingsConfigDict
 
 from rtap_assets.errors import ConfigurationError
-from rtap_assets.runtime import setting_rules as rules
-from rtap_assets.runtime.addresses import Addresses
-from rtap_assets.runtime.quality_settings import QualitySettings
-from rtap_assets.runtime.state_paths import StatePaths
+from rtap_assets.settings import rules
+from rtap_assets.settings.addresses import Addresses
+from rtap_assets.settings.quality import QualitySettings
+from rtap_assets.settings.state_paths import StatePaths
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 

@@ -16,10 +16,10 @@ import psutil
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import ConfigurationError
+from rtap_assets.java.jars import jars_are_fetched, jars_folder
+from rtap_assets.java.jvm import java_command, java_major_version
 from rtap_assets.local.pid_files import records
 from rtap_assets.local.ports import is_free
-from rtap_assets.runtime.jars import jars_are_fetched, jars_folder
-from rtap_assets.runtime.jvm import java_command, java_major_version
 
 GIB = 1024**3
 NEEDED_MEMORY_BYTES = 4 * GIB

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from rtap_assets.config import Settings
+from rtap_assets.java.jars import jars_of
+from rtap_assets.java.jvm import java_command
 from rtap_assets.local.ports import LOOPBACK, listens
 from rtap_assets.local.processes import Service
 from rtap_assets.registry.client import Registry
-from rtap_assets.runtime.jars import jars_of
-from rtap_assets.runtime.jvm import java_command
 
 NAME = "registry"
 PROBE_SECONDS = 1.0

@@ -21,9 +21,9 @@ from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER
 from rtap_assets.errors import ServingError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.snapshots import STAMP_EPOCH_ID, ancestors, summary_value
-from rtap_assets.lake.history.stream_offsets import FilePosition, end_of_batch, file_positions
+from rtap_assets.lake.history.stream_offsets import FilePosition, StreamPositions, end_of_batch, file_positions
 from rtap_assets.lake.table_changes import read_changes
-from rtap_assets.quality.catalog import PASS_CHECKS, REQUIRED_COLUMNS, Check, DqResult, StreamPositions, judge
+from rtap_assets.quality.catalog import PASS_CHECKS, REQUIRED_COLUMNS, Check, DqResult, judge
 from rtap_assets.serving.connection import connect_lake, with_first_epoch
 from rtap_assets.serving.corrections import load_corrections
 from rtap_assets.serving.duckdb_types import typed_empty_select

@@ -19,10 +19,11 @@ from pyiceberg.expressions import LessThan
 from pyiceberg.table import Table
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.tables import DQ_RESULTS
 from rtap_assets.errors import StreamError
 from rtap_assets.lake.catalog import catalog_session
 from rtap_assets.lake.record_table import RecordTable, as_rows
-from rtap_assets.quality.catalog import DQ_RESULTS, DqResult
+from rtap_assets.quality.catalog import DqResult
 
 OFFSETS_PROPERTY = "rtap.dq-offsets"
 RECORDS = RecordTable(DQ_RESULTS)

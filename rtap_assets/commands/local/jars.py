@@ -7,7 +7,7 @@ import time
 import click
 
 from rtap_assets.config import get_settings
-from rtap_assets.runtime.jars import expected_sums, fetch_jars, jars_are_fetched, jars_folder, verify_installed
+from rtap_assets.java.jars import expected_sums, fetch_jars, jars_are_fetched, jars_folder, verify_installed
 
 
 @click.group()

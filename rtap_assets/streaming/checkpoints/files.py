@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rtap_assets.errors import StreamError
-from rtap_assets.quality.catalog import StreamPositions
+from rtap_assets.lake.history.stream_offsets import StreamPositions
 from rtap_assets.streaming.checkpoints.topic_binding import by_partition, read_binding
 
 # How many of gold's batches a pass of checks looks back for the one that its snapshot holds.

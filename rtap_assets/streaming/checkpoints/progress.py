@@ -10,8 +10,8 @@ from typing import Any
 
 from rtap_assets.config import Settings
 from rtap_assets.runtime.clock import to_milliseconds
+from rtap_assets.streaming.model.batch_metrics import BatchMetrics
 from rtap_assets.streaming.model.states import as_instant, as_text
-from rtap_assets.streaming.queries.batch_metrics import BatchMetrics
 
 KEPT_IN_MEMORY = 1_000
 

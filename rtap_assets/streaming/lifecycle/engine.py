@@ -17,8 +17,8 @@ from pyspark.sql import SparkSession
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import StreamError
-from rtap_assets.host.jvm_heartbeat import JvmPulse
 from rtap_assets.runtime.clock import from_milliseconds, utc_now
+from rtap_assets.streaming.jvm_heartbeat import JvmPulse
 from rtap_assets.streaming.lifecycle.command_handlers import patience_of
 from rtap_assets.streaming.lifecycle.command_queue import OperationBook
 from rtap_assets.streaming.lifecycle.desired import DurableStates

@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 from rtap_assets.config import Settings
 from rtap_assets.contracts.corrections import CORRECTIONS
 from rtap_assets.contracts.offset_gaps import OFFSET_GAPS
-from rtap_assets.contracts.tables import GOLD, TABLES, TableSpec
+from rtap_assets.contracts.tables import DQ_RESULTS, GOLD, TABLES, TableSpec
 from rtap_assets.errors import StreamError
 from rtap_assets.lake.catalog import catalog_session, load_table
 from rtap_assets.lake.corrections import has_pending_corrections
@@ -35,7 +35,6 @@ from rtap_assets.lake.maintenance import (
 from rtap_assets.lake.table_changes import note_changes
 from rtap_assets.lake.table_lock import locked_table, table_lock
 from rtap_assets.lake.table_metrics import TableMetrics, breaches, measure_table
-from rtap_assets.quality.catalog import DQ_RESULTS
 from rtap_assets.quality.results_table import remove_old_results
 from rtap_assets.runtime.clock import utc_now
 from rtap_assets.streaming.checkpoints.files import BEFORE_THE_FIRST_SNAPSHOT, newest_committed, newest_planned, read_batch

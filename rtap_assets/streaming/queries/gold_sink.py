@@ -37,7 +37,7 @@ from rtap_assets.lake.history.snapshots import (
 from rtap_assets.lake.merge import between, merge_statement
 from rtap_assets.registry.client import Registry
 from rtap_assets.streaming.checkpoints.files import query_id, read_batch
-from rtap_assets.streaming.lifecycle.failures import carried
+from rtap_assets.streaming.failures import carried
 from rtap_assets.transforms.gold import MEASURES, apply_changes, build_revenue_messages, sum_panes, sum_windows
 
 UPDATES_VIEW = "revenue_updates"

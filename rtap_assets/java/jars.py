@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12Certificat
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import ConfigurationError
-from rtap_assets.runtime.jvm import java_command
+from rtap_assets.java.jvm import java_command
 
 HERE = Path(__file__).parent
 SUMS = HERE / "jars.sha256"
