@@ -84,7 +84,7 @@ def _commit(settings: Settings, gaps: Sequence[OffsetGap], moved: object) -> int
     assert callable(moved)
     now = utc_now()
     with (
-        locked_table(settings, OFFSET_GAPS.identifier, holder="Another program"),
+        locked_table(settings, OFFSET_GAPS.identifier),
         catalog_session(settings) as catalog,
     ):
         table = RECORDS.ensure(catalog)

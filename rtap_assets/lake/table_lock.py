@@ -16,8 +16,8 @@ def table_lock(settings: Settings, identifier: str, *, seconds: float) -> Abstra
 
 
 @contextmanager
-def locked_table(settings: Settings, identifier: str, *, holder: str) -> Iterator[None]:
-    """Keep maintenance and corrections from the table for the time of the block; `holder` describes the other one.
+def locked_table(settings: Settings, identifier: str) -> Iterator[None]:
+    """Keep maintenance and corrections from the table for the time of the block.
 
     Raises:
         StreamError: another holder kept it for longer than `table_lock_seconds`.
@@ -25,7 +25,7 @@ def locked_table(settings: Settings, identifier: str, *, holder: str) -> Iterato
     with table_lock(settings, identifier, seconds=settings.table_lock_seconds) as held:
         if not held:
             raise StreamError(
-                f"{holder} has held {identifier} for over {settings.table_lock_seconds:.0f} s.",
+                f"Other maintenance, or a correction, has held {identifier} for over {settings.table_lock_seconds:.0f} s.",
                 remedy="Wait for it to end, then try again; or raise RTAP_TABLE_LOCK_SECONDS.",
             )
         yield

@@ -167,7 +167,7 @@ def _maintain(
     clock: Callable[[], datetime],
 ) -> TableMaintenance:
     started = time.monotonic()
-    with locked_table(settings, spec.identifier, holder="Another maintenance"):
+    with locked_table(settings, spec.identifier):
         before = _measure(settings, spec)
         steps = _Steps(spec.identifier, echo)
         if spec == DQ_RESULTS:

@@ -53,7 +53,7 @@ class CorrectionRun:
         Raises:
             StreamError: another one has held it for long.
         """
-        return locked_table(self.settings, spec.identifier, holder="A maintenance or another correction")
+        return locked_table(self.settings, spec.identifier)
 
 
 def stamped_session(session: SparkSession, properties: Mapping[str, str]) -> SparkSession:
