@@ -9,14 +9,12 @@ Run as `python -m rtap_assets.local.keeper`; `rtap up` does, and `rtap down` end
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from threading import Event
 from types import FrameType
 
@@ -24,15 +22,14 @@ from rtap_assets.config import Settings, get_settings, settings_environment
 from rtap_assets.errors import RtapError
 from rtap_assets.host.launcher import HOST_COMMAND, host_output
 from rtap_assets.host.lock import running_host
-from rtap_assets.local.generator import NAME as GENERATOR
-from rtap_assets.local.generator import generator_service
 from rtap_assets.local.lock import stack_lock
-from rtap_assets.local.pid_files import ProcessRecord, record_of, records, write_record
+from rtap_assets.local.pid_files import ProcessRecord, record_of, records, write_given_up, write_record
 from rtap_assets.local.processes import Service, start
+from rtap_assets.local.services.generator import NAME as GENERATOR
+from rtap_assets.local.services.generator import generator_service
+from rtap_assets.local.services.stream_host import NAME as STREAM_HOST
 from rtap_assets.local.stack import services_to_run
-from rtap_assets.local.stream_host import NAME as STREAM_HOST
 from rtap_assets.runtime.background import spawn_background
-from rtap_assets.runtime.files import write_json
 from rtap_assets.runtime.processes import creation_time
 
 NAME = "keeper"
@@ -42,7 +39,6 @@ LOOKS = 2  # dead at this many looks on end: an end that was meant removes the r
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 STEADY_SECONDS = 60.0  # a part that lived this long has its deaths forgotten
 MOST_DEATHS = 5
-STATE_NAME = "keeper.state"
 
 log = logging.getLogger(__name__)
 
@@ -144,23 +140,6 @@ def keeper_service(settings: Settings) -> Service:
         environment=settings_environment(settings),
         prepare=lambda: write_given_up(settings, []),
     )
-
-
-def given_up(settings: Settings) -> list[str]:
-    """Return the services that the keeper does not start any more."""
-    try:
-        return list(json.loads(_state_path(settings).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return []
-
-
-def write_given_up(settings: Settings, names: list[str]) -> None:
-    """Leave the names of the parts that were given up, for `rtap status`."""
-    write_json(_state_path(settings), names)
-
-
-def _state_path(settings: Settings) -> Path:
-    return settings.run_dir / STATE_NAME
 
 
 def revive(settings: Settings, record: ProcessRecord) -> None:

@@ -16,6 +16,7 @@ from rtap_assets.runtime.files import write_json
 from rtap_assets.runtime.processes import living_process, tail
 
 STOP_SECONDS = 20.0
+GIVEN_UP = "keeper.state"
 
 
 @dataclass(frozen=True)
@@ -62,3 +63,20 @@ def write_record(settings: Settings, record: ProcessRecord) -> None:
 def forget(settings: Settings, record: ProcessRecord) -> None:
     """Remove a record."""
     (settings.run_dir / f"{record.service}.json").unlink(missing_ok=True)
+
+
+def given_up(settings: Settings) -> list[str]:
+    """Return the services that the keeper does not start any more."""
+    try:
+        return list(json.loads(_state_path(settings).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return []
+
+
+def write_given_up(settings: Settings, names: list[str]) -> None:
+    """Leave the names of the parts that were given up, for `rtap status`."""
+    write_json(_state_path(settings), names)
+
+
+def _state_path(settings: Settings) -> Path:
+    return settings.run_dir / GIVEN_UP

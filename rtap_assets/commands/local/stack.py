@@ -10,7 +10,8 @@ from rtap_assets.commands.streaming.stream_lines import stream_table
 from rtap_assets.config import Settings, get_settings
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.local import stack
-from rtap_assets.local.stack import ServiceStatus
+from rtap_assets.local.status import ServiceStatus
+from rtap_assets.local.status import status as services
 from rtap_assets.streaming.model.states import Observed
 
 STATE_COLOURS = {"running": "green", "died": "red", "failed": "red"}
@@ -75,7 +76,7 @@ def status() -> None:
     The exit code is 1 when one has died without having been told to.
     """
     settings = get_settings()
-    lines = stack.status(settings)
+    lines = services(settings)
     if not lines:
         click.echo("nothing is running")
     else:

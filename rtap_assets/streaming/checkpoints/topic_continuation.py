@@ -30,7 +30,8 @@ from rtap_assets.streaming.checkpoints.topic_binding import (
     read_json,
     write_binding,
 )
-from rtap_assets.streaming.checkpoints.topic_verification import TopicFacts, replaced_partitions, topic_facts, verify_facts
+from rtap_assets.streaming.checkpoints.topic_facts import TopicFacts, topic_facts
+from rtap_assets.streaming.checkpoints.topic_verification import replaced_partitions, verify_facts
 
 ARCHIVE_FOLDER = "archive"
 Step = tuple[str, Callable[[], object]]

@@ -30,7 +30,7 @@ from rtap_assets.streaming.checkpoints.files import (
     read_batch,
 )
 from rtap_assets.streaming.checkpoints.topic_binding import read_binding
-from rtap_assets.streaming.checkpoints.topic_verification import bronze_positions
+from rtap_assets.streaming.checkpoints.topic_facts import bronze_positions
 from rtap_assets.streaming.failures import Verdict, error_in, judge
 from rtap_assets.streaming.model.batch_metrics import BatchMetrics
 from rtap_assets.streaming.model.reports import DrainReport
