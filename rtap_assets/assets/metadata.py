@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from dagster import (
@@ -18,8 +18,7 @@ from dagster import (
 
 from rtap_assets.config import get_settings
 from rtap_assets.contracts.tables import Column
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from rtap_assets.runtime.clock import EPOCH, from_milliseconds
 
 
 def column_schema(columns: Iterable[Column]) -> TableSchema:
@@ -68,4 +67,4 @@ def watermark(instant: datetime | None) -> MetadataValue[Any]:
 
 def instant_of(milliseconds: int | None) -> datetime | None:
     """Milliseconds since the epoch as an instant, without a detour over floats."""
-    return None if milliseconds is None else EPOCH + timedelta(milliseconds=milliseconds)
+    return None if milliseconds is None else from_milliseconds(milliseconds)

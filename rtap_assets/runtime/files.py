@@ -23,14 +23,19 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[IO[bytes]]:
     try:
         with fresh.open("wb") as file:
             yield file
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        fresh.replace(path)
+        if durable:
+            put_in_place(fresh, path)
+        else:
+            fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
-    if durable:
-        sync_folder(path.parent)
+
+
+def put_in_place(fresh: Path, path: Path) -> None:
+    """Let a finished file take the place of `path`, and wait until that is on disk."""
+    sync_file(fresh)
+    fresh.replace(path)
+    sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str, *, durable: bool = False) -> None:
