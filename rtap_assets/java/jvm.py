@@ -30,7 +30,7 @@ exec "{java}" "$@"
 
 
 def java_command(settings: Settings) -> list[str]:
-    """The command that runs Java, for everything but Spark.
+    """Return the command that runs Java, for everything but Spark.
 
     Raises:
         ConfigurationError: `RTAP_JAVA_HOME` is not a JDK 17 or 21.
@@ -48,7 +48,7 @@ def java_command(settings: Settings) -> list[str]:
 
 
 def spark_java_home(settings: Settings) -> Path:
-    """The `JAVA_HOME` for Spark: `RTAP_JAVA_HOME`, or a shim in the state folder around the packaged runtime."""
+    """Return the `JAVA_HOME` for Spark: `RTAP_JAVA_HOME`, or a shim in the state folder around the packaged runtime."""
     java = java_command(settings)[0]
     if settings.java_home is not None:
         return settings.java_home
@@ -64,7 +64,7 @@ def spark_java_home(settings: Settings) -> Path:
 
 @cache
 def java_major_version(java: Path) -> int:
-    """The major version that a `java` command reports of itself.
+    """Return the major version that a `java` command reports of itself.
 
     Raises:
         ConfigurationError: it cannot be run or does not say.

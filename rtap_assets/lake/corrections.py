@@ -89,7 +89,7 @@ def set_position(settings: Settings, position: Position) -> None:
 
 
 def read_state(settings: Settings) -> CorrectionsState:
-    """What is pending and up to where was looked; empty where nothing was ever corrected.
+    """Return what is pending, and up to where records were looked at; empty where nothing was ever corrected.
 
     Raises:
         DependencyUnavailable: the catalog does not answer.
@@ -105,7 +105,7 @@ def read_state(settings: Settings) -> CorrectionsState:
 
 
 def read_entries(settings: Settings, *entries: Entry) -> pa.Table:
-    """The record's entries of these kinds, with all columns; no rows where nothing was ever corrected.
+    """Return the record's entries of these kinds, with all columns; no rows where nothing was ever corrected.
 
     Raises:
         DependencyUnavailable: the catalog does not answer.
@@ -117,7 +117,7 @@ def read_entries(settings: Settings, *entries: Entry) -> pa.Table:
 
 
 def read_rows(settings: Settings, pending: Sequence[str]) -> pa.Table:
-    """The rows of these corrections, and those that were removed for another reason than being a copy.
+    """Return the rows of these corrections, and those that were removed for another reason than being a copy.
 
     Raises:
         DependencyUnavailable: the catalog does not answer.
@@ -131,7 +131,7 @@ def read_rows(settings: Settings, pending: Sequence[str]) -> pa.Table:
 
 
 def has_pending_corrections(settings: Settings) -> bool:
-    """Whether a correction was begun and not ended: gold's snapshots are kept until then, since they say what it did."""
+    """Return whether a correction was begun and not ended: until then gold's snapshots, which say what it did, are kept."""
     return bool(read_state(settings).pending)
 
 

@@ -1,4 +1,4 @@
-"""`quality.offset_gaps`: offsets that have no row in bronze, written down while it can still be said why.
+"""`quality.offset_gaps`: offsets that have no row in bronze, recorded while their cause can still be found.
 
 PyIceberg appends, so that no Spark session is needed. Up to which offsets a pass has looked for gaps is a property of the
 table, changed in the same commit as the rows. Writers take turns (a lock on this machine), and a lost race is no commit.

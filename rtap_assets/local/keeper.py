@@ -1,4 +1,4 @@
-"""The keeper: starts parts of the embedded stack again that died without having been told to end.
+"""The keeper: starts parts of the embedded stack again that died without a request to end.
 
 It looks at the records of the run folder: a part whose record is there and whose process is gone has died, since an end that
 was meant removes the record. After a death it is started at once, then with growing pauses; one that dies again and again is
@@ -55,7 +55,7 @@ class Part:
 
     @property
     def is_given_up(self) -> bool:
-        """Whether the breaker is open."""
+        """Return whether the breaker is open."""
         return self.deaths > MOST_DEATHS
 
 
@@ -64,7 +64,7 @@ def after_look(part: Part, *, pid: int, lives: bool, now: float) -> Part:
     if lives:
         is_steady = part.seen_pid == pid and now - part.started_at > STEADY_SECONDS
         is_new = part.seen_pid != pid
-        # A part that somebody else started (`rtap up`) begins with a clean sheet where it had been given up.
+        # A part that another command started (`rtap up`) begins with a clean sheet where it had been given up.
         deaths = 0 if is_steady or (is_new and part.is_given_up) else part.deaths
         return replace(part, deaths=deaths, dead_looks=0, seen_pid=pid, started_at=now if is_new else part.started_at)
     looks = part.dead_looks + 1
@@ -76,7 +76,7 @@ def after_look(part: Part, *, pid: int, lives: bool, now: float) -> Part:
 
 
 def pause_seconds(deaths: int) -> float:
-    """Return how long to wait after so many deaths in a row: not at all after the first."""
+    """Return how long to wait after so many deaths in a row: no time after the first."""
     return 0.0 if deaths <= 1 else min(FIRST_PAUSE_SECONDS * 2.0 ** (deaths - 2), LONGEST_PAUSE_SECONDS)
 
 
@@ -119,7 +119,7 @@ class Keeper:
         with stack_lock(self.settings, echo=lambda _: None):
             current = record_of(self.settings, record.service)
             if current is None or current.process() is not None:
-                return  # ended on purpose, or started by somebody else, meanwhile
+                return  # ended on purpose, or started by another command, meanwhile
             log.warning("the %s (pid %d) died: started again (death %d)", record.title, record.pid, part.deaths)
             self.is_starting = True
             try:

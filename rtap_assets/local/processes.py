@@ -80,7 +80,7 @@ def wait_ready(service: Service, record: ProcessRecord, *, seconds: float) -> No
 
 
 def died(record: ProcessRecord, *, when: str) -> LocalStackError:
-    """The error that names a dead process with its last words."""
+    """Return the error for a dead process, with the last lines of its log."""
     return LocalStackError(
         f"The {record.title} (pid {record.pid}) died {when}. Its last lines:\n{record.tail() or '(it wrote nothing)'}\n",
         remedy=f"Its log is {record.log_files[-1]}.",
@@ -104,7 +104,7 @@ def stop(record: ProcessRecord, *, seconds: float | None = None) -> str:
     family = [process, *_children(process)]
     _signal([process], signal.SIGTERM)
     if _all_gone([process], seconds=seconds):
-        # Its children were told by it, or notice by themselves; those that do not are told here.
+        # It ends its children, or they notice by themselves; the others get the signal here.
         _signal(family, signal.SIGTERM)
         if _all_gone(family, seconds=KILL_SECONDS):
             return "stopped"

@@ -103,7 +103,7 @@ def reset(settings: Settings, *, echo: Echo = print) -> None:
 
 
 def services_to_run(settings: Settings, *, ui: bool) -> list[Service]:
-    """What `up` makes sure of, in starting order: broker and registry, then the UI.
+    """Return what `up` makes sure of, in starting order: broker and registry, then the UI.
 
     The registry needs no preparation, so it comes up while the broker's data are being formatted.
     """
@@ -118,7 +118,7 @@ def services_to_run(settings: Settings, *, ui: bool) -> list[Service]:
 
 
 def generators_to_run(settings: Settings, *, rate: float | None) -> list[Service]:
-    """The steady generator, when one is asked for.
+    """Return the steady generator, when one is asked for.
 
     Raises:
         LocalStackError: one runs at another rate.
@@ -165,7 +165,7 @@ def _start_services(settings: Settings, services: list[Service], *, echo: Echo) 
 
 @contextmanager
 def _all_or_nothing(settings: Settings, *, echo: Echo) -> Iterator[None]:
-    """End what was started in the block when it is left early: a half-started stack is of no use to anybody."""
+    """End what was started in the block when it is left early: a half-started stack is of no use."""
     before = {record.pid for record in records(settings)}
     try:
         yield
@@ -180,7 +180,7 @@ def _all_or_nothing(settings: Settings, *, echo: Echo) -> Iterator[None]:
 
 
 def _adopt(settings: Settings, service: Service) -> ProcessRecord | None:
-    """The record of the running process of this service, if there is one."""
+    """Return the record of the running process of this service, if there is one."""
     record = record_of(settings, service.name)
     if record is None or record.process() is None:
         return None
@@ -222,7 +222,7 @@ def _ensure_stream_host(settings: Settings, *, echo: Echo) -> None:
 
 
 def _line(title: str, address: str, pid: int, *, took: float | None) -> str:
-    """What `up` says of a service that answers; `took` is None for one that ran before."""
+    """Return the line that `up` prints for a service that answers; `took` is None for one that ran before."""
     how, seconds = ("adopted", "") if took is None else ("started", f"  ({took:.1f} s)")
     return f"{title:<18} {how}  {address or '-':<15}  pid {pid}{seconds}"
 

@@ -26,7 +26,7 @@ class ServiceStatus:
 
 
 def status(settings: Settings) -> list[ServiceStatus]:
-    """Return what runs, and what died without having been told to; empty when nothing does."""
+    """Return what runs, and what died without a request to end; empty when nothing runs."""
     names = given_up(settings)
     lines = [_status_of(record) for record in records(settings)]
     return [replace(line, state="failed") if line.state == "died" and line.service in names else line for line in lines]

@@ -124,7 +124,7 @@ class OwnerNote:
 
     @property
     def is_alive(self) -> bool:
-        """Whether that very process still runs."""
+        """Return whether that very process still runs."""
         try:
             return living_process(self.pid, created_at=self.since.timestamp()) is not None
         except psutil.AccessDenied:

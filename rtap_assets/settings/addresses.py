@@ -21,7 +21,7 @@ class Addresses:
 
     @property
     def embedded_port_names(self) -> list[str]:
-        """The settings with the ports of the processes that this configuration starts."""
+        """Return the settings with the ports of the processes that this configuration starts."""
         names = ["kafka_port", "kafka_controller_port"] if self.uses_embedded_broker else []
         names += ["registry_port"] if self.uses_embedded_registry else []
         names += ["streams_port"] if self.uses_embedded_host else []

@@ -15,7 +15,7 @@ JVM_OPTIONS = ["-Xms32m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel
 
 
 def registry_service(settings: Settings) -> Service:
-    """The registry as a service that can be started."""
+    """Return the registry as a service that can be started."""
     log = settings.log_dir / "registry.log"
     (runner,) = (jar for jar in jars_of(settings, "registry") if jar.name.endswith("-runner.jar"))
     properties = [f"-D{name}={value}" for name, value in _properties(settings, str(log)).items()]

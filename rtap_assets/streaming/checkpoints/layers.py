@@ -23,7 +23,7 @@ def open_layers(session: SparkSession, settings: Settings, *, doomed: Sequence[T
     """Own the checkpoints and make sure that the tables exist, for the time of the block.
 
     Changes that others made to the tables since the last time are written down and logged. `doomed` tables are to be
-    dropped and built anew: they are left as they are.
+    dropped and built again: they are left as they are.
 
     Raises:
         StreamError: another process owns the checkpoints.

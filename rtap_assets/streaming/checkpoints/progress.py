@@ -26,7 +26,7 @@ class ProgressLog:
         self._entries: deque[dict[str, Any]] = deque(_tail(self.path), maxlen=KEPT_IN_MEMORY)
 
     def newest(self, limit: int) -> list[dict[str, Any]]:
-        """Up to `limit` entries, oldest first."""
+        """Return up to `limit` entries, oldest first."""
         return list(self._entries)[-limit:] if limit > 0 else []
 
     def append(self, entry: dict[str, Any]) -> None:
@@ -40,7 +40,7 @@ class ProgressLog:
 
 
 def entry_of(stream: str, report: Mapping[str, Any]) -> dict[str, Any]:
-    """One line of the log, from Spark's report of a batch that it ran.
+    """Return one line of the log, from Spark's report of a batch that it ran.
 
     Units: seconds, rows, bytes; `observed_metrics` holds what the query's `observe` counted, by name.
     """
@@ -68,7 +68,7 @@ def entry_of(stream: str, report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tail(path: Path) -> list[dict[str, Any]]:
-    """The newest whole lines of a log that an earlier host wrote; a line that a crash cut short is left out."""
+    """Return the newest whole lines of a log that an earlier host wrote; a line that a crash cut short is left out."""
     if not path.exists():
         return []
     entries = []

@@ -39,7 +39,7 @@ Step = tuple[str, Callable[[], object]]
 
 @dataclass(frozen=True)
 class Continuation:
-    """What will be done. `lost`: Kafka partition -> first and last offset that nobody can read any more."""
+    """The plan. `lost`: Kafka partition -> first and last offset that can no longer be read."""
 
     topic: str
     old_topic_id: str | None
@@ -67,24 +67,24 @@ class Continuation:
     def sentences(self) -> list[str]:
         """Return what will be done, in the order of the steps."""
         offsets = ", ".join(f"{partition}: {offset}" for partition, offset in sorted(self.starting_offsets.items()))
-        told = [
+        lines = [
             f"{BRONZE.identifier} has read {self.topic} up to "
             f"{', '.join(f'{partition}: {offset}' for partition, offset in sorted(self.positions.items())) or 'nothing'} "
             f"(Kafka partition: next offset), in epoch {self.old_epoch} of the topic.",
         ]
         for partition, (first, last) in sorted(self.lost.items()):
-            told.append(
+            lines.append(
                 f"Kafka partition {partition}, offsets {first} to {last} ({last - first + 1:,}) are written to "
                 "quality.offset_gaps as lost."
             )
         if self.new_epoch != self.old_epoch:
-            told.append(
+            lines.append(
                 f"The topic is taken as new (id {self.old_topic_id} -> {self.new_topic_id}): its rows get topic_epoch "
                 f"{self.new_epoch}. What the old one held past the offsets above was never read, and cannot be counted."
             )
-        told.append(f"The checkpoint of bronze is moved to {ARCHIVE_FOLDER}/{self.archive}; no row is changed.")
-        told.append(f"Bronze begins a new checkpoint at {offsets} (Kafka partition: offset) when it is started.")
-        return told
+        lines.append(f"The checkpoint of bronze is moved to {ARCHIVE_FOLDER}/{self.archive}; no row is changed.")
+        lines.append(f"Bronze begins a new checkpoint at {offsets} (Kafka partition: offset) when it is started.")
+        return lines
 
 
 def plan_continuation(settings: Settings, *, accept_loss: bool, new_topic: bool) -> Continuation:

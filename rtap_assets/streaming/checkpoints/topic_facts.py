@@ -43,13 +43,13 @@ class TopicFacts:
 
     @property
     def is_other_topic(self) -> bool:
-        """Whether the id differs from the one that bronze is bound to; false where either is not known."""
+        """Return whether the id differs from the one that bronze is bound to; false where either is not known."""
         bound = None if self.binding is None else self.binding.topic_id
         return bound is not None and self.found.topic_id is not None and bound != self.found.topic_id
 
     @property
     def truncated(self) -> dict[int, int]:
-        """Kafka partition -> its end, where that is before what bronze has read."""
+        """Return, by Kafka partition, its end, where that is before what bronze has read."""
         return {
             partition: self.ends.get(partition, 0)
             for partition, position in self.positions.items()

@@ -68,7 +68,7 @@ def verify_position(settings: Settings) -> None:
 
 
 class TopicGuard:
-    """Asked before each micro-batch whether the topic still is the one that the query was started on: one request."""
+    """Checks before each micro-batch that the topic still is the one that the query was started on: one request."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._admin = settings, Admin(settings)
