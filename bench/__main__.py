@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,13 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
-from rtap_assets.generator.reconcile import reconcile
 
+from rtap_assets.audit.audit import audit
 from rtap_assets.config import PROJECT_ROOT, Settings, get_settings, settings_environment
 from rtap_assets.generator.generate import generate
 from rtap_assets.generator.options import GenerationReport, GeneratorOptions
 from rtap_assets.local.ports import free_ports
 from rtap_assets.local.stack import down, up
-from rtap_assets.serving.connection import connect_lake
-from rtap_assets.serving.lake_files import plan_lake
 
 RESULTS = Path(__file__).with_name("results")
 MILLION = 1_000_000
@@ -48,8 +45,7 @@ def bench(events: int, seed: int, heap: str) -> None:
             generated = generate(settings, GeneratorOptions(events=events, seed=seed), echo=lambda _: None)
             console.print(f"draining them in a fresh process, {heap} of heap")
             result = _drain(settings) | {"events": events, "heap": heap, "generator": _speed(generated)}
-            with closing(connect_lake(settings, plan_lake(settings))) as connection:
-                result["reconciled"] = reconcile(connection, settings).holds
+            result["reconciled"] = audit(settings).holds
         finally:
             down(settings, echo=lambda _: None)
     _show(console, result)
