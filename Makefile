@@ -74,8 +74,8 @@ lint: $(READY) ## Check style (ruff), the direction of imports (import-linter) a
 	@$(BIN)/lint-imports --no-cache --no-logo
 	@$(BIN)/mypy
 
-bench: $(READY) ## Measure throughput, CPU and memory of the chain (N=events)
-	@$(BIN)/python -m bench $(if $(N),--events $(N))
+bench: $(READY) ## Measure the chain, cold and warm, per stream (N=events, AGAINST=another commit)
+	@$(BIN)/python -m bench $(if $(N),--events $(N)) $(if $(AGAINST),--against $(AGAINST))
 
 lock: $(READY) ## Resolve the dependencies anew and write both lock files (hashes, no index)
 	@$(COMPILE) --no-strip-extras --extra dev pyproject.toml -o requirements.lock
