@@ -103,7 +103,7 @@ def wait_for_truth(
         told.update(by_name(client))
         return is_told(told)
 
-    wait_until(is_true, seconds=max(0.0, since + TRUTH_SECONDS - time.monotonic()), what=f"{fault} is told; {told}")
+    wait_until(is_true, seconds=max(0.0, since + TRUTH_SECONDS - time.monotonic()), what=lambda: f"{fault} is told; {told}")
     print(f"{fault}: told after {time.monotonic() - since:.1f} s")
     return told
 

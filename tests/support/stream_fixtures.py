@@ -133,7 +133,7 @@ def ended(engine: StreamEngine, operation: Operation, *, seconds: float = 90) ->
         assert found is not None
         return found
 
-    wait_until(lambda: now().ended, seconds=seconds, what=f"the end of {now()}")
+    wait_until(lambda: now().ended, seconds=seconds, what=lambda: f"the end of {now()}")
     return now()
 
 
