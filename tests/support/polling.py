@@ -8,7 +8,9 @@ from collections.abc import Callable
 POLL_SECONDS = 0.05
 
 
-def wait_until(condition: Callable[[], bool], *, seconds: float, what: str | Callable[[], str]) -> None:
+def wait_until(
+    condition: Callable[[], bool], *, seconds: float, what: str | Callable[[], str], poll_seconds: float = POLL_SECONDS
+) -> None:
     """Return as soon as `condition` holds; fail the test when it does not within `seconds`.
 
     Pass a function as `what` where the text depends on the state at the time of the failure.
@@ -16,4 +18,4 @@ def wait_until(condition: Callable[[], bool], *, seconds: float, what: str | Cal
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what() if callable(what) else what}"
-        time.sleep(POLL_SECONDS)
+        time.sleep(poll_seconds)
