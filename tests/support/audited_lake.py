@@ -72,7 +72,7 @@ CREATE TABLE silver_unread_source AS FROM silver_source LIMIT 0;
 
 
 def schemas() -> dict[str, RegisteredSchema]:
-    """The registry's schemas: both versions, and one that calls the amount's scale two."""
+    """Return the registry's schemas: both versions, and one that calls the amount's scale two."""
     incompatible = json.loads(VERSIONS[0].text)
     next(field for field in incompatible["fields"] if field["name"] == "amount")["type"]["scale"] = 2
     found = {IDS.versions[version.version]: version.text for version in VERSIONS} | {14: json.dumps(incompatible)}
@@ -159,7 +159,7 @@ def audited_chunk() -> Chunk:
 
 @pytest.fixture
 def lake(tmp_path: Path, audited_chunk: Chunk) -> Iterator[AuditedLake]:
-    """The lake as it should be, in memory; the audit itself works on disk."""
+    """Yield the lake as it should be, in memory; the audit itself works on disk."""
     with closing(duckdb.connect(":memory:")) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(sql("schema"))
