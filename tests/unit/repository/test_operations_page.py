@@ -72,9 +72,9 @@ def section(heading: str) -> str:
 
 
 def literal_codes() -> Iterator[str]:
-    """Codes that the code names in a call: of failures, and of the API's answers."""
+    """Yield the codes that a call names: of failures, and of the API's answers."""
     for path in SOURCES:
-        if not {"host", "streaming"} & set(path.relative_to(PROJECT_ROOT).parts):
+        if not {"host", "streaming"} & set(path.parts):
             continue
         text = path.read_text(encoding="utf-8")
         yield from re.findall(r'FailureNote\(\s*"(\w+)"', text)
