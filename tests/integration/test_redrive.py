@@ -132,7 +132,7 @@ def test_letters_are_shown_repaired_sent_once_and_parked(
             return redrive(settings, letters, request, judge=judge, redriver=None)
         with open_redriver(settings, pause=pause) as redriver:
             report = redrive(settings, letters, request, judge=judge, redriver=redriver)
-        assert [seconds for seconds in pauses if not 0 <= seconds <= 1] == []  # two a second
+        assert all(0 <= seconds <= 1 for seconds in pauses)  # two a second
         visible(settings)
         return report
 
