@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import Column
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from rtap_assets.runtime.clock import EPOCH, from_milliseconds
 
 
 def column_schema(columns: Iterable[Column]) -> dg.TableSchema:
@@ -59,4 +58,4 @@ def watermark(instant: datetime | None) -> dg.MetadataValue[Any]:
 
 def instant_of(milliseconds: int | None) -> datetime | None:
     """Milliseconds since the epoch as an instant, without a detour over floats."""
-    return None if milliseconds is None else EPOCH + timedelta(milliseconds=milliseconds)
+    return None if milliseconds is None else from_milliseconds(milliseconds)

@@ -23,7 +23,7 @@ from dagster._cli import main as dagster_command
 
 from rtap_assets.config import Settings, get_settings
 from rtap_assets.local.dagster_ui import code_server_options, code_socket, write_dagster_home
-from rtap_assets.local.pid_files import CREATE_TIME_SLACK_SECONDS
+from rtap_assets.runtime.processes import CREATE_TIME_SLACK_SECONDS, living_process
 
 UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 WATCH_SECONDS = 0.5
@@ -80,7 +80,7 @@ def _restart_when_crashed() -> None:
     """Start over when the child with the definitions is gone; end when it lived for less than `STEADY_SECONDS`."""
     lived_since = None
     while not _ending.wait(WATCH_SECONDS):
-        if any(_lives(child) for child in psutil.Process().children()):
+        if any(living_process(child.pid) for child in psutil.Process().children()):
             lived_since = lived_since or time.monotonic()
         elif lived_since is not None:
             break
@@ -95,13 +95,6 @@ def _restart_when_crashed() -> None:
     with suppress(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)  # what comes after this does not know the child, and would leave it a zombie
     os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the same program once more
-
-
-def _lives(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ from rtap_assets.generator.options import GeneratorOptions
 from rtap_assets.kafka.topics import end_offsets
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.local.ports import free_port, is_free
-from rtap_assets.local.stack import down, status
+from rtap_assets.local.stack import down
+from rtap_assets.local.status import status
 from rtap_assets.serving.connection import open_lake
 from rtap_assets.streaming.checkpoints.rollups import standing
 from rtap_assets.streaming.model.names import STREAM_NAMES

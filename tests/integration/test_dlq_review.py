@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from click.testing import CliRunner
 from confluent_kafka import Producer
 
-from rtap_assets.commands import dlq as command
+from rtap_assets.commands.dlq import group as command
 from rtap_assets.config import Settings
 from rtap_assets.kafka.clients import client_config
 from rtap_assets.kafka.dlq_review import UNREADABLE, acknowledge, committed, dlq_lag, unseen_letters

@@ -8,7 +8,7 @@ import click
 
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
-from rtap_assets.runtime.jars import expected_sums, fetch_jars, jars_are_fetched, jars_folder, verify_installed
+from rtap_assets.java.jars import expected_sums, fetch_jars, jars_are_fetched, jars_folder, verify_installed
 
 
 @click.group()

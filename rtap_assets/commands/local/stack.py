@@ -11,7 +11,8 @@ from rtap_assets.commands.streaming.stream_lines import stream_table
 from rtap_assets.config import Settings
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.local import stack
-from rtap_assets.local.stack import ServiceStatus
+from rtap_assets.local.status import ServiceStatus
+from rtap_assets.local.status import status as services
 from rtap_assets.streaming.model.states import Observed
 
 STATE_COLOURS = {"running": "green", "died": "red", "failed": "red"}
@@ -77,7 +78,7 @@ def status(settings: Settings) -> None:
 
     The exit code is 1 when one has died without having been told to.
     """
-    lines = stack.status(settings)
+    lines = services(settings)
     if not lines:
         click.echo("nothing is running")
     else:

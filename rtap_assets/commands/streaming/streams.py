@@ -44,8 +44,8 @@ def serve(settings: Settings, background: bool) -> None:
     """
     # Imported when called: the other commands need no Spark.
     from rtap_assets.host.process import serve as serve_streams  # noqa: PLC0415
+    from rtap_assets.local.services.stream_host import recorded_host  # noqa: PLC0415
     from rtap_assets.local.state import claim_state_dir  # noqa: PLC0415
-    from rtap_assets.local.stream_host import recorded_host  # noqa: PLC0415
 
     claim_state_dir(settings)
     with recorded_host(settings) as recorded:

@@ -11,13 +11,12 @@ from rtap_assets.config import Settings
 from rtap_assets.errors import StreamError
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.kafka.topics import end_offsets, topic_config
-from rtap_assets.runtime.owner_notes import LOCK_FILE, lock_holder
+from rtap_assets.runtime.locks import LOCK_FILE, lock_holder
 from rtap_assets.streaming.checkpoints.topic_continuation import continue_with, plan_continuation
+from rtap_assets.streaming.checkpoints.topic_facts import TopicFacts, topic_facts
 from rtap_assets.streaming.checkpoints.topic_verification import (
     TIMESTAMP_TYPE,
-    TopicFacts,
     refuse_unfinished_continuation,
-    topic_facts,
     verify_facts,
     verify_records,
 )

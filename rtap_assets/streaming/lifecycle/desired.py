@@ -6,7 +6,6 @@ Standard library only, so that a client can read them when no host runs.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import StreamError
+from rtap_assets.runtime.files import write_json
 from rtap_assets.streaming.lifecycle.restart_policy import Breaker
 from rtap_assets.streaming.model.states import Desired, FailureNote, as_instant, as_text
 
@@ -73,7 +73,7 @@ class DurableStates:
         with self._lock:
             if self._desired.get(stream) is not desired:
                 changed = self._desired | {stream: desired}
-                write_durably(self._folder / DESIRED_FILE, {name: value.value for name, value in changed.items()})
+                write_json(self._folder / DESIRED_FILE, {name: value.value for name, value in changed.items()}, durable=True)
                 self._desired = changed
 
     def set_breaker(self, stream: str, kept: KeptBreaker) -> None:
@@ -82,23 +82,7 @@ class DurableStates:
             if self._breakers.get(stream, KeptBreaker()) != kept:
                 self._breakers = self._breakers | {stream: kept}
                 document = {name: _document_of(one) for name, one in self._breakers.items()}
-                write_durably(self._folder / BREAKERS_FILE, document)
-
-
-def write_durably(path: Path, document: Mapping[str, Any]) -> None:
-    """Replace the file, so that a reader sees the old content or the new, and a power cut leaves one of them."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(".new")
-    with new.open("w", encoding="utf-8") as file:
-        json.dump(document, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+                write_json(self._folder / BREAKERS_FILE, document, durable=True)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -10,14 +10,15 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pyspark.sql import SparkSession
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import StreamError
-from rtap_assets.host.jvm_heartbeat import JvmPulse
+from rtap_assets.runtime.clock import from_milliseconds, utc_now
+from rtap_assets.streaming.jvm_heartbeat import JvmPulse
 from rtap_assets.streaming.lifecycle.command_handlers import patience_of
 from rtap_assets.streaming.lifecycle.command_queue import OperationBook
 from rtap_assets.streaming.lifecycle.desired import DurableStates
@@ -30,13 +31,8 @@ from rtap_assets.streaming.model.states import FailureNote, Observed, StreamStat
 from rtap_assets.streaming.operations.housekeeping import Housekeeper
 from rtap_assets.streaming.queries.definitions import GOLD_STREAM, STREAMS, StreamDefinition
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HARD_STOP_SECONDS = 20.0  # beyond Spark's own `stopTimeout`
 LOG = logging.getLogger(__name__)
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class StreamEngine:
@@ -234,7 +230,7 @@ class StreamEngine:
             processed_rows_per_second=newest.get("processed_rows_per_second"),
             lag_records=None if lag is None else lag.records,
             lag_seconds=None if lag is None else lag.seconds(now),
-            watermark=EPOCH + timedelta(milliseconds=runner.watermark_ms) if runner.watermark_ms else None,
+            watermark=from_milliseconds(runner.watermark_ms) if runner.watermark_ms else None,
             state_rows=newest.get("state_rows"),
             state_bytes=newest.get("state_bytes"),
             waiting_for=facts.waiting_for or away or "an open transaction" if observed is Observed.WAITING else None,

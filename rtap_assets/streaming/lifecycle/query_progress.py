@@ -12,8 +12,8 @@ from typing import Any
 
 from pyspark.sql.streaming.query import StreamingQuery
 
+from rtap_assets.streaming.model.batch_metrics import BatchMetrics
 from rtap_assets.streaming.model.states import as_instant
-from rtap_assets.streaming.queries.batch_metrics import BatchMetrics
 
 EXECUTED = "addBatch"  # only a trigger that ran a batch has this step
 

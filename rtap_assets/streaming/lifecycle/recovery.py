@@ -9,9 +9,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rtap_assets.errors import StreamError
+from rtap_assets.streaming.failures import DISK_FULL_CODE, Diagnosis, Verdict, diagnose
 from rtap_assets.streaming.lifecycle.desired import KeptBreaker
 from rtap_assets.streaming.lifecycle.disk_room import have_room, written_folders
-from rtap_assets.streaming.lifecycle.failures import DISK_FULL_CODE, Diagnosis, Verdict, diagnose
 from rtap_assets.streaming.lifecycle.restart_policy import after_fault, fingerprint, restart_delay_seconds, was_well_before
 from rtap_assets.streaming.model.states import FailureNote
 

@@ -18,12 +18,11 @@ from pyspark.sql import SparkSession
 from rtap_assets.config import Settings
 from rtap_assets.errors import StreamError
 from rtap_assets.streaming.checkpoints.files import commit_time, has_unfinished_batch, newest_committed, read_batch
-from rtap_assets.streaming.checkpoints.ownership import verify_binding, verify_in_place
 from rtap_assets.streaming.checkpoints.progress import ProgressLog, entry_of
+from rtap_assets.streaming.failures import error_in
 from rtap_assets.streaming.lifecycle import command_handlers, recovery
 from rtap_assets.streaming.lifecycle.command_queue import OperationBook
 from rtap_assets.streaming.lifecycle.desired import DurableStates, KeptBreaker
-from rtap_assets.streaming.lifecycle.failures import error_in
 from rtap_assets.streaming.lifecycle.lag import Refusal
 from rtap_assets.streaming.lifecycle.query_progress import Sight, WatchedQuery
 from rtap_assets.streaming.lifecycle.restart_policy import (
@@ -33,6 +32,7 @@ from rtap_assets.streaming.lifecycle.restart_policy import (
 from rtap_assets.streaming.model.operation import Action
 from rtap_assets.streaming.model.states import Desired, FailureNote
 from rtap_assets.streaming.operations.drain import start_stream, stop_between_batches
+from rtap_assets.streaming.queries.bindings import verify_binding, verify_in_place
 from rtap_assets.streaming.queries.definitions import StreamDefinition
 
 # With an interval this long a started query runs the batch that was planned, and then pauses.

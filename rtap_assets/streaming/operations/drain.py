@@ -29,12 +29,12 @@ from rtap_assets.streaming.checkpoints.files import (
     newest_planned,
     read_batch,
 )
-from rtap_assets.streaming.checkpoints.ownership import verify_binding
 from rtap_assets.streaming.checkpoints.topic_binding import read_binding
-from rtap_assets.streaming.checkpoints.topic_verification import bronze_positions
-from rtap_assets.streaming.lifecycle.failures import Verdict, error_in, judge
+from rtap_assets.streaming.checkpoints.topic_facts import bronze_positions
+from rtap_assets.streaming.failures import Verdict, error_in, judge
+from rtap_assets.streaming.model.batch_metrics import BatchMetrics
 from rtap_assets.streaming.model.reports import DrainReport
-from rtap_assets.streaming.queries.batch_metrics import BatchMetrics
+from rtap_assets.streaming.queries.bindings import verify_binding
 from rtap_assets.streaming.queries.definitions import STREAMS, StreamDefinition
 from rtap_assets.streaming.queries.kafka_metrics import fill_missing_offsets
 

@@ -24,9 +24,10 @@ from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER
 from rtap_assets.errors import ServingError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.snapshots import STAMP_CORRECTION_ID, newest_read
+from rtap_assets.lake.history.stream_offsets import StreamPositions
 from rtap_assets.lake.offset_gaps import read_gaps
 from rtap_assets.lake.table_changes import acknowledge_change, note_changes, read_changes
-from rtap_assets.quality.catalog import CHECKS, DqResult, StreamPositions
+from rtap_assets.quality.catalog import CHECKS, DqResult
 from rtap_assets.quality.full_pass import run_checks
 
 NOW = NOON + timedelta(hours=1)

@@ -69,7 +69,7 @@ def test_a_named_volume_is_declared(name: str) -> None:
 
 
 def test_broker_and_registry_are_the_versions_of_the_embedded_stack() -> None:
-    ivy = (PROJECT_ROOT / "rtap_assets" / "runtime" / "ivy.xml").read_text(encoding="utf-8")
+    ivy = (PROJECT_ROOT / "rtap_assets" / "java" / "ivy.xml").read_text(encoding="utf-8")
     for service, artifact in {"broker": "kafka_2.13", "registry": "apicurio-registry-app"}.items():
         version = re.search(rf'name="{re.escape(artifact)}" rev="([^"]+)"', ivy).group(1)
         assert SERVICES[service]["image"].endswith(f":{version}")

@@ -18,7 +18,7 @@ from rtap_assets.contracts.tables import BRONZE, SILVER, TableSpec
 from rtap_assets.errors import StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.snapshots import NATIVE_EPOCH_ID, NATIVE_QUERY_ID
-from rtap_assets.streaming.checkpoints.ownership import verify_binding, verify_in_place
+from rtap_assets.streaming.queries.bindings import verify_binding, verify_in_place
 from rtap_assets.streaming.queries.definitions import STREAMS
 
 SILVER_STREAM, GOLD_STREAM = STREAMS["silver"], STREAMS["gold"]
