@@ -146,7 +146,9 @@ def test_a_materialisation_tells_the_rows_snapshots_and_offsets_of_the_lake(
     }
     assert told["export/revenue_5m"]["dagster/row_count"] == rows["gold/revenue_5m"]
     assert told["export/revenue_5m"]["snapshot id"] == newest["gold/revenue_5m"]
-    for mart in (name for name in told if name.startswith("marts/")):
+    marts = [name for name in told if name.startswith("marts/")]
+    assert {"marts/rolling_revenue", "marts/dlq_by_reason"} <= set(marts)
+    for mart in marts:
         assert told[mart]["dagster/row_count"] == ask(pipeline, f"SELECT count(*) FROM {mart.replace('/', '.')}")[0]
         assert set(told[mart]["source snapshots"].values()) == set(newest.values())
         assert told[mart]["preview"].startswith("| ")

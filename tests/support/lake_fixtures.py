@@ -81,7 +81,7 @@ def append_rows(table: Table, rows: Sequence[Row], *, watermark: datetime | None
 
 
 def iceberg_schema(spec: TableSpec) -> Schema:
-    """The table's schema from its spec."""
+    """Return the table's schema from its spec."""
     ids = count(1)
     fields = [(next(ids), column) for column in spec.columns]
     return Schema(
@@ -93,7 +93,7 @@ def iceberg_schema(spec: TableSpec) -> Schema:
 
 
 def iceberg_type(contract_type: str, *, ids: count[int]) -> IcebergType:
-    """A type of `contracts/tables.py` in Iceberg's terms; `ids` numbers nested fields."""
+    """Return a type of `contracts/tables.py` in Iceberg's terms; `ids` numbers nested fields."""
     text = contract_type.replace(" ", "")
     if match := re.fullmatch(r"decimal\((\d+),(\d+)\)", text):
         return DecimalType(int(match[1]), int(match[2]))
@@ -108,7 +108,7 @@ def iceberg_type(contract_type: str, *, ids: count[int]) -> IcebergType:
 
 
 def gold_row(window_start: datetime, **columns: Any) -> dict[str, Any]:
-    """One gold row: a five-minute window of the pro tier in EMEA, in EUR, 10 sold in one order."""
+    """Return one gold row: a five-minute window of the pro tier in EMEA, in EUR, 10 sold in one order."""
     row = {
         "window_start": window_start,
         "window_end": datetime.fromtimestamp(window_start.timestamp() + 300, tz=UTC),
@@ -126,7 +126,7 @@ def gold_row(window_start: datetime, **columns: Any) -> dict[str, Any]:
 
 
 def silver_row(event_id: str, **columns: Any) -> dict[str, Any]:
-    """One silver row: a purchase of 10 EUR at noon, delivered after 40 ms and processed after 2 s."""
+    """Return one silver row: a purchase of 10 EUR at noon, delivered after 40 ms and processed after 2 s."""
     return {
         "event_id": event_id,
         "event_time": NOON,
@@ -155,7 +155,7 @@ def silver_row(event_id: str, **columns: Any) -> dict[str, Any]:
 
 
 def bronze_row(kafka_offset: int, **columns: Any) -> dict[str, Any]:
-    """One bronze row with coordinates and raw bytes; pass `error_reason` for a quarantined one."""
+    """Return one bronze row with coordinates and raw bytes; pass `error_reason` for a quarantined one."""
     return {
         "topic": "sales.events.v1",
         "kafka_partition": 0,

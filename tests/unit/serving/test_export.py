@@ -3,7 +3,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
-import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from export_reader import GOLD_AT_VERSION, judge, read_until, utc_connection
 from lake_fixtures import NOON, gold_row, make_lake
+from polling import wait_until
 
 from rtap_assets.config import Settings, load_settings
 from rtap_assets.serving.export import LEAF_NAME, Published, export_gold, publish
@@ -65,9 +65,7 @@ def test_a_reader_in_a_loop_sees_each_key_once_over_200_refreshes(tmp_path: Path
     reader = context.Process(target=read_until, args=(stop, tmp_path, announced, published, reads, faults))
     reader.start()
     try:
-        deadline = time.monotonic() + 60
-        while not reads.value and reader.is_alive() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: bool(reads.value) or not reader.is_alive(), seconds=60, what="the reader reads")
         for version in range(1, REFRESHES + 1):
             if not reader.is_alive():
                 break  # it has found a fault

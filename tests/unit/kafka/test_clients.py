@@ -13,7 +13,7 @@ from rtap_assets.errors import DependencyUnavailable
 from rtap_assets.kafka.topics import end_offsets, ensure_topics
 from rtap_assets.registry.client import Registry
 
-DEADLINE_SECONDS = 1.0
+DEADLINE_SECONDS = 0.4
 CALLS: dict[str, Callable[[Settings], object]] = {
     "ensure_topics": ensure_topics,
     "end_offsets": lambda settings: end_offsets(settings, settings.topic_events),

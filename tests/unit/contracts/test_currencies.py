@@ -1,4 +1,4 @@
-"""The text rule and the currency table in Python, and the settings that bound amounts."""
+"""The currency table in Python, and the settings that bound amounts."""
 
 from __future__ import annotations
 
@@ -10,24 +10,9 @@ import pytest
 from rtap_assets.config import load_settings
 from rtap_assets.contracts import currencies
 from rtap_assets.contracts.rules import currency_fault
-from rtap_assets.contracts.text import is_text, trim
 from rtap_assets.errors import ConfigurationError
 
 SPRING_2026 = date(2026, 3, 1)
-
-
-@pytest.mark.parametrize(
-    "around", ["\t", "\r\n", "\u00a0", "\u3000", "\u2028", "\u0085", "\ufeff", "\u200b", "\x00", "\x7f"]
-)
-def test_what_surrounds_text_is_trimmed_and_forbidden_within(around: str) -> None:
-    assert trim(f"{around}a b{around} {around}") == "a b"
-    assert is_text(f"a{around}b") is (around in "\u00a0\u3000")
-
-
-def test_spaces_and_letters_of_any_script_are_text() -> None:
-    assert is_text("Größe 尺寸 🎫 e\u0301")
-    assert trim(" \ufeff\t ") == ""
-    assert not is_text("\ud83d")
 
 
 def test_list_one_is_complete_with_funds_and_metals_and_without_what_is_no_money() -> None:
