@@ -24,6 +24,7 @@ INTERVAL_SECONDS = 60
 # Enough to know the reasons; the number of records is exact whatever it is.
 RECORDS_READ = 2_000
 REASONS_SHOWN = 12
+LONGEST_SILENCE = timedelta(minutes=5)
 
 
 @sensor(
@@ -40,7 +41,7 @@ def dlq_lag_sensor(context: SensorEvaluationContext) -> SensorResult | SkipReaso
     except DependencyUnavailable as error:
         return SkipReason(f"{error} The lag is read at a later tick.")
     last = json.loads(context.cursor) if context.cursor else {}
-    if not is_due(last, lag, now=now, interval=timedelta(seconds=settings.dq_rollup_seconds)):
+    if not is_due(last, lag, now=now, interval=LONGEST_SILENCE):
         return SkipReason(f"{lag.records} records, told already")
     cursor = json.dumps({"records": lag.records, "at": now.isoformat()})
     return SensorResult(asset_events=[lag_observation(lag, now=now)], cursor=cursor)

@@ -30,6 +30,7 @@ from rtap_assets.streaming.operations.corrections.runs import CorrectionRun
 from rtap_assets.streaming.operations.maintenance import expire_when_due, maintain_tables, utc_now
 from rtap_assets.streaming.operations.rejudge import RejudgeOptions, rejudge
 
+LONGEST_WORK_SECONDS = 3_600.0  # one maintenance of all tables, one correction
 TABLES_NAME = "tables"  # in the place of a stream's name
 Echo = Callable[[str], None]
 Work = Callable[[Echo, Mapping[str, Any]], dict[str, Any]]
@@ -48,7 +49,7 @@ class Housekeeper:
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._session, self._settings, self._pause_gold, self._clock = session, settings, pause_gold, clock
-        timeouts = dict.fromkeys(TABLE_ACTIONS, settings.maintenance_timeout_seconds)
+        timeouts = dict.fromkeys(TABLE_ACTIONS, LONGEST_WORK_SECONDS)
         self._book = OperationBook(TABLES_NAME, timeouts=timeouts, clock=clock)
         self._work: dict[Action, Work] = {
             Action.MAINTAIN: self._maintain,

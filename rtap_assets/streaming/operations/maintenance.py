@@ -190,7 +190,7 @@ def _maintain(
                 lambda: compact_closed_partitions(session, settings, spec, now=clock()), otherwise=Compaction(0, 0, 0)
             )
             manifests = 0
-            if manifests_are_worth_rewriting(_measure(settings, spec), settings):
+            if manifests_are_worth_rewriting(_measure(settings, spec)):
                 manifests = steps.run(lambda: rewrite_manifests(session, settings, spec), otherwise=0)
         expiry = steps.run(
             lambda: _expire(session, settings, spec, at_least=1, clock=clock), otherwise=Expiry(0, before.snapshots, ())
