@@ -20,14 +20,13 @@ from rtap_assets.resources.marts import Marts
 from rtap_assets.resources.streams import StreamHost
 from rtap_assets.sensors.checkpoint_progress import checkpoint_progress
 from rtap_assets.sensors.dlq_lag import dlq_lag_sensor
-from rtap_assets.sensors.dq_results import dq_results_sensor
 from rtap_assets.sensors.supervisor import stream_supervisor
 
 defs = Definitions(
     assets=[*topic_specs(), *LAYERS, refreshed_marts],
     asset_checks=[stream_state, *QUALITY_CHECKS],
     jobs=[materialize_everything, *STREAM_JOBS, *QUALITY_JOBS, maintain_tables, *CORRECTION_JOBS, rejudge_dead_letters],
-    sensors=[stream_supervisor, checkpoint_progress, dq_results_sensor, dlq_lag_sensor],
+    sensors=[stream_supervisor, checkpoint_progress, dlq_lag_sensor],
     schedules=[*QUALITY_SCHEDULES, maintenance_schedule],
     resources={
         "streams": StreamHost(),

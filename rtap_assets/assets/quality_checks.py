@@ -1,4 +1,4 @@
-"""The data-quality checks as asset checks: the pass over the lake, and what the streams measured of themselves.
+"""The data-quality checks as asset checks, evaluated by the pass over the lake.
 
 One function per table for the pass, so that the blocking checks of a layer run before the layer below it.
 """
@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dagster import (
-    AssetCheckEvaluation,
     AssetCheckExecutionContext,
     AssetCheckResult,
     AssetChecksDefinition,
@@ -19,21 +18,17 @@ from dagster import (
     multi_asset_check,
 )
 
-from rtap_assets.assets.metadata import as_check_result
 from rtap_assets.config import get_settings
 from rtap_assets.contracts.tables import BRONZE, TABLES, TableSpec
 from rtap_assets.errors import RtapError
 from rtap_assets.quality.archive import archive_results
-from rtap_assets.quality.catalog import PASS_CHECKS, STREAM_CHECKS, Check, DqResult, Outcome, Severity
+from rtap_assets.quality.catalog import CHECKS, Check, DqResult, Outcome, Severity
 from rtap_assets.quality.full_pass import run_checks
-from rtap_assets.quality.results_topic import DqPublisher, newest_results
-from rtap_assets.quality.rollup import RollUp, roll_up
+from rtap_assets.quality.results_topic import DqPublisher
 from rtap_assets.serving.offset_gaps import explain_gaps
 from rtap_assets.streaming.checkpoints.files import stream_positions
 
 SEVERITIES = {Severity.WARN: AssetCheckSeverity.WARN, Severity.ERROR: AssetCheckSeverity.ERROR}
-# How many of the newest messages a hand-started check of the streams looks through, per Kafka partition.
-NEWEST_MESSAGES = 2_000
 
 
 def asset_key(table_name: str) -> AssetKey:
@@ -48,12 +43,12 @@ def check_spec(check: Check) -> AssetCheckSpec:
         asset=asset_key(check.spec.identifier),
         description=f"{check.sentence} Threshold: RTAP_{check.threshold_setting.upper()}.",
         blocking=check.blocking,
-        metadata={"severity": str(check.severity), "measured": str(check.source)},
+        metadata={"severity": str(check.severity)},
     )
 
 
 def _pass_over(spec: TableSpec) -> AssetChecksDefinition:
-    checks = [check for check in PASS_CHECKS if check.spec is spec]
+    checks = [check for check in CHECKS.values() if check.spec is spec]
 
     @multi_asset_check(
         specs=[check_spec(check) for check in checks],
@@ -88,84 +83,43 @@ def _published(context: AssetCheckExecutionContext, results: Sequence[DqResult],
     settings = get_settings()
     try:
         DqPublisher(settings).publish(results)
-        appended = archive_results(settings)
+        archive_results(settings)
     except RtapError as error:
         context.log.warning(f"the verdicts are not in {settings.topic_dq}: {error}")
         return error
-    context.log.info(f"{len(results)} results published, {appended} copied into quality.dq_results")
     return None
 
 
 def check_result(result: DqResult) -> AssetCheckResult:
-    """A single result as the run shows it that asked for it."""
-    (rolled,) = roll_up({}, [result]).values()
-    snapshot = {} if result.snapshot_id is None else {"snapshot id": MetadataValue.text(str(result.snapshot_id))}
-    return as_check_result(rolled_evaluation(rolled), more=snapshot)
-
-
-def rolled_evaluation(rolled: RollUp) -> AssetCheckEvaluation:
-    """A roll-up as an event without a run."""
-    verdict = "at most" if rolled.passed else "more than"
+    """Return a result as the run shows it that asked for it."""
     metadata: dict[str, MetadataValue[Any]] = {
-        "observed": MetadataValue.float(rolled.observed),
-        "threshold": MetadataValue.float(rolled.threshold),
-        "rows checked": MetadataValue.int(rolled.rows_checked),
-        "rows failed": MetadataValue.int(rolled.rows_failed),
-        "measured at": MetadataValue.timestamp(datetime.fromisoformat(rolled.last_at)),
+        "observed": MetadataValue.float(result.observed),
+        "threshold": MetadataValue.float(result.threshold),
+        "rows checked": MetadataValue.int(result.rows_checked),
+        "rows failed": MetadataValue.int(result.rows_failed),
+        "measured at": MetadataValue.timestamp(result.measured_at),
+        "outcome": MetadataValue.text(result.outcome.value),
     }
-    if rolled.evaluations > 1:
-        metadata |= {
-            "micro-batches": MetadataValue.int(rolled.evaluations),
-            "micro-batches over the threshold": MetadataValue.int(rolled.failed_evaluations),
-            "since": MetadataValue.timestamp(datetime.fromisoformat(rolled.first_at)),
-        }
-    metadata["outcome"] = MetadataValue.text(rolled.outcome.value)
-    if rolled.outcome is Outcome.NOTHING_TO_CHECK:
-        # A warning, which blocks nothing: a green mark would say that something was found right.
-        return AssetCheckEvaluation(
-            asset_key=asset_key(rolled.table_name),
-            check_name=rolled.check_name,
-            passed=False,
-            severity=AssetCheckSeverity.WARN,
-            description="nothing to check yet: there is no row, window or interval to look at",
-            metadata=metadata,
-        )
-    if rolled.detail:
-        metadata["detail"] = MetadataValue.json(rolled.detail)
-    return AssetCheckEvaluation(
-        asset_key=asset_key(rolled.table_name),
-        check_name=rolled.check_name,
-        passed=rolled.passed,
-        severity=SEVERITIES[Severity(rolled.severity)],
-        description=f"observed {rolled.observed:.6g}, {verdict} the threshold {rolled.threshold:g}",
+    if result.snapshot_id is not None:
+        metadata["snapshot id"] = MetadataValue.text(str(result.snapshot_id))
+    if result.outcome is Outcome.NOTHING_TO_CHECK:
+        # A warning, which blocks nothing: a green mark would mean that something was found right.
+        passed, severity = False, AssetCheckSeverity.WARN
+        description = "nothing to check yet: there is no row, window or interval to look at"
+    else:
+        passed, severity = result.passed, SEVERITIES[Severity(result.severity)]
+        verdict = "at most" if passed else "more than"
+        description = f"observed {result.observed:.6g}, {verdict} the threshold {result.threshold:g}"
+        if result.detail:
+            metadata["detail"] = MetadataValue.json(dict(result.detail))
+    return AssetCheckResult(
+        asset_key=asset_key(result.table_name),
+        check_name=result.check_name,
+        passed=passed,
+        severity=severity,
+        description=description,
         metadata=metadata,
     )
 
 
-@multi_asset_check(
-    specs=[check_spec(check) for check in STREAM_CHECKS],
-    name="stream_quality",
-    can_subset=True,
-    description="The newest result of each check that the streams measure in their batches. The sensor dq_results renews "
-    "them; this looks at once.",
-)
-def stream_quality(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
-    settings = get_settings()
-    newest = {(one.table_name, one.check_name): one for one in newest_results(settings, per_partition=NEWEST_MESSAGES)}
-    wanted = {(".".join(key.asset_key.path), key.name) for key in context.selected_asset_check_keys}
-    for table_name, check_name in sorted(wanted):
-        result = newest.get((table_name, check_name))
-        if result is not None:
-            yield check_result(result)
-        else:
-            yield AssetCheckResult(
-                asset_key=asset_key(table_name),
-                check_name=check_name,
-                passed=False,
-                severity=AssetCheckSeverity.WARN,
-                description="nothing to check yet: no stream has committed a batch lately",
-            )
-
-
-TABLE_CHECKS = [_pass_over(spec) for spec in TABLES]
-QUALITY_CHECKS = [*TABLE_CHECKS, stream_quality]
+QUALITY_CHECKS = [_pass_over(spec) for spec in TABLES]

@@ -23,11 +23,11 @@ from rtap_assets.assets.keys import GOLD, mart_key
 from rtap_assets.assets.marts import refreshed_marts
 from rtap_assets.assets.quality_checks import asset_key
 from rtap_assets.config import get_settings
-from rtap_assets.quality.catalog import PASS_CHECKS
+from rtap_assets.quality.catalog import CHECKS
 
 # By name, gold's blocking ones among them: a selection of assets would drain the streams as well.
 PASS_SELECTION = AssetSelection.checks(
-    *(AssetCheckKey(asset_key=asset_key(check.spec.identifier), name=check.name) for check in PASS_CHECKS)
+    *(AssetCheckKey(asset_key=asset_key(check.spec.identifier), name=check.name) for check in CHECKS.values())
 )
 
 check_quality = define_asset_job(

@@ -23,7 +23,7 @@ from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.snapshots import STAMP_EPOCH_ID, ancestors, summary_value
 from rtap_assets.lake.history.stream_offsets import FilePosition, end_of_batch, file_positions
 from rtap_assets.lake.table_changes import read_changes
-from rtap_assets.quality.catalog import PASS_CHECKS, REQUIRED_COLUMNS, Check, DqResult, StreamPositions, judge
+from rtap_assets.quality.catalog import CHECKS, REQUIRED_COLUMNS, Check, DqResult, StreamPositions, judge
 from rtap_assets.serving.connection import connect_lake, with_first_epoch
 from rtap_assets.serving.corrections import load_corrections
 from rtap_assets.serving.duckdb_types import typed_empty_select
@@ -42,6 +42,12 @@ STATEMENTS = {
 }
 # These read the table that `silver_accounts` makes.
 ACCOUNTED = {"conservation_silver", "duplicate_share", "late_share"}
+# What the statements that hold for more than one table look at.
+VALID_ROWS = {
+    BRONZE.identifier: "(SELECT *, epoch_ms(kafka_timestamp) - epoch_ms(event_time) AS delivery_latency_ms "
+    "FROM bronze WHERE error_reason IS NULL)",
+    SILVER.identifier: "silver",
+}
 # One CASE per required column; the list of columns is the contract's.
 NULL_COLUMNS = ", ".join(f"CASE WHEN {column} IS NULL THEN '{column}' END" for column in REQUIRED_COLUMNS)
 
@@ -52,7 +58,7 @@ def run_checks(
     positions: StreamPositions,
     now: datetime,
     lookback_hours: float = 0,
-    checks: Sequence[Check] = PASS_CHECKS,
+    checks: Sequence[Check] = tuple(CHECKS.values()),
 ) -> list[DqResult]:
     """The result of each of the checks, in their order; by default of the whole pass.
 
@@ -95,6 +101,7 @@ def _run(
             "correction_due": now - 2 * timedelta(minutes=settings.corrections_interval_minutes),
             "watermark": plans["gold"].watermark,  # none: no window is closed, and the check looks at none
             "interval_seconds": settings.dq_volume_minutes * 60,
+            "recent_seconds": 2 * settings.dq_interval_minutes * 60,  # no batch falls between two passes
             "bounded_currencies": list(settings.plausible_amounts),
             "largest_amounts": list(settings.plausible_amounts.values()),
             "skew_seconds": settings.dq_event_time_skew_seconds,
@@ -106,7 +113,8 @@ def _run(
             _ask(connection, "silver_accounts", shared | _read(bounds["bronze"]))
         results = []
         for check in checks:
-            row = _ask(connection, statement(check), shared | _read(bounds["silver"]))
+            rows = VALID_ROWS.get(check.spec.identifier, "")
+            row = _ask(connection, statement(check), shared | _read(bounds["silver"]), rows=rows)
             results.append(
                 judge(
                     check,
@@ -164,12 +172,12 @@ def _follow(
     name, spec = files.spec.namespace, files.spec
     _view_with_files(connection, files)
     connection.execute(f"CREATE TEMP TABLE {name}_order (path VARCHAR, sequence_number BIGINT, file_index BIGINT)")
-    if not files.paths or position is None:
+    if not files.paths:
         return otherwise
     with open_catalog(settings) as catalog:
         table = load_table(catalog, spec.identifier)
         rows = [[local_path(path), place.sequence_number, place.index] for path, place in file_positions(table).items()]
-        end = end_of_batch(table, dict(position))
+        end = None if position is None else end_of_batch(table, dict(position))
     if rows:
         connection.executemany(f"INSERT INTO {name}_order VALUES (?, ?, ?)", rows)
     # The snapshot of a position is protected from expiry; where it is gone all the same, nothing can be said of its order.
@@ -203,10 +211,10 @@ def _read(end: FilePosition) -> dict[str, int]:
     return {"read_sequence": end.sequence_number, "read_index": end.index}
 
 
-def _ask(connection: duckdb.DuckDBPyConnection, name: str, bound: Mapping[str, object]) -> dict[str, Any]:
-    """Run one statement with those of the values that it names; its only row by column, {} when it makes a table."""
+def _ask(connection: duckdb.DuckDBPyConnection, name: str, bound: Mapping[str, object], *, rows: str = "") -> dict[str, Any]:
+    """Run one statement with those of the values that it names; return its only row by column, {} when it makes a table."""
     text = resources.files("rtap_assets.quality").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
-    text = text.replace("{required}", NULL_COLUMNS)
+    text = text.replace("{required}", NULL_COLUMNS).replace("{valid_rows}", rows)
     used = {key: bound[key] for key in bound.keys() & set(re.findall(r"\$(\w+)", text))}
     cursor = connection.execute(text, used)
     columns = [column[0] for column in cursor.description or []]

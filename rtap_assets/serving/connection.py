@@ -35,6 +35,7 @@ PROGRESS_COLUMNS = {
     "state_rows": "BIGINT",
     "state_bytes": "BIGINT",
     "dropped_late": "BIGINT",
+    "dropped_copies": "BIGINT",
     "source": "JSON",
     "observed_metrics": "JSON",
 }

@@ -18,7 +18,7 @@ from polling import wait_until
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Operation
 from pyspark.sql import SparkSession
-from quality_fixtures import stream_result
+from quality_fixtures import quality_result
 from spark_fixtures import frame_of
 from stream_fixtures import ask, drain, received
 
@@ -250,13 +250,13 @@ def test_the_results_of_checks_stay_few_files_and_snapshots_and_lose_their_old_r
     later = in_minutes(60)
     expired_before = (later() - timedelta(days=maintained.dq_results_retention_days) - NOON) / timedelta(minutes=1)
     for number in range(12):
-        result = stream_result("stream_late_share", number, 100, minute=expired_before - 55 + 10 * number)
+        result = quality_result("late_share", number, 100, minute=expired_before - 55 + 10 * number)
         assert append_results(maintained, [result], before={0: number} if number else {}, after={0: number + 1})
     done = maintain_tables(spark, maintained, echo=lambda _: None, clock=later).tables[-1]
     assert (done.before.table, done.before.snapshots, done.before.data_files) == ("quality.dq_results", 12, 12)
     assert done.faults == ()
     assert (done.after.snapshots, done.after.data_files) == (5, 1)
-    newest = stream_result("stream_late_share", 0, 1, minute=expired_before + 100)
+    newest = quality_result("late_share", 0, 1, minute=expired_before + 100)
     assert append_results(maintained, [newest], before={0: 12}, after={0: 13})
     failed = [row[0] for row in ask(maintained, "SELECT rows_failed FROM quality ORDER BY measured_at")]
     assert failed == [6, 7, 8, 9, 10, 11, 0]

@@ -31,7 +31,7 @@ from pyiceberg.types import (
 )
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.tables import TABLES, TableSpec
+from rtap_assets.contracts.tables import EVENT_COLUMNS, TABLES, TableSpec
 from rtap_assets.lake.catalog import open_catalog
 from rtap_assets.lake.history.snapshots import STAMP_WATERMARK_MS
 from rtap_assets.serving.duckdb_types import split_fields
@@ -152,6 +152,12 @@ def silver_row(event_id: str, **columns: Any) -> dict[str, Any]:
         "is_late": False,
         "processed_at": NOON,
     } | columns
+
+
+def valid_bronze_row(kafka_offset: int, **columns: Any) -> dict[str, Any]:
+    """Return a valid bronze row: the event of `silver_row`, with an id of its own."""
+    event = silver_row(f"event-{kafka_offset}")
+    return bronze_row(kafka_offset) | {column.name: event.get(column.name) for column in EVENT_COLUMNS} | columns
 
 
 def bronze_row(kafka_offset: int, **columns: Any) -> dict[str, Any]:

@@ -16,8 +16,7 @@ from pyspark.sql.streaming.readwriter import DataStreamWriter
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
 from rtap_assets.kafka.clients import spark_sink_options, spark_source_options
-from rtap_assets.quality.batch_counts import dead_letter_counts, silver_counts, silver_input_counts
-from rtap_assets.quality.batch_results import DLQ_METRICS, SILVER_INPUT_METRICS, SILVER_METRICS
+from rtap_assets.quality.batch_counts import DLQ_METRICS, dead_letter_counts
 from rtap_assets.streaming.checkpoints.topic_verification import starting_offsets, topic_epoch
 from rtap_assets.streaming.queries.bronze_sink import bronze_sink
 from rtap_assets.streaming.queries.gold_sink import gold_sink
@@ -85,9 +84,9 @@ def dlq_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
 
 def silver_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
     """Valid bronze rows to silver, each event once."""
-    events = normalise_sales_events(_follow(session, settings, BRONZE)).observe(SILVER_INPUT_METRICS, *silver_input_counts())
+    events = normalise_sales_events(_follow(session, settings, BRONZE))
     unique = deduplicate_sales_events(events, watermark_delay_seconds=settings.watermark_delay_seconds)
-    return _iceberg_sink(stamp_processing(unique.observe(SILVER_METRICS, *silver_counts())))
+    return _iceberg_sink(stamp_processing(unique))
 
 
 def gold_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
