@@ -87,8 +87,8 @@ def test_what_the_streams_count_is_what_the_pass_finds_in_the_tables(spark: Spar
     assert reasons == dict(invalid)
     assert counts["bronze", "records"] == EVENTS
     assert counts["bronze", "invalid"] == sum(reasons.values()) > 0
-    assert (counts["silver", "copies"], counts["silver", "late"]) == (0, 0)
     conservation = results["silver", "conservation"]
+    assert {name: str(counts["silver", name]) for name in ("copies", "late")}.items() <= conservation.detail.items()
     assert (conservation.passed, conservation.rows_checked) == (True, EVENTS - counts["bronze", "invalid"])
     assert results["bronze", "invalid_share"].rows_failed == counts["bronze", "invalid"]
     assert results["bronze", "quarantined"].rows_failed == max(reasons.values())
