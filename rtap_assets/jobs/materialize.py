@@ -7,5 +7,5 @@ from dagster import AssetSelection, define_asset_job
 materialize_everything = define_asset_job(
     "materialize_everything",
     selection=AssetSelection.all(),
-    description="Drain bronze, the dead-letter topic, silver and gold in order, then refresh the marts.",
+    description="Drain the streams in order, then refresh the marts.",
 )

@@ -19,7 +19,7 @@ from dagster import (
     schedule,
 )
 
-from rtap_assets.assets.keys import GOLD, mart_key
+from rtap_assets.assets.keys import GOLD_KEY, mart_key
 from rtap_assets.assets.marts import refreshed_marts
 from rtap_assets.assets.quality_checks import asset_key
 from rtap_assets.config import get_settings
@@ -62,7 +62,7 @@ refresh_marts_job = define_asset_job(
     description="Refreshes the marts when gold was rolled up since their last refresh.",
 )
 def refresh_marts_schedule(context: ScheduleEvaluationContext) -> Iterator[RunRequest | SkipReason]:
-    gold, marts = (_materialized_at(context.instance, key) for key in (GOLD, mart_key("rolling_revenue")))
+    gold, marts = (_materialized_at(context.instance, key) for key in (GOLD_KEY, mart_key("rolling_revenue")))
     if gold is None:
         yield SkipReason("gold was never materialised")
     elif marts is not None and gold <= marts:

@@ -24,10 +24,10 @@ from dagster import (
     sensor,
 )
 
+from rtap_assets.assets.keys import ASSET_OF_STREAM
 from rtap_assets.assets.layers import NEWEST_BATCH, QUERY_ID, drain_metadata
-from rtap_assets.assets.stream_state import ASSET_OF_STREAM
 from rtap_assets.config import Settings, get_settings
-from rtap_assets.contracts.tables import TABLES
+from rtap_assets.contracts.streams import stream_named
 from rtap_assets.errors import RtapError
 from rtap_assets.lake.history.snapshots import table_state
 from rtap_assets.resources.streams import StreamHost
@@ -37,7 +37,6 @@ from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus, 
 INTERVAL_SECONDS = 10
 LEAD_SECONDS = 3 * INTERVAL_SECONDS  # how long before the clock's full interval a roll-up is due
 LEAST_PAUSE = timedelta(minutes=1)
-SPECS = {spec.namespace: spec for spec in TABLES}
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,8 @@ class Told:
 @sensor(
     minimum_interval_seconds=INTERVAL_SECONDS,
     default_status=DefaultSensorStatus.RUNNING,
-    description="Reports what the running streams have committed as materialisations of bronze, the dead-letter topic, "
-    "silver and gold: at most one per asset in RTAP_PROGRESS_ROLLUP_SECONDS, shortly before the scheduled checks, and at "
-    "once when the state of a stream changes.",
+    description="Reports what the running streams have committed as materializations of their assets: at most one per asset "
+    "in RTAP_PROGRESS_ROLLUP_SECONDS, shortly before the scheduled checks, and at once when the state of a stream changes.",
 )
 def checkpoint_progress(context: SensorEvaluationContext, streams: StreamHost) -> SensorResult:
     """One tick: look at the four checkpoints, tell what is due."""
@@ -96,7 +94,8 @@ def progress_of(
     if after >= reached.batch_id:
         return None, fresh  # a drain's own materialisation has said it
     rolled = roll_up(settings, stream, reached=reached, after_batch=after)
-    state = table_state(settings, SPECS[stream]) if stream in SPECS else None
+    table = stream_named(stream).writes
+    state = None if table is None else table_state(settings, table)
     metadata = roll_up_metadata(rolled, drain_metadata(rolled.report, state, reached=reached))
     return AssetMaterialization(asset_key=key, description=_description(rolled), metadata=metadata), fresh
 

@@ -14,8 +14,9 @@ from dagster import (
     sensor,
 )
 
-from rtap_assets.assets.keys import DLQ_TOPIC
+from rtap_assets.assets.keys import data_key
 from rtap_assets.config import get_settings
+from rtap_assets.contracts.topics import DLQ_TOPIC
 from rtap_assets.contracts.visible import visible_markdown
 from rtap_assets.errors import DependencyUnavailable
 from rtap_assets.kafka.dlq_review import REVIEW_GROUP, DlqLag, dlq_lag
@@ -70,7 +71,7 @@ def lag_observation(lag: DlqLag, *, now: datetime) -> AssetObservation:
         metadata["oldest"] = MetadataValue.timestamp(lag.oldest)
         metadata["age of the oldest (s)"] = round((now - lag.oldest).total_seconds(), 1)
     description = f"{lag.records} dead letters nobody has looked at" if lag.records else "every dead letter was looked at"
-    return AssetObservation(asset_key=DLQ_TOPIC, description=description, metadata=metadata)
+    return AssetObservation(asset_key=data_key(DLQ_TOPIC), description=description, metadata=metadata)
 
 
 def samples_table(lag: DlqLag) -> str:

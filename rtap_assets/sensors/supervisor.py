@@ -22,10 +22,9 @@ from dagster import (
     sensor,
 )
 
+from rtap_assets.assets.keys import ASSET_OF_STREAM, STREAM_OF_ASSET
 from rtap_assets.assets.stream_state import (
-    ASSET_OF_STREAM,
     NEEDS_A_PERSON,
-    STREAM_OF_ASSET,
     state_evaluation,
     state_line,
 )

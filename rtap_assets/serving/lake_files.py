@@ -16,7 +16,7 @@ from pyiceberg.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
+from rtap_assets.contracts.tables import TABLES, TableSpec
 from rtap_assets.errors import DependencyUnavailable, ServingError
 from rtap_assets.lake.catalog import open_catalog
 from rtap_assets.lake.history.snapshot_leases import pin_snapshots
@@ -25,7 +25,7 @@ from rtap_assets.lake.history.snapshots import newest_watermark_ms
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Downstream first: a row is upstream before it is downstream, so what a layer holds is also in the layers planned after it.
-PLANNING_ORDER = (GOLD, SILVER, BRONZE)
+PLANNING_ORDER = tuple(reversed(TABLES))
 
 
 @dataclass(frozen=True)

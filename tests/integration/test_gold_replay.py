@@ -16,6 +16,7 @@ from rtap_assets.streaming.checkpoints.files import has_unfinished_batch, newest
 from rtap_assets.streaming.operations.drain import start_stream
 from rtap_assets.streaming.queries.definitions import GOLD_STREAM, gold_writer
 from rtap_assets.streaming.queries.gold_sink import gold_sink
+from rtap_assets.streaming.queries.revenue_windows import revenue_5m
 
 Sink = Callable[[DataFrame, int], None]
 KILLED = "killed here"
@@ -41,10 +42,10 @@ def test_gold_loses_neither_message_nor_row_and_a_replayed_batch_changes_nothing
         raise RuntimeError(KILLED)
 
     def after_publishing(batch: DataFrame, batch_id: int) -> None:
-        gold_sink(streams, GOLD_STREAM.checkpoint(streams), upsert=dies)(batch, batch_id)
+        gold_sink(streams, GOLD_STREAM.checkpoint(streams), revenue_5m(streams), upsert=dies)(batch, batch_id)
 
     def after_merging(batch: DataFrame, batch_id: int) -> None:
-        gold_sink(streams, GOLD_STREAM.checkpoint(streams))(batch, batch_id)
+        gold_sink(streams, GOLD_STREAM.checkpoint(streams), revenue_5m(streams))(batch, batch_id)
         raise RuntimeError(KILLED)
 
     send_events(streams, events=600, invalid=0, delayed=0, span_seconds=900)

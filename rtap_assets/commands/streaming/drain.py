@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from rtap_assets.config import get_settings
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.streaming.checkpoints.layers import open_layers
-from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.operations.drain import drain_stream
 from rtap_assets.streaming.session import start_session
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from rtap_assets.config import PROJECT_ROOT, Settings
-from rtap_assets.kafka.topics import DLQ_HEADER_BYTES
+from rtap_assets.contracts.topics import DLQ_HEADER_BYTES
 
 DOCKER = PROJECT_ROOT / "docker"
 COMPOSE: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ import pytest
 from dagster import AssetMaterialization, DagsterInstance, SensorResult, build_sensor_context
 from stream_host_fakes import NOW, FakeClient, host_over, status
 
-from rtap_assets.assets.keys import DLQ_TOPIC
+from rtap_assets.assets.keys import ASSET_OF_STREAM
 from rtap_assets.assets.layers import NEWEST_BATCH, QUERY_ID
 from rtap_assets.config import Settings, get_settings, load_settings
 from rtap_assets.definitions import defs
@@ -129,11 +129,13 @@ def test_what_a_drain_has_told_is_not_told_again(settings: Settings) -> None:
     commit(settings, range(10))
     with DagsterInstance.ephemeral() as instance:
         drained = {NEWEST_BATCH: 7, QUERY_ID: QUERY}
-        instance.report_runless_asset_event(AssetMaterialization(DLQ_TOPIC, metadata=drained))
+        instance.report_runless_asset_event(AssetMaterialization(ASSET_OF_STREAM["dlq"], metadata=drained))
         metadata, _ = progress(settings, instance, told(0), now=NOW + INTERVAL)
         assert metadata is not None
         assert metadata["micro-batches"] == 2
-        instance.report_runless_asset_event(AssetMaterialization(DLQ_TOPIC, metadata=drained | {NEWEST_BATCH: 9}))
+        instance.report_runless_asset_event(
+            AssetMaterialization(ASSET_OF_STREAM["dlq"], metadata=drained | {NEWEST_BATCH: 9})
+        )
         assert progress(settings, instance, told(0), now=NOW + INTERVAL) == (None, told(9, at=NOW + INTERVAL))
 
 

@@ -10,10 +10,10 @@ import pytest
 from dagster import AssetCheckEvaluation, AssetObservation, DagsterInstance, SensorResult, build_sensor_context
 from stream_host_fakes import NOW, FakeClient, host_over, status
 
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.definitions import defs
 from rtap_assets.errors import StreamError
 from rtap_assets.sensors.supervisor import FIRST_PAUSE_SECONDS, Memory, revive_host, stream_supervisor, tell
-from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.states import Desired, FailureNote, Observed, StreamStatus
 
 VALIDITY_SECONDS = 60.0
