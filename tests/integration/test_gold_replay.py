@@ -14,7 +14,7 @@ from stream_fixtures import ask, assert_newest_messages_are_gold, drain, receive
 from rtap_assets.config import Settings
 from rtap_assets.streaming.checkpoints.files import has_unfinished_batch, newest_committed
 from rtap_assets.streaming.operations.drain import start_stream
-from rtap_assets.streaming.queries.definitions import GOLD_STREAM, gold_writer
+from rtap_assets.streaming.queries.definitions import GOLD_STREAM
 from rtap_assets.streaming.queries.gold_sink import gold_sink
 from rtap_assets.streaming.queries.revenue_windows import revenue_5m
 
@@ -24,7 +24,7 @@ KILLED = "killed here"
 
 def run_until_killed(session: SparkSession, settings: Settings, sink: Sink) -> None:
     """Run gold with this sink in place of its own, up to the error that stands for the kill."""
-    doomed = replace(GOLD_STREAM, writer=lambda session, settings: gold_writer(session, settings).foreachBatch(sink))
+    doomed = replace(GOLD_STREAM, writer=lambda session, settings: GOLD_STREAM.writer(session, settings).foreachBatch(sink))
     query = start_stream(session, settings, doomed, trigger_seconds=0)
     with pytest.raises(StreamingQueryException, match=KILLED):
         query.awaitTermination(120)

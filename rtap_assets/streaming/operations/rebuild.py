@@ -22,7 +22,8 @@ from rtap_assets.streaming.model.reports import DrainReport
 from rtap_assets.streaming.operations.corrections.api import end_before_rebuild, finish_before_rebuild
 from rtap_assets.streaming.operations.corrections.runs import CorrectionRun
 from rtap_assets.streaming.operations.drain import drain_stream
-from rtap_assets.streaming.queries.definitions import REVENUE_WINDOWS, SILVER_STREAM, STREAMS, StreamDefinition
+from rtap_assets.streaming.queries.definitions import SILVER_STREAM, STREAMS, StreamDefinition
+from rtap_assets.streaming.queries.revenue_windows import REVENUE_WINDOWS
 
 UNLIMITED = 2**31 - 1
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
@@ -26,7 +27,7 @@ from rtap_assets.streaming.checkpoints.topic_verification import starting_offset
 from rtap_assets.streaming.queries.bronze_sink import bronze_sink
 from rtap_assets.streaming.queries.gold_sink import gold_sink
 from rtap_assets.streaming.queries.registered_schemas import WriterMemory
-from rtap_assets.streaming.queries.revenue_windows import RevenueWindows, revenue_5m
+from rtap_assets.streaming.queries.revenue_windows import REVENUE_WINDOWS
 from rtap_assets.transforms.dlq import build_dead_letters
 from rtap_assets.transforms.gold import PANE_INPUT
 from rtap_assets.transforms.silver import deduplicate_sales_events, normalise_sales_events, stamp_processing
@@ -92,13 +93,8 @@ def silver_writer(session: SparkSession, settings: Settings) -> DataStreamWriter
     return _iceberg_sink(stamp_processing(unique.observe(SILVER_METRICS, *silver_counts())))
 
 
-def gold_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
-    """Return gold's query."""
-    return _revenue_writer(session, settings, GOLD_STREAM.name)
-
-
-def _revenue_writer(session: SparkSession, settings: Settings, name: str) -> DataStreamWriter:
-    """Return the query of a revenue table: silver events, added to the windows they are in.
+def revenue_writer(session: SparkSession, settings: Settings, *, name: str) -> DataStreamWriter:
+    """Return the query of a stream of revenue windows: silver events, added to the windows they are in.
 
     Time: nothing is too late. The watermark drops no row, for there is no state; it is there to be shown, and its delay is
         twice silver's, since gold may run ahead of silver by one batch.
@@ -109,9 +105,12 @@ def _revenue_writer(session: SparkSession, settings: Settings, name: str) -> Dat
     return events.writeStream.outputMode("append").foreachBatch(sink)
 
 
-WRITERS: dict[str, Writer] = {"bronze": bronze_writer, "dlq": dlq_writer, "silver": silver_writer, "gold": gold_writer}
-# Of the streams that sum silver by window. Corrections subtract what they remove from each of these tables.
-REVENUE_WINDOWS: dict[str, Callable[[Settings], RevenueWindows]] = {"gold": revenue_5m}
+WRITERS: dict[str, Writer] = {
+    "bronze": bronze_writer,
+    "dlq": dlq_writer,
+    "silver": silver_writer,
+    **{name: partial(revenue_writer, name=name) for name in REVENUE_WINDOWS},
+}
 
 STREAMS = {spec.name: StreamDefinition(**vars(spec), writer=WRITERS[spec.name]) for spec in STREAM_SPECS}
 BRONZE_STREAM, DLQ_STREAM, SILVER_STREAM, GOLD_STREAM = (STREAMS[name] for name in ("bronze", "dlq", "silver", "gold"))

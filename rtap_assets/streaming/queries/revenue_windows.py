@@ -34,6 +34,10 @@ def revenue_5m(settings: Settings) -> RevenueWindows:
     return RevenueWindows(GOLD, settings.window_seconds, settings.slide_seconds, settings.topic_revenue)
 
 
+# By the stream that fills the table. Corrections subtract what they remove from each of these tables.
+REVENUE_WINDOWS: dict[str, Callable[[Settings], RevenueWindows]] = {"gold": revenue_5m}
+
+
 def newest_schema(registry: Registry, topic: str) -> tuple[int, str]:
     """Return the id and text of the newest schema of an aggregate topic.
 

@@ -25,8 +25,8 @@ from rtap_assets.lake.offset_gaps import record_gaps
 from rtap_assets.streaming.operations.corrections.ledger import Correction, planned_rows, write_end
 from rtap_assets.streaming.operations.corrections.plan import gold_has_read
 from rtap_assets.streaming.operations.corrections.runs import CorrectionRun, stamped_session
-from rtap_assets.streaming.queries.definitions import REVENUE_WINDOWS
 from rtap_assets.streaming.queries.gold_sink import subtract_rows
+from rtap_assets.streaming.queries.revenue_windows import REVENUE_WINDOWS
 from rtap_assets.transforms.corrections import window_changes, with_first_epoch
 from rtap_assets.transforms.gold import GROUP, MEASURES
 from rtap_assets.transforms.silver import COORDINATES

@@ -23,7 +23,8 @@ from rtap_assets.lake.corrections import Position, read_state
 from rtap_assets.lake.history.snapshots import has_read_to, newest_append, newest_read
 from rtap_assets.streaming.checkpoints.files import committed_position
 from rtap_assets.streaming.operations.corrections.runs import CorrectionRun
-from rtap_assets.streaming.queries.definitions import REVENUE_WINDOWS, SILVER_STREAM, STREAMS
+from rtap_assets.streaming.queries.definitions import SILVER_STREAM, STREAMS
+from rtap_assets.streaming.queries.revenue_windows import REVENUE_WINDOWS
 from rtap_assets.transforms.corrections import (
     ID_HASH,
     arrivals,
