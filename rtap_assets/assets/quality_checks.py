@@ -84,7 +84,7 @@ def _pass_over(spec: TableSpec) -> AssetChecksDefinition:
 
 
 def _published(context: AssetCheckExecutionContext, results: Sequence[DqResult], *, now: datetime) -> RtapError | None:
-    """Send the results to the topic and the topic to the table. A failure must not keep the verdicts from being shown."""
+    """Send the results to the topic and the topic to the table; return the error, so that the verdicts are shown first."""
     settings = get_settings()
     try:
         DqPublisher(settings).publish(results)
