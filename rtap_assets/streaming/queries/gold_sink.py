@@ -177,13 +177,16 @@ def merge_statement(spec: TableSpec, name: str, *, first: str, last: str) -> str
 def _panes(events: DataFrame, windows: RevenueWindows) -> tuple[DataFrame, _Span | None]:
     """Return the events by pane, computed once, and what they cover; None for no events."""
     panes = sum_panes(events, slide_seconds=windows.slide_seconds).localCheckpoint()
-    instants = (F.unix_micros(column) for column in (F.min("pane_start"), F.max("pane_start"), F.max("newest_event_time")))
-    row = panes.agg(*instants).first()
-    if row is None or row[0] is None:
+    row = panes.agg(
+        F.unix_micros(F.min("pane_start")).alias("first_us"),
+        F.unix_micros(F.max("pane_start")).alias("last_us"),
+        F.unix_micros(F.max("newest_event_time")).alias("newest_event_us"),
+    ).first()
+    if row is None or row.first_us is None:
         return panes, None
-    oldest = row[0] - (windows.window_seconds - windows.slide_seconds) * 1_000_000
+    oldest_us = row.first_us - (windows.window_seconds - windows.slide_seconds) * 1_000_000
     # By the hour: the bounds are compiled into the code of both scans, which then lasts for many batches.
-    return panes, _Span(_sql_hour(oldest), _sql_hour(row[1] + HOUR_US), row[2] // 1_000)
+    return panes, _Span(_sql_hour(oldest_us), _sql_hour(row.last_us + HOUR_US), row.newest_event_us // 1_000)
 
 
 def _new_rows(
