@@ -14,7 +14,7 @@ from rtap_assets.streaming.session import start_session
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(STREAM_NAMES))
 def drain(names: tuple[str, ...]) -> None:
-    """Process what is there now and end. NAMES: bronze, dlq, silver, gold; all four, in that order, by default.
+    """Process what is there now and end. NAMES are the streams to drain; all by default, in the order of the flow.
 
     Refused while a stream host owns the checkpoints; `rtap streams drain` asks that host.
     """
