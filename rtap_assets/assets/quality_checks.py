@@ -14,7 +14,7 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import BRONZE, TABLES, TableSpec
 from rtap_assets.errors import RtapError
 from rtap_assets.quality.archive import archive_results
-from rtap_assets.quality.catalog import PASS_CHECKS, STREAM_CHECKS, Check, DqResult, Outcome, Severity
+from rtap_assets.quality.catalog import PASS_CHECKS, STREAM_CHECKS, CheckSpec, DqResult, Outcome, Severity
 from rtap_assets.quality.full_pass import run_checks
 from rtap_assets.quality.results_topic import DqPublisher, newest_results
 from rtap_assets.quality.rollup import RollUp, roll_up
@@ -27,12 +27,12 @@ NEWEST_MESSAGES = 2_000
 
 
 def asset_key(table_name: str) -> dg.AssetKey:
-    """The asset of a table: `silver.sales_events` is `silver/sales_events`."""
+    """Return the asset key of a table: `silver.sales_events` is `silver/sales_events`."""
     return dg.AssetKey(table_name.split("."))
 
 
-def check_spec(check: Check) -> dg.AssetCheckSpec:
-    """The check as Dagster lists it."""
+def check_spec(check: CheckSpec) -> dg.AssetCheckSpec:
+    """Return the check as Dagster lists it."""
     return dg.AssetCheckSpec(
         check.name,
         asset=asset_key(check.spec.identifier),
@@ -47,7 +47,7 @@ def _pass_over(spec: TableSpec) -> dg.AssetChecksDefinition:
 
     @dg.multi_asset_check(
         specs=[check_spec(check) for check in checks],
-        name=f"{spec.namespace}_quality",
+        name=f"{spec.view}_quality",
         can_subset=True,
         description=f"Exact checks of {spec.identifier} over the newest snapshots; the results also go to the topic.",
     )
@@ -78,7 +78,7 @@ def _pass_over(spec: TableSpec) -> dg.AssetChecksDefinition:
 def _published(
     context: dg.AssetCheckExecutionContext, settings: Settings, results: Sequence[DqResult], *, now: datetime
 ) -> RtapError | None:
-    """Send the results to the topic and the topic to the table. A failure must not keep the verdicts from being shown."""
+    """Send the results to the topic and the topic to the table; return the error, so that the verdicts are shown first."""
     try:
         DqPublisher(settings).publish(results)
         appended = archive_results(settings)
@@ -90,14 +90,14 @@ def _published(
 
 
 def check_result(result: DqResult) -> dg.AssetCheckResult:
-    """A single result as the run shows it that asked for it."""
+    """Return a single result as its run shows it."""
     (rolled,) = roll_up({}, [result]).values()
     snapshot = {} if result.snapshot_id is None else {"snapshot id": dg.MetadataValue.text(str(result.snapshot_id))}
     return as_check_result(rolled_evaluation(rolled), more=snapshot)
 
 
 def rolled_evaluation(rolled: RollUp) -> dg.AssetCheckEvaluation:
-    """A roll-up as an event without a run."""
+    """Return a roll-up as an event without a run."""
     verdict = "at most" if rolled.passed else "more than"
     metadata: dict[str, dg.MetadataValue[Any]] = {
         "observed": dg.MetadataValue.float(rolled.observed),
@@ -161,5 +161,5 @@ def stream_quality(
             )
 
 
-TABLE_CHECKS = [_pass_over(spec) for spec in TABLES]
-QUALITY_CHECKS = [*TABLE_CHECKS, stream_quality]
+CHECKED_TABLES = [spec for spec in TABLES if any(check.spec is spec for check in PASS_CHECKS)]
+QUALITY_CHECKS = [*(_pass_over(spec) for spec in CHECKED_TABLES), stream_quality]

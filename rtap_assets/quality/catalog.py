@@ -1,7 +1,7 @@
 """The closed list of data-quality checks, and the result that each evaluation of one becomes.
 
-Data only. Checks with source `stream` are measured inside the streams, batch by batch (`streaming/quality.py`); those with
-source `pass` by reading the lake (`serving/quality.py`). All have one form: a check passes when what was observed is at
+Data only. Checks with source `stream` are measured inside the streams, batch by batch (`batch_results.py`); those with
+source `pass` by reading the lake (`full_pass.py`). All have one form: a check passes when what was observed is at
 most its threshold, and every threshold is a setting. `docs/operations.md` says what to do about each that fails.
 """
 
@@ -28,7 +28,7 @@ class Severity(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What an evaluation found, as people read it."""
+    """The finding of an evaluation, as it is shown."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -36,7 +36,7 @@ class Outcome(StrEnum):
 
 
 def outcome_of(*, passed: bool, rows_checked: int) -> Outcome:
-    """The outcome: `passed` says only that what was observed is within the threshold, of no rows too."""
+    """Return the outcome; `passed` means only that the observed value is within the threshold, also of no rows."""
     if not passed:
         return Outcome.FAILED
     return Outcome.PASSED if rows_checked else Outcome.NOTHING_TO_CHECK
@@ -58,8 +58,12 @@ class Measure(StrEnum):
 
 
 @dataclass(frozen=True)
-class Check:
-    """One check. `threshold_setting` names the field of `Settings` that bounds it, in the unit that the field names."""
+class CheckSpec:
+    """One check. `threshold_setting` names the field of `Settings` that bounds it, in the unit that the field names.
+
+    A check of the pass is the statement `sql/<sql>.sql`, by default of the check's name; `needs_accounts`: it reads the
+    table that `sql/silver_accounts.sql` makes.
+    """
 
     name: str
     spec: TableSpec
@@ -69,19 +73,27 @@ class Check:
     blocking: bool
     threshold_setting: str
     sentence: str
+    sql: str = ""
+    needs_accounts: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
         return (self.spec.identifier, self.name)
 
+    @property
+    def statement(self) -> str:
+        """Name of the file in `sql/`, without its ending."""
+        return self.sql or self.name
+
     def threshold(self, settings: Settings) -> float:
+        """Return the bound that holds."""
         return float(getattr(settings, self.threshold_setting))
 
 
 def _streamed(  # noqa: PLR0917 - a table of checks reads best by position
     name: str, spec: TableSpec, measure: Measure, severity: Severity, setting: str, sentence: str
-) -> Check:
-    return Check(
+) -> CheckSpec:
+    return CheckSpec(
         f"stream_{name}",
         spec,
         Source.STREAM,
@@ -94,9 +106,18 @@ def _streamed(  # noqa: PLR0917 - a table of checks reads best by position
 
 
 def _passed_over(  # noqa: PLR0917 - a table of checks reads best by position
-    name: str, spec: TableSpec, measure: Measure, severity: Severity, setting: str, sentence: str, *, blocking: bool = False
-) -> Check:
-    return Check(name, spec, Source.PASS, measure, severity, blocking=blocking, threshold_setting=setting, sentence=sentence)
+    name: str,
+    spec: TableSpec,
+    measure: Measure,
+    severity: Severity,
+    setting: str,
+    sentence: str,
+    *,
+    blocking: bool = False,
+    sql: str = "",
+    needs_accounts: bool = False,
+) -> CheckSpec:
+    return CheckSpec(name, spec, Source.PASS, measure, severity, blocking, setting, sentence, sql, needs_accounts)
 
 
 W, E = Severity.WARN, Severity.ERROR
@@ -126,38 +147,40 @@ STREAM_CHECKS = (
 PASS_CHECKS = (
     _passed_over("conservation", BRONZE, COUNT, E, "dq_max_missing_records",
                  "Kafka offsets that the stream has consumed and bronze does not hold exactly once, but for recorded gaps.",
-                 blocking=True),
+                 blocking=True, sql="conservation_bronze"),
     _passed_over("invalid_share", BRONZE, SHARE, W, "dq_max_invalid_share",
                  "Share of the records that are quarantined; the reasons are counted in the detail."),
     _passed_over("invalid_reason_share", BRONZE, SHARE, W, "dq_max_reason_share",
                  "Share of the records that are quarantined for the most frequent single reason."),
     _passed_over("freshness", BRONZE, LARGEST, W, "dq_max_freshness_seconds",
-                 "Seconds since the broker's timestamp of the newest record."),
+                 "Seconds since the broker's timestamp of the newest record.", sql="freshness_bronze"),
     _passed_over("volume", BRONZE, LARGEST, W, "dq_max_volume_factor",
                  "By what factor the newest full interval has more or fewer records than the recent ones have."),
     _passed_over("uniqueness", SILVER, COUNT, E, "dq_max_repeated_ids",
                  "Events that silver holds more than once, but for later copies that await correction.", blocking=True),
     _passed_over("conservation", SILVER, COUNT, E, "dq_max_missing_records",
                  "Valid rows of bronze that silver has read and that are neither kept, copies, corrected nor late.",
-                 blocking=True),
+                 blocking=True, sql="conservation_silver", needs_accounts=True),
     _passed_over("null_share", SILVER, SHARE, E, "dq_max_null_share",
                  "Share of the events in which a required column is null.", blocking=True),
     _passed_over("duplicate_share", SILVER, SHARE, W, "dq_max_duplicate_share",
-                 "Share of the valid rows read that are copies of an event that silver holds."),
+                 "Share of the valid rows read that are copies of an event that silver holds.", needs_accounts=True),
     _passed_over("late_share", SILVER, SHARE, W, "dq_max_late_share",
-                 "Share of the valid rows read that silver does not hold because they came after its watermark."),
+                 "Share of the valid rows read that silver does not hold because they came after its watermark.",
+                 needs_accounts=True),
     _passed_over("event_time_skew", SILVER, SHARE, W, "dq_max_skewed_share",
                  "Share of the events whose event time is far from the broker's timestamp."),
     _passed_over("implausible_amount", SILVER, COUNT, W, "dq_max_implausible_amounts",
                  "Events whose amount is above what is plausible in their currency; examples in the detail."),
     _passed_over("freshness", SILVER, LARGEST, W, "dq_max_freshness_seconds",
-                 "Seconds that silver's newest event is behind bronze's newest valid record, by the broker's timestamps."),
+                 "Seconds that silver's newest event is behind bronze's newest valid record, by the broker's timestamps.",
+                 sql="freshness_silver"),
     _passed_over("gold_equals_silver", GOLD, COUNT, E, "dq_max_differing_windows",
                  "Closed windows in which gold differs from the aggregation of silver.", blocking=True),
     _passed_over("foreign_changes", GOLD, COUNT, W, "dq_max_foreign_changes",
                  "Changes of bronze, silver or gold by other programs that no operator has acknowledged."),
     _passed_over("freshness", GOLD, LARGEST, W, "dq_max_freshness_seconds",
-                 "Seconds by which gold's newest change is behind silver's newest."),
+                 "Seconds by which gold's newest change is behind silver's newest.", sql="freshness_gold"),
 )  # fmt: skip
 
 CHECKS = {check.key: check for check in (*STREAM_CHECKS, *PASS_CHECKS)}
@@ -190,7 +213,7 @@ class DqResult:
 
     @property
     def outcome(self) -> Outcome:
-        """What the evaluation found. One that looked at nothing has not passed, and blocks nothing either."""
+        """The finding. An evaluation that looked at nothing has not passed, and blocks nothing either."""
         return outcome_of(passed=self.passed, rows_checked=self.rows_checked)
 
 
@@ -211,7 +234,7 @@ class StreamPositions:
 
 
 def judge(
-    check: Check,
+    check: CheckSpec,
     settings: Settings,
     *,
     evaluation: str,
@@ -224,7 +247,7 @@ def judge(
     snapshot_id: int | None = None,
     detail: Mapping[str, object] | None = None,
 ) -> DqResult:
-    """The result of one evaluation; `evaluation` names it uniquely per check and table."""
+    """Return the result of one evaluation; `evaluation` names it uniquely per check and table."""
     threshold = check.threshold(settings)
     table, name = check.key
     return DqResult(
@@ -248,18 +271,19 @@ def judge(
 
 
 def share(failed: int, checked: int) -> float:
-    """The share that failed; of nothing, none."""
+    """Return the share that failed; of nothing, none."""
     return failed / checked if checked else 0.0
 
 
 def to_millisecond(instant: datetime) -> datetime:
-    """The instant as Avro's timestamp-millis keeps it."""
+    """Return the instant as Avro's timestamp-millis keeps it."""
     return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
 
 
 DQ_RESULTS = TableSpec(
     namespace="quality",
     name="dq_results",
+    view="quality",
     doc="Every evaluation of every data-quality check, from the topic of results.",
     grain="one evaluation of one check on one table",
     key=("result_id",),

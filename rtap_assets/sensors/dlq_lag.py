@@ -6,8 +6,9 @@ from typing import Any
 
 import dagster as dg
 
-from rtap_assets.assets.keys import DLQ_TOPIC
+from rtap_assets.assets.keys import data_key
 from rtap_assets.config import Settings
+from rtap_assets.contracts.topics import DLQ_TOPIC
 from rtap_assets.contracts.visible import visible_markdown
 from rtap_assets.errors import DependencyUnavailable
 from rtap_assets.kafka.dlq_review import REVIEW_GROUP, DlqLag, dlq_lag
@@ -64,7 +65,7 @@ def lag_observation(lag: DlqLag, *, now: datetime) -> dg.AssetObservation:
         metadata["oldest"] = dg.MetadataValue.timestamp(lag.oldest)
         metadata["age of the oldest (s)"] = round((now - lag.oldest).total_seconds(), 1)
     description = f"{lag.records} dead letters nobody has looked at" if lag.records else "every dead letter was looked at"
-    return dg.AssetObservation(asset_key=DLQ_TOPIC, description=description, metadata=metadata)
+    return dg.AssetObservation(asset_key=data_key(DLQ_TOPIC), description=description, metadata=metadata)
 
 
 def samples_table(lag: DlqLag) -> str:

@@ -13,7 +13,7 @@ from fastavro import parse_schema
 from lake_fixtures import NOON
 from quality_fixtures import QUERY_ID, silver_progress, stream_result
 
-from rtap_assets.assets.keys import SILVER
+from rtap_assets.assets.keys import ASSET_OF_STREAM
 from rtap_assets.assets.quality_checks import check_result
 from rtap_assets.config import PROJECT_ROOT, Settings, load_settings
 from rtap_assets.contracts.avro.schemas import DQ_SUBJECT_FOLDER, load_subject
@@ -174,7 +174,11 @@ def test_a_new_failure_is_told_at_once_and_the_rest_once_per_interval(
 def test_a_single_result_as_dagster_shows_it_names_its_snapshot_as_text() -> None:
     result = replace(stream_result("stream_late_share", 1, 10), snapshot_id=2**60 + 1)
     shown = check_result(result)
-    assert (shown.check_name, shown.passed, shown.asset_key) == ("stream_late_share", result.passed, SILVER)
+    assert (shown.check_name, shown.passed, shown.asset_key) == (
+        "stream_late_share",
+        result.passed,
+        ASSET_OF_STREAM["silver"],
+    )
     assert shown.metadata["snapshot id"].value == str(2**60 + 1)
     assert "snapshot id" not in check_result(replace(result, snapshot_id=None)).metadata
 
