@@ -22,6 +22,7 @@ from rtap_assets.runtime import setting_rules as rules
 from rtap_assets.runtime.addresses import Addresses
 from rtap_assets.runtime.quality_settings import QualitySettings
 from rtap_assets.runtime.state_paths import StatePaths
+from rtap_assets.runtime.trigger_settings import TriggerSettings
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,7 +45,7 @@ RULES: dict[str, Callable[[str], str]] = {
 }
 
 
-class Settings(Addresses, StatePaths, QualitySettings):
+class Settings(Addresses, StatePaths, QualitySettings, TriggerSettings):
     """Everything that may differ between a laptop and a cluster. Times are in the unit the name ends with."""
 
     model_config = SettingsConfigDict(
@@ -192,10 +193,6 @@ class Settings(Addresses, StatePaths, QualitySettings):
     spark_extra_conf: dict[str, str] = Field({}, repr=False, description="More Spark settings, as a JSON object.")
 
     # Streams
-    trigger_bronze_seconds: float = Field(5, ge=0, description="Trigger interval of bronze in continuous mode.")
-    trigger_dlq_seconds: float = Field(5, ge=0, description="Trigger interval of the DLQ query in continuous mode.")
-    trigger_silver_seconds: float = Field(5, ge=0, description="Trigger interval of silver in continuous mode.")
-    trigger_gold_seconds: float = Field(10, ge=0, description="Trigger interval of gold in continuous mode.")
     watermark_delay_seconds: int = Field(600, ge=1, description="Silver's watermark delay; gold's is twice that.")
     window_seconds: int = Field(300, ge=60, description="Length of gold's windows.")
     slide_seconds: int = Field(60, ge=1, description="Slide of gold's windows.")

@@ -77,14 +77,17 @@ class CorrectionsState:
 
 
 def ensure_corrections(settings: Settings) -> None:
-    """Create the table where it is missing; idempotent.
+    """Create the table where it is missing and add the columns that its spec has gained; idempotent.
 
     Raises:
         DependencyUnavailable: the catalog does not answer.
     """
     with _catalog(settings) as catalog:
         catalog.create_namespace_if_not_exists(CORRECTIONS.namespace)
-        catalog.create_table_if_not_exists(CORRECTIONS.identifier, schema=_schema(), properties=TABLE_PROPERTIES)
+        table = catalog.create_table_if_not_exists(CORRECTIONS.identifier, schema=_schema(), properties=TABLE_PROPERTIES)
+        if {column.name for column in CORRECTIONS.columns} - set(table.schema().column_names):
+            with table.update_schema() as update:
+                update.union_by_name(_schema())
 
 
 def append_entries(settings: Settings, entries: Sequence[Mapping[str, Any]]) -> None:

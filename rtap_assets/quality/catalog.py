@@ -29,7 +29,7 @@ class Severity(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What an evaluation found, as people read it."""
+    """The finding of an evaluation, as it is shown."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -37,15 +37,19 @@ class Outcome(StrEnum):
 
 
 def outcome_of(*, passed: bool, rows_checked: int) -> Outcome:
-    """The outcome: `passed` says only that what was observed is within the threshold, of no rows too."""
+    """Return the outcome; `passed` means only that the observed value is within the threshold, also of no rows."""
     if not passed:
         return Outcome.FAILED
     return Outcome.PASSED if rows_checked else Outcome.NOTHING_TO_CHECK
 
 
 @dataclass(frozen=True)
-class Check:
-    """One check. `threshold_setting` names the field of `Settings` that bounds it, in the unit that the field names."""
+class CheckSpec:
+    """One check. `threshold_setting` names the field of `Settings` that bounds it, in the unit that the field names.
+
+    Its question is the statement `sql/<sql>.sql`, by default of the check's name; `needs_accounts`: it reads the
+    table that `sql/silver_accounts.sql` makes.
+    """
 
     name: str
     spec: TableSpec
@@ -53,63 +57,76 @@ class Check:
     threshold_setting: str
     sentence: str
     blocking: bool = False
+    sql: str = ""
+    needs_accounts: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
         return (self.spec.identifier, self.name)
 
+    @property
+    def statement(self) -> str:
+        """Name of the file in `sql/`, without its ending."""
+        return self.sql or self.name
+
     def threshold(self, settings: Settings) -> float:
+        """Return the bound that holds."""
         return float(getattr(settings, self.threshold_setting))
 
 
 W, E = Severity.WARN, Severity.ERROR
 
-_LIST = (
-    Check("conservation", BRONZE, E, "dq_max_missing_records",
-          "Kafka offsets that the stream has consumed and bronze does not hold exactly once, but for recorded gaps.",
-          blocking=True),
-    Check("invalid_share", BRONZE, W, "dq_max_invalid_share",
-          "Share of the records that are quarantined; the reasons are counted in the detail."),
-    Check("invalid_reason_share", BRONZE, W, "dq_max_reason_share",
-          "Share of the records that are quarantined for the most frequent single reason."),
-    Check("quarantined", BRONZE, W, "dq_max_quarantined_per_batch",
-          "Records that a recent batch quarantined for its most frequent reason; the detail counts each reason."),
-    Check("null_share", BRONZE, E, "dq_max_null_share",
-          "Share of the valid rows in which a required column is null."),
-    Check("event_time_skew", BRONZE, W, "dq_max_skewed_share",
-          "Share of the valid rows whose event time is far from the broker's timestamp."),
-    Check("freshness", BRONZE, W, "dq_max_freshness_seconds",
-          "Seconds since the broker's timestamp of the newest record."),
-    Check("volume", BRONZE, W, "dq_max_volume_factor",
-          "By what factor the newest full interval has more or fewer records than the recent ones have."),
-    Check("uniqueness", SILVER, E, "dq_max_repeated_ids",
-          "Events that silver holds more than once, but for later copies that await correction.", blocking=True),
-    Check("conservation", SILVER, E, "dq_max_missing_records",
-          "Valid rows of bronze that silver has read and that are neither kept, copies, corrected nor late.",
-          blocking=True),
-    Check("null_share", SILVER, E, "dq_max_null_share",
-          "Share of the events in which a required column is null.", blocking=True),
-    Check("duplicate_share", SILVER, W, "dq_max_duplicate_share",
-          "Share of the valid rows read that are copies of an event that silver holds."),
-    Check("late_share", SILVER, W, "dq_max_late_share",
-          "Share of the valid rows read that silver does not hold because they came after its watermark."),
-    Check("event_time_skew", SILVER, W, "dq_max_skewed_share",
-          "Share of the events whose event time is far from the broker's timestamp."),
-    Check("implausible_amount", SILVER, W, "dq_max_implausible_amounts",
-          "Events whose amount is above what is plausible in their currency; examples in the detail."),
-    Check("delay", SILVER, W, "dq_max_delay_seconds",
-          "Seconds from the broker's timestamp of a recent batch's newest record to the start of silver's batch."),
-    Check("freshness", SILVER, W, "dq_max_freshness_seconds",
-          "Seconds that silver's newest event is behind bronze's newest valid record, by the broker's timestamps."),
-    Check("gold_equals_silver", GOLD, E, "dq_max_differing_windows",
-          "Closed windows in which gold differs from the aggregation of silver.", blocking=True),
-    Check("foreign_changes", GOLD, W, "dq_max_foreign_changes",
-          "Changes of bronze, silver or gold by other programs that no operator has acknowledged."),
-    Check("freshness", GOLD, W, "dq_max_freshness_seconds",
-          "Seconds by which gold's newest change is behind silver's newest."),
+PASS_CHECKS = (
+    CheckSpec("conservation", BRONZE, E, "dq_max_missing_records",
+              "Kafka offsets that the stream has consumed and bronze does not hold exactly once, but for recorded gaps.",
+              blocking=True, sql="conservation_bronze"),
+    CheckSpec("invalid_share", BRONZE, W, "dq_max_invalid_share",
+              "Share of the records that are quarantined; the reasons are counted in the detail."),
+    CheckSpec("invalid_reason_share", BRONZE, W, "dq_max_reason_share",
+              "Share of the records that are quarantined for the most frequent single reason."),
+    CheckSpec("quarantined", BRONZE, W, "dq_max_quarantined_per_batch",
+              "Records that a recent batch quarantined for its most frequent reason; the detail counts each reason."),
+    CheckSpec("null_share", BRONZE, E, "dq_max_null_share",
+              "Share of the valid rows in which a required column is null."),
+    CheckSpec("event_time_skew", BRONZE, W, "dq_max_skewed_share",
+              "Share of the valid rows whose event time is far from the broker's timestamp."),
+    CheckSpec("freshness", BRONZE, W, "dq_max_freshness_seconds",
+              "Seconds since the broker's timestamp of the newest record.",
+                  sql="freshness_bronze"),
+    CheckSpec("volume", BRONZE, W, "dq_max_volume_factor",
+              "By what factor the newest full interval has more or fewer records than the recent ones have."),
+    CheckSpec("uniqueness", SILVER, E, "dq_max_repeated_ids",
+              "Events that silver holds more than once, but for later copies that await correction.", blocking=True),
+    CheckSpec("conservation", SILVER, E, "dq_max_missing_records",
+              "Valid rows of bronze that silver has read and that are neither kept, copies, corrected nor late.",
+              blocking=True, sql="conservation_silver", needs_accounts=True),
+    CheckSpec("null_share", SILVER, E, "dq_max_null_share",
+              "Share of the events in which a required column is null.", blocking=True),
+    CheckSpec("duplicate_share", SILVER, W, "dq_max_duplicate_share",
+              "Share of the valid rows read that are copies of an event that silver holds.",
+                  needs_accounts=True),
+    CheckSpec("late_share", SILVER, W, "dq_max_late_share",
+              "Share of the valid rows read that silver does not hold because they came after its watermark.",
+                  needs_accounts=True),
+    CheckSpec("event_time_skew", SILVER, W, "dq_max_skewed_share",
+              "Share of the events whose event time is far from the broker's timestamp."),
+    CheckSpec("implausible_amount", SILVER, W, "dq_max_implausible_amounts",
+              "Events whose amount is above what is plausible in their currency; examples in the detail."),
+    CheckSpec("delay", SILVER, W, "dq_max_delay_seconds",
+              "Seconds from the broker's timestamp of a recent batch's newest record to the start of silver's batch."),
+    CheckSpec("freshness", SILVER, W, "dq_max_freshness_seconds",
+              "Seconds that silver's newest event is behind bronze's newest valid record, by the broker's timestamps.",
+                  sql="freshness_silver"),
+    CheckSpec("gold_equals_silver", GOLD, E, "dq_max_differing_windows",
+              "Closed windows in which gold differs from the aggregation of silver.", blocking=True),
+    CheckSpec("foreign_changes", GOLD, W, "dq_max_foreign_changes",
+              "Changes of bronze, silver or gold by other programs that no operator has acknowledged."),
+    CheckSpec("freshness", GOLD, W, "dq_max_freshness_seconds",
+              "Seconds by which gold's newest change is behind silver's newest.",
+                  sql="freshness_gold"),
 )  # fmt: skip
 
-CHECKS = {check.key: check for check in _LIST}
+CHECKS = {check.key: check for check in PASS_CHECKS}
 
 
 @dataclass(frozen=True)
@@ -140,7 +157,7 @@ class DqResult:
 
     @property
     def outcome(self) -> Outcome:
-        """What the evaluation found. One that looked at nothing has not passed, and blocks nothing either."""
+        """The finding. An evaluation that looked at nothing has not passed, and blocks nothing either."""
         return outcome_of(passed=self.passed, rows_checked=self.rows_checked)
 
 
@@ -161,7 +178,7 @@ class StreamPositions:
 
 
 def judge(
-    check: Check,
+    check: CheckSpec,
     settings: Settings,
     *,
     evaluation: str,
@@ -173,7 +190,7 @@ def judge(
     snapshot_id: int | None = None,
     detail: Mapping[str, object] | None = None,
 ) -> DqResult:
-    """The result of one evaluation; `evaluation` names it uniquely per check and table."""
+    """Return the result of one evaluation; `evaluation` names it uniquely per check and table."""
     threshold = check.threshold(settings)
     table, name = check.key
     return DqResult(
@@ -197,13 +214,14 @@ def judge(
 
 
 def to_millisecond(instant: datetime) -> datetime:
-    """The instant as Avro's timestamp-millis keeps it."""
+    """Return the instant as Avro's timestamp-millis keeps it."""
     return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
 
 
 DQ_RESULTS = TableSpec(
     namespace="quality",
     name="dq_results",
+    view="quality",
     doc="Every evaluation of every data-quality check, from the topic of results.",
     grain="one evaluation of one check on one table",
     key=("result_id",),

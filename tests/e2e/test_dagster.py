@@ -15,6 +15,7 @@ from dagster_runs import (
     TICKS,
     FinishedRun,
     ask_ui,
+    execute_job,
     materialise,
     newest_metadata,
     newest_run_of,
@@ -25,10 +26,10 @@ from dagster_runs import (
 from polling import wait_until
 from stack_fixtures import own_settings, silent
 
-from rtap_assets.assets.keys import GOLD
+from rtap_assets.assets.keys import ASSET_OF_STREAM, GOLD_KEY
 from rtap_assets.assets.layers import NEWEST_BATCH
-from rtap_assets.assets.stream_state import ASSET_OF_STREAM
 from rtap_assets.config import Settings
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.contracts.tables import TABLES
 from rtap_assets.generator.generate import generate
 from rtap_assets.generator.options import GeneratorOptions
@@ -38,7 +39,6 @@ from rtap_assets.local.ports import free_port, is_free
 from rtap_assets.local.stack import down, status
 from rtap_assets.serving.connection import open_lake
 from rtap_assets.streaming.checkpoints.rollups import standing
-from rtap_assets.streaming.model.names import STREAM_NAMES
 
 EVENTS = 5_000
 LAYERS = ("bronze/sales_events", "silver/sales_events", "gold/revenue_5m")
@@ -219,7 +219,7 @@ def test_streams_that_are_started_from_the_launchpad_are_watched_and_stopped(ui:
     assert run.exit_code == 0, run.output[-5_000:]
     assert newest_metadata(ui)["bronze/sales_events"]["source offsets"] == {ui.topic_events: ends}
     wait_until(
-        lambda: newest_run_of(ui, GOLD) == "" and told_batch(ui, "gold/revenue_5m") == committed_batch(ui, "gold"),
+        lambda: newest_run_of(ui, GOLD_KEY) == "" and told_batch(ui, "gold/revenue_5m") == committed_batch(ui, "gold"),
         seconds=TRUTH_SECONDS,
         what="gold's commits are told without a run",
     )
@@ -268,6 +268,22 @@ def test_down_ends_the_ui_and_leaves_no_process(ui: Settings) -> None:
     assert status(ui) == []
     assert [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
     assert is_free(ui.ui_port)
+
+
+def test_gold_is_rebuilt_by_a_run_of_its_own_while_no_host_runs(pipeline: Settings, first_run: FinishedRun) -> None:
+    question = "SELECT count(*), sum(orders), sum(net_amount), (SELECT count(*) FROM silver) FROM gold"
+    before, old = ask(pipeline, question), snapshots(pipeline)
+    run = execute_job(pipeline, "rebuild_layer")
+    assert run.exit_code == 0, run.output[-5_000:]
+    assert len(run.jvms) == 1
+    assert ask(pipeline, question) == before
+    new = snapshots(pipeline)
+    assert {name for name in LAYERS if new[name] != old[name]} == {"gold/revenue_5m"}
+    assert not set(new["gold/revenue_5m"]) & set(old["gold/revenue_5m"])
+    shown = newest_metadata(pipeline)["gold/revenue_5m"]
+    assert (shown["rows read"], shown["dagster/row_count"]) == (before[3], before[0])
+    assert shown[NEWEST_BATCH] == committed_batch(pipeline, "gold")
+    assert status(pipeline) == []
 
 
 def test_a_run_without_a_broker_fails_in_bounded_time_and_says_so(pipeline: Settings) -> None:

@@ -33,7 +33,8 @@ from rtap_assets.serving.connection import connect_lake
 from rtap_assets.serving.lake_files import local_path, plan_lake
 from rtap_assets.streaming.checkpoints.files import committed_position
 from rtap_assets.streaming.operations.drain import start_stream, stop_between_batches
-from rtap_assets.streaming.operations.maintenance import TableMaintenance, expire_when_due, maintain_tables
+from rtap_assets.streaming.operations.maintenance import expire_when_due, maintain_tables
+from rtap_assets.streaming.operations.maintenance_report import TableMaintenance
 from rtap_assets.streaming.operations.rebuild import rebuild_layer
 from rtap_assets.streaming.queries.definitions import DLQ_STREAM, GOLD_STREAM, SILVER_STREAM, StreamDefinition
 
@@ -218,12 +219,12 @@ def test_a_checkpoint_on_a_source_whose_history_has_expired_is_refused_and_rebui
     assert [(done.stream, done.input_rows) for done in reports] == [("silver", 16), ("gold", writer.rows - writer.invalid)]
     drain(spark, maintained, "silver", "gold")
     writer.commit(4)
-    with running_gold(spark, maintained) as pause_gold:
-        with pytest.raises(StreamError, match="Gold's stream runs while gold is to be compacted"):
+    with running_gold(spark, maintained) as pause:
+        with pytest.raises(StreamError, match=r"The stream gold runs while gold\.revenue_5m is to be compacted"):
             maintain_tables(spark, maintained, echo=lambda _: None)
         orphan, young = (file_in(bronze(maintained), days_old=days) for days in (4, 2))
         later = in_minutes(60)
-        report = maintain_tables(spark, maintained, echo=lambda _: None, pause_gold=pause_gold, clock=later)
+        report = maintain_tables(spark, maintained, echo=lambda _: None, pause=pause, clock=later)
     assert [(done.faults, done.orphans_removed) for done in report.tables] == [((), 1), ((), 0), ((), 0)]
     assert not orphan.exists()
     assert young.exists()
@@ -268,13 +269,13 @@ def running_gold(session: SparkSession, settings: Settings) -> Iterator[Callable
     queries = [start_stream(session, settings, GOLD_STREAM, trigger_seconds=1)]
 
     @contextmanager
-    def pause_gold() -> Iterator[None]:
+    def pause(_: str) -> Iterator[None]:
         assert stop_between_batches(queries[-1], GOLD_STREAM.checkpoint(settings), seconds=SECONDS)
         yield
         queries.append(start_stream(session, settings, GOLD_STREAM, trigger_seconds=1))
 
     try:
-        yield pause_gold
+        yield pause
     finally:
         assert stop_between_batches(queries[-1], GOLD_STREAM.checkpoint(settings), seconds=SECONDS)
 

@@ -68,7 +68,7 @@ def make_lake(
         for spec in TABLES:
             catalog.create_namespace_if_not_exists(spec.namespace)
             table = catalog.create_table_if_not_exists(spec.identifier, schema=iceberg_schema(spec))
-            append_rows(table, rows[spec.namespace], watermark=watermark if spec.namespace == "gold" else None)
+            append_rows(table, rows.get(spec.view, ()), watermark=watermark if spec.view == "gold" else None)
 
 
 def append_rows(table: Table, rows: Sequence[Row], *, watermark: datetime | None = None) -> None:

@@ -38,17 +38,17 @@ LOG = logging.getLogger(__name__)
 
 
 class Housekeeper:
-    """Looks after the tables of one host. `pause_gold` stops gold's stream between batches for the time of a block."""
+    """Looks after the tables of one host. `pause` stops a stream between batches for the time of a block."""
 
     def __init__(
         self,
         session: SparkSession,
         settings: Settings,
         *,
-        pause_gold: Callable[[], AbstractContextManager[object]],
+        pause: Callable[[str], AbstractContextManager[object]],
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        self._session, self._settings, self._pause_gold, self._clock = session, settings, pause_gold, clock
+        self._session, self._settings, self._pause, self._clock = session, settings, pause, clock
         timeouts = dict.fromkeys(TABLE_ACTIONS, LONGEST_WORK_SECONDS)
         self._book = OperationBook(TABLES_NAME, timeouts=timeouts, clock=clock)
         self._work: dict[Action, Work] = {
@@ -115,9 +115,7 @@ class Housekeeper:
             self._book.succeed(command, report, step="done")
 
     def _maintain(self, echo: Echo, _: Mapping[str, Any]) -> dict[str, Any]:
-        return maintain_tables(
-            self._session, self._settings, echo=echo, pause_gold=self._pause_gold, clock=self._clock
-        ).to_json()
+        return maintain_tables(self._session, self._settings, echo=echo, pause=self._pause, clock=self._clock).to_json()
 
     def _correct(self, echo: Echo, arguments: Mapping[str, Any]) -> dict[str, Any]:
         report = correct(self._run_of(echo, arguments), dry_run=bool(arguments.get("dry_run")))
@@ -133,7 +131,7 @@ class Housekeeper:
             self._session,
             self._settings,
             requested_by=str(arguments.get("requested_by") or "stream host"),
-            pause_gold=self._pause_gold,
+            pause=self._pause,
             echo=echo,
             clock=self._clock,
         )

@@ -14,12 +14,12 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from rtap_assets.config import PROJECT_ROOT
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.errors import DependencyUnavailable, StreamError
 from rtap_assets.host.api import Host, build_app
 from rtap_assets.host.idle import Activity
 from rtap_assets.host.metrics import CONTENT_TYPE, STREAM_METRICS, metric_names
 from rtap_assets.host.openapi import ENDPOINTS
-from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.operation import STREAM_ACTIONS, Action, Operation, OperationState
 from rtap_assets.streaming.model.states import Desired, FailureNote, Observed, StreamStatus
 from rtap_assets.streaming.queries.definitions import STREAMS

@@ -15,6 +15,7 @@ import pytest
 from host_fixtures import NOON, FakeHost, status
 
 from rtap_assets.config import Settings, load_settings
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.errors import ConfigurationError, DependencyUnavailable, StreamError
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.host.launcher import end_host, ensure_host
@@ -22,7 +23,6 @@ from rtap_assets.host.token import ensure_token
 from rtap_assets.local.ports import free_port
 from rtap_assets.runtime.owner_notes import LOCK_FILE, lock_holder
 from rtap_assets.streaming.lifecycle.desired import DESIRED_FILE, write_durably
-from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.operation import OperationError, OperationState, Step
 from rtap_assets.streaming.model.states import Desired, Observed
 

@@ -13,7 +13,7 @@ from fastavro import parse_schema
 from lake_fixtures import NOON
 from quality_fixtures import quality_result
 
-from rtap_assets.assets.keys import SILVER
+from rtap_assets.assets.keys import ASSET_OF_STREAM
 from rtap_assets.assets.quality_checks import check_result
 from rtap_assets.config import PROJECT_ROOT, Settings, load_settings
 from rtap_assets.contracts.avro.schemas import DQ_SUBJECT_FOLDER, load_subject
@@ -76,7 +76,11 @@ def test_a_result_survives_avro() -> None:
 def test_a_single_result_as_dagster_shows_it_names_its_snapshot_as_text() -> None:
     result = replace(quality_result("late_share", 1, 10), snapshot_id=2**60 + 1)
     shown = check_result(result)
-    assert (shown.check_name, shown.passed, shown.asset_key) == ("late_share", result.passed, SILVER)
+    assert (shown.check_name, shown.passed, shown.asset_key) == (
+        "late_share",
+        result.passed,
+        ASSET_OF_STREAM["silver"],
+    )
     assert shown.metadata["snapshot id"].value == str(2**60 + 1)
     assert "snapshot id" not in check_result(replace(result, snapshot_id=None)).metadata
 

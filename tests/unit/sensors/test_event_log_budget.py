@@ -20,9 +20,9 @@ from dagster._utils.schedules import cron_string_iterator
 
 from rtap_assets.config import Settings
 from rtap_assets.definitions import defs
-from rtap_assets.quality.catalog import CHECKS
+from rtap_assets.quality.catalog import PASS_CHECKS
 from rtap_assets.sensors.dlq_lag import LONGEST_SILENCE
-from rtap_assets.sensors.supervisor import INTERVAL_SECONDS, Memory, tell
+from rtap_assets.sensors.supervisor import INTERVAL_SECONDS, Memory, due_events
 from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus
 
 MOST_EVENTS_A_DAY = 50_000
@@ -76,7 +76,7 @@ class Runs:
 SCHEDULED = {
     "maintain_tables_schedule": Runs(4, steps=2, log_lines=12),
     "refresh_marts_schedule": Runs(288, assets=8, log_lines=2),  # every 5 minutes: seven marts and the Parquet folder
-    "check_quality_schedule": Runs(288, steps=3, checks=len(CHECKS), log_lines=0),  # every 5 minutes
+    "check_quality_schedule": Runs(288, steps=3, checks=len(PASS_CHECKS), log_lines=0),  # every 5 minutes
 }
 STARTED_BY_PEOPLE = {
     "start, stop, restart, drain": Runs(50, log_lines=20),
@@ -92,7 +92,9 @@ def states_told_a_day() -> int:
     for second in range(0, 86_400, INTERVAL_SECONDS):
         now = DAY + timedelta(seconds=second)
         running = StreamStatus("gold", Desired.RUNNING, Observed.RUNNING, DAY, now, now)
-        told += len(tell([running], memory, now=now, validity_seconds=Settings().status_validity_seconds, materialised={}))
+        told += len(
+            due_events([running], memory, now=now, validity_seconds=Settings().status_validity_seconds, materialized={})
+        )
     return told
 
 
