@@ -7,18 +7,9 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from dagster import (
-    AssetCheckExecutionContext,
-    AssetCheckResult,
-    AssetChecksDefinition,
-    AssetCheckSeverity,
-    AssetCheckSpec,
-    AssetKey,
-    MetadataValue,
-    multi_asset_check,
-)
+import dagster as dg
 
-from rtap_assets.config import get_settings
+from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import BRONZE, TABLES, TableSpec
 from rtap_assets.errors import RtapError
 from rtap_assets.quality.archive import archive_results
@@ -28,17 +19,17 @@ from rtap_assets.quality.results_topic import DqPublisher
 from rtap_assets.serving.offset_gaps import explain_gaps
 from rtap_assets.streaming.checkpoints.files import stream_positions
 
-SEVERITIES = {Severity.WARN: AssetCheckSeverity.WARN, Severity.ERROR: AssetCheckSeverity.ERROR}
+SEVERITIES = {Severity.WARN: dg.AssetCheckSeverity.WARN, Severity.ERROR: dg.AssetCheckSeverity.ERROR}
 
 
-def asset_key(table_name: str) -> AssetKey:
+def asset_key(table_name: str) -> dg.AssetKey:
     """The asset of a table: `silver.sales_events` is `silver/sales_events`."""
-    return AssetKey(table_name.split("."))
+    return dg.AssetKey(table_name.split("."))
 
 
-def check_spec(check: Check) -> AssetCheckSpec:
+def check_spec(check: Check) -> dg.AssetCheckSpec:
     """The check as Dagster lists it."""
-    return AssetCheckSpec(
+    return dg.AssetCheckSpec(
         check.name,
         asset=asset_key(check.spec.identifier),
         description=f"{check.sentence} Threshold: RTAP_{check.threshold_setting.upper()}.",
@@ -47,17 +38,19 @@ def check_spec(check: Check) -> AssetCheckSpec:
     )
 
 
-def _pass_over(spec: TableSpec) -> AssetChecksDefinition:
+def _pass_over(spec: TableSpec) -> dg.AssetChecksDefinition:
     checks = [check for check in CHECKS.values() if check.spec is spec]
 
-    @multi_asset_check(
+    @dg.multi_asset_check(
         specs=[check_spec(check) for check in checks],
         name=f"{spec.namespace}_quality",
         can_subset=True,
         description=f"Exact checks of {spec.identifier} over the newest snapshots; the results also go to the topic.",
     )
-    def check_table(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
-        settings, now = get_settings(), datetime.now(UTC)
+    def check_table(
+        context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
+    ) -> Iterator[dg.AssetCheckResult]:
+        now = datetime.now(UTC)
         wanted = {key.name for key in context.selected_asset_check_keys}
         positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
         if spec is BRONZE and "conservation" in wanted:
@@ -70,7 +63,7 @@ def _pass_over(spec: TableSpec) -> AssetChecksDefinition:
             lookback_hours=settings.dq_lookback_hours,
             checks=[check for check in checks if check.name in wanted],
         )
-        trouble = _published(context, results, now=now)
+        trouble = _published(context, settings, results, now=now)
         yield from (check_result(result) for result in results)
         if trouble is not None:
             raise trouble
@@ -78,9 +71,10 @@ def _pass_over(spec: TableSpec) -> AssetChecksDefinition:
     return check_table
 
 
-def _published(context: AssetCheckExecutionContext, results: Sequence[DqResult], *, now: datetime) -> RtapError | None:
+def _published(
+    context: dg.AssetCheckExecutionContext, settings: Settings, results: Sequence[DqResult], *, now: datetime
+) -> RtapError | None:
     """Send the results to the topic and the topic to the table. A failure must not keep the verdicts from being shown."""
-    settings = get_settings()
     try:
         DqPublisher(settings).publish(results)
         archive_results(settings)
@@ -90,29 +84,29 @@ def _published(context: AssetCheckExecutionContext, results: Sequence[DqResult],
     return None
 
 
-def check_result(result: DqResult) -> AssetCheckResult:
+def check_result(result: DqResult) -> dg.AssetCheckResult:
     """Return a result as the run shows it that asked for it."""
-    metadata: dict[str, MetadataValue[Any]] = {
-        "observed": MetadataValue.float(result.observed),
-        "threshold": MetadataValue.float(result.threshold),
-        "rows checked": MetadataValue.int(result.rows_checked),
-        "rows failed": MetadataValue.int(result.rows_failed),
-        "measured at": MetadataValue.timestamp(result.measured_at),
-        "outcome": MetadataValue.text(result.outcome.value),
+    metadata: dict[str, dg.MetadataValue[Any]] = {
+        "observed": dg.MetadataValue.float(result.observed),
+        "threshold": dg.MetadataValue.float(result.threshold),
+        "rows checked": dg.MetadataValue.int(result.rows_checked),
+        "rows failed": dg.MetadataValue.int(result.rows_failed),
+        "measured at": dg.MetadataValue.timestamp(result.measured_at),
+        "outcome": dg.MetadataValue.text(result.outcome.value),
     }
     if result.snapshot_id is not None:
-        metadata["snapshot id"] = MetadataValue.text(str(result.snapshot_id))
+        metadata["snapshot id"] = dg.MetadataValue.text(str(result.snapshot_id))
     if result.outcome is Outcome.NOTHING_TO_CHECK:
         # A warning, which blocks nothing: a green mark would mean that something was found right.
-        passed, severity = False, AssetCheckSeverity.WARN
+        passed, severity = False, dg.AssetCheckSeverity.WARN
         description = "nothing to check yet: there is no row, window or interval to look at"
     else:
         passed, severity = result.passed, SEVERITIES[Severity(result.severity)]
         verdict = "at most" if passed else "more than"
         description = f"observed {result.observed:.6g}, {verdict} the threshold {result.threshold:g}"
         if result.detail:
-            metadata["detail"] = MetadataValue.json(dict(result.detail))
-    return AssetCheckResult(
+            metadata["detail"] = dg.MetadataValue.json(dict(result.detail))
+    return dg.AssetCheckResult(
         asset_key=asset_key(result.table_name),
         check_name=result.check_name,
         passed=passed,
