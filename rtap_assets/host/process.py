@@ -34,7 +34,7 @@ from rtap_assets.host.idle import Activity
 from rtap_assets.host.lock import only_host
 from rtap_assets.host.token import ensure_token
 from rtap_assets.lake.tables import ensure_tables
-from rtap_assets.quality.batch_reports import QualityReports
+from rtap_assets.quality.batch_totals import BatchTotals
 from rtap_assets.runtime.locks import OwnerNote
 from rtap_assets.streaming.checkpoints.ownership import owned_checkpoints, refuse_a_living_owner
 from rtap_assets.streaming.failures import Verdict, judge
@@ -134,13 +134,14 @@ def _serve_streams(
     leave_when_idle: bool,
 ) -> dict[str, bool]:
     """Run engine and API until there is a reason to end; returns for each stream whether its stop was clean."""
-    reports = QualityReports(settings)
-    engine = StreamEngine(session, settings, on_batch=reports.report)
+    totals = BatchTotals()
+    engine = StreamEngine(session, settings, on_batch=totals.add)
     host = Host(
         engine=engine,
         info=HostInfo(note.pid, note.since, str(settings.state_dir), version("rtap-assets"), _jvm_pid(session)),
         activity=Activity(engine),
         shutdown=ending.ask,
+        totals=totals,
     )
     engine.resume()
     drained = Event()
@@ -152,7 +153,6 @@ def _serve_streams(
         _leave_by(stop_seconds(settings))
         log.info("stream host ends (%s): draining", ending.reason)
         clean = engine.close(seconds=settings.stop_timeout_seconds)
-        reports.close(seconds=API_STOP_SECONDS)
         drained.set()
     return clean
 

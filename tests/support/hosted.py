@@ -17,12 +17,12 @@ from stack_fixtures import own_settings, silent
 
 from rtap_assets.audit.report import Report
 from rtap_assets.config import Settings, settings_environment
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.demo.proof import prove
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.local.ports import free_port
 from rtap_assets.local.stack import down
 from rtap_assets.streaming.checkpoints.files import has_unfinished_batch
-from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.states import Observed, StreamStatus
 
 LATE = "late, awaiting correction"

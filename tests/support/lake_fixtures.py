@@ -31,7 +31,7 @@ from pyiceberg.types import (
 )
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.tables import TABLES, TableSpec
+from rtap_assets.contracts.tables import EVENT_COLUMNS, TABLES, TableSpec
 from rtap_assets.lake.catalog import open_catalog
 from rtap_assets.lake.history.snapshots import STAMP_WATERMARK_MS
 from rtap_assets.serving.duckdb_types import split_fields
@@ -68,7 +68,7 @@ def make_lake(
         for spec in TABLES:
             catalog.create_namespace_if_not_exists(spec.namespace)
             table = catalog.create_table_if_not_exists(spec.identifier, schema=iceberg_schema(spec))
-            append_rows(table, rows[spec.namespace], watermark=watermark if spec.namespace == "gold" else None)
+            append_rows(table, rows.get(spec.view, ()), watermark=watermark if spec.view == "gold" else None)
 
 
 def append_rows(table: Table, rows: Sequence[Row], *, watermark: datetime | None = None) -> None:
@@ -152,6 +152,12 @@ def silver_row(event_id: str, **columns: Any) -> dict[str, Any]:
         "is_late": False,
         "processed_at": NOON,
     } | columns
+
+
+def valid_bronze_row(kafka_offset: int, **columns: Any) -> dict[str, Any]:
+    """Return a valid bronze row: the event of `silver_row`, with an id of its own."""
+    event = silver_row(f"event-{kafka_offset}")
+    return bronze_row(kafka_offset) | {column.name: event.get(column.name) for column in EVENT_COLUMNS} | columns
 
 
 def bronze_row(kafka_offset: int, **columns: Any) -> dict[str, Any]:

@@ -19,14 +19,14 @@ from polling import wait_until
 from stack_fixtures import embedded_settings, silent
 from stream_fixtures import send_events
 
-from rtap_assets.assets.stream_state import ASSET_OF_STREAM
+from rtap_assets.assets.keys import ASSET_OF_STREAM
 from rtap_assets.config import Settings
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.demo.proof import prove
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.local.pid_files import records
 from rtap_assets.local.ports import free_port
 from rtap_assets.local.stack import down
-from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.operation import Operation
 
 TRUTH_SECONDS = 60  # the promise: within this time both faces say what is so

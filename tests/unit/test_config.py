@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rtap_assets.config import load_settings, settings_environment
+from rtap_assets.config import PROJECT_ROOT, load_settings, settings_environment
 from rtap_assets.errors import ConfigurationError
+from rtap_assets.settings.rules import REMOVED_NAMES
 
 LOGIN = {"RTAP_KAFKA_SASL_MECHANISM": "PLAIN", "RTAP_KAFKA_USERNAME": "u", "RTAP_KAFKA_PASSWORD": "p"}
 
@@ -71,6 +72,14 @@ def test_a_login_is_complete_and_used(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_misspelled_name_is_refused_with_the_one_that_is_meant(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     message = refusal(monkeypatch, {"RTAP_STREMS_PORT": "1", "rtap_zzz": "1"})
     assert "RTAP_STREMS_PORT is no setting (is RTAP_STREAMS_PORT meant?); RTAP_ZZZ is no setting." in message
+
+
+@pytest.mark.parametrize("name", sorted(REMOVED_NAMES))
+def test_a_setting_of_an_earlier_version_is_refused_with_what_holds_instead(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    assert f"{name} is no setting any more: {REMOVED_NAMES[name]}." in refusal(monkeypatch, {name: "1"})
+    assert f"`{name}`" in (PROJECT_ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_a_misspelled_name_in_the_file_is_refused_too(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from rtap_assets.assets.marts import table_metadata
 from rtap_assets.config import PROJECT_ROOT, load_settings
 from rtap_assets.definitions import build_definitions
 from rtap_assets.resources.marts import Marts
+from rtap_assets.serving.marts import MARTS
 from rtap_assets.streaming.checkpoints.rollups import Standing
 from rtap_assets.streaming.model.reports import DrainReport
 
@@ -82,7 +83,7 @@ def test_the_marts_are_opened_read_only_in_utc_and_closed_when_the_block_raises(
         )
     marts = Marts(database=path)
     with marts.get_connection() as connection:
-        shown = table_metadata(connection, "refund_share")
+        shown = table_metadata(connection, next(mart for mart in MARTS if mart.name == "refund_share"))
     with pytest.raises(duckdb.InvalidInputException, match="read-only"):
         drop_table(marts, connections := [])
     with pytest.raises(duckdb.ConnectionException):

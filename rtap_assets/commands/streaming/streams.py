@@ -13,10 +13,10 @@ from rich.console import Console
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.commands.streaming.stream_lines import stream_table
 from rtap_assets.config import Settings
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.errors import StreamError
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.host.launcher import end_host, ensure_host
-from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.operation import Action, Operation
 from rtap_assets.streaming.model.states import Observed
 
@@ -28,7 +28,7 @@ names_argument = click.argument("names", nargs=-1, type=click.Choice(STREAM_NAME
 
 @click.group()
 def streams() -> None:
-    """The streams and their host. NAMES are bronze, dlq, silver, gold; all four by default.
+    """The streams and their host. NAMES are the streams to act on; all by default.
 
     A command that needs the host starts it in the background; it leaves by itself when nothing runs and nothing is asked.
     """

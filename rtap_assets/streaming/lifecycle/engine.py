@@ -29,7 +29,7 @@ from rtap_assets.streaming.lifecycle.runner import StreamRunner
 from rtap_assets.streaming.model.operation import STREAM_ACTIONS, Action, Operation
 from rtap_assets.streaming.model.states import FailureNote, Observed, StreamStatus
 from rtap_assets.streaming.operations.housekeeping import Housekeeper
-from rtap_assets.streaming.queries.definitions import GOLD_STREAM, STREAMS, StreamDefinition
+from rtap_assets.streaming.queries.definitions import STREAMS, StreamDefinition
 
 HARD_STOP_SECONDS = 20.0  # beyond Spark's own `stopTimeout`
 LOG = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class StreamEngine:
             )
             for name, stream in streams.items()
         }
-        self._housekeeper = Housekeeper(session, settings, pause_gold=lambda: self.paused(GOLD_STREAM.name), clock=clock)
+        self._housekeeper = Housekeeper(session, settings, pause=self.paused, clock=clock)
         for runner in self._runners.values():
             runner.start()
         for probe in self._probes.values():

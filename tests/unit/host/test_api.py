@@ -14,12 +14,12 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from rtap_assets.config import PROJECT_ROOT
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.errors import DependencyUnavailable, StreamError
 from rtap_assets.host.api import Host, build_app
 from rtap_assets.host.idle import Activity
 from rtap_assets.host.metrics import CONTENT_TYPE, STREAM_METRICS, metric_names
 from rtap_assets.host.openapi import ENDPOINTS
-from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.operation import STREAM_ACTIONS, Action, Operation, OperationState
 from rtap_assets.streaming.model.states import Desired, FailureNote, Observed, StreamStatus
 from rtap_assets.streaming.queries.definitions import STREAMS
@@ -234,6 +234,7 @@ def test_metrics_have_help_type_and_every_reading(fake_host: FakeHost) -> None:
     fake_host.engine.found["gold"] = status(
         "gold", desired=Desired.RUNNING, observed=Observed.RUNNING, lag_records=0, watermark=NOON, state_bytes=2**60
     )
+    fake_host.host.totals.add({"name": "dlq", "observedMetrics": {"dlq": {"bad_magic": 3}}})
     answer = fake_host.http.get("/metrics")
     assert answer.headers["content-type"] == CONTENT_TYPE
     found = samples(answer.text)
@@ -245,8 +246,10 @@ def test_metrics_have_help_type_and_every_reading(fake_host: FakeHost) -> None:
     assert len(states) == len(Observed)
     assert [labels for labels, value in states.items() if value] == ['stream="gold",state="running"']
     assert found["rtap_host_jvm_up"] == {"": 1}
+    assert found["rtap_stream_counted_rows_total"] == {'stream="dlq",count="bad_magic"': 3}
     for name in metric_names():
-        assert re.search(rf"^# HELP {name} .+\.\n# TYPE {name} gauge$", answer.text, flags=re.MULTILINE), name
+        kind = "counter" if name.endswith("_total") else "gauge"
+        assert re.search(rf"^# HELP {name} .+\.\n# TYPE {name} {kind}$", answer.text, flags=re.MULTILINE), name
 
 
 def test_a_reading_that_is_not_known_is_left_out_of_the_metrics(fake_host: FakeHost) -> None:

@@ -15,6 +15,7 @@ import pytest
 from host_fixtures import NOON, FakeHost, status
 
 from rtap_assets.config import Settings, load_settings
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.errors import ConfigurationError, DependencyUnavailable, StreamError
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.host.launcher import end_host, ensure_host
@@ -23,7 +24,6 @@ from rtap_assets.local.ports import free_port
 from rtap_assets.runtime.files import write_json
 from rtap_assets.runtime.locks import LOCK_FILE, lock_holder
 from rtap_assets.streaming.lifecycle.desired import DESIRED_FILE
-from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.operation import OperationError, OperationState, Step
 from rtap_assets.streaming.model.states import Desired, Observed
 

@@ -9,9 +9,9 @@ import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 from stream_host_fakes import FakeClient, host_over
 
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.errors import StreamError
 from rtap_assets.jobs.streams import STREAM_JOBS, StreamName, drain_streams, start_streams, stop_streams
-from rtap_assets.streaming.model.names import STREAM_NAMES
 
 EACH_JOB = pytest.mark.parametrize("job", STREAM_JOBS, ids=lambda job: job.name)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lake_fixtures import NOON, bronze_row, gold_row, make_lake, silver_row
+from lake_fixtures import NOON, bronze_row, gold_row, make_lake, silver_row, valid_bronze_row
 
 from rtap_assets.config import Settings, load_settings
 from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.stream_offsets import StreamPositions
-from rtap_assets.quality.catalog import PASS_CHECKS, DqResult
+from rtap_assets.quality.catalog import CHECKS, DqResult
 from rtap_assets.quality.full_pass import run_checks
 
 NOW = NOON + timedelta(minutes=5)
@@ -28,8 +28,8 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def valid_row(offset: int, event_id: str = "", **columns: Any) -> dict[str, Any]:
-    """A valid bronze row."""
-    return bronze_row(offset, event_id=event_id or f"event-{offset}", event_time=NOON) | columns
+    """Return a valid bronze row."""
+    return valid_bronze_row(offset, **({"event_id": event_id} if event_id else {}) | columns)
 
 
 def end_of(settings: Settings, identifier: str) -> dict[str, int]:
@@ -69,7 +69,7 @@ def sound_lake(settings: Settings, **more: Sequence[dict[str, Any]]) -> None:
 
 def test_a_lake_without_tables_passes_every_check_and_says_that_it_looked_at_nothing(settings: Settings) -> None:
     results = verdicts(settings)
-    assert len(results) == len(PASS_CHECKS)
+    assert len(results) == len(CHECKS)
     assert failing(results) == []
     assert {result.rows_checked for result in results.values()} == {0}
 
@@ -136,9 +136,54 @@ def test_quarantined_records_are_counted_by_reason(settings: Settings) -> None:
     sound_lake(settings, bronze=[*bad, bronze_row(3, error_reason="too_short")])
     results = verdicts(settings, offsets={0: 4})
     assert failing(results) == ["bronze/invalid_share", "bronze/invalid_reason_share"]
-    invalid, reason = results["bronze/invalid_share"], results["bronze/invalid_reason_share"]
+    invalid, reason, batch = (results[f"bronze/{name}"] for name in ("invalid_share", "invalid_reason_share", "quarantined"))
     assert (invalid.observed, invalid.rows_failed, invalid.detail) == (0.75, 3, {"bad_magic": "2", "too_short": "1"})
     assert (reason.observed, reason.detail) == (0.5, {"reason": "bad_magic"})
+    assert (batch.observed, batch.rows_failed, batch.rows_checked) == (2, 2, 4)
+    assert batch.detail == {"bad_magic": "2", "too_short": "1"}
+
+
+def test_the_worst_of_the_recent_batches_is_judged_by_its_most_frequent_reason(settings: Settings) -> None:
+    strict = settings.model_copy(update={"dq_max_quarantined_per_batch": 2})
+    before = NOON - timedelta(minutes=2 * settings.dq_interval_minutes, seconds=1)
+    older = [bronze_row(number, error_reason="bad_magic", kafka_timestamp=before) for number in range(4)]
+    make_lake(strict, bronze=older)
+    assert verdicts(strict)["bronze/quarantined"].observed == 4
+    make_lake(strict, bronze=[bronze_row(number, error_reason="too_short") for number in range(4, 7)])
+    make_lake(strict, bronze=[bronze_row(7, error_reason="too_short"), bronze_row(8, error_reason="bad_magic")])
+    result = verdicts(strict)["bronze/quarantined"]
+    assert (result.passed, result.severity, result.observed, result.rows_checked) == (False, "warn", 3, 5)
+    assert result.detail == {"too_short": "3"}
+
+
+def test_silvers_slowest_recent_batch_is_judged_by_its_newest_record(settings: Settings) -> None:
+    def batch(minute: float, delay_seconds: float, **columns: Any) -> list[dict[str, Any]]:
+        began = NOON + timedelta(minutes=minute)
+        times = {"processed_at": began, "kafka_timestamp": began - timedelta(seconds=delay_seconds)}
+        older = {"kafka_timestamp": began - timedelta(hours=1), "event_time": NOON - timedelta(seconds=60)}
+        first, second = silver_row(f"{minute}-a"), silver_row(f"{minute}-b")
+        return [first | times | columns, second | times | older | columns]
+
+    long_ago = -2 * settings.dq_interval_minutes
+    late = batch(0.5, 900, is_late=True)
+    make_lake(settings, silver=[*batch(long_ago, 500), *batch(0, 3.5), *batch(1, 2), *late])
+    result = verdicts(settings)["silver/delay"]
+    assert (result.passed, result.observed, result.rows_checked) == (True, 3.5, 4)
+    assert result.detail == {"batch of": "2026-03-01 12:00:00+00", "event time span (s)": "60.0"}
+    slow = verdicts(settings.model_copy(update={"dq_max_delay_seconds": 3}))["silver/delay"]
+    assert (slow.passed, slow.severity) == (False, "warn")
+
+
+def test_a_null_or_a_skewed_time_in_bronze_is_found_among_its_valid_rows(settings: Settings) -> None:
+    quarantined = bronze_row(4, error_reason="too_short", event_time=NOON - timedelta(days=400))
+    rows = [valid_row(1, region=None), valid_row(2, event_time=NOON - timedelta(hours=2)), valid_row(3, promo_code=None)]
+    sound_lake(settings, bronze=[*rows, quarantined])
+    results = verdicts(settings)
+    nulls, skewed = results["bronze/null_share"], results["bronze/event_time_skew"]
+    assert (nulls.passed, nulls.blocking, nulls.rows_failed, nulls.rows_checked) == (False, False, 1, 4)
+    assert nulls.detail == {"region": "1"}
+    assert (skewed.passed, skewed.rows_failed, skewed.rows_checked) == (False, 1, 4)
+    assert skewed.detail == {"least delay (ms)": "0", "greatest delay (ms)": "7200000"}
 
 
 def test_a_layer_that_stands_still_is_not_fresh(settings: Settings) -> None:

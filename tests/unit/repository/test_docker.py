@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from rtap_assets.config import PROJECT_ROOT, Settings, load_settings
-from rtap_assets.kafka.topics import DLQ_HEADER_BYTES
+from rtap_assets.contracts.topics import DLQ_HEADER_BYTES
 from rtap_assets.local.dagster_ui import CODE_SERVER, DAEMON, WEBSERVER, code_socket, ui_services
 
 DOCKER = PROJECT_ROOT / "docker"

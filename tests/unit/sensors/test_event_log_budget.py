@@ -20,7 +20,8 @@ from dagster._utils.schedules import cron_string_iterator
 
 from rtap_assets.config import Settings
 from rtap_assets.definitions import defs
-from rtap_assets.quality.catalog import PASS_CHECKS, STREAM_CHECKS
+from rtap_assets.quality.catalog import PASS_CHECKS
+from rtap_assets.sensors.dlq_lag import LONGEST_SILENCE
 from rtap_assets.sensors.supervisor import INTERVAL_SECONDS, Memory, due_events
 from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus
 
@@ -75,7 +76,7 @@ class Runs:
 SCHEDULED = {
     "maintain_tables_schedule": Runs(4, steps=2, log_lines=12),
     "refresh_marts_schedule": Runs(288, assets=8, log_lines=2),  # every 5 minutes: seven marts and the Parquet folder
-    "check_quality_schedule": Runs(288, steps=3, checks=len(PASS_CHECKS), log_lines=3),  # every 5 minutes
+    "check_quality_schedule": Runs(288, steps=3, checks=len(PASS_CHECKS), log_lines=0),  # every 5 minutes
 }
 STARTED_BY_PEOPLE = {
     "start, stop, restart, drain": Runs(50, log_lines=20),
@@ -101,10 +102,9 @@ def states_told_a_day() -> int:
 # Runless events a day of the sensors: as often as their intervals allow, and one per change.
 RUNLESS = {
     "materialisations by running streams": 4 * (24 * 3_600 // SECONDS_BETWEEN_ROLL_UPS + CHANGES_A_DAY),
-    "lag of the dead-letter topic": 24 * 3_600 // DEFAULTS.dq_rollup_seconds,
+    "lag of the dead-letter topic": timedelta(days=1) // LONGEST_SILENCE,
     "states of four streams, renewed before they lapse": 4 * (states_told_a_day() + CHANGES_A_DAY),
     "freshness of four layers and eight marts, at each change": 12 * CHANGES_A_DAY,
-    "results of checks measured in the streams": len(STREAM_CHECKS) * 24 * 3_600 // DEFAULTS.dq_rollup_seconds,
 }
 
 

@@ -11,10 +11,10 @@ import pytest
 from stream_host_fakes import NOW, FakeClient, host_over, status
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.definitions import defs
 from rtap_assets.errors import StreamError
 from rtap_assets.sensors.supervisor import FIRST_PAUSE_SECONDS, Memory, due_events, revive_host, stream_supervisor
-from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.states import Desired, FailureNote, Observed, StreamStatus
 
 VALIDITY_SECONDS = 60.0

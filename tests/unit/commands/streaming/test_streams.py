@@ -16,9 +16,9 @@ from polling import wait_until
 from rtap_assets.commands.local.stack import status as stack_status
 from rtap_assets.commands.streaming.streams import streams
 from rtap_assets.config import get_settings, settings_environment
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.host.api import build_app
 from rtap_assets.local.ports import listens
-from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.operation import OperationState
 from rtap_assets.streaming.model.states import Desired, FailureNote, Observed
 
