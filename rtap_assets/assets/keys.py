@@ -6,7 +6,7 @@ The lineage shows an asset by the last part of its key alone, so each layer of t
 
 from __future__ import annotations
 
-from dagster import AssetKey
+import dagster as dg
 
 from rtap_assets.contracts.streams import STREAM_SPECS
 from rtap_assets.contracts.tables import GOLD, TableSpec
@@ -20,17 +20,17 @@ PUBLISHED_GROUP = "published"  # what others read: topics and the Parquet folder
 OWNERS = ["team:data-platform"]
 
 
-def data_key(data: TableSpec | Topic) -> AssetKey:
+def data_key(data: TableSpec | Topic) -> dg.AssetKey:
     """Return the key of a table (`silver/sales_events`) or topic (`kafka/sales_events`)."""
-    return AssetKey(["kafka", data.asset] if isinstance(data, Topic) else [data.namespace, data.name])
+    return dg.AssetKey(["kafka", data.asset] if isinstance(data, Topic) else [data.namespace, data.name])
 
 
-def mart_key(name: str) -> AssetKey:
+def mart_key(name: str) -> dg.AssetKey:
     """Return the key of a mart."""
-    return AssetKey(["marts", name])
+    return dg.AssetKey(["marts", name])
 
 
 GOLD_KEY = data_key(GOLD)
-REVENUE_PARQUET = AssetKey(["export", GOLD.name])
+REVENUE_PARQUET = dg.AssetKey(["export", GOLD.name])
 ASSET_OF_STREAM = {stream.name: data_key(stream.target) for stream in STREAM_SPECS}
 STREAM_OF_ASSET = {key: stream for stream, key in ASSET_OF_STREAM.items()}

@@ -1,13 +1,13 @@
-"""What the streams fill: tables, and the dead-letter topic. Materializing one means: make it complete up to now."""
+"""Bronze, the dead-letter topic, silver and gold. Materializing one makes it complete up to now."""
 
 from typing import Any
 
-from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult, asset
+import dagster as dg
 
 from rtap_assets.assets.keys import OWNERS, PUBLISHED_GROUP, data_key
 from rtap_assets.assets.metadata import column_schema, freshness_policy, instant_of, source_offsets, watermark
 from rtap_assets.assets.topics import topic_metadata
-from rtap_assets.config import get_settings
+from rtap_assets.config import Settings
 from rtap_assets.contracts.streams import STREAM_SPECS, StreamSpec, stream_named
 from rtap_assets.contracts.tables import TableSpec
 from rtap_assets.contracts.topics import Topic
@@ -16,33 +16,33 @@ from rtap_assets.resources.streams import StreamHost
 from rtap_assets.streaming.checkpoints.rollups import Standing, standing
 from rtap_assets.streaming.model.reports import DrainReport
 
-# By these two the sensor checkpoint_progress recognizes what is reported already.
+# From these two the sensor checkpoint_progress knows what was reported already.
 NEWEST_BATCH, QUERY_ID = "newest batch", "query id"
 
 
-def _asset(stream: StreamSpec) -> AssetsDefinition:
+def _asset(stream: StreamSpec, settings: Settings) -> dg.AssetsDefinition:
     """Return the asset that a stream completes: its table, or its topic where it fills none."""
 
-    def layer(context: AssetExecutionContext, streams: StreamHost) -> MaterializeResult[None]:
+    def layer(
+        context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], streams: StreamHost
+    ) -> dg.MaterializeResult[None]:
         report = streams.drain(stream.name, echo=context.log.info)
         context.log.info(drain_line(report))
-        settings = get_settings()
-        state = None if stream.writes is None else table_state(settings, stream.writes)
-        return MaterializeResult(metadata=drain_metadata(report, state, reached=standing(settings, stream.name)))
+        return dg.MaterializeResult(metadata=layer_metadata(settings, report))
 
     target = stream.target
-    shown = _shown_topic(target) if isinstance(target, Topic) else _shown_table(target)
+    shown = _shown_topic(target, settings) if isinstance(target, Topic) else _shown_table(target, settings)
     key, source = data_key(target), data_key(stream.source)
-    definition: AssetsDefinition = asset(key=key, deps=[source], owners=OWNERS, **shown)(layer)
+    definition: dg.AssetsDefinition = dg.asset(key=key, deps=[source], owners=OWNERS, **shown)(layer)
     return definition
 
 
-def _shown_table(spec: TableSpec) -> dict[str, Any]:
+def _shown_table(spec: TableSpec, settings: Settings) -> dict[str, Any]:
     return {
         "description": f"{spec.doc} {spec.note}".rstrip() + f"\n\nGrain: {spec.grain}.\n\nKey: {', '.join(spec.key)}.",
         "group_name": spec.namespace,
         "kinds": {"spark", "iceberg", "parquet"},
-        "freshness_policy": freshness_policy(),
+        "freshness_policy": freshness_policy(settings),
         "metadata": {
             "dagster/column_schema": column_schema(spec.columns),
             "dagster/table_name": spec.identifier,
@@ -51,17 +51,24 @@ def _shown_table(spec: TableSpec) -> dict[str, Any]:
     }
 
 
-def _shown_topic(topic: Topic) -> dict[str, Any]:
+def _shown_topic(topic: Topic, settings: Settings) -> dict[str, Any]:
     return {
         "description": topic.doc,
         "group_name": PUBLISHED_GROUP,
         "kinds": {"spark", "kafka"},
-        "metadata": topic_metadata(topic),
+        "metadata": topic_metadata(topic, settings),
     }
 
 
+def layer_metadata(settings: Settings, report: DrainReport) -> dict[str, Any]:
+    """Return what a materialization shows of a stream that was drained, with its table and checkpoint as they are now."""
+    spec = stream_named(report.stream).writes
+    state = None if spec is None else table_state(settings, spec)
+    return drain_metadata(report, state, reached=standing(settings, report.stream))
+
+
 def drain_line(report: DrainReport) -> str:
-    """Return one line of the run's log."""
+    """Return one line for the run's log."""
     if not report.batches:
         return f"{report.stream}: complete already, nothing new ({report.seconds:.1f} s)"
     batches = "1 micro-batch" if report.batches == 1 else f"{report.batches} micro-batches"
@@ -69,7 +76,7 @@ def drain_line(report: DrainReport) -> str:
 
 
 def drain_metadata(report: DrainReport, state: TableState | None, *, reached: Standing | None) -> dict[str, Any]:
-    """Return the metadata of a materialization: rows, snapshot, the stream's position in its source, watermark, duration."""
+    """Return what a materialization shows: rows, snapshot, where in its source the stream stands, watermark, duration."""
     metadata: dict[str, Any] = {
         "rows read": report.input_rows,
         "micro-batches": report.batches,
@@ -89,4 +96,6 @@ def drain_metadata(report: DrainReport, state: TableState | None, *, reached: St
     return metadata
 
 
-LAYERS = [_asset(stream) for stream in STREAM_SPECS]
+def layer_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    """Return the assets that the streams write, in the order of the flow."""
+    return [_asset(stream, settings) for stream in STREAM_SPECS]

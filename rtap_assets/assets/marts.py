@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from dagster import AssetExecutionContext, AssetSpec, MaterializeResult, MetadataValue, TableColumn, TableSchema, multi_asset
+import dagster as dg
 
 from rtap_assets.assets.keys import GOLD_KEY, MARTS_GROUP, OWNERS, PUBLISHED_GROUP, REVENUE_PARQUET, data_key, mart_key
 from rtap_assets.assets.metadata import column_schema, freshness_policy, watermark
-from rtap_assets.config import get_settings
-from rtap_assets.contracts.tables import GOLD
+from rtap_assets.config import Settings
+from rtap_assets.contracts import tables
 from rtap_assets.resources.marts import Marts
 from rtap_assets.serving.export import ExportReport, export_gold
 from rtap_assets.serving.marts import MARTS, MartSpec, MartsReport, refresh_marts
@@ -21,29 +21,29 @@ if TYPE_CHECKING:
 PREVIEW_ROWS = 5
 
 
-def _mart_spec(mart: MartSpec) -> AssetSpec:
+def _mart_spec(mart: MartSpec, settings: Settings) -> dg.AssetSpec:
     header, statement = _split_header(mart.sql)
-    return AssetSpec(
+    return dg.AssetSpec(
         mart_key(mart.name),
         deps=[mart_key(source) if isinstance(source, str) else data_key(source) for source in mart.reads],
         description=header,
         group_name=MARTS_GROUP,
         kinds={"duckdb", "sql"},
-        freshness_policy=freshness_policy(),
+        freshness_policy=freshness_policy(settings),
         owners=OWNERS,
-        metadata={"dagster/table_name": mart.name, "SQL": MetadataValue.md(f"```sql\n{statement}\n```")},
+        metadata={"dagster/table_name": mart.name, "SQL": dg.MetadataValue.md(f"```sql\n{statement}\n```")},
     )
 
 
 def _split_header(sql: str) -> tuple[str, str]:
-    """Return the leading comment as Markdown, a paragraph per line that opens with a word and a colon; and the statement."""
+    """The leading comment as Markdown, a paragraph for each line that opens with a word and a colon, and the statement."""
     lines = sql.strip().splitlines()
     size = next(index for index, line in enumerate(lines) if not line.startswith("--"))
     text = "\n".join(line.removeprefix("--").strip() for line in lines[:size])
     return re.sub(r"\n(?=\w+: )", "\n\n", text), "\n".join(lines[size:])
 
 
-EXPORT_SPEC = AssetSpec(
+EXPORT_SPEC = dg.AssetSpec(
     REVENUE_PARQUET,
     deps=[GOLD_KEY],
     description="Gold as a plain folder of Parquet files, partitioned by window_date and region in Hive's way, for tools "
@@ -51,57 +51,68 @@ EXPORT_SPEC = AssetSpec(
     group_name=PUBLISHED_GROUP,
     kinds={"duckdb", "parquet"},
     owners=OWNERS,
-    metadata={"dagster/column_schema": column_schema(GOLD.columns)},
+    metadata={"dagster/column_schema": column_schema(tables.GOLD.columns)},
 )
 
 
-@multi_asset(specs=[*(_mart_spec(mart) for mart in MARTS), EXPORT_SPEC], name="build_marts")
-def refreshed_marts(context: AssetExecutionContext, marts: Marts) -> Iterator[MaterializeResult[None]]:
+MART_KEYS = [*(mart_key(mart.name) for mart in MARTS), REVENUE_PARQUET]
+
+
+def refreshed_marts(settings: Settings) -> dg.AssetsDefinition:
+    """Return the asset of all marts and the Parquet folder: one step."""
+    specs = [*(_mart_spec(mart, settings) for mart in MARTS), EXPORT_SPEC]
+    definition: dg.AssetsDefinition = dg.multi_asset(specs=specs, name="build_marts")(_refresh)
+    return definition
+
+
+def _refresh(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], marts: Marts
+) -> Iterator[dg.MaterializeResult[None]]:
     """Build all marts from the newest snapshots, swap them in, publish gold as Parquet."""
-    settings, now = get_settings(), datetime.now(UTC)
+    now = datetime.now(UTC)
     report = refresh_marts(settings, refreshed_at=now)
     context.log.info(f"marts: {sum(report.rows.values()):,} rows in {len(report.rows)} marts, {report.seconds:.1f} s")
     with marts.get_connection() as connection:
         for mart in MARTS:
             metadata = mart_metadata(report, mart.name) | table_metadata(connection, mart)
-            yield MaterializeResult(asset_key=mart_key(mart.name), metadata=metadata)
+            yield dg.MaterializeResult(asset_key=mart_key(mart.name), metadata=metadata)
     export = export_gold(settings, now=now)
     context.log.info(f"export: {export.rows:,} rows in {export.leaves} Parquet files, {export.leaves_written} of them new")
-    yield MaterializeResult(asset_key=REVENUE_PARQUET, metadata=export_metadata(export))
+    yield dg.MaterializeResult(asset_key=REVENUE_PARQUET, metadata=export_metadata(export))
 
 
 def mart_metadata(report: MartsReport, name: str) -> dict[str, Any]:
-    """Return the metadata of one refreshed mart."""
+    """What a refresh says of one mart."""
     return {
         "dagster/row_count": report.rows[name],
-        "source snapshots": MetadataValue.json({table: str(id_) for table, id_ in report.snapshot_ids.items()}),
+        "source snapshots": dg.MetadataValue.json({table: str(id_) for table, id_ in report.snapshot_ids.items()}),
         "watermark": watermark(report.watermark),
         "duration (s)": round(report.seconds, 3),
-        "file": MetadataValue.path(report.path),
+        "file": dg.MetadataValue.path(report.path),
     }
 
 
 def table_metadata(connection: "DuckDBPyConnection", mart: MartSpec) -> dict[str, Any]:
-    """Return a mart's columns and a few of its rows."""
+    """A mart's columns and a few of its rows."""
     columns = connection.execute(f"DESCRIBE {mart.name}").fetchall()
     rows = connection.execute(
         f"SELECT COLUMNS(*)::VARCHAR FROM (FROM {mart.name} ORDER BY {mart.preview_order} LIMIT {PREVIEW_ROWS})"
     ).fetchall()
     return {
-        "dagster/column_schema": TableSchema([TableColumn(column[0], column[1].lower()) for column in columns]),
-        "preview": MetadataValue.md(_markdown([column[0] for column in columns], rows)),
+        "dagster/column_schema": dg.TableSchema([dg.TableColumn(column[0], column[1].lower()) for column in columns]),
+        "preview": dg.MetadataValue.md(_markdown([column[0] for column in columns], rows)),
     }
 
 
 def export_metadata(export: ExportReport) -> dict[str, Any]:
-    """Return the metadata of a publication of the Parquet folder."""
+    """What a publication of the Parquet folder says."""
     return {
         "dagster/row_count": export.rows,
         "files": export.leaves,
         "files written": export.leaves_written,
         "snapshot id": str(export.snapshot_id),
         "duration (s)": round(export.seconds, 3),
-        "folder": MetadataValue.path(export.path),
+        "folder": dg.MetadataValue.path(export.path),
     }
 
 

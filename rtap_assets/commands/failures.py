@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from rtap_assets.config import get_settings
+from rtap_assets.commands.settings import command_settings
 from rtap_assets.errors import ConfigurationError, RtapError, ServingError, StreamError
 
 OF_SPARK = ("py4j", "pyspark")
@@ -42,7 +42,7 @@ def explain(failure: Exception) -> RtapError:
 def keep_trace(failure: BaseException) -> str:
     """Append the stack trace to the log of failures; return where it is."""
     try:
-        path = get_settings().log_dir / "failures.log"
+        path = command_settings().log_dir / "failures.log"
         path.parent.mkdir(parents=True, exist_ok=True)
         text = "".join(traceback.format_exception(failure))[-KEPT_CHARACTERS:]
         _append(path, f"--- {datetime.now(UTC).isoformat(timespec='seconds')}\n{text}")

@@ -1,9 +1,9 @@
-"""The jobs by which people command the streams: start, stop, restart, drain. Each is short and ends with proof or cause."""
+"""The jobs that start, stop, restart and drain the streams. Each is short and ends with proof or cause."""
 
 from collections.abc import Iterator
 from enum import StrEnum
 
-from dagster import Config, Failure, JobDefinition, OpExecutionContext, job, op
+import dagster as dg
 from pydantic import Field
 
 from rtap_assets.contracts.streams import STREAM_NAMES
@@ -11,7 +11,7 @@ from rtap_assets.errors import RtapError
 from rtap_assets.resources.streams import StreamHost
 from rtap_assets.streaming.model.operation import Action, Operation
 
-# A command overtakes materialisations that wait in the queue.
+# A command overtakes materializations that wait in the queue.
 PRIORITY = {"dagster/priority": "10"}
 
 
@@ -19,7 +19,7 @@ PRIORITY = {"dagster/priority": "10"}
 StreamName = StrEnum("StreamName", [(name, name) for name in STREAM_NAMES])  # type: ignore[misc]
 
 
-class Selection(Config):
+class Selection(dg.Config):
     """Which streams a command is for."""
 
     streams: list[StreamName] = Field(
@@ -31,15 +31,15 @@ class Selection(Config):
     )
 
 
-def _command(action: Action, description: str) -> JobDefinition:
-    @op(name=action.value, description=description)
-    def command(context: OpExecutionContext, config: Selection, streams: StreamHost) -> None:
+def _command(action: Action, description: str) -> dg.JobDefinition:
+    @dg.op(name=action.value, description=description)
+    def command(context: dg.OpExecutionContext, config: Selection, streams: StreamHost) -> None:
         chosen = [stream for stream in STREAM_NAMES if stream in config.streams]
         context.log.info(f"{action}: {', '.join(chosen)}")
         for operation in _carried_out(action, chosen, context, streams):
             context.log.info(f"{operation.stream}: {action} proven{_summary(operation)}")
 
-    @job(
+    @dg.job(
         name=f"{action}_streams",
         description=description,
         config={"ops": {action.value: {"config": {"streams": list(STREAM_NAMES)}}}},  # fills the launchpad
@@ -51,14 +51,16 @@ def _command(action: Action, description: str) -> JobDefinition:
     return streams_job
 
 
-def _carried_out(action: Action, chosen: list[str], context: OpExecutionContext, streams: StreamHost) -> Iterator[Operation]:
+def _carried_out(
+    action: Action, chosen: list[str], context: dg.OpExecutionContext, streams: StreamHost
+) -> Iterator[Operation]:
     """All at once; drains one after the other, since what a layer must read to is where the one before it ends."""
     rounds = [[name] for name in chosen] if action is Action.DRAIN else [chosen]
     try:
         for names in rounds:
             yield from streams.command(action, names, echo=context.log.info)
     except RtapError as error:
-        raise Failure(error.message, metadata={"next step": error.remedy or "See `rtap streams status`."}) from error
+        raise dg.Failure(error.message, metadata={"next step": error.remedy or "See `rtap streams status`."}) from error
 
 
 def _summary(operation: Operation) -> str:

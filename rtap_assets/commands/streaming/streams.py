@@ -10,8 +10,9 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from rtap_assets.commands.settings import pass_settings
 from rtap_assets.commands.streaming.stream_lines import stream_table
-from rtap_assets.config import Settings, get_settings
+from rtap_assets.config import Settings
 from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.errors import StreamError
 from rtap_assets.host.client import StreamsClient
@@ -27,7 +28,7 @@ names_argument = click.argument("names", nargs=-1, type=click.Choice(STREAM_NAME
 
 @click.group()
 def streams() -> None:
-    """The streams and their host. NAMES are the streams to act on; all by default.
+    """The streams and their host. NAMES are bronze, dlq, silver, gold; all four by default.
 
     A command that needs the host starts it in the background; it leaves by itself when nothing runs and nothing is asked.
     """
@@ -35,7 +36,8 @@ def streams() -> None:
 
 @streams.command()
 @click.option("--background", is_flag=True, help="As other commands start it: say nothing, leave when nobody needs it.")
-def serve(background: bool) -> None:
+@pass_settings
+def serve(settings: Settings, background: bool) -> None:
     """Be the stream host until Ctrl-C or SIGTERM; then stop the streams between batches, leaving what is desired.
 
     The exit code is 1 when a stream had to be stopped in the middle of a batch, and 3 when the JVM died.
@@ -45,16 +47,15 @@ def serve(background: bool) -> None:
     from rtap_assets.local.state import claim_state_dir  # noqa: PLC0415
     from rtap_assets.local.stream_host import recorded_host  # noqa: PLC0415
 
-    settings = get_settings()
     claim_state_dir(settings)
     with recorded_host(settings) as recorded:
         serve_streams(settings, background=background, recorded=recorded)
 
 
 @streams.command()
-def status() -> None:
+@pass_settings
+def status(settings: Settings) -> None:
     """Show the state of each stream. The exit code is 1 when one is broken, refused, stalled, dirty or unknown."""
-    settings = get_settings()
     with StreamsClient(settings) as client:
         found = client.statuses()
     Console().print(stream_table(found))
@@ -71,38 +72,41 @@ def status() -> None:
 
 @streams.command()
 @names_argument
-def start(names: tuple[str, ...]) -> None:
+@pass_settings
+def start(settings: Settings, names: tuple[str, ...]) -> None:
     """Start streams, and wait until each has proven that it runs."""
-    _command(get_settings(), names, Action.START)
+    _command(settings, names, Action.START)
 
 
 @streams.command()
 @names_argument
-def stop(names: tuple[str, ...]) -> None:
+@pass_settings
+def stop(settings: Settings, names: tuple[str, ...]) -> None:
     """Stop streams between batches, and wait for the proof."""
-    _command(get_settings(), names, Action.STOP)
+    _command(settings, names, Action.STOP)
 
 
 @streams.command()
 @names_argument
-def restart(names: tuple[str, ...]) -> None:
+@pass_settings
+def restart(settings: Settings, names: tuple[str, ...]) -> None:
     """Stop streams and start them again."""
-    _command(get_settings(), names, Action.RESTART)
+    _command(settings, names, Action.RESTART)
 
 
 @streams.command()
 @names_argument
-def drain(names: tuple[str, ...]) -> None:
+@pass_settings
+def drain(settings: Settings, names: tuple[str, ...]) -> None:
     """Complete the layers up to now, one after the other; a stream that was stopped is stopped again."""
-    settings = get_settings()
     for name in names or STREAM_NAMES:
         _command(settings, [name], Action.DRAIN)
 
 
 @streams.command()
-def shutdown() -> None:
+@pass_settings
+def shutdown(settings: Settings) -> None:
     """End the host, and with it its streams, between batches. What is desired stays: the next host resumes it."""
-    settings = get_settings()
     with StreamsClient(settings) as client:
         end_host(client, settings, echo=click.echo)
 
@@ -110,9 +114,10 @@ def shutdown() -> None:
 @streams.command()
 @click.option("-n", "--lines", default=50, show_default=True, help="How many of the last lines.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on, until Ctrl-C.")
-def logs(lines: int, follow: bool) -> None:
+@pass_settings
+def logs(settings: Settings, lines: int, follow: bool) -> None:
     """Show the log of the stream host."""
-    path = get_settings().log_dir / "stream-host.log"
+    path = settings.log_dir / "stream-host.log"
     if not path.exists():
         raise StreamError(f"There is no log {path}: no stream host was started here.", remedy="`rtap streams start`")
     with path.open(encoding="utf-8", errors="replace") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -220,9 +221,8 @@ def test_what_was_removed_behind_a_position_counts_as_read_up_to_the_next_append
     assert newest_read(table, None) is None
 
 
-def test_the_commands_list_and_acknowledge(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtap_assets.commands.tables.get_settings", lambda: settings)
-    run = CliRunner().invoke
+def test_the_commands_list_and_acknowledge(settings: Settings) -> None:
+    run = partial(CliRunner().invoke, obj=settings)
     assert run(cli, ["tables", "changes"]).output == "no change by another program that is not acknowledged\n"
     append(silver(settings))
     (change,) = read_changes(settings)
