@@ -28,7 +28,7 @@ names_argument = click.argument("names", nargs=-1, type=click.Choice(STREAM_NAME
 
 @click.group()
 def streams() -> None:
-    """The streams and their host. NAMES are the streams to act on; all by default.
+    """The streams and their host. NAMES are bronze, dlq, silver, gold; all four by default.
 
     A command that needs the host starts it in the background; it leaves by itself when nothing runs and nothing is asked.
     """
