@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from rtap_assets.streaming.model.names import STREAM_NAMES
 
 from rtap_assets.config import PROJECT_ROOT
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.lake.relocation import relocate
 from rtap_assets.local.ports import free_ports
 from rtap_assets.streaming.checkpoints.files import has_unfinished_batch, newest_committed, newest_planned

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from rtap_assets.streaming.model.names import STREAM_NAMES
 
 from rtap_assets.config import Settings, load_settings
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.host.offline_status import nobody_writes, statuses_at_rest, statuses_unknown
 from rtap_assets.streaming.lifecycle.desired import DurableStates, KeptBreaker
 from rtap_assets.streaming.lifecycle.restart_policy import Breaker
