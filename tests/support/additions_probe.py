@@ -19,16 +19,16 @@ from rtap_assets.definitions import defs
 from rtap_assets.host.offline_status import statuses_at_rest
 from rtap_assets.jobs.streams import StreamName
 from rtap_assets.kafka.topics import topic_specs
+from rtap_assets.lake.history.stream_offsets import StreamPositions
 from rtap_assets.lake.table_metrics import table_metrics
 from rtap_assets.lake.tables import create_statement
-from rtap_assets.quality.catalog import StreamPositions
 from rtap_assets.quality.full_pass import run_checks
 from rtap_assets.serving.connection import open_lake
 from rtap_assets.serving.marts import refresh_marts
 from rtap_assets.streaming.lifecycle.lag import dependencies_of
 from rtap_assets.streaming.operations.maintenance import consumers_of
 from rtap_assets.streaming.queries.definitions import STREAMS
-from rtap_assets.streaming.queries.gold_sink import merge_statement
+from rtap_assets.streaming.queries.gold_sink import upsert_statement
 from rtap_assets.streaming.queries.revenue_windows import REVENUE_WINDOWS
 
 
@@ -40,7 +40,7 @@ def main() -> None:
     graph = defs.resolve_asset_graph()
     marts = refresh_marts(settings, refreshed_at=NOON)
     results = run_checks(settings, positions=StreamPositions(), now=NOON)
-    merged = {spec.identifier: merge_statement(spec, "t", first="", last="") for spec in TABLES if spec.is_merged}
+    merged = {spec.identifier: upsert_statement(spec, "t", first="", last="") for spec in TABLES if spec.is_merged}
     with open_lake(settings) as lake:
         views = {spec.view: [row[0] for row in lake.execute(f"DESCRIBE {spec.view}").fetchall()] for spec in TABLES}
         rolling = [row[0] for row in lake.execute("DESCRIBE marts.rolling_revenue").fetchall()]

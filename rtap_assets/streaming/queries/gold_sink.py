@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.streams import stream_filling
+from rtap_assets.contracts.tables import TableSpec
 from rtap_assets.errors import RtapError, StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.commits import append_nothing
@@ -146,10 +147,7 @@ def merge(rows: DataFrame, span: _Span, *, settings: Settings, windows: RevenueW
     try:
         for key, value in stamp.items():
             session.conf.set(SNAPSHOT_PROPERTY + key, value)
-        spec, target = windows.table, windows.name_in(settings)
-        on = [*(f"t.{name} = s.{name}" for name in spec.key), between("t.window_start", span.first, span.last)]
-        updates = [name for name in spec.column_names if name not in spec.key]
-        session.sql(merge_statement(target, UPDATES_VIEW, on=on, updates=updates, inserts=spec.column_names))
+        session.sql(upsert_statement(windows.table, windows.name_in(settings), first=span.first, last=span.last))
     except PySparkException as error:
         if TWO_ROWS_OF_A_KEY not in str(error):
             raise
@@ -162,6 +160,13 @@ def merge(rows: DataFrame, span: _Span, *, settings: Settings, windows: RevenueW
         # The session may be that of other writers: what they commit is not this batch.
         for key in stamp:
             session.conf.unset(SNAPSHOT_PROPERTY + key)
+
+
+def upsert_statement(spec: TableSpec, name: str, *, first: str, last: str) -> str:
+    """Return the MERGE of windows that begin between two instants, bounds included."""
+    on = [*(f"t.{column} = s.{column}" for column in spec.key), between("t.window_start", first, last)]
+    updates = [column for column in spec.column_names if column not in spec.key]
+    return merge_statement(name, UPDATES_VIEW, on=on, updates=updates, inserts=spec.column_names)
 
 
 def _panes(events: DataFrame, windows: RevenueWindows) -> tuple[DataFrame, _Span | None]:
