@@ -73,12 +73,12 @@ def read_value(value: bytes | None, schema_of: SchemaOf) -> Reading | None:
     return _read(value, schema_of(int.from_bytes(value[1:HEADER_BYTES], "big")), start=HEADER_BYTES)
 
 
-def read_letter(letter: DeadLetter, schema_of: SchemaOf) -> Reading | None:
-    """Return how far a letter's value can be read, also where bronze found its schema id in a wider header or in a header.
+def read_dead_letter(record: DeadLetter, schema_of: SchemaOf) -> Reading | None:
+    """Return how far a record's value can be read, also where bronze found its schema id in a wider header or in a header.
 
     None where the value names no schema, or none that the registry knows.
     """
-    value, schema_id = letter.value, letter.schema_id
+    value, schema_id = record.value, record.schema_id
     reading = read_value(value, schema_of)
     if reading is not None or value is None or schema_id is None:
         return reading

@@ -17,17 +17,17 @@ LEAST_SILVER_BATCHES = 8
 
 def prove(settings: Settings, *, progress: Progress = lambda _what, _done, _all: None) -> Report:
     """Compare everything with everything; needs the broker, for the topics."""
-    letters = dead_letters(settings)
+    published = dead_letters(settings)
 
-    def against_letters(connection: duckdb.DuckDBPyConnection) -> Section:
+    def against_dead_letters(connection: duckdb.DuckDBPyConnection) -> Section:
         rows = connection.execute(
             "SELECT topic, kafka_partition, kafka_offset, error_reason FROM bronze_rows WHERE error_reason IS NOT NULL"
         ).fetchall()
         expected = {DeadLetter(*row) for row in rows}
         name = "quarantined = dead letters, by identity"
-        return Section("Dead-letter topic", (Line(name, str(len(expected)), str(len(letters)), expected == letters),))
+        return Section("Dead-letter topic", (Line(name, str(len(expected)), str(len(published)), expected == published),))
 
-    return audit(settings, progress=progress, extra=(against_letters,))
+    return audit(settings, progress=progress, extra=(against_dead_letters,))
 
 
 def silver_batches(settings: Settings) -> int:

@@ -25,7 +25,7 @@ UNREADABLE = "no reason in the headers"
 
 
 @dataclass(frozen=True)
-class UnseenLetter:
+class UnseenRecord:
     """One record past the committed offsets, and where it came from."""
 
     kafka_partition: int
@@ -48,18 +48,18 @@ class DlqLag:
     read: int
     by_reason: dict[str, int] = field(default_factory=dict)
     oldest: datetime | None = None
-    samples: dict[str, list[UnseenLetter]] = field(default_factory=dict)
+    samples: dict[str, list[UnseenRecord]] = field(default_factory=dict)
 
 
-def unseen_letters(settings: Settings, *, limit: int) -> list[UnseenLetter]:
+def unseen_records(settings: Settings, *, limit: int) -> list[UnseenRecord]:
     """The records past the committed offsets, oldest first, at most `limit`. Commits nothing.
 
     Raises:
         DependencyUnavailable: the broker does not answer.
     """
     messages, _ = read_after(settings, settings.topic_dlq, after=committed(settings), limit=limit)
-    letters = [letter_of(message) for message in messages]
-    return sorted(letters, key=lambda letter: (letter.appended_at, letter.kafka_partition, letter.kafka_offset))[:limit]
+    unseen = [unseen_record_of(message) for message in messages]
+    return sorted(unseen, key=lambda record: (record.appended_at, record.kafka_partition, record.kafka_offset))[:limit]
 
 
 def dlq_lag(settings: Settings, *, limit: int) -> DlqLag:
@@ -69,18 +69,18 @@ def dlq_lag(settings: Settings, *, limit: int) -> DlqLag:
     if not records:
         return DlqLag(0, 0)
     messages, _ = read_after(settings, settings.topic_dlq, after=seen, limit=limit)
-    letters = [letter_of(message) for message in messages]
-    counts = Counter(letter.reason for letter in letters)
-    oldest = min((letter.appended_at for letter in letters), default=None)
-    return DlqLag(records, len(letters), dict(counts.most_common()), oldest, _samples(letters))
+    unseen = [unseen_record_of(message) for message in messages]
+    counts = Counter(record.reason for record in unseen)
+    oldest = min((record.appended_at for record in unseen), default=None)
+    return DlqLag(records, len(unseen), dict(counts.most_common()), oldest, _samples(unseen))
 
 
-def _samples(letters: Sequence[UnseenLetter]) -> dict[str, list[UnseenLetter]]:
-    found: dict[str, list[UnseenLetter]] = {}
-    for letter in sorted(letters, key=lambda one: one.appended_at, reverse=True):
-        kept = found.setdefault(letter.reason, [])
+def _samples(unseen: Sequence[UnseenRecord]) -> dict[str, list[UnseenRecord]]:
+    found: dict[str, list[UnseenRecord]] = {}
+    for record in sorted(unseen, key=lambda one: one.appended_at, reverse=True):
+        kept = found.setdefault(record.reason, [])
         if len(kept) < SAMPLES:
-            kept.append(letter)
+            kept.append(record)
     return found
 
 
@@ -136,7 +136,7 @@ def _without_errors(partitions: list[TopicPartition] | None) -> list[TopicPartit
     return partitions or []
 
 
-def letter_of(message: Message) -> UnseenLetter:
+def unseen_record_of(message: Message) -> UnseenRecord:
     """The context of a dead letter. The last header of a name is ours: the record's own headers come first."""
     context = {
         name.removeprefix(HEADER_PREFIX): (value or b"").decode("utf-8", errors="replace")
@@ -145,7 +145,7 @@ def letter_of(message: Message) -> UnseenLetter:
     }
     _, milliseconds = message.timestamp()
     source = "/".join(context.get(part, "?") for part in ("topic", "partition", "offset"))
-    return UnseenLetter(
+    return UnseenRecord(
         kafka_partition=message.partition() or 0,
         kafka_offset=message.offset() or 0,
         appended_at=datetime.fromtimestamp(milliseconds / 1000, tz=UTC),

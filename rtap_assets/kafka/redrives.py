@@ -37,9 +37,9 @@ READ_AT_ONCE = 5_000
 
 @dataclass(frozen=True)
 class Outgoing:
-    """What is sent for a dead letter: to the events topic repaired, or as it is to where letters are parked."""
+    """What is sent for a dead letter: to the events topic repaired, or as it is to where records are parked."""
 
-    letter: DeadLetter
+    record: DeadLetter
     key: bytes | None
     value: bytes | None
     is_parked: bool = False
@@ -60,9 +60,9 @@ class Run:
     newest_at: str = ""
 
 
-def ledger_key(letter: DeadLetter) -> str:
+def ledger_key(record: DeadLetter) -> str:
     """Return the identity in the ledger; with the Kafka timestamp, since a topic made anew has the same offsets again."""
-    return f"{IDENTITY_KEY}{letter.identity}/{letter.kafka_timestamp.astimezone(UTC).isoformat(timespec='milliseconds')}"
+    return f"{IDENTITY_KEY}{record.identity}/{record.kafka_timestamp.astimezone(UTC).isoformat(timespec='milliseconds')}"
 
 
 class Redriver:
@@ -78,8 +78,8 @@ class Redriver:
     ) -> None:
         self._settings, self._producer, self._done, self._pause = settings, producer, done, pause
 
-    def was_sent(self, letter: DeadLetter) -> bool:
-        return ledger_key(letter) in self._done
+    def was_sent(self, record: DeadLetter) -> bool:
+        return ledger_key(record) in self._done
 
     def send(self, outgoing: Sequence[Outgoing], run: Run, *, rate: float) -> Run:
         """Send the records whose identity was not sent before, at most `rate` a second; returns the run with its totals.
@@ -90,7 +90,7 @@ class Redriver:
             StreamError: another redrive has taken over, or the broker refused a record.
             DependencyUnavailable: the broker did not answer.
         """
-        fresh = {ledger_key(one.letter): one for one in outgoing if not self.was_sent(one.letter)}
+        fresh = {ledger_key(one.record): one for one in outgoing if not self.was_sent(one.record)}
         size = max(1, min(LONGEST_TRANSACTION, int(rate)))
         items = list(fresh.items())
         for start in range(0, len(items), size):
@@ -151,32 +151,32 @@ def runs(settings: Settings) -> list[Run]:
 
 
 def redrive_headers(outgoing: Outgoing, run: Run, *, kept: Sequence[str]) -> list[tuple[str, bytes | None]]:
-    """Return the record's headers: of the letter's own those that are allowed, then its origin and number of attempts.
+    """Return the record's headers: of the record's own those that are allowed, then its origin and number of attempts.
 
-    A parked letter keeps all its headers, with its reason added: nothing of it must be lost.
+    A parked record keeps all its headers, with its reason added: nothing of it must be lost.
     """
-    letter = outgoing.letter
-    own: Headers = tuple((name, value) for name, value in letter.headers if not name.startswith(REDRIVE_PREFIX))
+    record = outgoing.record
+    own: Headers = tuple((name, value) for name, value in record.headers if not name.startswith(REDRIVE_PREFIX))
     if not outgoing.is_parked:
         own = tuple((name, value) for name, value in own if name in kept)
-    attempt = letter.redriven if outgoing.is_parked else letter.redriven + 1
-    ours = {REDRIVE_ORIGIN: letter.origin, REDRIVE_ATTEMPT: str(attempt), REDRIVE_REPAIR: run.repair, REDRIVE_RUN: run.id}
+    attempt = record.redriven if outgoing.is_parked else record.redriven + 1
+    ours = {REDRIVE_ORIGIN: record.origin, REDRIVE_ATTEMPT: str(attempt), REDRIVE_REPAIR: run.repair, REDRIVE_RUN: run.id}
     if outgoing.is_parked:
-        ours |= {f"{REDRIVE_PREFIX}reason": letter.reason, f"{REDRIVE_PREFIX}from": letter.identity}
+        ours |= {f"{REDRIVE_PREFIX}reason": record.reason, f"{REDRIVE_PREFIX}from": record.identity}
     return [*own, *((name, value.encode()) for name, value in ours.items())]
 
 
 def _entry(outgoing: Outgoing, run: Run, now: str) -> dict[str, Any]:
-    letter = outgoing.letter
+    record = outgoing.record
     return {
         "run": run.id,
         "at": now,
         "by": run.by,
         "repair": run.repair,
         "to": PARKED if outgoing.is_parked else EVENTS,
-        "origin": letter.origin,
-        "attempt": letter.redriven if outgoing.is_parked else letter.redriven + 1,
-        "reason": letter.reason,
+        "origin": record.origin,
+        "attempt": record.redriven if outgoing.is_parked else record.redriven + 1,
+        "reason": record.reason,
     }
 
 

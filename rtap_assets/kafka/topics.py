@@ -64,7 +64,7 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
 
 
 def redrive_topic_specs(settings: Settings) -> list[TopicSpec]:
-    """Return the two topics that a redrive creates: its ledger, and where letters are parked. Neither forgets."""
+    """Return the two topics that a redrive creates: its ledger, and where records are parked. Neither forgets."""
     partitions, largest = settings.topic_partitions, settings.topic_max_message_bytes
     return [
         TopicSpec(settings.topic_redrives, 1, {"cleanup.policy": "compact"}),

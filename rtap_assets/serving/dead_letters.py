@@ -59,7 +59,7 @@ def read_dead_letters(settings: Settings, selection: Selection, *, newest_first:
                 rows = cursor.fetchmany(FETCHED)
             if not rows:
                 return
-            yield from map(_letter, rows)
+            yield from map(_dead_letter, rows)
 
 
 def _selected(selection: Selection, columns: str, *, newest_first: bool = False) -> str:
@@ -83,7 +83,7 @@ def _translated() -> Iterator[None]:
         ) from error
 
 
-def _letter(row: tuple[Any, ...]) -> DeadLetter:
+def _dead_letter(row: tuple[Any, ...]) -> DeadLetter:
     topic, partition, offset, appended, schema_id, reason, detail, key, value, headers = row
     return DeadLetter(
         topic, partition, offset, _instant(appended), schema_id, reason, detail or "", key, value,

@@ -91,7 +91,7 @@ def test_letters_are_shown_repaired_sent_once_and_parked(
     assert before["trailing_bytes"] == before["unknown_currency"] == before["too_short"] == 1
     assert ask(settings, SILVER)[0][0] == 1
 
-    # Look: by reason, and each letter with the field and byte that failed.
+    # Look: by reason, and each record with the field and byte that failed.
     monkeypatch.setattr(dlq, "get_settings", lambda: settings)
     monkeypatch.setattr(dlq_redrive, "get_settings", lambda: settings)
     listed = CliRunner().invoke(dlq.dlq, ["list"], catch_exceptions=False).output
@@ -106,9 +106,9 @@ def test_letters_are_shown_repaired_sent_once_and_parked(
     assert "header secret: s" in shown
     (group,) = count_dead_letters(settings, Selection(reasons=("too_short",), key="odd"), period="hour")
     assert (group.records, group.schema_id, group.redriven) == (1, None, 0)
-    (letter,) = read_dead_letters(settings, Selection(reasons=("trailing_bytes",)))
-    one = CliRunner().invoke(dlq.dlq, ["show", f"{letter.kafka_partition}/{letter.kafka_offset}"]).output
-    assert one.startswith(letter.identity)
+    (record,) = read_dead_letters(settings, Selection(reasons=("trailing_bytes",)))
+    one = CliRunner().invoke(dlq.dlq, ["show", f"{record.kafka_partition}/{record.kafka_offset}"]).output
+    assert one.startswith(record.identity)
 
     judged: list[int] = []
 
@@ -127,11 +127,11 @@ def test_letters_are_shown_repaired_sent_once_and_parked(
             if len(pauses) == kill_after:
                 raise Killed
 
-        letters = list(read_dead_letters(settings, request.selection))
+        records = list(read_dead_letters(settings, request.selection))
         if dry:
-            return redrive(settings, letters, request, judge=judge, redriver=None)
+            return redrive(settings, records, request, judge=judge, redriver=None)
         with open_redriver(settings, pause=pause) as redriver:
-            report = redrive(settings, letters, request, judge=judge, redriver=redriver)
+            report = redrive(settings, records, request, judge=judge, redriver=redriver)
         assert all(0 <= seconds <= 1 for seconds in pauses)  # two a second
         visible(settings)
         return report
@@ -217,7 +217,7 @@ def test_letters_are_shown_repaired_sent_once_and_parked(
     assert found[0].id in audit
     with open_redriver(settings) as first, open_redriver(settings):
         request = RedriveRequest("resend", Selection(), {}, 100, 3)
-        letters = list(read_dead_letters(settings, Selection(reasons=("unknown_region", "null_key"))))
+        records = list(read_dead_letters(settings, Selection(reasons=("unknown_region", "null_key"))))
         with pytest.raises(StreamError, match="taken over"):
-            redrive(settings, letters, request, judge=None, redriver=first)
+            redrive(settings, records, request, judge=None, redriver=first)
     assert runs(settings) == found

@@ -10,7 +10,7 @@ import click
 from rtap_assets.commands.dlq.options import selection_of, selection_options
 from rtap_assets.commands.dlq.redrive import redrive_command, redrives_command, repairs_command
 from rtap_assets.commands.dlq.rejudge import rejudge_command
-from rtap_assets.commands.dlq.view import groups_table, letter_lines, wrapped
+from rtap_assets.commands.dlq.view import groups_table, record_lines, wrapped
 from rtap_assets.config import Settings, get_settings
 from rtap_assets.contracts.dead_letters import DeadLetter
 from rtap_assets.contracts.selection import Selection
@@ -33,7 +33,7 @@ def dlq() -> None:
 @dlq.command(name="list")
 @selection_options(40, "Most groups shown; 0: all.")
 @click.option("--by", "period", type=click.Choice(PERIODS), default="day", show_default=True, help="Day or hour, UTC.")
-def list_letters(period: str, limit: int, **chosen: Any) -> None:
+def list_dead_letters(period: str, limit: int, **chosen: Any) -> None:
     """Count the quarantined rows of bronze by reason, producer's schema id and day. Changes nothing."""
     settings = get_settings()
     for line in wrapped(_review_line(settings)):
@@ -50,7 +50,7 @@ def list_letters(period: str, limit: int, **chosen: Any) -> None:
 
 @dlq.command()
 @click.argument("identities", nargs=-1, metavar="[PARTITION/OFFSET]…")
-@selection_options(5, "Most letters shown; 0: all.")
+@selection_options(5, "Most records shown; 0: all.")
 def show(identities: tuple[str, ...], **chosen: Any) -> None:
     """Show dead letters in full, newest first, or those at PARTITION/OFFSET. Changes nothing.
 
@@ -62,11 +62,11 @@ def show(identities: tuple[str, ...], **chosen: Any) -> None:
     schema_of, sent = schemas_by_id(settings), _sent(settings)
     found = 0
     for selection in selections:
-        for letter in read_dead_letters(settings, selection, newest_first=True):
+        for record in read_dead_letters(settings, selection, newest_first=True):
             if found:
                 click.echo()
             found += 1
-            for line in letter_lines(letter, schema_of, redriven=_redriven(letter, sent)):
+            for line in record_lines(record, schema_of, redriven=_redriven(record, sent)):
                 click.echo(line)
     if not found:
         click.echo("bronze.sales_events: no quarantined row is selected")
@@ -96,12 +96,12 @@ def _sent(settings: Settings) -> dict[str, dict[str, Any]]:
     try:
         return sent_before(settings)
     except DependencyUnavailable as error:
-        click.echo(f"Whether a letter was sent again is not known: {error}", err=True)
+        click.echo(f"Whether a record was sent again is not known: {error}", err=True)
         return {}
 
 
-def _redriven(letter: DeadLetter, sent: dict[str, dict[str, Any]]) -> str:
-    entry = sent.get(ledger_key(letter))
+def _redriven(record: DeadLetter, sent: dict[str, dict[str, Any]]) -> str:
+    entry = sent.get(ledger_key(record))
     return "" if entry is None else f"sent to {entry['to']} at {entry['at']} by {entry['by']} with {entry['repair']}"
 
 

@@ -25,11 +25,11 @@ from rtap_assets.streaming.session import start_session
 @click.command(name="redrive")
 @click.argument("repair", metavar="REPAIR")
 @click.option("--parameter", "-p", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the repair.")
-@selection_options(0, "Most letters looked at, the oldest first; 0: all.")
+@selection_options(0, "Most records looked at, the oldest first; 0: all.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Records a second. Default: RTAP_REDRIVE_RATE.")
 @click.option(
     "--max-attempts", type=click.IntRange(min=1),
-    help="A letter that was sent again this often is parked. Default: RTAP_REDRIVE_MAX_ATTEMPTS.",
+    help="A record that was sent again this often is parked. Default: RTAP_REDRIVE_MAX_ATTEMPTS.",
 )  # fmt: skip
 @click.option("--send-invalid", is_flag=True, help="Send also what would be quarantined again. Default: leave it out.")
 @click.option("--no-verdict", is_flag=True, help="Do not judge the repaired records; saves the start of Spark (about 15 s).")
@@ -38,7 +38,7 @@ def redrive_command(repair: str, parameters: tuple[str, ...], *, no_verdict: boo
     """Repair dead letters with REPAIR (see `rtap dlq repairs`) and send them to the events topic again.
 
     Each identity once: records and ledger are written in one transaction, a repeated or killed command goes on where the
-    last transaction ended. Letters that were sent too often are parked.
+    last transaction ended. Records that were sent too often are parked.
     """
     settings = get_settings()
     rate, max_attempts, send_invalid = (chosen.pop(name) for name in ("rate", "max_attempts", "send_invalid"))
@@ -56,12 +56,12 @@ def redrive_command(repair: str, parameters: tuple[str, ...], *, no_verdict: boo
 
 
 def carry_out(settings: Settings, request: RedriveRequest, *, judge: Judge | None, send: bool) -> RedriveReport:
-    """Redrive the selected letters of bronze, or only say what would be done."""
-    letters = read_dead_letters(settings, request.selection)
+    """Redrive the selected records of bronze, or only say what would be done."""
+    records = read_dead_letters(settings, request.selection)
     if not send:
-        return redrive(settings, letters, request, judge=judge, redriver=None)
+        return redrive(settings, records, request, judge=judge, redriver=None)
     with open_redriver(settings) as redriver:
-        return redrive(settings, letters, request, judge=judge, redriver=redriver, echo=click.echo)
+        return redrive(settings, records, request, judge=judge, redriver=redriver, echo=click.echo)
 
 
 def report_lines(report: RedriveReport, schema_of: SchemaOf) -> Iterator[str]:
@@ -130,18 +130,18 @@ def _counts(tally: Tally) -> Iterator[str]:
 
 
 def _sample_lines(sample: Planned, schema_of: SchemaOf) -> Iterator[str]:
-    letter = sample.letter
-    yield f"  {visible(letter.identity)}" + (f": {visible(sample.detail)}" if sample.detail else "")
+    record = sample.record
+    yield f"  {visible(record.identity)}" + (f": {visible(sample.detail)}" if sample.detail else "")
     if sample.outcome not in (Outcome.SEND, Outcome.STILL_INVALID):
         return
-    if sample.key != letter.key:
-        yield from wrapped(f"    key: {visible(letter.key)} → {visible(sample.key)}")
-    before, after = (_fields(value, schema_of) for value in (letter.value, sample.value))
+    if sample.key != record.key:
+        yield from wrapped(f"    key: {visible(record.key)} → {visible(sample.key)}")
+    before, after = (_fields(value, schema_of) for value in (record.value, sample.value))
     for path in dict.fromkeys([*before, *after]):
         if before.get(path) != after.get(path):
             yield from wrapped(f"    {visible(path, limit=40)}: {before.get(path, '-')} → {after.get(path, '-')}")
-    if letter.value != sample.value:
-        yield from wrapped(f"    value: {shown_bytes(letter.value, limit=12)} → {shown_bytes(sample.value, limit=12)}")
+    if record.value != sample.value:
+        yield from wrapped(f"    value: {shown_bytes(record.value, limit=12)} → {shown_bytes(sample.value, limit=12)}")
 
 
 def _fields(value: bytes | None, schema_of: SchemaOf) -> dict[str, str]:
