@@ -12,7 +12,7 @@ from rtap_assets.audit.judging import Writer, neutral
 from rtap_assets.config import Settings
 from rtap_assets.contracts.avro.known_writers import may_exist
 from rtap_assets.contracts.avro.schemas import EVENTS_SUBJECT_FOLDER, load_subject
-from rtap_assets.contracts.avro.writer_schemas import END_FIELD, Contract, Decoding, Refusal, RegisteredSchema, judge
+from rtap_assets.contracts.avro.writer_schemas import END_FIELD, Contract, Decoding, Refusal, RegisteredSchema, judge_schema
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.errors import ContractError
 from rtap_assets.registry.client import Registry
@@ -45,7 +45,7 @@ class WriterSchemas:
     def _judged(self, schema: RegisteredSchema | None) -> Writer:
         if schema is None:
             return Writer(refusal=Reason.UNKNOWN_SCHEMA_ID)
-        verdict = judge(schema, self._contract)
+        verdict = judge_schema(schema, self._contract)
         if isinstance(verdict, Refusal):
             return Writer(refusal=verdict.reason)
         try:

@@ -1,4 +1,4 @@
-"""What becomes of each dead letter in a redrive: sent repaired, parked, or left where it is, with the reason. Pure."""
+"""Plans a redrive: each dead letter is sent repaired, parked, or left in place with a reason. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rtap_assets.errors import ContractError
 
 
 class Outcome(StrEnum):
-    """SEND and PARK are carried out; the others leave the record as it is."""
+    """SEND and PARK are carried out; the others leave the record unchanged."""
 
     SEND = "send"
     PARK = "park"
@@ -24,7 +24,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Planned:
-    """One record with key and value after the repair; `detail` says why it is not sent."""
+    """One record with its key and value after the repair; `detail` explains why it is not sent."""
 
     record: DeadLetter
     outcome: Outcome
@@ -35,7 +35,7 @@ class Planned:
 
 @dataclass
 class Tally:
-    """How many records of each reason had which outcome, and the first few of each outcome."""
+    """Counts of records by reason and outcome, and the first few of each outcome."""
 
     samples_kept: int = 3
     counts: Counter[tuple[str, Outcome, str]] = field(default_factory=Counter)
@@ -61,7 +61,7 @@ def plan_redrive(
     was_sent: Callable[[DeadLetter], bool],
     max_attempts: int,
 ) -> Iterator[Planned]:
-    """Yield what is to be done with each record. One that was sent `max_attempts` times already is parked as it is."""
+    """Yield the outcome for each record. One that was already sent `max_attempts` times is parked unchanged."""
     for record in records:
         if was_sent(record):
             yield Planned(record, Outcome.SENT_BEFORE)
@@ -72,7 +72,7 @@ def plan_redrive(
 
 
 def with_verdicts(planned: Sequence[Planned], verdicts: Sequence[str | None]) -> list[Planned]:
-    """Return the plan with those that would be quarantined again left out; `verdicts` are of those to be sent, in order."""
+    """Return the plan without the records that would be quarantined again; `verdicts` are of those to be sent, in order."""
     reasons = iter(verdicts)
     return [
         replace(one, outcome=Outcome.STILL_INVALID, detail=reason)
@@ -91,5 +91,5 @@ def _repaired(record: DeadLetter, repair: Repair, parameters: Mapping[str, str],
 
 
 def _kind(planned: Planned) -> str:
-    """The detail where it is one of a few words, so that counts stay a short list."""
+    """Return the detail if it is one of a few codes, so that the counts stay a short list."""
     return planned.detail if planned.outcome is Outcome.STILL_INVALID else ""

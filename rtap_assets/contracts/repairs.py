@@ -1,8 +1,8 @@
 """Named repairs: pure functions from a dead letter to the key and value that are sent instead.
 
-A repair changes what it names and keeps every other byte. A record that it does not fit is refused with a reason, and stays
-where it is. Projects add their own with `@repair` in a module that `RTAP_REDRIVE_MODULES` or an entry point of the group
-`rtap_assets.repairs` names.
+A repair changes what it names and keeps every other byte. A record that it does not fit is refused with a reason and left
+in place. Projects add their own with `@repair` in a module listed in `RTAP_REDRIVE_MODULES` or in an entry point of the
+group `rtap_assets.repairs`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Function = Callable[[DeadLetter, SchemaOf, Parameters], KeyAndValue]
 
 @dataclass(frozen=True)
 class Repair:
-    """A repair by name; `parameters` are those that it must be given."""
+    """A repair by name; all of `parameters` are required."""
 
     name: str
     doc: str
@@ -39,7 +39,7 @@ _REPAIRS: dict[str, Repair] = {}
 
 
 def repair(name: str, *, parameters: Sequence[str] = ()) -> Callable[[Function], Function]:
-    """Register the function under a name; the first line of its docstring says what it does."""
+    """Register the function under a name; the first line of its docstring is its description."""
 
     def register(function: Function) -> Function:
         if name in _REPAIRS and _REPAIRS[name].function is not function:
@@ -52,7 +52,7 @@ def repair(name: str, *, parameters: Sequence[str] = ()) -> Callable[[Function],
 
 
 def load_repairs(modules: Sequence[str] = ()) -> dict[str, Repair]:
-    """Return every repair by name, with those of the modules and of installed packages.
+    """Return every repair by name, including those of the modules and of installed packages.
 
     Raises:
         ConfigurationError: a module cannot be imported, or two repairs have one name.
@@ -65,10 +65,10 @@ def load_repairs(modules: Sequence[str] = ()) -> dict[str, Repair]:
 
 
 def find_repair(name: str, parameters: Parameters, *, modules: Sequence[str] = ()) -> Repair:
-    """Return the repair of a name, whose parameters these must be.
+    """Return the repair of a name; `parameters` must be exactly its own.
 
     Raises:
-        ConfigurationError: there is none, or a parameter is missing or unknown.
+        ConfigurationError: the name is unknown, or a parameter is missing or unknown.
     """
     repairs = load_repairs(modules)
     if name not in repairs:
@@ -85,7 +85,7 @@ def find_repair(name: str, parameters: Parameters, *, modules: Sequence[str] = (
 
 @repair("resend")
 def resend(record: DeadLetter, schema_of: SchemaOf, parameters: Parameters) -> KeyAndValue:
-    """Change nothing: for what was wrong only at that time, such as an event time ahead of the broker's clock."""
+    """Change nothing: for records that were invalid only at the time, such as an event time ahead of the broker's clock."""
     return record.key, record.value
 
 
@@ -117,7 +117,7 @@ def trim_text(record: DeadLetter, schema_of: SchemaOf, parameters: Parameters) -
 
 @repair("replace-text", parameters=("field", "from", "to"))
 def replace_text(record: DeadLetter, schema_of: SchemaOf, parameters: Parameters) -> KeyAndValue:
-    """Where a field is exactly one text, write another, for example a currency code that does not exist."""
+    """Replace a field that is exactly one text with another, for example a currency code that does not exist."""
     wanted, other = parameters["from"].encode(), parameters["to"].encode()
 
     def change(value: Value) -> bytes | None:
@@ -128,7 +128,7 @@ def replace_text(record: DeadLetter, schema_of: SchemaOf, parameters: Parameters
 
 @repair("recode-text", parameters=("encoding",))
 def recode_text(record: DeadLetter, schema_of: SchemaOf, parameters: Parameters) -> KeyAndValue:
-    """Read every text that is not UTF-8 in another encoding, for example latin-1, and write it in UTF-8."""
+    """Decode every text that is not UTF-8 in another encoding, for example latin-1, and write it in UTF-8."""
     encoding = parameters["encoding"]
 
     def change(content: bytes | None) -> bytes | None:
@@ -191,7 +191,7 @@ def _framed(body: bytes, schema_of: SchemaOf, parameters: Parameters) -> bytes:
 
 
 def _read(record: DeadLetter, schema_of: SchemaOf) -> Reading:
-    """The values of the whole event; bytes behind its end, and text that is not UTF-8, are no hindrance."""
+    """Return the values of the whole event; trailing bytes, and text that is not UTF-8, are accepted."""
     if record.value is None:
         raise ContractError("The record has no value.")
     unframe(record.value)
@@ -204,7 +204,7 @@ def _read(record: DeadLetter, schema_of: SchemaOf) -> Reading:
 
 
 def _edited(record: DeadLetter, schema_of: SchemaOf, change: Callable[[Value], bytes | None]) -> bytes:
-    """The value with other contents where `change` gives some; every other byte stays.
+    """Return the value with the content replaced where `change` returns one; every other byte stays.
 
     Raises:
         ContractError: the value cannot be read, or the content of a fixed would change its length.
@@ -223,7 +223,7 @@ def _edited(record: DeadLetter, schema_of: SchemaOf, change: Callable[[Value], b
 
 
 def _length(number: int) -> bytes:
-    """A length as Avro writes it: zigzag, seven bits a byte."""
+    """Return a length as Avro encodes it: zigzag, seven bits a byte."""
     rest, encoded = number << 1, bytearray()
     while rest > 0x7F:
         encoded.append(rest & 0x7F | 0x80)
@@ -232,7 +232,7 @@ def _length(number: int) -> bytes:
 
 
 def _trimmed(content: bytes | None) -> bytes | None:
-    """The text as the contract trims it; None where it is not UTF-8."""
+    """Return the text trimmed by the contract's rule; None when it is not UTF-8."""
     return None if content is None or not _is_utf8(content) else trim(content.decode()).encode()
 
 

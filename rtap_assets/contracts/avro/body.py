@@ -1,7 +1,7 @@
-"""Reads an Avro body value by value and says how far it got: the byte and the field that failed, and why.
+"""Reads an Avro body value by value and reports how far it got: the byte and field that failed, and why.
 
-A second reader beside Spark's, for people and for repairs: it keeps the place of each value in the bytes, and one fault
-does not cost the values before it. Pure and bounded: bytes of anybody can neither exhaust memory nor the stack.
+A second reader beside Spark's, for diagnosis and repairs: it records the byte range of each value, and a fault does not
+discard the values before it. Pure and bounded: hostile bytes can exhaust neither memory nor the stack.
 Source: https://avro.apache.org/docs/1.12.0/specification/#binary-encoding
 """
 
@@ -26,7 +26,7 @@ PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "by
 
 
 class Fault(StrEnum):
-    """What can be wrong with a body."""
+    """The ways in which a body can be invalid."""
 
     TRUNCATED = "truncated"
     LENGTH_BOMB = "length_bomb"
@@ -43,7 +43,7 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault: in which field, at which byte of the value, and a sentence."""
+    """One fault: the field, the byte of the value, and a sentence."""
 
     fault: Fault
     path: str
@@ -57,9 +57,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Value:
-    """One value that was read: bytes `start` to `end` (exclusive), without the index of a union in front of it.
+    """One decoded value: bytes `start` to `end` (exclusive), without the union index in front of it.
 
-    `content` is what a string, bytes or fixed holds; `value` is Python's, by its logical type where that is known.
+    `content` holds the bytes of a string, bytes or fixed; `value` is the Python value, by its logical type where known.
     """
 
     path: str
@@ -73,9 +73,9 @@ class Value:
 
 @dataclass(frozen=True)
 class Reading:
-    """The values in the order of the bytes, and the faults. It is `complete` when all fields could be read.
+    """The values in byte order, and the faults. `complete` is true when every field could be read.
 
-    Text that is not UTF-8 and bytes behind the end are faults of a complete reading.
+    Text that is not UTF-8, and trailing bytes, are faults of a complete reading.
     """
 
     values: tuple[Value, ...]
@@ -91,9 +91,9 @@ class Reading:
 def read_body(
     value: bytes, schema: str | Mapping[str, Any], *, start: int = 0, named: Mapping[str, Any] | None = None
 ) -> Reading:
-    """Return what `value` holds from byte `start` on, written with the Avro schema; never raises for the bytes or schema.
+    """Decode `value` from byte `start` with the Avro schema; never raises for invalid bytes or an invalid schema.
 
-    `named` are types that the schema refers to and does not define itself, by full name.
+    `named` holds types that the schema refers to but does not define, by full name.
     """
     reader = _Reader(value, start)
     complete = False
@@ -115,7 +115,7 @@ def read_body(
 
 
 def named_types(text: str) -> dict[str, Any]:
-    """Return the named types that a schema's text defines, by full name; {} where it is no JSON."""
+    """Return the named types that a schema's text defines, by full name; {} when it is not JSON."""
     reader = _Reader(b"", 0)
     try:
         _collect(json.loads(text), "", reader)
@@ -137,7 +137,7 @@ def _collect(schema: Any, namespace: str, reader: _Reader) -> None:
 
 
 class _Stopped(Exception):
-    """Reading cannot go on: the place of the next value is not known."""
+    """Decoding cannot continue: the position of the next value is unknown."""
 
 
 class _Reader:
@@ -247,7 +247,7 @@ class _Reader:
         return symbols[index], str(symbols[index]).encode()
 
     def name(self, schema: Mapping[str, Any], namespace: str) -> str:
-        """Remember a named type; return the namespace that its content is in."""
+        """Register a named type; return the namespace of its content."""
         full = str(schema.get("name", ""))
         space = schema.get("namespace", namespace)
         if "." not in full and space:
@@ -256,7 +256,7 @@ class _Reader:
         return full.rpartition(".")[0]
 
     def long(self, path: str) -> int:
-        """Return a zigzag integer; `before` is where it began."""
+        """Return a zigzag integer; sets `before` to its first byte."""
         self.before = self.at
         number, shift, byte = 0, 0, 0x80
         while byte & 0x80:
@@ -300,7 +300,7 @@ class _Reader:
 
 
 def _by_logical_type(value: Any, logical: Mapping[str, Any]) -> Any:
-    """Return the value by its logical type; as it is where that is unknown or out of Python's reach."""
+    """Return the value by its logical type; unchanged when that is unknown or out of Python's range."""
     kind = logical.get("logicalType")
     try:
         if kind in ("timestamp-millis", "timestamp-micros"):
@@ -310,12 +310,12 @@ def _by_logical_type(value: Any, logical: Mapping[str, Any]) -> Any:
         if kind == "decimal" and isinstance(value, bytes) and len(value) <= MOST_DECIMAL_BYTES:
             return unscaled_to_decimal(value, scale=int(logical.get("scale", 0)))
     except (OverflowError, TypeError, ValueError):
-        pass  # shown as the number that it is: 1.8e18 milliseconds are no instant of the calendar
+        pass  # keep the number: 1.8e18 milliseconds lie beyond Python's calendar
     return value
 
 
 def unscaled_to_decimal(unscaled: bytes, *, scale: int) -> Decimal:
-    """Return an amount exactly: two's complement, big-endian, any width; no bytes are zero."""
+    """Return an exact decimal from two's complement, big-endian bytes of any width; no bytes mean zero."""
     with localcontext() as context:
         context.prec = max(28, 3 * len(unscaled) + 3)
         return Decimal(int.from_bytes(unscaled, "big", signed=True)).scaleb(-scale)
