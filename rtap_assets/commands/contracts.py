@@ -19,7 +19,7 @@ def contracts() -> None:
 
 @contracts.command()
 def check() -> None:
-    """Compare all versions of each subject with one another, and published ones with their sums. Needs no registry.
+    """Compare all versions of each subject with one another, and published ones with their checksums. Needs no registry.
 
     Exit code 1 when there is a finding.
     """
@@ -44,7 +44,7 @@ def check() -> None:
 
 @contracts.command()
 def register() -> None:
-    """Register every version under its subject, compatibility BACKWARD. A second call changes nothing."""
+    """Register every version under its subject with compatibility BACKWARD. Idempotent."""
     from rtap_assets.registry.registration import register_contracts  # noqa: PLC0415 - `check` must work without a registry client
 
     for subject, ids in register_contracts(get_settings()).items():
@@ -55,7 +55,7 @@ def register() -> None:
 @contracts.command()
 @click.argument("schema_id", type=click.IntRange(1))
 def explain(schema_id: int) -> None:
-    """Say how records of a schema id are read, or precisely why they are quarantined. Asks the registry.
+    """Explain how records of a schema id are decoded, or exactly why they are quarantined. Queries the registry.
 
     Exit code 1 when they are quarantined.
     """
@@ -69,11 +69,11 @@ def explain(schema_id: int) -> None:
 
 @contracts.command()
 @click.argument("schema_ids", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Forget all ids: the registry was replaced, and its ids count.")
+@click.option("--all", "everything", is_flag=True, help="Forget all ids: the registry was replaced by another one.")
 def forget(schema_ids: tuple[str, ...], everything: bool) -> None:
-    """Forget what was found of schema ids, so that the registry's answers of now count. Bronze must be stopped.
+    """Forget what is known of schema ids, so that they are looked up in the registry again. Bronze must be stopped.
 
-    Records that are still unread and carry an id of the registry before are decoded with what the id means now.
+    Unread records that carry an id of the previous registry are decoded with the schema that the id has now.
     """
     from rtap_assets.streaming.checkpoints.ownership import refuse_a_living_owner  # noqa: PLC0415
     from rtap_assets.streaming.queries.schema_findings import forget_judgments  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""`rtap correct` and `rtap erase`: in the stream host when one runs, else here."""
+"""`rtap correct` and `rtap erase`: run in the stream host if there is one, else in this process."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def correct(dry_run: bool, as_json: bool) -> None:
     elif dry_run:
         click.echo(
             f"dry run: {report['late']:,} late rows would be added, {report['later_copies']:,} later copies removed "
-            f"({report['looked_at']:,} new rows looked at)"
+            f"({report['looked_at']:,} new rows examined)"
         )
 
 
@@ -48,7 +48,7 @@ def correct(dry_run: bool, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Change nothing; show how many rows would be erased.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def erase(account_id: str, dry_run: bool, yes: bool) -> None:
-    """Erase an account's rows from bronze (raw bytes too) and silver, for good. Gold keeps its sums."""
+    """Erase an account's rows from bronze (raw bytes too) and silver, permanently. Gold keeps its sums."""
     settings = get_settings()
     if not dry_run and not yes:
         click.confirm(f"Erase every row of account {account_id}? This cannot be undone", abort=True)
@@ -71,7 +71,7 @@ def erase(account_id: str, dry_run: bool, yes: bool) -> None:
 def work_in_host(
     settings: Settings, action: Action, arguments: Mapping[str, Any], *, quiet: bool, drain_gold: bool
 ) -> dict[str, Any]:
-    """Have the stream host do the work and return its report; `drain_gold` brings gold up to date before and after."""
+    """Run the action in the stream host and return its report; `drain_gold` drains gold before and after."""
     with StreamsClient(settings) as client:
 
         def echo(text: str) -> None:
@@ -80,14 +80,14 @@ def work_in_host(
         if drain_gold:
             client.wait(client.submit(GOLD_STREAM.name, Action.DRAIN), echo=echo)
         report = client.wait(client.submit_for_tables(action, arguments), echo=echo).result or {}
-        if drain_gold and report.get("pending"):  # gold is stopped: it reads what was added, and the correction ends
+        if drain_gold and report.get("pending"):  # gold is stopped: drain the added rows, then finish the correction
             client.wait(client.submit(GOLD_STREAM.name, Action.DRAIN), echo=echo)
             client.wait(client.submit_for_tables(action, arguments), echo=echo)
         return report
 
 
 def _correct_here(settings: Settings, arguments: Mapping[str, Any], *, quiet: bool) -> dict[str, Any]:
-    """Between drains of gold: first it must have read what is corrected, then it reads what was added."""
+    """Correct between two drains of gold: it must first have read what is corrected, then reads what was added."""
     unattended = settings.model_copy(update={"correction_wait_seconds": 0})
     with open_layers(start_session(settings), settings) as session:
         drain_stream(session, settings, GOLD_STREAM.name)

@@ -1,4 +1,4 @@
-"""`rtap maintain` and `rtap rebuild`: care for the tables."""
+"""`rtap maintain` and `rtap rebuild`: maintain the tables and rebuild layers."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ REBUILDABLE = click.Choice([name for name, stream in STREAMS.items() if stream.r
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def maintain(as_json: bool) -> None:
-    """Compact closed partitions, expire snapshots and remove orphan files: in the stream host when one runs, else here."""
+    """Compact closed partitions, expire snapshots and remove orphan files, in the stream host if there is one."""
     report = _maintained(get_settings(), echo=lambda line: click.echo(line, err=as_json))
     if as_json:
         click.echo(json.dumps(report, indent=2))
     if faults := [fault for table in report["tables"] for fault in table["faults"]]:
         raise StreamError(
-            f"{len(faults)} steps failed: {'; '.join(faults)}.", remedy="Run it again: it goes on with what is left."
+            f"{len(faults)} steps failed: {'; '.join(faults)}.", remedy="Run it again: it resumes with the remaining steps."
         )
 
 
@@ -47,12 +47,12 @@ def _maintained(settings: Settings, *, echo: Callable[[str], None]) -> dict[str,
 @click.argument("name", type=REBUILDABLE)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def rebuild(name: str, yes: bool) -> None:
-    """Drop a layer and what is below it, and build them anew from the table above. NAME: dlq, silver or gold."""
+    """Drop a layer and those below it, and rebuild them from the table above. NAME: dlq, silver or gold."""
     settings = get_settings()
     streams = downstream_of(STREAMS[name])
     if not yes:
         names = ", ".join(stream.writes.identifier if stream.writes else stream.name for stream in streams)
-        click.confirm(f"Drop and build anew: {names}?", abort=True)
-    doomed = [stream.writes for stream in streams if stream.writes is not None]
-    with open_layers(start_session(settings), settings, doomed=doomed) as session:
+        click.confirm(f"Drop and rebuild: {names}?", abort=True)
+    dropped = [stream.writes for stream in streams if stream.writes is not None]
+    with open_layers(start_session(settings), settings, doomed=dropped) as session:
         rebuild_layer(session, settings, name, echo=click.echo)

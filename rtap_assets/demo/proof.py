@@ -1,4 +1,4 @@
-"""The demo's proof: the audit of `rtap reconcile`, and the dead-letter topic against bronze's quarantined rows."""
+"""The demo's proof: the audit of `rtap reconcile`, plus the dead-letter topic against bronze's quarantined rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEAST_SILVER_BATCHES = 8
 
 
 def prove(settings: Settings, *, progress: Progress = lambda _what, _done, _all: None) -> Report:
-    """Compare everything with everything; needs the broker, for the topics."""
+    """Audit every layer, and the dead-letter topic against bronze; needs the broker."""
     published = dead_letters(settings)
 
     def against_dead_letters(connection: duckdb.DuckDBPyConnection) -> Section:
@@ -31,6 +31,6 @@ def prove(settings: Settings, *, progress: Progress = lambda _what, _done, _all:
 
 
 def silver_batches(settings: Settings) -> int:
-    """How many batches silver has committed."""
+    """Return how many batches silver has committed."""
     newest = newest_committed(SILVER_STREAM.checkpoint(settings))
     return 0 if newest is None else newest + 1

@@ -1,6 +1,6 @@
-"""Which data files make up a table's newest snapshot: planned by PyIceberg, so that DuckDB reads an explicit list.
+"""Plans the data files of a table's newest snapshot with PyIceberg, so that DuckDB reads an explicit list.
 
-Never a glob: a table folder also holds files of older snapshots and of writers that died.
+Never a glob: a table folder also holds files of older snapshots and of crashed writers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rtap_assets.lake.history.snapshots import newest_watermark_ms
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# Downstream first: a row is upstream before it is downstream, so what a layer holds is also in the layers planned after it.
+# Downstream first: a row reaches the upstream table first, so the rows of a layer are also in the layers planned after it.
 PLANNING_ORDER = (GOLD, SILVER, BRONZE)
 
 
@@ -39,9 +39,9 @@ class TableFiles:
 
 
 def plan_lake(settings: Settings, specs: Sequence[TableSpec] = PLANNING_ORDER) -> dict[str, TableFiles]:
-    """The files of each table's newest snapshot, by its view (`bronze`, `silver`, `gold`, …); pins the snapshots.
+    """Return the files of each table's newest snapshot, by view (`bronze`, `silver`, `gold`, …); leases the snapshots.
 
-    Their files stay for `reader_pin_seconds` from now: long enough to read them, whatever is expired meanwhile.
+    Their files stay for `reader_pin_seconds` from now, even if the snapshots expire while they are read.
 
     Raises:
         DependencyUnavailable: the catalog did not answer.
@@ -61,13 +61,13 @@ def plan_lake(settings: Settings, specs: Sequence[TableSpec] = PLANNING_ORDER) -
 
 
 def watermark_of(table: Table) -> datetime | None:
-    """Gold's watermark; None before its first batch."""
+    """Return gold's watermark; None before its first batch."""
     stamp = newest_watermark_ms(table)
     return None if stamp is None else EPOCH + timedelta(milliseconds=stamp)
 
 
 def local_path(location: str) -> str:
-    """The path of a `file:` location. Iceberg does not percent-encode locations, so neither does this decode them.
+    """Return the path of a `file:` location, not percent-decoded, since Iceberg does not encode locations.
 
     Raises:
         ServingError: the location is on an object store.
@@ -84,10 +84,10 @@ def local_path(location: str) -> str:
 
 
 def plan_table(spec: TableSpec, table: Table) -> TableFiles:
-    """The files of the snapshot that is current in `table` as it was loaded.
+    """Return the files of the snapshot that is current in `table` as loaded.
 
     Raises:
-        FileNotFoundError: a file of the plan was removed since then: the snapshot has expired under us.
+        FileNotFoundError: a planned file is gone: the snapshot has expired since the table was loaded.
         ServingError: the snapshot holds delete files, or files out of DuckDB's reach.
     """
     snapshot = table.current_snapshot()
@@ -109,10 +109,10 @@ def plan_table(spec: TableSpec, table: Table) -> TableFiles:
 
 
 def reload_once(plan: Callable[[], TableFiles], *, reload: Callable[[], object], what: str) -> TableFiles:
-    """The plan; when a file of it is gone, the plan of the table as it is by then.
+    """Return the plan; if one of its files is gone, reload the table and plan again.
 
     Raises:
-        ServingError: a file is gone from the reloaded snapshot too, so it is not a matter of expiry.
+        ServingError: a file of the reloaded snapshot is gone too, which expiry does not explain.
     """
     try:
         return plan()

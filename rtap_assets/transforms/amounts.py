@@ -14,7 +14,7 @@ LONG_BYTES = 8
 def amount_of(column: str) -> Column:
     """Return the amount of big-endian two's complement bytes (unscaled); null when MONEY cannot hold it.
 
-    Zero bytes mean 0, as some encoders write it. More than eight bytes are accepted if the leading ones only repeat the sign.
+    Zero bytes mean 0, as some encoders write it. More than eight bytes are accepted if the leading ones repeat the sign.
 
     Source: Avro specification, "Decimal"; Java's `BigInteger(byte[])`.
     """

@@ -110,7 +110,7 @@ def _verdict(*, future_seconds: int, past_seconds: int) -> Column:
     """Return the first rule that the record breaks, in the order of `Reason`, and its detail; null when it is valid."""
     found = _rules(future_seconds=future_seconds, past_seconds=past_seconds)
     if [*rules.DECODING_REASONS, *found] != list(Reason):
-        raise AssertionError("every reason needs its condition, in the order of judgement")
+        raise AssertionError("every reason needs its condition, in the order of evaluation")
     verdict = F.when(F.col("decode_reason").isNotNull(), _finding(F.col("decode_reason"), F.col("decode_detail")))
     for reason, (condition, detail) in found.items():
         verdict = verdict.when(condition, _finding(F.lit(reason.value), detail))

@@ -96,7 +96,7 @@ def test_letters_are_shown_repaired_sent_once_and_parked(
     monkeypatch.setattr(dlq_redrive, "get_settings", lambda: settings)
     listed = CliRunner().invoke(dlq.dlq, ["list"], catch_exceptions=False).output
     assert "10 quarantined rows" in listed
-    assert "10 records not looked at" in " ".join(listed.split())
+    assert "10 records not reviewed" in " ".join(listed.split())
     assert max(len(line) for line in listed.splitlines()) <= WIDTH
     shown = CliRunner().invoke(dlq.dlq, ["show", "--limit", "0"], catch_exceptions=False).output
     assert shown.isprintable() or "\x1b" not in shown

@@ -1,4 +1,4 @@
-"""`rtap dlq`: look at the dead letters, acknowledge them, judge them again, send them again."""
+"""`rtap dlq`: list and show dead letters, acknowledge them, judge them again, send them again."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from rtap_assets.streaming.operations.redrive import schemas_by_id
 
 @click.group()
 def dlq() -> None:
-    """Dead letters: records that were quarantined. Look, put right, then judge again or send again.
+    """Dead letters: records that were quarantined. Inspect them, fix the cause, then judge or send them again.
 
-    Judge again (`rejudge`) when the cause was on this side: contract, setting, registry. Send again (`redrive`) when the
+    Judge again (`rejudge`) when the cause was in the platform: contract, setting, registry. Send again (`redrive`) when the
     record itself needs a repair. See docs/dead-letters.md.
     """
 
@@ -54,8 +54,8 @@ def list_dead_letters(period: str, limit: int, **chosen: Any) -> None:
 def show(identities: tuple[str, ...], **chosen: Any) -> None:
     """Show dead letters in full, newest first, or those at PARTITION/OFFSET. Changes nothing.
 
-    Each with its identity, reason, detail, headers, and the value decoded as far as possible: the byte and the field that
-    failed, and why.
+    Each record has its identity, reason, detail, headers, and the value decoded as far as possible: the byte and the field
+    that failed, and why.
     """
     settings = get_settings()
     selections = [_at(identity) for identity in identities] or [selection_of(**chosen)]
@@ -74,29 +74,29 @@ def show(identities: tuple[str, ...], **chosen: Any) -> None:
 
 @dlq.command()
 def ack() -> None:
-    """Mark everything that is in the dead-letter topic now as looked at. Removes nothing."""
+    """Mark everything now in the dead-letter topic as reviewed. Removes nothing."""
     settings = get_settings()
     count = acknowledge(settings)
     click.echo(f"{settings.topic_dlq}: {count:,} records acknowledged (group {REVIEW_GROUP})")
 
 
 def _review_line(settings: Settings) -> str:
-    """How much of the dead-letter topic nobody has acknowledged; bronze can be looked at without the broker."""
+    """Return how many dead letters are unreviewed; without the broker, why that is unknown."""
     try:
         lag = dlq_lag(settings, limit=1)
     except (DependencyUnavailable, ConfigurationError) as error:
-        return f"{settings.topic_dlq}: what was looked at is not known: {error}"
+        return f"{settings.topic_dlq}: the number of unreviewed records is unknown: {error}"
     if not lag.records:
-        return f"{settings.topic_dlq}: everything was looked at (group {REVIEW_GROUP})"
+        return f"{settings.topic_dlq}: everything was reviewed (group {REVIEW_GROUP})"
     age = "" if lag.oldest is None else f", the oldest {(datetime.now(UTC) - lag.oldest).total_seconds():,.0f} s old"
-    return f"{settings.topic_dlq}: {lag.records:,} records not looked at{age}; `rtap dlq ack` marks them"
+    return f"{settings.topic_dlq}: {lag.records:,} records not reviewed{age}; `rtap dlq ack` marks them"
 
 
 def _sent(settings: Settings) -> dict[str, dict[str, Any]]:
     try:
         return sent_before(settings)
     except DependencyUnavailable as error:
-        click.echo(f"Whether a record was sent again is not known: {error}", err=True)
+        click.echo(f"Whether records were sent again is unknown: {error}", err=True)
         return {}
 
 

@@ -1,4 +1,4 @@
-"""`rtap dlq redrive`, `redrives` and `repairs`: repair dead letters and send them again; who did so; with what."""
+"""`rtap dlq redrive`, `redrives` and `repairs`: repair dead letters and send them again, list the runs, list the repairs."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from rtap_assets.streaming.session import start_session
 @click.command(name="redrive")
 @click.argument("repair", metavar="REPAIR")
 @click.option("--parameter", "-p", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the repair.")
-@selection_options(0, "Most records looked at, the oldest first; 0: all.")
+@selection_options(0, "Most records examined, the oldest first; 0: all.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Records a second. Default: RTAP_REDRIVE_RATE.")
 @click.option(
     "--max-attempts", type=click.IntRange(min=1),
-    help="A record that was sent again this often is parked. Default: RTAP_REDRIVE_MAX_ATTEMPTS.",
+    help="A record that was already sent again this often is parked. Default: RTAP_REDRIVE_MAX_ATTEMPTS.",
 )  # fmt: skip
-@click.option("--send-invalid", is_flag=True, help="Send also what would be quarantined again. Default: leave it out.")
-@click.option("--no-verdict", is_flag=True, help="Do not judge the repaired records; saves the start of Spark (about 15 s).")
+@click.option("--send-invalid", is_flag=True, help="Also send records that would be quarantined again. Default: skip them.")
+@click.option("--no-verdict", is_flag=True, help="Do not judge the repaired records; saves starting Spark (about 15 s).")
 @click.option("--yes", is_flag=True, help="Send. Default: a dry run with samples before and after.")
 def redrive_command(repair: str, parameters: tuple[str, ...], *, no_verdict: bool, yes: bool, **chosen: Any) -> None:
     """Repair dead letters with REPAIR (see `rtap dlq repairs`) and send them to the events topic again.
 
-    Each identity once: records and ledger are written in one transaction, a repeated or killed command goes on where the
-    last transaction ended. Records that were sent too often are parked.
+    Each identity is sent once: records and ledger are written in one transaction, and a repeated or killed command resumes
+    after the last transaction. Records that were sent too often are parked.
     """
     settings = get_settings()
     rate, max_attempts, send_invalid = (chosen.pop(name) for name in ("rate", "max_attempts", "send_invalid"))
@@ -56,7 +56,7 @@ def redrive_command(repair: str, parameters: tuple[str, ...], *, no_verdict: boo
 
 
 def carry_out(settings: Settings, request: RedriveRequest, *, judge: Judge | None, send: bool) -> RedriveReport:
-    """Redrive the selected records of bronze, or only say what would be done."""
+    """Redrive the selected records of bronze, or only plan it (`send` is false)."""
     records = read_dead_letters(settings, request.selection)
     if not send:
         return redrive(settings, records, request, judge=judge, redriver=None)
@@ -65,7 +65,7 @@ def carry_out(settings: Settings, request: RedriveRequest, *, judge: Judge | Non
 
 
 def report_lines(report: RedriveReport, schema_of: SchemaOf) -> Iterator[str]:
-    """Yield the outcome by reason, samples, and what to do next."""
+    """Yield the outcome by reason, samples, and the next step."""
     yield from _counts(report.tally)
     for outcome, samples in report.tally.samples.items():
         yield ""
@@ -83,10 +83,10 @@ def report_lines(report: RedriveReport, schema_of: SchemaOf) -> Iterator[str]:
 @click.command(name="redrives")
 @click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Most runs shown; 0: all.")
 def redrives_command(limit: int) -> None:
-    """Show who sent dead letters again, when, with which repair, and how many."""
+    """Show past redrives: when, with which repair, by whom, and how many records."""
     found = runs(get_settings())
     if not found:
-        click.echo("no dead letter was ever sent again")
+        click.echo("no dead letter has been sent again")
         return
     rows = [
         (

@@ -1,4 +1,4 @@
-"""`rtap dlq rejudge`: quarantined rows judged again, in the stream host when one runs, else here."""
+"""`rtap dlq rejudge`: judge quarantined rows again, in the stream host if there is one, else in this process."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ BY = "rtap dlq rejudge"
 @selection_options(0, "Most rows judged, the oldest first; 0: all.")
 @click.option("--yes", is_flag=True, help="Write the new verdicts. Default: a dry run that counts them.")
 def rejudge_command(yes: bool, **chosen: Any) -> None:
-    """Judge quarantined rows of bronze again from their raw bytes, with contract, settings and registry as they are now.
+    """Judge quarantined rows of bronze again from their raw bytes, with the current contract, settings and registry.
 
-    Rows that are valid now count in silver and gold, as late rows do; bronze keeps when and from which reason they changed.
-    Twice, or killed and repeated, it changes nothing more. No dead letter is sent again.
+    Rows that are now valid count in silver and gold, as late rows do; bronze keeps the time and their earlier reason.
+    Idempotent: repeating it, or rerunning it after a kill, changes nothing more. No dead letter is sent again.
     """
     options = RejudgeOptions(selection_of(**chosen), apply=yes)
     report = _rejudged(get_settings(), options)
@@ -40,7 +40,7 @@ def rejudge_command(yes: bool, **chosen: Any) -> None:
 
 
 def report_lines(report: Mapping[str, Any], *, applied: bool) -> list[str]:
-    """Return the outcome, from reason to verdict."""
+    """Return the outcome: rows by old reason and new verdict."""
     rows = [(change["from"], change["to"], f"{change['rows']:,}") for change in report["changes"]]
     lines = [*table(("from", "to", "rows"), rows, right=(2,))] if rows else ["no quarantined row is selected"]
     if applied:
@@ -51,12 +51,12 @@ def report_lines(report: Mapping[str, Any], *, applied: bool) -> list[str]:
 def _rejudged(settings: Settings, options: RejudgeOptions) -> dict[str, Any]:
     if running_host(settings) is not None:
         with StreamsClient(settings) as client:
-            asked = client.submit_for_tables(Action.REJUDGE, options.to_json() | {"requested_by": BY})
-            report = client.wait(asked, echo=click.echo).result or {}
+            command = client.submit_for_tables(Action.REJUDGE, options.to_json() | {"requested_by": BY})
+            report = client.wait(command, echo=click.echo).result or {}
             if report["added"]:
                 client.wait(client.submit(GOLD_STREAM.name, Action.DRAIN), echo=click.echo)
         return report
-    unattended = settings.model_copy(update={"correction_wait_seconds": 0})  # gold does not run meanwhile
+    unattended = settings.model_copy(update={"correction_wait_seconds": 0})  # gold does not run in this process
     with open_layers(start_session(settings), settings) as session:
         run = CorrectionRun(session, unattended, requested_by=BY, echo=click.echo)
         report = rejudge(run, options)

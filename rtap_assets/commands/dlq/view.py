@@ -1,4 +1,4 @@
-"""Dead letters as text of 80 columns. What producers wrote is escaped: it cannot move the terminal."""
+"""Renders dead letters as text of 80 columns. Producers' text is escaped: it cannot control the terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN_TEXT = 120
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> Iterator[str]:
-    """Yield the lines of a table; the columns in `right` hold numbers. Cells are shown as they are."""
+    """Yield the lines of a table; the columns in `right` hold numbers. Cells are printed unchanged."""
     widths = [max(len(row[index]) for row in (header, *rows)) for index in range(len(header))]
     for row in (header, *rows):
         sized = enumerate(zip(row, widths, strict=True))
@@ -28,7 +28,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequen
 
 
 def groups_table(groups: Sequence[Group], *, period: str, limit: int) -> Iterator[str]:
-    """Yield the counts by period, reason and schema id, then the sentence of each reason."""
+    """Yield the counts by period, reason and schema id, then an explanation of each reason."""
     form = "%Y-%m-%d" if period == "day" else "%Y-%m-%d %H:00"
     shown = groups[:limit] if limit else groups
     rows = [
@@ -51,7 +51,7 @@ def groups_table(groups: Sequence[Group], *, period: str, limit: int) -> Iterato
 
 
 def record_lines(record: DeadLetter, schema_of: SchemaOf, *, redriven: str = "") -> Iterator[str]:
-    """Yield one record in full: identity, reason, detail, headers, and the value as far as it can be read."""
+    """Yield one record in full: identity, reason, detail, headers, and the value decoded as far as possible."""
     yield visible(record.identity, limit=WIDTH)
     yield f"  appended {record.kafka_timestamp:%Y-%m-%d %H:%M:%S.%f}"[:-3] + "Z"
     yield from wrapped(f"  {record.reason}: {_explained(record.reason)}")
@@ -95,7 +95,7 @@ def shown_value(value: Any) -> str:
 
 
 def wrapped(text: str) -> list[str]:
-    """Return the text in lines of at most `WIDTH`, those after the first further in."""
+    """Return the text in lines of at most `WIDTH`, continuation lines indented."""
     lead = text[: len(text) - len(text.lstrip())]
     return textwrap.wrap(text, WIDTH, initial_indent=lead, subsequent_indent=f"{lead}    ", break_long_words=True) or [""]
 

@@ -1,4 +1,4 @@
-"""`rtap demo`: the whole pipeline on real parts, and at its end the audit of every record and cent."""
+"""`rtap demo`: the whole pipeline on real components, then an audit of every record and cent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rtap_assets.commands.local.generate import shown_progress, summary
 from rtap_assets.commands.reconcile import show_report, shown_steps
 from rtap_assets.commands.revenue_view import revenue_panel, revenue_rows
 from rtap_assets.config import Settings, get_settings
-from rtap_assets.demo.pipeline import demo_events, demo_settings, materialise, start_from_nothing
+from rtap_assets.demo.pipeline import demo_events, demo_settings, materialize, start_from_nothing
 from rtap_assets.demo.proof import LEAST_SILVER_BATCHES, prove, silver_batches
 from rtap_assets.generator.generate import generate
 from rtap_assets.host.launcher import ensure_host
@@ -34,7 +34,7 @@ DEFAULT_EVENTS = 200_000
 @click.option("--events", type=click.IntRange(min=1_000), default=DEFAULT_EVENTS, show_default=True, help="Records to send.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of all randomness.")
 def demo(events: int, seed: int) -> None:
-    """Events to revenue on real parts: broker, registry, Spark, Iceberg, DuckDB, run by Dagster, then reconciled.
+    """Run the pipeline on real components: broker, registry, Spark, Iceberg, DuckDB, run by Dagster, then reconciled.
 
     Works in `<state dir>/demo` on free ports and starts from nothing each time; a running system is not touched.
     Exit code 1 if any line of the reconciliation does not hold.
@@ -52,7 +52,7 @@ def demo(events: int, seed: int) -> None:
         _heading(console, "Stopping")
         down(settings, echo=partial(console.print, highlight=False, markup=False))
     if not enough:
-        console.print(f"[bold red]Too little to prove:[/] {silver_batches(settings)} silver batches, {late} late rows.")
+        console.print(f"[bold red]Not enough to prove:[/] {silver_batches(settings)} silver batches, {late} late rows.")
     _where_next(settings, console, seconds=time.monotonic() - started)
     sys.exit(proof.exit_code if enough else 1)
 
@@ -63,26 +63,26 @@ def _run(settings: Settings, console: Console, *, events: int, seed: int) -> Rep
     up(settings, echo=echo)
     with ThreadPoolExecutor(1) as beside:  # Spark takes about ten seconds to start
         host = beside.submit(ensure_host, settings)
-        _heading(console, f"Sending {events:,} sales events, with every kind of trouble among them")
+        _heading(console, f"Sending {events:,} sales events, with every kind of fault among them")
         with shown_progress() as progress:
             report = generate(settings, demo_events(events=events, seed=seed), echo=echo, progress=progress)
         echo(summary(report))
         host.result()
-    _heading(console, "Materialising with Dagster: bronze, dead letters, silver, gold, marts")
+    _heading(console, "Materializing with Dagster: bronze, dead letters, silver, gold, marts")
     started = time.monotonic()
 
     def done(asset: str) -> None:
         console.print(f"  [green]✓[/] {time.monotonic() - started:5.1f} s  {asset}", highlight=False)
 
     with console.status("Dagster runs"):
-        materialise(settings, echo=done)
+        materialize(settings, echo=done)
     _correct(settings, console)
     with shown_steps(console) as step:
         return prove(settings, progress=step)
 
 
 def _correct(settings: Settings, console: Console) -> None:
-    """Put right what no stream could: rows that came too late, and events that came again much later."""
+    """Correct what no stream could: rows that came too late, and events that were repeated much later."""
     _heading(console, "Correcting: late rows are added, later copies removed, gold and the marts follow")
     with console.status("The stream host corrects"):
         report = work_in_host(settings, Action.CORRECT, {"requested_by": "rtap demo"}, quiet=True, drain_gold=True)
@@ -91,7 +91,7 @@ def _correct(settings: Settings, console: Console) -> None:
 
 
 def _show_result(settings: Settings, console: Console, proof: Report) -> None:
-    _heading(console, "What the marts say")
+    _heading(console, "Results in the marts")
     console.print(revenue_panel(revenue_rows(settings)))
     console.print(_quarantined(settings))
     _heading(console, "Every record and every cent: the topic read again, layer by layer, and the generator's ledger")
@@ -112,7 +112,7 @@ def _quarantined(settings: Settings) -> Table:
 def _where_next(settings: Settings, console: Console, *, seconds: float) -> None:
     _heading(console, f"Done in {seconds:.0f} s; nothing is left running")
     console.print(
-        f"  ask the demo's data   RTAP_STATE_DIR={_relative(settings)} .venv/bin/rtap sql "
+        f"  query the demo's data RTAP_STATE_DIR={_relative(settings)} .venv/bin/rtap sql "
         '"SELECT * FROM marts.revenue_by_plan_hour LIMIT 10"\n'
         "  the live system       make up      broker, registry and the Dagster UI\n"
         "  how it works          docs/architecture.md",

@@ -1,4 +1,4 @@
-"""`rtap doctor`: the checks of this machine as a table, each failing one with its fix."""
+"""`rtap doctor`: checks of this machine as a table, each failing one with its fix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rtap_assets.local.external_checks import check_external
 
 @click.command()
 def doctor() -> None:
-    """Check Java, jars, ports, memory, disk, and what runs elsewhere; exit with 1 when something required is missing."""
+    """Check Java, jars, ports, memory, disk, and external services; exit with 1 when something required is missing."""
     settings = get_settings()
     checks = [*check_machine(settings), *check_external(settings)]
     console = Console(highlight=False)

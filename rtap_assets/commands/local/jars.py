@@ -1,4 +1,4 @@
-"""`rtap jars`: fetch, verify and list the jars that the platform runs on."""
+"""`rtap jars`: fetch, verify and list the platform's jars."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def jars() -> None:
 
 @jars.command()
 def fetch() -> None:
-    """Fetch the jars and check their SHA-256 sums; does nothing when they are there."""
+    """Fetch the jars and verify their SHA-256 checksums; does nothing if they are already present."""
     settings = get_settings()
     if jars_are_fetched(settings):
         click.echo(f"The jars are in {jars_folder(settings)}")
@@ -30,14 +30,14 @@ def fetch() -> None:
 
 @jars.command()
 def verify() -> None:
-    """Hash every fetched file again and compare with the checked-in sums."""
+    """Hash every fetched file again and compare it with the checked-in checksums."""
     settings = get_settings()
     count = verify_installed(settings)
-    click.echo(f"{count} files in {jars_folder(settings)} are what was reviewed.")
+    click.echo(f"{count} files in {jars_folder(settings)} match their checksums.")
 
 
 @jars.command("list")
 def list_jars() -> None:
-    """List the files by use, with the first digits of their sums."""
+    """List the files, with the first digits of their checksums."""
     for name, digest in expected_sums().items():
         click.echo(f"{digest[:12]}  {name}")
