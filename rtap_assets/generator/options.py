@@ -59,9 +59,7 @@ class GeneratorOptions:
                 "duplicates, later copies and invalid together exceed 0.9; there must be good records to copy."
             )
         if self.rate is None and self.events is None:
-            raise ConfigurationError(
-                "Neither events nor rate is given.", remedy="Set a number of events, or a rate."
-            )
+            raise ConfigurationError("Neither events nor rate is given.", remedy="Set a number of events, or a rate.")
         if self.rate is None and self.duration_seconds is not None:
             raise ConfigurationError("duration is given without rate.", remedy="Add a rate in events per second.")
         if self.rate is not None and not 0 < self.rate <= 1_000_000:
