@@ -19,7 +19,7 @@ from pyiceberg.table.snapshots import Snapshot
 
 from rtap_assets.config import Settings
 from rtap_assets.lake.catalog import open_catalog
-from rtap_assets.lake.history.snapshot_leases import pin_snapshots
+from rtap_assets.lake.history.snapshot_leases import lease_snapshots
 from rtap_assets.lake.history.snapshots import (
     NATIVE_EPOCH_ID,
     NATIVE_QUERY_ID,
@@ -72,7 +72,7 @@ class LakeState:
 
     def keep(self, settings: Settings) -> None:
         """Renew the leases: the files stay for another `reader_pin_seconds`."""
-        pin_snapshots(settings, self.snapshots, now=datetime.now(UTC))
+        lease_snapshots(settings, self.snapshots, now=datetime.now(UTC))
 
 
 def plan_state(settings: Settings) -> LakeState:

@@ -19,7 +19,7 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
 from rtap_assets.errors import DependencyUnavailable, ServingError
 from rtap_assets.lake.catalog import open_catalog
-from rtap_assets.lake.history.snapshot_leases import pin_snapshots
+from rtap_assets.lake.history.snapshot_leases import lease_snapshots
 from rtap_assets.lake.history.snapshots import newest_watermark_ms
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -56,7 +56,7 @@ def plan_lake(settings: Settings, specs: Sequence[TableSpec] = PLANNING_ORDER) -
             remedy="Try again; nothing was read or changed.",
         ) from error
     planned = {plan.spec.identifier: plan.snapshot_id for plan in plans.values() if plan.snapshot_id is not None}
-    pin_snapshots(settings, planned, now=datetime.now(UTC))
+    lease_snapshots(settings, planned, now=datetime.now(UTC))
     return plans
 
 
