@@ -214,7 +214,7 @@ def _missing_field(base: _Base) -> Message:
 
 
 def _key_mismatch(base: _Base) -> Message:
-    return base.changed(key=base.choose(b"acct-of-another-owner", base.key.upper(), b"0" + base.key))
+    return base.changed(key=base.choose(b"acct-of-somebody-else", base.key.upper(), b"0" + base.key))
 
 
 def _invalid_event_id(base: _Base) -> Message:
