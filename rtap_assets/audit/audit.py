@@ -1,4 +1,4 @@
-"""The audit as a whole: look, read, compare; and look again where a living system moved between two of the layers."""
+"""Runs the whole audit: plan, read, compare; and repeat if a live system moved between two of the layers."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from rtap_assets.audit.lateness import load_watermarks
 from rtap_assets.audit.ledger import compare_ledger, has_ledger
 from rtap_assets.audit.report import Report, Section
 from rtap_assets.audit.schemas import WriterSchemas
-from rtap_assets.audit.state import LakeState, look
+from rtap_assets.audit.state import LakeState, plan_state
 from rtap_assets.audit.topic import Progress, find_ranges, read_records, read_rows_without_record
 from rtap_assets.audit.workspace import load_lake, one, open_workspace
 from rtap_assets.config import Settings
 from rtap_assets.errors import ServingError
 
-# Between two of the layers a correction may be under way; what is still so after the system has moved on is damage.
-MOST_LOOKS = 3
+# A correction can be in progress between two layers; a difference that remains after the system has moved on is damage.
+MAX_ATTEMPTS = 3
 PAUSE_SECONDS = 5.0
 
 Extra = Callable[[duckdb.DuckDBPyConnection], Section]
@@ -32,29 +32,29 @@ Extra = Callable[[duckdb.DuckDBPyConnection], Section]
 def audit(
     settings: Settings, *, progress: Progress = lambda _what, _done, _all: None, extra: tuple[Extra, ...] = ()
 ) -> Report:
-    """Compare topic, bronze, silver, gold and, where there is one, the generator's ledger; changes nothing.
+    """Compare topic, bronze, silver, gold and, if there is one, the generator's ledger; changes nothing.
 
-    Each of `extra` is asked for one more section on the same loaded state.
+    Each of `extra` adds a section on the same loaded state.
 
     Raises:
         DependencyUnavailable: broker, registry or catalog did not answer.
-        ServingError: the lake cannot be read, or the audit has no room to work in.
+        ServingError: the lake cannot be read, or the audit ran out of memory or disk.
         StreamError: a checkpoint cannot be read.
     """
     started = time.monotonic()
     with _translated(), open_workspace(settings) as connection:
         audited = _Audit(connection, settings, progress, extra)
-        for attempt in range(1, MOST_LOOKS + 1):
+        for attempt in range(1, MAX_ATTEMPTS + 1):
             progress("choosing the snapshots to compare", 0, 0)
-            state = look(settings)
+            state = plan_state(settings)
             report = audited.report(state)
-            if report.holds or attempt == MOST_LOOKS or not _has_moved(settings, state):
+            if report.holds or attempt == MAX_ATTEMPTS or not _has_moved(settings, state):
                 break
     return Report(report.sections, report.compared, time.monotonic() - started)
 
 
 class _Audit:
-    """One audit's workspace; what was read of the topic serves every look."""
+    """One audit's workspace; records read from the topic are reused by every attempt."""
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, settings: Settings, progress: Progress, extra: tuple[Extra, ...]
@@ -87,7 +87,7 @@ class _Audit:
         return Report(tuple(sections), one(connection, "SELECT count(*) AS n FROM records")["n"])
 
     def _read_records(self, state: LakeState) -> None:
-        """Broker and registry are asked only where there is something to compare."""
+        """Read the records to compare; broker and registry are contacted only here."""
         connection, settings, progress = self._connection, self._settings, self._progress
         self._judge = judge = self._judge or Judge(settings, WriterSchemas(settings).of)
         find_ranges(connection, settings, state)
@@ -100,10 +100,10 @@ class _Audit:
 
 
 def _has_moved(settings: Settings, state: LakeState) -> bool:
-    """Whether a table has another snapshot by now; waits a little for it."""
+    """Return whether a table has another snapshot; waits up to `PAUSE_SECONDS` for one."""
     deadline = time.monotonic() + PAUSE_SECONDS
     while True:
-        if look(settings).snapshots != state.snapshots:
+        if plan_state(settings).snapshots != state.snapshots:
             return True
         if time.monotonic() > deadline:
             return False
@@ -117,12 +117,12 @@ def _translated() -> Iterator[None]:
     except duckdb.OutOfMemoryException as error:
         raise ServingError(
             f"The audit ran out of memory or disk: {_first_line(error)}.",
-            remedy="Make room below the state folder, or raise RTAP_AUDIT_MEMORY_MB.",
+            remedy="Free disk space below the state folder, or raise RTAP_AUDIT_MEMORY_MB.",
         ) from error
     except (duckdb.Error, FileNotFoundError, NoSuchTableError) as error:
         raise ServingError(
             f"The audit could not read the lake: {_first_line(error)}.",
-            remedy="Run `rtap reconcile` again: a snapshot may have expired meanwhile. If it stays, check the disk.",
+            remedy="Run `rtap reconcile` again: a snapshot may have expired meanwhile. If it persists, check the disk.",
         ) from error
 
 

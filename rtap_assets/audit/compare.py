@@ -1,4 +1,4 @@
-"""The comparison of what was read: topic with bronze, bronze with silver, silver with gold, as sections of the report."""
+"""Compares the loaded state: topic with bronze, bronze with silver, silver with gold, as sections of the report."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from rtap_assets.audit.workspace import MOST_DETAIL_ROWS, one, sql
 
 BRONZE_DAMAGE = {
     "missing_in_bronze": "in the topic, not in bronze",
-    "not_in_topic": "in bronze, given to no committed reader of the topic",
+    "not_in_topic": "in bronze, but no committed reader of the topic receives it",
     "doubled_in_bronze": "one Kafka record in several rows of bronze",
-    "altered": "key, value or timestamp are not the record's",
-    "wrong_verdict": "bronze's verdict is not what the contract gives",
-    "wrong_values": "a valid row whose values are not the record's",
+    "altered": "key, value or timestamp differ from the record's",
+    "wrong_verdict": "bronze's verdict differs from the contract's",
+    "wrong_values": "a valid row whose values differ from the record's",
 }
 SILVER_DAMAGE = {
     "lost_before_silver": "valid and read, not in silver, and not late",
     "doubled_in_silver": "one event in several rows of silver",
     "unfounded_in_silver": "in silver without a valid row of bronze",
-    "silver_differs": "a row of silver that is not what its record says",
+    "silver_differs": "a row of silver that differs from its record",
 }
-GOLD_DAMAGE = {"gold_differs": "a window that is not the sum of silver's events"}
+GOLD_DAMAGE = {"gold_differs": "a window that differs from the sum of silver's events"}
 GAP_MEANINGS = {
     "control": "offsets of transaction markers",
     "aborted": "records of aborted transactions",
@@ -37,7 +37,7 @@ GAP_MEANINGS = {
 
 
 def compare_bronze(connection: duckdb.DuckDBPyConnection, _state: LakeState) -> Section:
-    """Topic and bronze, record by record, up to bronze's position."""
+    """Compare topic and bronze, record by record, up to bronze's position."""
     if not one(connection, "SELECT count(*) AS n FROM ranges")["n"]:
         return Section("Topic = bronze", incomplete="bronze has read nothing yet: there is nothing to compare.")
     connection.execute("DELETE FROM bronze_findings")
@@ -61,14 +61,14 @@ def compare_bronze(connection: duckdb.DuckDBPyConnection, _state: LakeState) -> 
         lines.append(equation("rows of another topic", 0, other))
     if counts["beyond"]:
         lines.append(Line("positions within the topic", "0", str(counts["beyond"]), equal=False,
-                          note="the topic was made again or truncated"))  # fmt: skip
+                          note="the topic was recreated or truncated"))  # fmt: skip
     damage = damaged(connection, BRONZE_DAMAGE, "SELECT kafka_partition, kafka_offset, audit_verdict, bronze_reason "
                      "FROM bronze_findings WHERE finding = '{name}'")  # fmt: skip
     return Section("Topic = bronze", tuple(lines), tuple(_bronze_apart(connection, counts)), tuple(damage))
 
 
 def compare_silver(connection: duckdb.DuckDBPyConnection, state: LakeState) -> Section:
-    """Bronze and silver: what became of each valid row that silver has read, and each row's values."""
+    """Compare bronze and silver: the outcome of each valid row that silver has read, and each row's values."""
     title = "Bronze = silver"
     rows = one(
         connection, "SELECT (SELECT count(*) FROM bronze_rows) AS bronze, (SELECT count(*) FROM silver_rows) AS silver"
@@ -76,7 +76,7 @@ def compare_silver(connection: duckdb.DuckDBPyConnection, state: LakeState) -> S
     if state.silver.position is None and not rows["silver"]:
         return Section(title, incomplete="silver has read nothing yet." if rows["bronze"] else "bronze holds no row.")
     if not state.silver.is_known:
-        return Section(title, incomplete="silver's position is not in bronze's history any more.")
+        return Section(title, incomplete="silver's position is no longer in bronze's history.")
     connection.execute(sql("silver"))
     counts = one(connection, SILVER_COUNTS)
     accounted = counts["kept"] + counts["copies"] + counts["late"] + counts["awaiting"]
@@ -93,11 +93,11 @@ def compare_silver(connection: duckdb.DuckDBPyConnection, state: LakeState) -> S
     for currency, audit_net, silver_net, equal in connection.execute(money).fetchall():
         lines.append(Line(f"net {currency}: topic = silver", str(audit_net), str(silver_net), bool(equal)))
     apart = (
-        Apart("in flight to silver", counts["in_flight"], "rows of bronze that silver has still to read"),
+        Apart("in flight to silver", counts["in_flight"], "rows of bronze that silver has not read yet"),
         Apart("copies", counts["copies"], "copies of an event that silver holds"),
-        Apart("late, awaiting correction", counts["late"], "came after the watermark of the batch that read them"),
-        Apart("other rows, awaiting correction", counts["awaiting"], "judged again, or planned by a correction under way"),
-        Apart("later copies, awaiting correction", counts["awaited"], "came after their id was forgotten"),
+        Apart("late, awaiting correction", counts["late"], "arrived after the watermark of the batch that read them"),
+        Apart("other rows, awaiting correction", counts["awaiting"], "judged again, or planned by a pending correction"),
+        Apart("later copies, awaiting correction", counts["awaited"], "arrived after their id had left the state"),
         Apart("late, corrected", counts["corrected"], "added to silver by a correction"),
         Apart("conflicting", counts["conflicting"], "copies whose content differs from silver's row"),
     )
@@ -111,7 +111,7 @@ def compare_silver(connection: duckdb.DuckDBPyConnection, state: LakeState) -> S
 
 
 def compare_gold(connection: duckdb.DuckDBPyConnection, state: LakeState) -> Section:
-    """Silver and gold: every window, and the sums of the tumbling ones per currency."""
+    """Compare silver and gold: every window, and the sums of the tumbling ones per currency."""
     title = "Silver = gold"
     rows = one(connection, "SELECT (SELECT count(*) FROM silver_rows) AS silver, (SELECT count(*) FROM gold_rows) AS gold")
     if not rows["silver"] and not rows["gold"]:
@@ -119,7 +119,7 @@ def compare_gold(connection: duckdb.DuckDBPyConnection, state: LakeState) -> Sec
     if state.gold.position is None and not rows["gold"]:
         return Section(title, incomplete="gold has read nothing yet.")
     if not state.gold.is_known:
-        return Section(title, incomplete="gold's position is not in silver's history any more.")
+        return Section(title, incomplete="gold's position is no longer in silver's history.")
     connection.execute(sql("gold"))
     counts = one(connection, GOLD_COUNTS)
     lines = [equation("windows of gold = windows of silver", counts["expected"], counts["expected"] - counts["differing"])]
@@ -128,15 +128,15 @@ def compare_gold(connection: duckdb.DuckDBPyConnection, state: LakeState) -> Sec
         note = f"{orders} orders, {refunds} refunds"
         lines.append(Line(f"net {currency}: silver = gold", str(silver_net), str(gold_net), bool(equal), note))
     apart = (
-        Apart("in flight to gold", counts["in_flight"], "rows of silver that gold has still to read"),
+        Apart("in flight to gold", counts["in_flight"], "rows of silver that gold has not read yet"),
         Apart("windows awaiting correction", counts["awaited"], "touched by a correction that has not ended"),
         Apart("windows restated", counts["restated"], "changed by a correction after their stream had written them"),
     )
     return Section(title, tuple(lines), present(apart), tuple(damaged(connection, GOLD_DAMAGE, "FROM detail_{name}")))
 
 
-# A row that was erased, or removed by another program and noticed, is in the topic for as long as the topic keeps it. Of a
-# range that holds rows too, no more are excused than the gap says.
+# A row that was erased, or whose removal by another program was detected, stays in the topic until retention. In a range
+# that also holds rows, at most the gap's number of records is excused.
 EXCUSED = """
 UPDATE bronze_findings SET finding = 'excused'
 FROM (
@@ -168,8 +168,8 @@ SELECT
     (SELECT count(*) FROM bronze_findings WHERE finding = 'registered_since')::BIGINT AS since,
     (SELECT count(*) FROM bronze_rows WHERE is_redriven)::BIGINT AS redriven,
     (SELECT count(*) FROM bronze_rows WHERE is_rejudged)::BIGINT AS rejudged,
-    -- What the broker hands to nobody is proven by reading it again, as far as the topic still reaches; before that only a
-    -- recorded gap explains an offset without a row.
+    -- Reading the topic again proves which offsets have no readable record, as far back as the topic reaches; before that
+    -- only a recorded gap explains an offset without a row.
     (SELECT coalesce(sum(greatest(least(ends, topic_end) - greatest(begins, oldest), 0)), 0) FROM ranges)::BIGINT
         - (SELECT count(*) FROM records JOIN ranges USING (topic_epoch, kafka_partition) WHERE kafka_offset >= oldest)
         AS unreadable,
@@ -230,11 +230,11 @@ def _bronze_apart(connection: duckdb.DuckDBPyConnection, counts: Mapping[str, in
     yield from present((
         Apart("in flight to bronze", counts["in_flight"], "offsets of the topic beyond bronze's position"),
         Apart("no longer in the topic", counts["gone"], "judged from bronze's raw bytes; not comparable with the topic"),
-        Apart("of a topic made again since", counts["earlier"], "among those that are no longer in the topic"),
-        Apart("of a schema that is known since", counts["since"], "quarantined as of an unknown id; `rtap dlq rejudge`"),
+        Apart("of an earlier topic of this name", counts["earlier"], "among the records no longer in the topic"),
+        Apart("of a schema registered since", counts["since"], "quarantined for an unknown id; see `rtap dlq rejudge`"),
         Apart("redriven", counts["redriven"], "sent again from the dead-letter topic"),
-        Apart("judged again", counts["rejudged"], "their verdict was changed by `rtap dlq rejudge`"),
-        Apart("offsets without a record", counts["unreadable"], "the broker gives them to no committed reader"),
+        Apart("judged again", counts["rejudged"], "verdict changed by `rtap dlq rejudge`"),
+        Apart("offsets without a record", counts["unreadable"], "no committed reader receives them"),
     ))  # fmt: skip
     for kind, count in gaps.fetchall():
         yield Apart(f"gap: {kind}", int(count), GAP_MEANINGS.get(kind, "recorded in quality.offset_gaps"))
@@ -251,11 +251,11 @@ def equation(name: str, left: int, right: int, *, note: str = "") -> Line:
 
 
 def damaged(connection: duckdb.DuckDBPyConnection, meanings: Mapping[str, str], select: str) -> Iterable[DetailSet]:
-    """The sets that should be empty and are not, each with its first rows."""
+    """Yield the sets that should be empty and are not, each with its first rows."""
     for name, meaning in meanings.items():
-        question = select.format(name=name)
-        count = one(connection, f"SELECT count(*) AS n FROM ({question})")["n"]
+        statement = select.format(name=name)
+        count = one(connection, f"SELECT count(*) AS n FROM ({statement})")["n"]
         if count:
-            shown = connection.execute(f"FROM ({question}) ORDER BY ALL LIMIT {MOST_DETAIL_ROWS}")
+            shown = connection.execute(f"FROM ({statement}) ORDER BY ALL LIMIT {MOST_DETAIL_ROWS}")
             columns = tuple(column[0] for column in shown.description or ())
             yield DetailSet(name, meaning, int(count), columns, tuple(shown.fetchall()))

@@ -1,4 +1,4 @@
-"""What is recorded of offsets that nobody is given, and of corrections, as tables of the audit."""
+"""Loads recorded offset gaps and corrections as tables of the audit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FROM planned WHERE entry = 'row' AND correction_id IN (SELECT unnest($pending))
 
 
 def load_gaps(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Fill `gaps` with what is recorded for the events topic.
+    """Fill `gaps` with the recorded gaps of the events topic.
 
     Raises:
         DependencyUnavailable: the catalog does not answer.
@@ -36,7 +36,7 @@ def load_gaps(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None
 
 
 def load_corrections(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Fill `corrected` with what corrections have done, `pending_rows` with what those that have not ended are about.
+    """Fill `corrected` with the effects of finished corrections, `pending_rows` with the rows of pending ones.
 
     Raises:
         DependencyUnavailable: the catalog does not answer.
@@ -55,7 +55,7 @@ def load_corrections(connection: duckdb.DuckDBPyConnection, settings: Settings) 
 
 
 def _with_epoch(entries: pa.Table) -> pa.Table:
-    """The entries of a table from before topics had epochs, too."""
+    """Return the entries with `topic_epoch`, also of a table that predates the column."""
     if "topic_epoch" in entries.column_names:
         return entries
     return entries.append_column("topic_epoch", pa.nulls(len(entries), pa.int32()))

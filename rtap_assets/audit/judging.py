@@ -1,7 +1,7 @@
 """The audit's own reading of a record: decoded by fastavro, judged by a second, small implementation of the contract.
 
-No Spark, no I/O. It shares the contract's lists of codes with the streams, and nothing else of theirs: a fault in the
-streams' plan is not repeated here.
+No Spark, no I/O. It shares only the contract's lists of codes with the streams, so that a fault in the streams' plan is
+not repeated here.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from rtap_assets.runtime.clock import from_milliseconds
 LARGEST_UNSCALED = 10**18 - 1  # of decimal(18,4)
 UUID = re.compile(rules.UUID_PATTERN)
 OUTER = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # categories that are trimmed from both ends of a code or id
-FORBIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # and that no text holds within
+FORBIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # and that no text contains
 INSTANTS = ("event_time", "ingest_time")
-LARGEST_INSTANT_MS = (2**63 - 1) // 1000  # beyond, the microseconds of the tables do not hold it
+LARGEST_INSTANT_MS = (2**63 - 1) // 1000  # beyond this, the tables' microseconds overflow
 NO_HEADER = "none"
 GUID_HEADER_BYTES, APICURIO_ID_BYTES = 17, 8
 MOST_KEPT = 50_000  # texts
@@ -43,14 +43,16 @@ ORDER = tuple(reason.value for reason in Reason)
 TEXTS = (
     "event_id", "event_type", "account_id", "plan_tier", "region", "product_id", "currency", "promo_code", "sales_channel",
 )  # fmt: skip
-REQUIRED = ("event_time", "ingest_time", "quantity", "amount")  # of those that are no text
+REQUIRED = ("event_time", "ingest_time", "quantity", "amount")  # the required fields that are not text
 INVALID = object()  # text that is not valid UTF-8, or has control characters inside
 
 
 @dataclass(frozen=True)
 class Writer:
-    """A writer's schema as the audit reads it: parsed, logical types off, every text as its bytes. `refusal` is a reason
-    code when the contract does not read it; `names` maps the contract's fields to the writer's."""
+    """A writer's schema for the audit: parsed, without logical types, every text as bytes.
+
+    `refusal` is a reason code when the contract refuses the schema; `names` maps the contract's fields to the writer's.
+    """
 
     schema: Any = None
     names: Mapping[str, str] | None = None
@@ -59,9 +61,9 @@ class Writer:
 
 @dataclass(frozen=True)
 class Judged:
-    """A record's verdict (None: valid) and, where it decodes, the event in canonical form.
+    """A record's verdict (None: valid) and, if it decodes, the event in canonical form.
 
-    Units: `amount` and `net_amount` are ten-thousandths, instants milliseconds since the epoch.
+    Units: `amount` and `net_amount` in ten-thousandths, times in milliseconds since the epoch.
     """
 
     verdict: str | None
@@ -69,7 +71,7 @@ class Judged:
 
 
 class Judge:
-    """Judges records one by one; `writer_of` finds the schema of an id (and asks the registry for each id once)."""
+    """Judges records one by one; `writer_of` returns the schema of a writer key."""
 
     def __init__(self, settings: Settings, writer_of: Callable[[str], Writer]) -> None:
         self._writer_of = writer_of
@@ -79,7 +81,7 @@ class Judge:
         self._clean: dict[bytes, Any] = {}
 
     def judge(self, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: Headers = ()) -> Judged:
-        """The verdict on one Kafka record; `timestamp_ms` is the broker's."""
+        """Return the verdict on one Kafka record; `timestamp_ms` is the broker's, in milliseconds since the epoch."""
         if value is None:
             return Judged(Reason.TOMBSTONE, {})
         if len(value) < HEADER_BYTES:
@@ -101,7 +103,7 @@ class Judge:
         return self._ruled(event, key, timestamp_ms, broken)
 
     def _writer(self, value: bytes, headers: Headers) -> tuple[Writer, int]:
-        """The schema that the record names and where the body begins; or what is wrong with its frame."""
+        """Return the schema that the record names and the start of its body, or the fault of its framing."""
         if len(value) > self._largest:
             return Writer(refusal=Reason.OVERSIZED), 0
         named = named_in(headers) if headers else NO_HEADER
@@ -116,7 +118,7 @@ class Judge:
         return self._writer_of(str(schema_id)), HEADER_BYTES
 
     def _ruled(self, event: dict[str, Any], key: bytes | None, timestamp_ms: int, broken: set[str]) -> Judged:
-        """The first rule that is broken, in the order of `Reason`; the event's texts are cleaned on the way."""
+        """Return the first broken rule, in the order of `Reason`; cleans the event's texts in place."""
         for name in TEXTS:
             event[name] = self._text(event.get(name), keep=name != "event_id")
             if event[name] is INVALID:
@@ -152,7 +154,7 @@ class Judge:
             broken.add(Reason.IMPLAUSIBLE_INGEST_TIME)
 
     def _text(self, value: bytes | str | None, *, keep: bool = True) -> Any:
-        """The text without what surrounds it, or INVALID; kept unless it does not repeat, as codes and accounts do."""
+        """Return the trimmed text, or INVALID; cached with `keep`, for values that repeat, such as codes and accounts."""
         if value is None:
             return None
         raw = value.encode() if isinstance(value, str) else value
@@ -167,7 +169,7 @@ class Judge:
 
 
 def named_in(headers: Headers) -> str:
-    """The writer key in the headers, NO_HEADER where none speaks of a schema, "" where one does in a way that is no id."""
+    """Return the writer key in the headers; NO_HEADER without a schema header, "" for a header that is not an id."""
     found = next(((name, value or b"") for name, value in reversed(headers) if name in ID_HEADERS), None)
     if found is None:
         return NO_HEADER
@@ -183,7 +185,7 @@ def named_in(headers: Headers) -> str:
 
 
 def clean_text(raw: bytes) -> Any:
-    """The text as the contract keeps it: valid UTF-8 without surrounding white space; INVALID when it is not text."""
+    """Return the text as the contract stores it: valid UTF-8 without surrounding white space; else INVALID."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -215,7 +217,7 @@ def _rule_codes(event: dict[str, Any], broken: set[str]) -> None:
 
 
 def is_currency(code: str, event_time_ms: int) -> bool:
-    """Whether ISO 4217 had the code in force on the day of the event (UTC); a day that no calendar has is none."""
+    """Return whether ISO 4217 had the code in force on the day of the event (UTC); false beyond the calendar."""
     try:
         day = (from_milliseconds(event_time_ms)).date()
     except OverflowError:
@@ -237,15 +239,15 @@ def _rule_figures(event: dict[str, Any], broken: set[str]) -> None:
 
 
 def neutral(schema: Any) -> Any:
-    """The schema with the same bytes and no interpretation: no logical types, every string read as bytes.
+    """Return the schema with the same bytes and no interpretation: no logical types, every string as bytes.
 
-    A text that is not UTF-8, or a decimal beyond a precision, is then no error of the library but ours to judge.
+    Invalid UTF-8, or a decimal beyond its precision, then does not raise in the library but is judged here.
     """
     if isinstance(schema, str):
         return "bytes" if schema == "string" else schema
     if isinstance(schema, list):
         branches = [neutral(branch) for branch in schema]
-        # Two branches of the same bytes would be no union: the text keeps its type there.
+        # A union cannot have two branches of type bytes: the text keeps its type there.
         return branches if branches.count("bytes") < 2 else [b if b == "string" else neutral(b) for b in schema]
     kind = schema["type"]
     if isinstance(kind, dict | list) or kind in ("string", "bytes"):

@@ -1,8 +1,8 @@
-"""By which watermark silver judged each file of bronze: the one proof of lateness, for `rtap reconcile`, demo and tests.
+"""Finds the watermark by which silver judged each file of bronze: the proof of lateness, for `rtap reconcile` and the demo.
 
-A record's bronze file tells which silver batch read it (Iceberg's history and the batch's source offset), and the offset log
-tells the watermark which that batch judged late rows by. Where the log no longer reaches back, `sql/silver.sql` takes the
-newest that it can have been.
+A record's bronze file determines which silver batch read it (Iceberg's history and the batch's source offset), and the
+offset log holds the watermark by which that batch judged late rows. Where the log no longer reaches back, `sql/silver.sql`
+uses the newest possible watermark.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ BEFORE_EVERYTHING = datetime(1, 1, 2, tzinfo=UTC)  # the first batch has no wate
 
 
 def load_watermarks(connection: duckdb.DuckDBPyConnection, settings: Settings, state: LakeState) -> None:
-    """Fill `bronze_order` with each bronze file's place and, where the offset log still has it, its batch's watermark.
+    """Fill `bronze_order` with each bronze file's position and its batch's watermark, if the offset log still has it.
 
-    Time: Spark judges late rows by the watermark of the batch before (the batch's own watermark only clears the state).
+    Time: Spark judges late rows by the watermark of the previous batch (the batch's own watermark only evicts state).
     """
     connection.execute("DELETE FROM bronze_order")
     spec = state.plans["bronze"].spec
@@ -54,7 +54,7 @@ def load_watermarks(connection: duckdb.DuckDBPyConnection, settings: Settings, s
 def _watermark(
     place: FilePosition, ends: list[tuple[FilePosition, int]], batches: dict[int, LoggedBatch]
 ) -> datetime | None:
-    """The watermark by which the batch that read the file judged late rows; None where the log does not say."""
+    """Return the watermark by which the file's batch judged late rows; None if the log does not hold it."""
     found = bisect_right([end for end, _ in ends], place)
     if found == len(ends):
         return None
@@ -62,7 +62,7 @@ def _watermark(
     if batch_id == 0:
         return BEFORE_EVERYTHING
     before = batches.get(batch_id - 1)
-    # The log's oldest batch may be the reader of everything before it, too: only what lies behind another's end is its own.
+    # The log's oldest batch may also cover batches before it: a file is its own only after another batch's end.
     if before is None:
         return None
     return from_milliseconds(before.watermark_ms) if before.watermark_ms else BEFORE_EVERYTHING

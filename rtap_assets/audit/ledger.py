@@ -1,6 +1,6 @@
-"""The generator's ledger as one more oracle: what its runs intended, against what bronze and silver hold of it.
+"""Compares the generator's ledger, as one more oracle, with bronze and silver.
 
-Judged up to bronze's position; records that no run intended are those of other producers, which is no damage.
+Compared up to bronze's position; records that no run intended come from other producers and are not damage.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from rtap_assets.generator.ledger import INTENDED, OUTCOME
 DAMAGE = {
     "lost": "acknowledged, but not in bronze with the bytes that were sent",
     "unintended": "in bronze, though the broker refused it or its transaction was rolled back",
-    "without_intention": "an outcome whose intention is not in the ledger",
+    "without_intention": "an outcome without an intended record in the ledger",
     "wrong_reason": "the ledger and bronze disagree about the reason",
-    "ledger_differs": "a row of silver that is not what the ledger has for its record",
+    "ledger_differs": "a row of silver that differs from the ledger",
 }
 COUNTS = """
 SELECT
@@ -42,12 +42,12 @@ SELECT
 
 
 def has_ledger(settings: Settings) -> bool:
-    """Whether any run of the generator has left a ledger here."""
+    """Return whether any run of the generator has left a ledger."""
     return any(settings.ledger_dir.glob("*/intended-*.parquet"))
 
 
 def compare_ledger(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Section:
-    """The ledger of all runs against bronze and silver as loaded."""
+    """Compare the ledger of all runs with bronze and silver as loaded."""
     _provide(connection, settings.ledger_dir)
     try:
         connection.execute(sql("ledger"))
@@ -72,7 +72,7 @@ def _section(connection: duckdb.DuckDBPyConnection) -> Section:
     apart = (
         Apart("in flight, of the ledger", counts["in_flight"], "acknowledged, beyond bronze's position"),
         Apart("outcome unknown", counts["unknown"], f"{counts['settled']} of them arrived"),
-        Apart("rolled back", counts["rolled_back"], "sent in transactions that no commit ended; in no layer"),
+        Apart("rolled back", counts["rolled_back"], "sent in transactions that were not committed; in no layer"),
         Apart("other producers", counts["others"], "records of bronze that no run of the generator sent"),
     )
     return Section(
@@ -81,7 +81,7 @@ def _section(connection: duckdb.DuckDBPyConnection) -> Section:
 
 
 def _provide(connection: duckdb.DuckDBPyConnection, ledger_dir: Path) -> None:
-    """The ledger's files as `intended` and `outcomes`, read as they are needed."""
+    """Register the ledger's files as `intended` and `outcomes`, read on demand."""
     for table, pattern, schema in (
         ("intended", "*/intended-*.parquet", INTENDED),
         ("outcomes", "*/outcome-*.parquet", OUTCOME),

@@ -1,4 +1,4 @@
-"""What an audit found: equations, the records behind those that do not hold, and what is named apart. Data only."""
+"""The result of an audit: equations, the records behind those that fail, and records counted apart. Data only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HOLDS, DOES_NOT_HOLD, NOTHING_TO_COMPARE, COULD_NOT_COMPARE = 0, 1, 2, 3
 
 @dataclass(frozen=True)
 class Line:
-    """One equation. `left` and `right` are exact, as text; `note` gives the parts of a sum."""
+    """One equation. `left` and `right` are exact, as text; `note` lists the parts of a sum."""
 
     name: str
     left: str
@@ -21,7 +21,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Apart:
-    """Records or rows that are not compared, or not in the next layer, for a reason that is no damage."""
+    """Records or rows that are not compared, or not in the next layer, for a reason that is not damage."""
 
     name: str
     count: int
@@ -30,7 +30,7 @@ class Apart:
 
 @dataclass(frozen=True)
 class DetailSet:
-    """Records behind a line: what they mean, how many there are, and the first few of them."""
+    """Records behind a failed line: their meaning, their number, and the first few."""
 
     name: str
     meaning: str
@@ -41,7 +41,7 @@ class DetailSet:
 
 @dataclass(frozen=True)
 class Section:
-    """The comparison of two neighbors. `incomplete` says why nothing, or not everything, could be compared."""
+    """The comparison of two neighbors. `incomplete` is why nothing, or not everything, could be compared."""
 
     title: str
     lines: tuple[Line, ...] = ()
@@ -56,7 +56,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """A whole audit. `compared` is how many Kafka records were looked at."""
+    """A whole audit. `compared` is the number of Kafka records compared."""
 
     sections: tuple[Section, ...]
     compared: int
@@ -73,25 +73,25 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 everything holds, 1 something does not, 2 nothing or not everything could be compared."""
+        """Return 0 if everything holds, 1 if something does not, 2 if nothing or not everything could be compared."""
         if not self.holds:
             return DOES_NOT_HOLD
         return NOTHING_TO_COMPARE if self.incomplete or not self.compared else HOLDS
 
     def line(self, name: str) -> Line:
-        """The line of this name."""
+        """Return the line with this name."""
         return next(line for section in self.sections for line in section.lines if line.name == name)
 
     def apart(self, name: str) -> int:
-        """How many are named apart under this name; 0 when none are."""
+        """Return the number of records counted apart under this name; 0 if none are."""
         return sum(one.count for section in self.sections for one in section.apart if one.name == name)
 
     @property
     def damage(self) -> dict[str, DetailSet]:
-        """The damaged records by the name of their set."""
+        """Return the damaged records by the name of their set."""
         return {detail.name: detail for section in self.sections for detail in section.damage}
 
     @property
     def broken(self) -> set[str]:
-        """The names of the lines that do not hold."""
+        """Return the names of the lines that do not hold."""
         return {line.name for section in self.sections for line in section.lines if not line.equal}

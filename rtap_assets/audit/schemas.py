@@ -1,4 +1,4 @@
-"""Which schema each record names, as the audit asks for it: from the registry, once, with everything that it refers to."""
+"""Looks up each writer's schema for the audit: from the registry, once, with its references."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rtap_assets.audit.judging import Writer, neutral
 from rtap_assets.config import Settings
 from rtap_assets.contracts.avro.known_writers import may_exist
 from rtap_assets.contracts.avro.schemas import EVENTS_SUBJECT_FOLDER, load_subject
-from rtap_assets.contracts.avro.writer_schemas import END_FIELD, Contract, Decoding, Refusal, RegisteredSchema, judge
+from rtap_assets.contracts.avro.writer_schemas import END_FIELD, Contract, Decoding, Refusal, RegisteredSchema, judge_schema
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.errors import ContractError
 from rtap_assets.registry.client import Registry
@@ -22,9 +22,9 @@ Ask = Callable[[str], RegisteredSchema | None]
 
 
 class WriterSchemas:
-    """The writers by the keys that records name them with (`contracts/known_writers.py`); each is asked for once.
+    """The writer schemas by writer key (`contracts/avro/known_writers.py`), each looked up once.
 
-    Whether the contract reads a schema is the contract's own judgment; the bytes are decoded by another library.
+    The contract's own code decides whether a schema is accepted; another library decodes the bytes.
     """
 
     def __init__(self, settings: Settings, *, ask: Ask | None = None) -> None:
@@ -33,7 +33,7 @@ class WriterSchemas:
         self._known: dict[str, Writer] = {}
 
     def of(self, key: str) -> Writer:
-        """The schema that the key names, or why its records are not read.
+        """Return the schema that the key names, or why its records are refused.
 
         Raises:
             DependencyUnavailable: the registry did not answer.
@@ -45,7 +45,7 @@ class WriterSchemas:
     def _judged(self, schema: RegisteredSchema | None) -> Writer:
         if schema is None:
             return Writer(refusal=Reason.UNKNOWN_SCHEMA_ID)
-        verdict = judge(schema, self._contract)
+        verdict = judge_schema(schema, self._contract)
         if isinstance(verdict, Refusal):
             return Writer(refusal=verdict.reason)
         try:
@@ -55,7 +55,7 @@ class WriterSchemas:
 
 
 def registered(settings: Settings) -> Ask:
-    """Ask the registry; a schema that was deleted there is taken from what bronze's stream has kept of it."""
+    """Return a look-up in the registry that falls back to the schemas kept by bronze's stream for deleted ones."""
     registry, kept = Registry(settings), read_judgments(settings)
 
     def ask(key: str) -> RegisteredSchema | None:
@@ -73,7 +73,7 @@ def _parsed(text: str, references: Mapping[str, str]) -> Any:
 
 
 def _plain(decoding: Decoding) -> Any:
-    """The writer's schema as the contract has rewritten it for decoders: the same layout under other names."""
+    """Return the writer's schema as rewritten for decoders: the same layout under other names."""
     schema = json.loads(decoding.writer_text)
     schema["fields"] = [field for field in schema["fields"] if field["name"] != END_FIELD]
     try:
@@ -81,5 +81,5 @@ def _plain(decoding: Decoding) -> Any:
     except Exception as error:
         raise ContractError(
             f"The audit cannot read a schema that the contract accepts: {error}.",
-            remedy="It is worth a report, with the schema's text; the streams are not affected.",
+            remedy="Please report it with the schema's text; the streams are not affected.",
         ) from error

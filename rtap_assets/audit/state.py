@@ -1,7 +1,7 @@
-"""A definite state of the platform to audit: one snapshot per table, and how far into the layer above each had read.
+"""A consistent state of the platform to audit: one snapshot per table, and each layer's position in the one above.
 
-Downstream first, and each position from the stamp of the snapshot itself: what gold holds, silver's snapshot has; what
-silver holds, bronze's snapshot has; what bronze holds, the topic had. A living system is so compared as one that stands.
+Planned downstream first, each position from the stamp of the snapshot itself: what gold holds is in silver's snapshot, what
+silver holds is in bronze's, what bronze holds was in the topic. So a live system is compared as if it stood still.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pyiceberg.table.snapshots import Snapshot
 
 from rtap_assets.config import Settings
 from rtap_assets.lake.catalog import catalog_session
-from rtap_assets.lake.history.snapshot_leases import pin_snapshots
+from rtap_assets.lake.history.snapshot_leases import lease_snapshots
 from rtap_assets.lake.history.snapshots import (
     NATIVE_EPOCH_ID,
     NATIVE_QUERY_ID,
@@ -42,9 +42,9 @@ from rtap_assets.streaming.checkpoints.topic_binding import read_binding
 
 @dataclass(frozen=True)
 class Consumed:
-    """What a layer has read of the table above it: all of the snapshot but `unread`, the files that it still has to read.
+    """What a layer has read of the table above it: the whole snapshot except `unread`, the files it has not read yet.
 
-    `position` is None when it has read nothing; `is_known` is false where the position's snapshot is gone.
+    `position` is None when it has read nothing; `is_known` is false when the position's snapshot is gone.
     """
 
     position: Mapping[str, Any] | None
@@ -56,7 +56,7 @@ class Consumed:
 class LakeState:
     """Snapshots and positions that belong together.
 
-    Kafka positions are next offsets by Kafka partition, of the topic as it is now: in its `topic_epoch`.
+    Kafka positions are next offsets by Kafka partition, in the topic's current `topic_epoch`.
     """
 
     plans: Mapping[str, TableFiles]
@@ -72,11 +72,11 @@ class LakeState:
 
     def keep(self, settings: Settings) -> None:
         """Renew the pins: the files stay for another `reader_pin_seconds`."""
-        pin_snapshots(settings, self.snapshots, now=utc_now())
+        lease_snapshots(settings, self.snapshots, now=utc_now())
 
 
-def look(settings: Settings) -> LakeState:
-    """The state now; pins its snapshots.
+def plan_state(settings: Settings) -> LakeState:
+    """Return the current state; leases its snapshots.
 
     Raises:
         DependencyUnavailable: the catalog did not answer.
@@ -115,16 +115,16 @@ def _tables(settings: Settings, plans: Mapping[str, TableFiles]) -> dict[str, Ta
 
 
 def _chain(table: Table, snapshot_id: int | None) -> Sequence[Snapshot]:
-    """The planned snapshot and its retained ancestors, newest first."""
+    """Return the planned snapshot and its retained ancestors, newest first."""
     chain = ancestors(table)
     planned = next((index for index, snapshot in enumerate(chain) if snapshot.snapshot_id == snapshot_id), None)
     return () if planned is None else chain[planned:]
 
 
 def _position(checkpoint: Path, table: Table | None, snapshot_id: int | None) -> dict[str, Any] | None:
-    """Where the batch ends in its source that the planned snapshot holds; None when no batch of it was ever committed.
+    """Return the source offset at the end of the newest batch in the planned snapshot; None without a committed batch.
 
-    From the stamp of the newest commit of the stream in the snapshot's history; from the commit log where there is none.
+    From the stamp of the stream's newest commit in the snapshot's history; without one, from the commit log.
     """
     query = query_id(checkpoint)
     for snapshot in () if table is None else _chain(table, snapshot_id):
@@ -143,7 +143,7 @@ def _offsets(position: Mapping[str, Any] | None, topic: str) -> dict[int, int]:
 
 
 def _consumed(table: Table | None, snapshot_id: int | None, position: dict[str, Any] | None) -> Consumed:
-    """What lies beyond the position, as files that their own snapshots appended: a compaction since then moves nothing."""
+    """Return what lies beyond the position, as files that their own snapshots appended: compactions do not affect it."""
     if position is None or table is None:
         return Consumed(None)
     unread: list[str] = []
@@ -160,7 +160,7 @@ def _consumed(table: Table | None, snapshot_id: int | None, position: dict[str, 
 
 
 def _appended(table: Table, snapshot: Snapshot) -> list[str]:
-    """The data files that the snapshot appended, in the order of Iceberg's streaming source."""
+    """Return the data files that the snapshot appended, in the order of Iceberg's streaming source."""
     return [
         local_path(entry.data_file.file_path)
         for manifest in snapshot.manifests(table.io)

@@ -1,6 +1,6 @@
-"""Reads the topic again, from bronze's beginning up to bronze's position, and keeps what the audit makes of each record.
+"""Reads the topic again, from bronze's beginning up to bronze's position, and judges each record for the audit.
 
-Where the topic no longer has a record (retention), bronze's raw bytes are judged instead, and marked as not comparable.
+Records that retention has removed are judged from bronze's raw bytes instead, and marked as not comparable.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rtap_assets.kafka.topics import beginning_offsets, end_offsets
 
 # Kafka offset, timestamp in milliseconds, key, value, headers
 Record = tuple[int, int, bytes | None, bytes | None, Headers]
-Progress = Callable[[str, int, int], None]  # what is done, how much of how much
+Progress = Callable[[str, int, int], None]  # step, done, total
 
 MONEY = pa.decimal128(18, 4)
 INSTANT = pa.timestamp("ms", tz="UTC")
@@ -65,11 +65,11 @@ OFFSETS_AT_ONCE, ROWS_AT_ONCE = 50_000, 20_000
 
 
 def find_ranges(connection: duckdb.DuckDBPyConnection, settings: Settings, state: LakeState) -> None:
-    """Fill `ranges`: from where to where each Kafka partition is compared.
+    """Fill `ranges`: the offsets of each Kafka partition to compare.
 
     Raises:
         DependencyUnavailable: the broker did not answer.
-        ConfigurationError: there is no such topic.
+        ConfigurationError: the topic does not exist.
     """
     oldest, ends = beginning_offsets(settings, settings.topic_events), end_offsets(settings, settings.topic_events)
     firsts = connection.execute(
@@ -81,10 +81,10 @@ def find_ranges(connection: duckdb.DuckDBPyConnection, settings: Settings, state
     connection.execute("DELETE FROM ranges")
     connection.execute(EARLIER_EPOCHS, [state.topic_epoch])
     for partition in sorted({*state.ends, *first_rows}):
-        # A checkpoint that no longer says where it began: with the first row.
+        # A checkpoint that no longer holds its beginning: from the first row.
         begins = state.begins.get(partition, first_rows.get(partition, 0) if not state.begins else 0)
         begins = min(begins, first_rows.get(partition, begins))
-        # A checkpoint that is gone: as far as the rows reach.
+        # A lost checkpoint: up to the last row.
         end = state.ends.get(partition, beyond_rows.get(partition, 0))
         bounds = [begins, oldest.get(partition, 0), end, ends.get(partition, 0)]
         connection.execute("INSERT INTO ranges VALUES (?, ?, ?, ?, ?, ?)", [state.topic_epoch, partition, *bounds])
@@ -93,9 +93,9 @@ def find_ranges(connection: duckdb.DuckDBPyConnection, settings: Settings, state
 def read_records(
     connection: duckdb.DuckDBPyConnection, settings: Settings, judge: Judge, *, keep: Callable[[], None], progress: Progress
 ) -> int:
-    """Fill `records` for all of `ranges`; returns how many came from the topic.
+    """Fill `records` for all of `ranges`; return how many came from the topic.
 
-    Goes on after what an earlier call has read, so a second look at a living system costs what is new.
+    Resumes after an earlier call, so that a second attempt on a live system reads only new records.
 
     Raises:
         DependencyUnavailable: broker or registry did not answer.
@@ -126,7 +126,7 @@ def _headers(headers: Any) -> Headers:
 
 
 def _gathered(batches: Iterable[list[Message]]) -> Iterator[list[Message]]:
-    """The same messages in larger batches: each insertion is a commit."""
+    """Yield the messages in larger batches: each insertion is a commit."""
     gathered: list[Message] = []
     for batch in batches:
         gathered += batch
@@ -140,7 +140,7 @@ def _gathered(batches: Iterable[list[Message]]) -> Iterator[list[Message]]:
 def read_rows_without_record(
     connection: duckdb.DuckDBPyConnection, judge: Judge, *, topic: str, keep: Callable[[], None], progress: Progress
 ) -> int:
-    """Judge, from bronze's own raw bytes, the rows whose record the topic no longer has; returns how many there are."""
+    """Judge the rows whose record the topic no longer has, from bronze's raw bytes; return their number."""
     done = 0
     ranges = connection.execute(
         "SELECT topic_epoch, kafka_partition, begins, least(oldest, ends) FROM ranges ORDER BY ALL"
@@ -192,7 +192,7 @@ def insert_records(
 
 
 def _decimals(unscaled: list[int], is_valid: np.ndarray[Any, np.dtype[np.bool_]]) -> pa.Array:
-    """Ten-thousandths as decimal(18,4), without a Python object per value."""
+    """Return ten-thousandths as decimal(18,4), without a Python object per value."""
     low = np.array(unscaled, dtype=np.int64)
     words = np.empty((len(low), 2), dtype=np.int64)
     words[:, 0], words[:, 1] = low, low >> 63

@@ -1,4 +1,4 @@
-"""The audit's own database on disk: what was read of topic and lake, in bounded memory; removed when the audit ends."""
+"""The audit's own database on disk: what was read from topic and lake, in bounded memory; removed after the audit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ABANDONED_SECONDS = 86_400
 
 @contextmanager
 def open_workspace(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to an empty database below the state folder, whose memory `audit_memory_mb` bounds.
+    """Open a connection to an empty database below the state folder, with memory bounded by `audit_memory_mb`.
 
     Raises:
         ServingError: the folder cannot be written, or the disk is full.
@@ -39,7 +39,7 @@ def open_workspace(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     except OSError as error:
         raise ServingError(
             f"The audit cannot write its working files below {parent}: {error.strerror}.",
-            remedy="Make the state folder writable, or make room on its disk.",
+            remedy="Make the state folder writable, or free space on its disk.",
         ) from error
     try:
         with duckdb.connect(str(folder / "audit.duckdb")) as connection:
@@ -56,7 +56,7 @@ def open_workspace(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _remove_abandoned(parent: Path) -> None:
-    """Remove what audits have left that were killed."""
+    """Remove the workspaces of audits that were killed."""
     for folder in parent.glob("work-*"):
         database = folder / "audit.duckdb"
         if database.exists() and time.time() - database.stat().st_mtime > ABANDONED_SECONDS:
@@ -64,7 +64,7 @@ def _remove_abandoned(parent: Path) -> None:
 
 
 def load_lake(connection: duckdb.DuckDBPyConnection, settings: Settings, state: LakeState) -> None:
-    """Copy what is compared of the three snapshots; afterwards the lake's files are no longer needed."""
+    """Copy the compared columns of the three snapshots; afterwards the lake's files are no longer needed."""
     for name, plan in state.plans.items():
         _view(connection, f"{name}_source", plan, plan.paths)
     _view(connection, "bronze_unread_source", state.plans["bronze"], state.silver.unread)
@@ -75,7 +75,7 @@ def load_lake(connection: duckdb.DuckDBPyConnection, settings: Settings, state: 
 def load_tables(
     connection: duckdb.DuckDBPyConnection, settings: Settings, *, keep: Callable[[], None] = lambda: None
 ) -> None:
-    """Copy from the relations `bronze_source`, `bronze_unread_source` and so on, whatever they are."""
+    """Copy from the relations `bronze_source`, `bronze_unread_source` and so on."""
     parameters: Mapping[str, object] = {
         "topic": settings.topic_events,
         "window_us": settings.window_seconds * 1_000_000,
@@ -91,7 +91,7 @@ def load_tables(
 
 
 def _view(connection: duckdb.DuckDBPyConnection, name: str, plan: TableFiles, paths: tuple[str, ...]) -> None:
-    """The rows of the files with the name of the file that each is in; typed by the contract when there is none."""
+    """Create a view of the files' rows with their file name; typed by the contract if there are none."""
     select = f"SELECT *, NULL::VARCHAR AS filename FROM ({typed_empty_select(plan.spec)})"
     if paths:
         connection.execute(f"SET VARIABLE {name}_files = ?", [list(paths)])
@@ -101,12 +101,12 @@ def _view(connection: duckdb.DuckDBPyConnection, name: str, plan: TableFiles, pa
 
 
 def sql(name: str) -> str:
-    """The statements of `sql/<name>.sql`."""
+    """Return the statements of `sql/<name>.sql`."""
     return files("rtap_assets.audit").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
 
 
-def one(connection: duckdb.DuckDBPyConnection, question: str) -> dict[str, int]:
-    """The only row of an answer, by column."""
-    cursor = connection.execute(question)
+def one(connection: duckdb.DuckDBPyConnection, statement: str) -> dict[str, int]:
+    """Return the only row of a result, by column."""
+    cursor = connection.execute(statement)
     names = [column[0] for column in cursor.description or ()]
     return dict(zip(names, cursor.fetchall()[0], strict=True))  # read to its end: a result left open blocks the connection

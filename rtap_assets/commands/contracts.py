@@ -77,7 +77,7 @@ def explain(settings: Settings, schema_id: int) -> None:
 def forget(settings: Settings, schema_ids: tuple[str, ...], everything: bool) -> None:
     """Forget what was found of schema ids, so that the registry's answers of now count. Bronze must be stopped.
 
-    Records that are still unread and carry an id of the registry before are decoded with what the id means now.
+    Unread records that carry an id of the previous registry are decoded with the schema that the id has now.
     """
     from rtap_assets.streaming.checkpoints.ownership import refuse_a_living_owner  # noqa: PLC0415
     from rtap_assets.streaming.queries.schema_findings import forget_judgments  # noqa: PLC0415

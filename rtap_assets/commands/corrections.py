@@ -1,4 +1,4 @@
-"""`rtap correct` and `rtap erase`: in the stream host when one runs, else here."""
+"""`rtap correct` and `rtap erase`: run in the stream host if there is one, else in this process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def correct(settings: Settings, dry_run: bool, as_json: bool) -> None:
     elif dry_run:
         click.echo(
             f"dry run: {report['late']:,} late rows would be added, {report['later_copies']:,} later copies removed "
-            f"({report['looked_at']:,} new rows looked at)"
+            f"({report['looked_at']:,} new rows examined)"
         )
 
 

@@ -28,7 +28,7 @@ def dq() -> None:
 
 
 @dq.command()
-@click.option("--lookback-hours", type=click.FloatRange(min=0), default=0, help="Leave older rows out; 0: look at all.")
+@click.option("--lookback-hours", type=click.FloatRange(min=0), default=0, help="Skip older rows; 0: check all.")
 @click.option("--publish/--no-publish", default=True, show_default=True, help="Send the results to the topic and the table.")
 @pass_settings
 def run(settings: Settings, lookback_hours: float, publish: bool) -> None:
@@ -38,7 +38,7 @@ def run(settings: Settings, lookback_hours: float, publish: bool) -> None:
     gaps = explain_gaps(settings, positions=positions)
     if gaps.recorded:
         found = ", ".join(f"{kind} {records:,}" for kind, records in gaps.recorded.items())
-        click.echo(f'offsets that nobody gets, found and recorded now: {found} (`rtap sql "FROM offset_gaps"`)')
+        click.echo(f'offsets without a readable record, recorded now: {found} (`rtap sql "FROM offset_gaps"`)')
     for missing in gaps.unexplained:
         click.secho(f"missing and not explained: {missing}", fg="red")
     results = run_checks(settings, positions=positions, now=now, lookback_hours=lookback_hours)
@@ -65,13 +65,13 @@ def list_checks(settings: Settings) -> None:
 
 
 def _console() -> Console:
-    """Off a terminal as wide as the content needs: folded cells cannot be searched."""
+    """Return a console that, without a terminal, is as wide as its content: folded cells cannot be searched."""
     console = Console()
     return console if console.is_terminal else Console(width=PIPE_WIDTH)
 
 
 def results_table(results: Sequence[DqResult]) -> Table:
-    """The verdicts, one line each."""
+    """Return a table with one line per result."""
     table = Table("verdict", "table", "check", title="Data quality", title_justify="left")
     for column in ("observed", "threshold", "rows checked", "rows failed"):
         table.add_column(column, justify="right")
@@ -91,7 +91,7 @@ def results_table(results: Sequence[DqResult]) -> Table:
 
 
 def verdict(result: DqResult) -> str:
-    """`pass`, `nothing to check`, `warn`, `FAIL`, or `FAIL, blocking`."""
+    """Return `pass`, `nothing to check`, `warn`, `FAIL`, or `FAIL, blocking`, with markup."""
     if result.outcome is Outcome.NOTHING_TO_CHECK:
         return f"[dim]{result.outcome}[/]"
     if result.passed:

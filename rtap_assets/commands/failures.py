@@ -1,4 +1,4 @@
-"""What a person reads when a command fails in a way that nothing below translated: one sentence, and where the rest is."""
+"""Reports a failure that no layer below has translated: one sentence, and the path of the stack trace."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEPT_CHARACTERS = 200_000
 
 
 def explain(failure: Exception) -> RtapError:
-    """Return the failure as one of our errors; its stack trace goes to `logs/failures.log` of the state folder."""
+    """Return the failure as an `RtapError`; its stack trace goes to `logs/failures.log` of the state folder."""
     log = keep_trace(failure)
     module = type(failure).__module__.split(".")[0]
     if module in OF_SPARK or isinstance(failure, ConnectionError):
@@ -27,20 +27,20 @@ def explain(failure: Exception) -> RtapError:
     if isinstance(failure, OSError) and failure.filename is not None:
         return ConfigurationError(
             f"{failure.filename}: {failure.strerror}.",
-            remedy="Make it readable and writable for the user who runs this, or make room on its disk; then try again.",
+            remedy="Make it readable and writable for the user who runs this, or free space on its disk; then try again.",
         )
     if module in OF_LAKE:
         return ServingError(
-            f"The lake could not be read: {_first_line(failure)}.", remedy=f"Try again; if it stays, see {log}."
+            f"The lake could not be read: {_first_line(failure)}.", remedy=f"Try again; if it persists, see {log}."
         )
     return StreamError(
         f"The command failed unexpectedly: {type(failure).__name__}: {_first_line(failure)}.",
-        remedy=f"The full text is in {log}; it is worth a report.",
+        remedy=f"The stack trace is in {log}; please report it.",
     )
 
 
 def keep_trace(failure: BaseException) -> str:
-    """Append the stack trace to the log of failures; return where it is."""
+    """Append the stack trace to the log of failures; return the log's path."""
     try:
         path = command_settings().log_dir / "failures.log"
         path.parent.mkdir(parents=True, exist_ok=True)

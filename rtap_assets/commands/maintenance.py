@@ -30,7 +30,7 @@ def maintain(settings: Settings, as_json: bool) -> None:
         click.echo(json.dumps(report, indent=2))
     if faults := [fault for table in report["tables"] for fault in table["faults"]]:
         raise StreamError(
-            f"{len(faults)} steps failed: {'; '.join(faults)}.", remedy="Run it again: it goes on with what is left."
+            f"{len(faults)} steps failed: {'; '.join(faults)}.", remedy="Run it again: it resumes with the remaining steps."
         )
 
 

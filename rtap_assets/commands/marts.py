@@ -16,7 +16,7 @@ from rtap_assets.serving.marts import MartsReport, refresh_marts
 
 @click.group()
 def marts() -> None:
-    """The analytical tables in DuckDB, and gold as a plain Parquet folder."""
+    """Refresh the analytical tables in DuckDB, and gold as a plain Parquet folder."""
 
 
 @marts.command()

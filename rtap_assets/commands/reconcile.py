@@ -1,4 +1,4 @@
-"""`rtap reconcile`: topic, bronze, silver, gold and the generator's ledger compared, record by record."""
+"""`rtap reconcile`: compare topic, bronze, silver, gold and the generator's ledger, record by record."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ INTERRUPTED = 130
 def reconcile(settings: Settings) -> None:
     """Read the topic again and compare it with bronze, silver and gold, record by record and cent by cent.
 
-    Works beside running streams and with records of any producer: each layer is compared up to the position that it had
-    committed, and what is in flight, quarantined, late or a copy is counted apart. Changes nothing.
+    Works while streams run and with records of any producer: each layer is compared up to its committed position; records in
+    flight, quarantined, late or duplicated are counted apart. Changes nothing.
 
     Exit code 0: everything holds. 1: something does not. 2: nothing, or not everything, could be compared yet. 3: the
     comparison itself failed.
@@ -45,7 +45,7 @@ def reconcile(settings: Settings) -> None:
             click.echo(f"  -> {error.remedy}", err=True)
         sys.exit(COULD_NOT_COMPARE)
     except KeyboardInterrupt:
-        click.echo("interrupted: nothing was changed, and nothing can be said of the comparison", err=True)
+        click.echo("interrupted: nothing was changed, and the comparison has no result", err=True)
         sys.exit(INTERRUPTED)
     show_report(report, console)
     sys.exit(report.exit_code)
@@ -53,7 +53,7 @@ def reconcile(settings: Settings) -> None:
 
 @contextmanager
 def shown_steps(console: Console) -> Iterator[Progress]:
-    """Show what is being done: in place on a terminal, else a line when a step begins and every ten seconds."""
+    """Show the current step: in place on a terminal, else a line when a step begins and every ten seconds."""
     if console.is_terminal:
         with console.status("Reconciling") as status:
             yield _StatusLine(status)
@@ -85,7 +85,7 @@ def _step(what: str, done: int, total: int) -> str:
 
 
 def show_report(report: Report, console: Console) -> None:
-    """Print every line, what is named apart, and the damaged records; in at most 80 columns where the figures allow."""
+    """Print every line, what is counted apart, and the damaged records; in 80 columns where the figures fit."""
     for section in report.sections:
         console.print(f"\n[bold]{section.title}[/]")
         _show_section(section, console)
@@ -112,7 +112,7 @@ def _show_section(section: Section, console: Console) -> None:
 
 
 def _as_text(line: Line) -> str:
-    """The line in columns; its note beside it when it fits into 80 columns, else below."""
+    """Return the line in columns; its note beside it if it fits into 80 columns, else below."""
     mark = "[green]✓[/]" if line.equal else "[bold red]✗[/]"
     value = _grouped(line.left) if line.equal else f"{_grouped(line.left)} ≠ {_grouped(line.right)}"
     shown = f"{value:>{VALUE_WIDTH}}" if line.equal else f"[red]{value:>{VALUE_WIDTH}}[/]"
@@ -138,12 +138,12 @@ def _show_detail(detail: DetailSet, console: Console) -> None:
 
 
 def _grouped_within(note: str) -> str:
-    """Each number of a note in groups of three; decimals stay as they are."""
+    """Group the digits of each number of a note in threes; decimals stay unchanged."""
     return re.sub(r"(?<![\d.])\d{4,}", lambda number: _grouped(number[0]), note)
 
 
 def _grouped(number: str) -> str:
-    """Digits in groups of three; the decimals stay as they are."""
+    """Group the digits in threes; decimals stay unchanged."""
     whole, point, decimals = number.partition(".")
     sign, digits = ("-", whole[1:]) if whole.startswith("-") else ("", whole)
     return f"{sign}{int(digits):,}{point}{decimals}" if digits.isdecimal() else number

@@ -1,4 +1,4 @@
-"""Revenue in the terminal: a table of the newest tumbling windows by plan tier, and a chart of each tier."""
+"""Revenue for the terminal: a table of the newest tumbling windows by plan tier, and a chart of each tier."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rtap_assets.contracts.rules import PLAN_TIERS
 from rtap_assets.errors import ServingError
 
 TIERS = tuple(dict.fromkeys(PLAN_TIERS.values()))
-TIER_COLOURS = {"free": "bright_black", "starter": "cyan", "pro": "green", "enterprise": "magenta"}
+TIER_COLORS = {"free": "bright_black", "starter": "cyan", "pro": "green", "enterprise": "magenta"}
 HEIGHTS = "▁▂▃▄▅▆▇█"
 EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
 BAR_CELLS = 24
@@ -49,12 +49,12 @@ class WindowRevenue(NamedTuple):
 
 
 def revenue_rows(settings: Settings) -> list[RevenueRow]:
-    """The tumbling windows of the marts, by window, tier and currency.
+    """Return the tumbling windows of the marts, by window, tier and currency.
 
     Raises:
         ServingError: there are no marts yet, or they cannot be read.
     """
-    rows = _ask_marts(
+    rows = _query_marts(
         settings,
         "SELECT window_start, plan_tier, currency, sum(net_amount), sum(orders)::BIGINT FROM tumbling_revenue "
         "GROUP BY ALL ORDER BY ALL",
@@ -63,10 +63,10 @@ def revenue_rows(settings: Settings) -> list[RevenueRow]:
 
 
 def newest_window(settings: Settings) -> list[WindowRevenue]:
-    """The newest tumbling window of the marts by currency, most orders first; empty when they have none. Raises like
+    """Return the newest tumbling window of the marts by currency, most orders first; [] if they have none. Raises like
     `revenue_rows`.
     """
-    rows = _ask_marts(
+    rows = _query_marts(
         settings,
         "SELECT window_start, window_end, currency, sum(net_amount), sum(orders)::BIGINT, bool_and(is_final), "
         "(SELECT refreshed_at FROM refresh) FROM tumbling_revenue "
@@ -75,23 +75,23 @@ def newest_window(settings: Settings) -> list[WindowRevenue]:
     return [WindowRevenue(*row) for row in rows]
 
 
-def _ask_marts(settings: Settings, question: str) -> list[tuple[Any, ...]]:
+def _query_marts(settings: Settings, statement: str) -> list[tuple[Any, ...]]:
     if not settings.marts_path.exists():
         raise ServingError("There are no marts yet.", remedy="Build them: `rtap marts refresh`.")
     try:
         with duckdb.connect(str(settings.marts_path), read_only=True) as connection:
             connection.execute("SET TimeZone = 'UTC'")
-            return connection.execute(question).fetchall()
+            return connection.execute(statement).fetchall()
     except duckdb.Error as error:
-        raise ServingError(f"The marts cannot be read: {error}.", remedy="Build them anew: `rtap marts refresh`.") from error
+        raise ServingError(f"The marts cannot be read: {error}.", remedy="Rebuild them: `rtap marts refresh`.") from error
 
 
 def revenue_panel(
     rows: Sequence[RevenueRow], *, currency: str | None = None, windows: int = WINDOWS_SHOWN
 ) -> RenderableType:
-    """A panel with the newest windows of one currency: amounts by tier, and under it a line and a bar per tier.
+    """Return a panel with the newest windows of one currency: amounts by tier, then a line and a bar per tier.
 
-    Without `currency` it shows the one with most orders, since amounts of different currencies cannot be compared.
+    Without `currency` it shows the one with the most orders: amounts of different currencies cannot be compared.
     """
     if not rows:
         return Panel(Text("No revenue yet."), title="Revenue", title_align="left", expand=False)
@@ -108,7 +108,7 @@ def revenue_panel(
 
 
 def sparkline(values: Sequence[Decimal]) -> str:
-    """One block per value, from the lowest to the highest; a value of zero or less is a space."""
+    """Return one block per value, from the lowest to the highest; a value of zero or less is a space."""
     highest = max(values, default=Decimal(0))
     if highest <= 0:
         return " " * len(values)
@@ -117,7 +117,7 @@ def sparkline(values: Sequence[Decimal]) -> str:
 
 
 def bar(value: Decimal, highest: Decimal, *, cells: int = BAR_CELLS) -> str:
-    """A horizontal bar in eighths of a cell; empty for zero or less."""
+    """Return a horizontal bar in eighths of a cell; empty for zero or less."""
     if value <= 0 or highest <= 0:
         return ""
     eighths = max(1, round(value / highest * cells * 8))
@@ -134,7 +134,7 @@ def _busiest_currency(rows: Sequence[RevenueRow]) -> str:
 def _table(amounts: dict[datetime, dict[str, Decimal]], tiers: Sequence[str]) -> Table:
     table = Table("window (UTC)", box=None, pad_edge=False, header_style="bold")
     for tier in [*tiers, "all tiers"]:
-        table.add_column(tier, justify="right", style=TIER_COLOURS.get(tier, ""))
+        table.add_column(tier, justify="right", style=TIER_COLORS.get(tier, ""))
     for start, by_tier in amounts.items():
         cells = [by_tier.get(tier, Decimal(0)) for tier in tiers]
         table.add_row(f"{start:%Y-%m-%d %H:%M}", *(f"{cell:,.2f}" for cell in cells), f"{sum(cells, Decimal(0)):,.2f}")
@@ -146,7 +146,7 @@ def _chart(amounts: dict[datetime, dict[str, Decimal]], tiers: Sequence[str]) ->
     totals = {tier: sum(values, Decimal(0)) for tier, values in series.items()}
     chart = Table(box=None, pad_edge=False, show_header=False)
     for tier in tiers:
-        style = TIER_COLOURS.get(tier, "")
+        style = TIER_COLORS.get(tier, "")
         chart.add_row(
             Text(tier, style=style),
             Text(sparkline(series[tier]), style=style),

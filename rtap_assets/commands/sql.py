@@ -1,4 +1,4 @@
-"""`rtap sql`: a question of bronze, silver, gold and the marts, answered as a table, CSV or JSON."""
+"""`rtap sql`: one query over bronze, silver, gold and the marts, printed as a table, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from rich.text import Text
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
 from rtap_assets.serving.connection import open_lake
-from rtap_assets.serving.query import Answer, answer
+from rtap_assets.serving.query import QueryResult, run_query
 
-# Off a terminal a table is as wide as its content: folded cells cannot be searched or compared.
+# Without a terminal a table is as wide as its content: folded cells cannot be searched or compared.
 PIPE_WIDTH = 10_000
 NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(\d+,\d+\)")
 
@@ -33,19 +33,19 @@ NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(
 def sql(settings: Settings, statement: str, form: str, max_rows: int) -> None:
     """Answer one query (with `-`, read from the standard input) over the newest snapshots. Nothing can be changed.
 
-    Tables: bronze, silver, gold, quality (results of checks), offset_gaps (offsets of Kafka that have no row, and why),
+    Tables: bronze, silver, gold, quality (results of checks), offset_gaps (Kafka offsets without a row, and why),
     stream_progress (the streams' batches), and marts.<name> (see
     `rtap sql "SHOW ALL TABLES"`). Times are in UTC.
     """
     text = sys.stdin.read() if statement == "-" else statement
     with open_lake(settings) as connection:
-        result = answer(connection, text, max_rows=max_rows)
+        result = run_query(connection, text, max_rows=max_rows)
     WRITERS[form](result)
-    if result.is_cut:
+    if result.is_truncated:
         click.echo(f"Only the first {max_rows} rows are shown; --max-rows 0 shows all.", err=True)
 
 
-def _write_table(result: Answer) -> None:
+def _write_table(result: QueryResult) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=PIPE_WIDTH)
@@ -57,14 +57,14 @@ def _write_table(result: Answer) -> None:
     console.print(table)
 
 
-def _write_csv(result: Answer) -> None:
+def _write_csv(result: QueryResult) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(result.columns)
     writer.writerows([["" if value is None else _shown(value) for value in row] for row in result.rows])
 
 
-def _write_json(result: Answer) -> None:
-    """One object per row; decimals are strings, since a reader would turn a number into a float."""
+def _write_json(result: QueryResult) -> None:
+    """Write one object per row; decimals are strings, since a reader would turn a number into a float."""
     rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
     click.echo(json.dumps(rows, indent=2, ensure_ascii=False, default=_shown))
 
@@ -81,4 +81,4 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-WRITERS: dict[str, Callable[[Answer], None]] = {"table": _write_table, "csv": _write_csv, "json": _write_json}
+WRITERS: dict[str, Callable[[QueryResult], None]] = {"table": _write_table, "csv": _write_csv, "json": _write_json}

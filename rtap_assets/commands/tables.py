@@ -1,4 +1,4 @@
-"""`rtap tables`: what other programs have changed in bronze, silver and gold, and acknowledging it."""
+"""`rtap tables`: list and acknowledge changes of bronze, silver and gold by other programs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from rtap_assets.lake.table_changes import acknowledge_change, read_changes
 
 @click.group()
 def tables() -> None:
-    """The tables of the lake, and what other programs did to them."""
+    """List and acknowledge changes that other programs made to the tables of the lake."""
 
 
 @tables.command()
-@click.option("--all", "show_all", is_flag=True, help="Show acknowledged changes, too.")
+@click.option("--all", "show_all", is_flag=True, help="Include acknowledged changes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the changes as JSON.")
 @pass_settings
 def changes(settings: Settings, show_all: bool, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""The setting that bounds the plausible amount of one event, as an operator writes it."""
+"""Parse the setting that bounds the plausible amount of one event, per currency."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ OTHER_CURRENCIES = "*"
 
 
 def amounts_by_currency(text: str) -> dict[str, Decimal]:
-    """Return currency -> amount of a JSON object of numbers; `*` stands for the currencies that are not named.
+    """Return the amount of each currency in a JSON object; `*` stands for every currency that is not named.
 
     Raises:
-        ValueError: the text is something else.
+        ValueError: the text is not such an object.
     """
     try:
         amounts = json.loads(text, parse_int=Decimal, parse_float=Decimal)

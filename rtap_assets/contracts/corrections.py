@@ -1,7 +1,7 @@
-"""The record of corrections: what was changed in silver after its stream had written it, why, and what it did to gold.
+"""The record of corrections: what was changed in silver behind its stream, why, and the effect on gold.
 
-Data only. A correction is written down before anything is changed (`planned` and its `row`s), and ended by `done` with the
-`window`s of gold that it restated; one that has no end is pending and is finished by the next run.
+Data only. A correction is recorded before anything is changed (`planned` and its `row`s), and ends with `done` and the
+`window`s of gold that it restated; one without an end is pending, and the next run finishes it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Cause(StrEnum):
 
 
 class Entry(StrEnum):
-    """What an entry of the record says."""
+    """The kinds of entries in the record."""
 
     PLANNED = "planned"
     ROW = "row"
@@ -33,7 +33,7 @@ class Entry(StrEnum):
 
 
 class Change(StrEnum):
-    """What happens to a row."""
+    """What a correction does to a row."""
 
     ADD = "add"
     REMOVE = "remove"

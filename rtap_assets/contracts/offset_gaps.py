@@ -1,4 +1,4 @@
-"""Offsets that no consumer gets, and why: the kinds, and the table in which they are written down. Data only."""
+"""Offsets that no consumer receives, and why: the kinds, and the table that records them. Data only."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class GapKind(StrEnum):
 
     CONTROL = "control"  # a transaction's commit or abort marker takes an offset of its own
     ABORTED = "aborted"  # records of a transaction that was aborted
-    COMPACTED = "compacted"  # the topic is compacted: a newer record of the key took their place
-    DELETED = "deleted"  # deleted on purpose before they were read
-    LOST = "lost"  # retention or a truncation took them before they were read; accepted by an operator
+    COMPACTED = "compacted"  # the topic is compacted: a newer record of the key replaced them
+    DELETED = "deleted"  # deleted deliberately before they were read
+    LOST = "lost"  # removed by retention or truncation before they were read; accepted by an operator
     ERASED = "erased"  # rows of bronze that an erasure removed
     REMOVED = "removed"  # rows of bronze that another program removed
 
@@ -25,8 +25,8 @@ class GapKind(StrEnum):
 class OffsetGap:
     """`records` of the offsets `first_offset` to `last_offset`, both inclusive, that have no row in bronze.
 
-    Where `records` is less than the length of the range, the other offsets of it have rows. `topic_epoch` counts how often
-    the topic was made again under its name.
+    When `records` is less than the length of the range, its other offsets have rows. `topic_epoch` counts how often the
+    topic was recreated under its name.
     """
 
     topic: str
@@ -41,7 +41,7 @@ class OffsetGap:
 
     @property
     def identity(self) -> tuple[str, int, int, int, int, str]:
-        """What two reports of the same gap have in common."""
+        """Return what two reports of the same gap have in common."""
         return (self.topic, self.topic_epoch, self.kafka_partition, self.first_offset, self.last_offset, self.kind)
 
 
@@ -55,13 +55,13 @@ OFFSET_GAPS = TableSpec(
     partition="",
     columns=(
         Column("topic", "string", "Kafka topic."),
-        Column("topic_epoch", "int", "How often the topic had been made again under its name."),
+        Column("topic_epoch", "int", "How often the topic had been recreated under its name."),
         Column("kafka_partition", "int", "Kafka partition."),
         Column("first_offset", "bigint", "First offset of the range, inclusive."),
         Column("last_offset", "bigint", "Last offset of the range, inclusive."),
         Column("records", "bigint", "Offsets of the range that have no row; the others have one."),
         Column("kind", "string", "control, aborted, compacted, deleted, lost, erased or removed."),
-        Column("detail", "string", "How it was found, or who accepted it."),
-        Column("recorded_at", "timestamp", "When it was written down, UTC."),
+        Column("detail", "string", "How the gap was found, or who accepted it."),
+        Column("recorded_at", "timestamp", "When the gap was recorded, UTC."),
     ),
 )

@@ -1,4 +1,4 @@
-"""What becomes of each dead letter in a redrive: sent repaired, parked, or left where it is, with the reason. Pure."""
+"""Plans a redrive: each dead letter is sent repaired, parked, or left in place with a reason. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rtap_assets.errors import ContractError
 
 
 class Outcome(StrEnum):
-    """SEND and PARK are carried out; the others leave the letter as it is."""
+    """SEND and PARK are carried out; the others leave the record unchanged."""
 
     SEND = "send"
     PARK = "park"
@@ -24,9 +24,9 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Planned:
-    """One letter with key and value after the repair; `detail` says why it is not sent."""
+    """One record with its key and value after the repair; `detail` explains why it is not sent."""
 
-    letter: DeadLetter
+    record: DeadLetter
     outcome: Outcome
     key: bytes | None = None
     value: bytes | None = None
@@ -35,7 +35,7 @@ class Planned:
 
 @dataclass
 class Tally:
-    """How many letters of each reason had which outcome, and the first few of each outcome."""
+    """Counts of records by reason and outcome, and the first few of each outcome."""
 
     samples_kept: int = 3
     counts: Counter[tuple[str, Outcome, str]] = field(default_factory=Counter)
@@ -43,7 +43,7 @@ class Tally:
 
     def add(self, planned: Sequence[Planned]) -> None:
         for one in planned:
-            self.counts[one.letter.reason, one.outcome, _kind(one)] += 1
+            self.counts[one.record.reason, one.outcome, _kind(one)] += 1
             kept = self.samples.setdefault(one.outcome, [])
             if len(kept) < self.samples_kept:
                 kept.append(one)
@@ -53,7 +53,7 @@ class Tally:
 
 
 def plan_redrive(
-    letters: Iterable[DeadLetter],
+    records: Iterable[DeadLetter],
     repair: Repair,
     parameters: Mapping[str, str],
     *,
@@ -61,18 +61,18 @@ def plan_redrive(
     was_sent: Callable[[DeadLetter], bool],
     max_attempts: int,
 ) -> Iterator[Planned]:
-    """Yield what is to be done with each letter. One that was sent `max_attempts` times already is parked as it is."""
-    for letter in letters:
-        if was_sent(letter):
-            yield Planned(letter, Outcome.SENT_BEFORE)
-        elif letter.redriven >= max_attempts:
-            yield Planned(letter, Outcome.PARK, letter.key, letter.value, f"sent again {letter.redriven} times")
+    """Yield the outcome for each record. One that was already sent `max_attempts` times is parked unchanged."""
+    for record in records:
+        if was_sent(record):
+            yield Planned(record, Outcome.SENT_BEFORE)
+        elif record.redriven >= max_attempts:
+            yield Planned(record, Outcome.PARK, record.key, record.value, f"sent again {record.redriven} times")
         else:
-            yield _repaired(letter, repair, parameters, schema_of)
+            yield _repaired(record, repair, parameters, schema_of)
 
 
 def with_verdicts(planned: Sequence[Planned], verdicts: Sequence[str | None]) -> list[Planned]:
-    """Return the plan with those that would be quarantined again left out; `verdicts` are of those to be sent, in order."""
+    """Return the plan without the records that would be quarantined again; `verdicts` are of those to be sent, in order."""
     reasons = iter(verdicts)
     return [
         replace(one, outcome=Outcome.STILL_INVALID, detail=reason)
@@ -82,14 +82,14 @@ def with_verdicts(planned: Sequence[Planned], verdicts: Sequence[str | None]) ->
     ]
 
 
-def _repaired(letter: DeadLetter, repair: Repair, parameters: Mapping[str, str], schema_of: SchemaOf) -> Planned:
+def _repaired(record: DeadLetter, repair: Repair, parameters: Mapping[str, str], schema_of: SchemaOf) -> Planned:
     try:
-        key, value = repair.function(letter, schema_of, parameters)
+        key, value = repair.function(record, schema_of, parameters)
     except ContractError as error:
-        return Planned(letter, Outcome.NOT_REPAIRABLE, detail=error.message)
-    return Planned(letter, Outcome.SEND, key, value)
+        return Planned(record, Outcome.NOT_REPAIRABLE, detail=error.message)
+    return Planned(record, Outcome.SEND, key, value)
 
 
 def _kind(planned: Planned) -> str:
-    """The detail where it is one of a few words, so that counts stay a short list."""
+    """Return the detail if it is one of a few codes, so that the counts stay a short list."""
     return planned.detail if planned.outcome is Outcome.STILL_INVALID else ""

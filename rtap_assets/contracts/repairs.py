@@ -1,8 +1,8 @@
 """Named repairs: pure functions from a dead letter to the key and value that are sent instead.
 
-A repair changes what it names and keeps every other byte. A record that it does not fit is refused with a reason, and stays
-where it is. Projects add their own with `@repair` in a module that `RTAP_REDRIVE_MODULES` or an entry point of the group
-`rtap_assets.repairs` names.
+A repair changes what it names and keeps every other byte. A record that it does not fit is refused with a reason and left
+in place. Projects add their own with `@repair` in a module listed in `RTAP_REDRIVE_MODULES` or in an entry point of the
+group `rtap_assets.repairs`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Function = Callable[[DeadLetter, SchemaOf, Parameters], KeyAndValue]
 
 @dataclass(frozen=True)
 class Repair:
-    """A repair by name; `parameters` are those that it must be given."""
+    """A repair by name; all of `parameters` are required."""
 
     name: str
     doc: str
@@ -39,7 +39,7 @@ _REPAIRS: dict[str, Repair] = {}
 
 
 def repair(name: str, *, parameters: Sequence[str] = ()) -> Callable[[Function], Function]:
-    """Register the function under a name; the first line of its docstring says what it does."""
+    """Register the function under a name; the first line of its docstring is its description."""
 
     def register(function: Function) -> Function:
         if name in _REPAIRS and _REPAIRS[name].function is not function:
@@ -52,7 +52,7 @@ def repair(name: str, *, parameters: Sequence[str] = ()) -> Callable[[Function],
 
 
 def load_repairs(modules: Sequence[str] = ()) -> dict[str, Repair]:
-    """Return every repair by name, with those of the modules and of installed packages.
+    """Return every repair by name, including those of the modules and of installed packages.
 
     Raises:
         ConfigurationError: a module cannot be imported, or two repairs have one name.
@@ -65,10 +65,10 @@ def load_repairs(modules: Sequence[str] = ()) -> dict[str, Repair]:
 
 
 def find_repair(name: str, parameters: Parameters, *, modules: Sequence[str] = ()) -> Repair:
-    """Return the repair of a name, whose parameters these must be.
+    """Return the repair of a name; `parameters` must be exactly its own.
 
     Raises:
-        ConfigurationError: there is none, or a parameter is missing or unknown.
+        ConfigurationError: the name is unknown, or a parameter is missing or unknown.
     """
     repairs = load_repairs(modules)
     if name not in repairs:
@@ -84,51 +84,51 @@ def find_repair(name: str, parameters: Parameters, *, modules: Sequence[str] = (
 
 
 @repair("resend")
-def resend(letter: DeadLetter, schema_of: SchemaOf, parameters: Parameters) -> KeyAndValue:
-    """Change nothing: for what was wrong only at that time, such as an event time ahead of the broker's clock."""
-    return letter.key, letter.value
+def resend(record: DeadLetter, schema_of: SchemaOf, parameters: Parameters) -> KeyAndValue:
+    """Change nothing: for records that were invalid only at the time, such as an event time ahead of the broker's clock."""
+    return record.key, record.value
 
 
 @repair("set-key-from-account-id")
-def set_key_from_account_id(letter: DeadLetter, schema_of: SchemaOf, parameters: Parameters) -> KeyAndValue:
+def set_key_from_account_id(record: DeadLetter, schema_of: SchemaOf, parameters: Parameters) -> KeyAndValue:
     """Make the record's key its account_id, for null keys and keys that name another account."""
-    account = _read(letter, schema_of).find("account_id")
+    account = _read(record, schema_of).find("account_id")
     if account is None or not account.content or not account.content.strip():
         raise ContractError("The record holds no account_id.")
-    return _trimmed(account.content) or account.content, letter.value
+    return _trimmed(account.content) or account.content, record.value
 
 
 @repair("strip-trailing-bytes")
-def strip_trailing_bytes(letter: DeadLetter, schema_of: SchemaOf, parameters: Parameters) -> KeyAndValue:
+def strip_trailing_bytes(record: DeadLetter, schema_of: SchemaOf, parameters: Parameters) -> KeyAndValue:
     """Remove the bytes that follow the end of the event."""
-    reading = _read(letter, schema_of)
-    value = letter.value or b""
+    reading = _read(record, schema_of)
+    value = record.value or b""
     if reading.end == len(value):
         raise ContractError("Nothing follows the end of the event.")
-    return letter.key, value[: reading.end]
+    return record.key, value[: reading.end]
 
 
 @repair("trim-text")
-def trim_text(letter: DeadLetter, schema_of: SchemaOf, parameters: Parameters) -> KeyAndValue:
+def trim_text(record: DeadLetter, schema_of: SchemaOf, parameters: Parameters) -> KeyAndValue:
     """Remove white space, control and format characters around every text, the key among them."""
-    key = letter.key if letter.key is None else _trimmed(letter.key) or letter.key
-    return key, _edited(letter, schema_of, lambda value: _trimmed(value.content) if value.kind == "string" else None)
+    key = record.key if record.key is None else _trimmed(record.key) or record.key
+    return key, _edited(record, schema_of, lambda value: _trimmed(value.content) if value.kind == "string" else None)
 
 
 @repair("replace-text", parameters=("field", "from", "to"))
-def replace_text(letter: DeadLetter, schema_of: SchemaOf, parameters: Parameters) -> KeyAndValue:
-    """Where a field is exactly one text, write another, for example a currency code that does not exist."""
+def replace_text(record: DeadLetter, schema_of: SchemaOf, parameters: Parameters) -> KeyAndValue:
+    """Replace a field that is exactly one text with another, for example a currency code that does not exist."""
     wanted, other = parameters["from"].encode(), parameters["to"].encode()
 
     def change(value: Value) -> bytes | None:
         return other if value.path == parameters["field"] and value.kind == "string" and value.content == wanted else None
 
-    return letter.key, _edited(letter, schema_of, change)
+    return record.key, _edited(record, schema_of, change)
 
 
 @repair("recode-text", parameters=("encoding",))
-def recode_text(letter: DeadLetter, schema_of: SchemaOf, parameters: Parameters) -> KeyAndValue:
-    """Read every text that is not UTF-8 in another encoding, for example latin-1, and write it in UTF-8."""
+def recode_text(record: DeadLetter, schema_of: SchemaOf, parameters: Parameters) -> KeyAndValue:
+    """Decode every text that is not UTF-8 in another encoding, for example latin-1, and write it in UTF-8."""
     encoding = parameters["encoding"]
 
     def change(content: bytes | None) -> bytes | None:
@@ -139,12 +139,12 @@ def recode_text(letter: DeadLetter, schema_of: SchemaOf, parameters: Parameters)
         except (LookupError, UnicodeError) as error:
             raise ContractError(f"A text is not {encoding}: {error}.") from error
 
-    key = change(letter.key) or letter.key
-    return key, _edited(letter, schema_of, lambda value: change(value.content) if value.kind == "string" else None)
+    key = change(record.key) or record.key
+    return key, _edited(record, schema_of, lambda value: change(value.content) if value.kind == "string" else None)
 
 
 @repair("make-amount-positive")
-def make_amount_positive(letter: DeadLetter, schema_of: SchemaOf, parameters: Parameters) -> KeyAndValue:
+def make_amount_positive(record: DeadLetter, schema_of: SchemaOf, parameters: Parameters) -> KeyAndValue:
     """Remove the sign of a negative amount, for producers that write a refund as a negative number."""
 
     def change(value: Value) -> bytes | None:
@@ -157,23 +157,23 @@ def make_amount_positive(letter: DeadLetter, schema_of: SchemaOf, parameters: Pa
         except OverflowError as error:
             raise ContractError(f"The amount does not fit {width} bytes without its sign.") from error
 
-    return letter.key, _edited(letter, schema_of, change)
+    return record.key, _edited(record, schema_of, change)
 
 
 @repair("reframe-schema-id", parameters=("id",))
-def reframe_schema_id(letter: DeadLetter, schema_of: SchemaOf, parameters: Parameters) -> KeyAndValue:
+def reframe_schema_id(record: DeadLetter, schema_of: SchemaOf, parameters: Parameters) -> KeyAndValue:
     """Replace the schema id in the header, for a producer that wrote the wrong one; the body must fit the new schema."""
-    if letter.value is None or len(letter.value) < HEADER_BYTES:
+    if record.value is None or len(record.value) < HEADER_BYTES:
         raise ContractError("The value has no header whose schema id could be replaced.")
-    return letter.key, _framed(letter.value[HEADER_BYTES:], schema_of, parameters)
+    return record.key, _framed(record.value[HEADER_BYTES:], schema_of, parameters)
 
 
 @repair("add-header", parameters=("id",))
-def add_header(letter: DeadLetter, schema_of: SchemaOf, parameters: Parameters) -> KeyAndValue:
+def add_header(record: DeadLetter, schema_of: SchemaOf, parameters: Parameters) -> KeyAndValue:
     """Put magic byte and schema id before a value that is a bare Avro body; it must fit the schema."""
-    if not letter.value:
+    if not record.value:
         raise ContractError("There is no value.")
-    return letter.key, _framed(letter.value, schema_of, parameters)
+    return record.key, _framed(record.value, schema_of, parameters)
 
 
 def _framed(body: bytes, schema_of: SchemaOf, parameters: Parameters) -> bytes:
@@ -190,12 +190,12 @@ def _framed(body: bytes, schema_of: SchemaOf, parameters: Parameters) -> bytes:
     return value
 
 
-def _read(letter: DeadLetter, schema_of: SchemaOf) -> Reading:
-    """The values of the whole event; bytes behind its end, and text that is not UTF-8, are no hindrance."""
-    if letter.value is None:
+def _read(record: DeadLetter, schema_of: SchemaOf) -> Reading:
+    """Return the values of the whole event; trailing bytes, and text that is not UTF-8, are accepted."""
+    if record.value is None:
         raise ContractError("The record has no value.")
-    unframe(letter.value)
-    reading = read_value(letter.value, schema_of)
+    unframe(record.value)
+    reading = read_value(record.value, schema_of)
     if reading is None:
         raise ContractError("The registry has no schema of the value's id.")
     if not reading.complete:
@@ -203,14 +203,14 @@ def _read(letter: DeadLetter, schema_of: SchemaOf) -> Reading:
     return reading
 
 
-def _edited(letter: DeadLetter, schema_of: SchemaOf, change: Callable[[Value], bytes | None]) -> bytes:
-    """The value with other contents where `change` gives some; every other byte stays.
+def _edited(record: DeadLetter, schema_of: SchemaOf, change: Callable[[Value], bytes | None]) -> bytes:
+    """Return the value with the content replaced where `change` returns one; every other byte stays.
 
     Raises:
         ContractError: the value cannot be read, or the content of a fixed would change its length.
     """
-    reading = _read(letter, schema_of)
-    value, pieces, at = letter.value or b"", [], 0
+    reading = _read(record, schema_of)
+    value, pieces, at = record.value or b"", [], 0
     for one in reading.values:
         content = change(one)
         if content is None or content == one.content:
@@ -223,7 +223,7 @@ def _edited(letter: DeadLetter, schema_of: SchemaOf, change: Callable[[Value], b
 
 
 def _length(number: int) -> bytes:
-    """A length as Avro writes it: zigzag, seven bits a byte."""
+    """Return a length as Avro encodes it: zigzag, seven bits a byte."""
     rest, encoded = number << 1, bytearray()
     while rest > 0x7F:
         encoded.append(rest & 0x7F | 0x80)
@@ -232,7 +232,7 @@ def _length(number: int) -> bytes:
 
 
 def _trimmed(content: bytes | None) -> bytes | None:
-    """The text as the contract trims it; None where it is not UTF-8."""
+    """Return the text trimmed by the contract's rule; None when it is not UTF-8."""
     return None if content is None or not _is_utf8(content) else trim(content.decode()).encode()
 
 

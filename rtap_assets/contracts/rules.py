@@ -1,7 +1,7 @@
-"""What makes a sales event valid: the closed list of reason codes, the accepted codes and their canonical values.
+"""Defines a valid sales event: the closed list of reason codes, the accepted codes and their canonical values.
 
-Data only. `transforms/judging.py` turns it into columns, the DLQ carries the codes, `docs/contract.md` lists them (a test
-holds that page to this file).
+Data only. `transforms/judging.py` turns it into columns, the dead-letter topic carries the codes, `docs/contract.md` lists
+them (a test compares that page with this file).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from rtap_assets.contracts.currencies import ACTIVE, IN_FORCE_SINCE, IN_FORCE_UN
 
 
 class Reason(StrEnum):
-    """Why a Kafka record is quarantined. The order is the order of judgement: the first that applies is recorded."""
+    """Why a Kafka record is quarantined, in order of evaluation: the first that applies is recorded."""
 
     TOMBSTONE = "tombstone"
     TOO_SHORT = "too_short"
@@ -42,9 +42,9 @@ class Reason(StrEnum):
     NEGATIVE_AMOUNT = "negative_amount"
 
 
-# One sentence each, for the person on call.
+# One sentence each, for the operator on call.
 EXPLANATIONS: dict[Reason, str] = {
-    Reason.TOMBSTONE: "The record has no value at all; sales events are never deleted by key.",
+    Reason.TOMBSTONE: "The record has no value; sales events are never deleted by key.",
     Reason.TOO_SHORT: "The value is shorter than the five bytes that carry the magic byte and the schema id.",
     Reason.OVERSIZED: "The value is larger than RTAP_MAX_EVENT_BYTES; no sales event is that large.",
     Reason.BAD_MAGIC: "The value neither starts with the magic byte 0 nor has another framing that is known here.",
@@ -53,7 +53,7 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.UNKNOWN_SCHEMA_ID: "The registry knows no schema under the id, whatever the subject.",
     Reason.INCOMPATIBLE_SCHEMA: "The writer's schema is registered, but the contract cannot read it unchanged; see detail.",
     Reason.UNDECODABLE: "The body does not decode with its writer's schema: it is truncated, random or corrupt.",
-    Reason.TRAILING_BYTES: "A complete event is followed by more bytes, so the body is not what its schema says.",
+    Reason.TRAILING_BYTES: "A complete event is followed by more bytes, so the body does not match its schema.",
     Reason.AMOUNT_OVERFLOW: "The amount has more digits than decimal(18,4) holds.",
     Reason.NULL_KEY: "The record has no key; without account_id as key the order per customer is not kept.",
     Reason.INVALID_TEXT: "A text field or the key is not UTF-8, or holds control or format characters within.",
@@ -86,10 +86,10 @@ REGIONS = {code: code for code in ("na", "emea", "apac", "latam")} | {
 }
 REFUND = "refund"
 
-# What finds the record unreadable; all later reasons are judged from its fields.
+# Reasons that make a record undecodable; all later reasons are evaluated on its fields.
 DECODING_REASONS = tuple(Reason)[: list(Reason).index(Reason.AMOUNT_OVERFLOW)]
 
-# Every field of text, in the order in which faults are looked for. The Kafka key follows the same rule.
+# Every text field, in the order in which it is checked. The Kafka key follows the same rule.
 TEXT_FIELDS = (
     "event_id",
     "account_id",
@@ -101,7 +101,7 @@ TEXT_FIELDS = (
     "promo_code",
     "sales_channel",
 )
-# Fields that are never null in a valid event; of these, the ids are never empty either.
+# Fields that are never null in a valid event; the ids among them are never empty either.
 REQUIRED_FIELDS = (
     "event_id",
     "event_time",
@@ -120,7 +120,7 @@ UUID_PATTERN = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9
 
 
 def currency_fault(code: str, day: date) -> str | None:
-    """Return what is wrong with an upper-case currency code on a day (UTC); None: ISO 4217 has it in force."""
+    """Return what is wrong with an upper-case currency code on a day (UTC); None when ISO 4217 has it in force."""
     since, until = IN_FORCE_SINCE.get(code), IN_FORCE_UNTIL.get(code)
     if code not in ACTIVE and until is None:
         return code

@@ -1,6 +1,6 @@
-"""Which quarantined rows of bronze are meant: by reason, schema id, time, key and place in the topic.
+"""Selects quarantined rows of bronze: by reason, schema id, time, key and offset.
 
-One condition in SQL that DuckDB and Spark read alike. Everything in it comes from checked values, never from raw text.
+Renders one SQL condition for both DuckDB and Spark, only from validated values, never from raw text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ QUARANTINED = "error_reason IS NOT NULL"
 
 @dataclass(frozen=True)
 class Selection:
-    """Quarantined rows; an empty field restricts nothing. `limit` (0: none) counts from the oldest.
+    """A selection of quarantined rows; an empty field does not restrict it. `limit` (0: none) keeps the oldest.
 
     Time: `since` (inclusive) and `until` (exclusive) are compared with the Kafka timestamp. `offset_to` is inclusive.
     """
@@ -73,7 +73,7 @@ class Selection:
         return " AND ".join(parts)
 
     def describe(self) -> str:
-        """Return what restricts the selection, for messages and the audit."""
+        """Return the restrictions of the selection, for messages and the audit."""
         given = {name: value for name, value in self.to_json().items() if value not in (None, 0, [], ())}
         return json.dumps(given, sort_keys=True) if given else "every quarantined row"
 
@@ -88,10 +88,10 @@ class Selection:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """Return the selection that `to_json` wrote; fields that are left out restrict nothing.
+        """Return the selection that `to_json` wrote; missing fields do not restrict it.
 
         Raises:
-            ConfigurationError: a field is unknown or has a value that it cannot have.
+            ConfigurationError: a field is unknown or has an invalid value.
         """
         unknown = sorted(document.keys() - cls.__dataclass_fields__.keys())
         if unknown:
@@ -117,5 +117,5 @@ def _given(convert: Callable[[Any], T], value: Any) -> T | None:
 
 
 def _instant(time: datetime) -> str:
-    """The instant as both engines read it: their sessions are in UTC."""
+    """Return the time as an SQL literal for both engines, whose sessions are in UTC."""
     return f"CAST('{time.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}' AS TIMESTAMP)"

@@ -1,4 +1,4 @@
-"""Changes of bronze, silver and gold that others than the platform made: the table they are written down in, and its row."""
+"""Changes of bronze, silver and gold by programs other than the platform: one record, and the table that holds them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rtap_assets.contracts.tables import Column, TableSpec
 
 @dataclass(frozen=True)
 class TableChange:
-    """One change; times are UTC. `snapshot_id` is None for a change of the layout, which makes no snapshot."""
+    """One change; times are UTC. `snapshot_id` is None for a layout change, which creates no snapshot."""
 
     change_id: str
     table_name: str
@@ -28,7 +28,7 @@ class TableChange:
 
     @property
     def sentence(self) -> str:
-        """The change in a line, as checks, logs and the shell show it."""
+        """Return the change as one line, for checks, logs and the command line."""
         if self.snapshot_id is None:
             return f"{self.table_name}: {self.detail} ({self.change_id})"
         counts = f"{self.rows_added:,} rows added, {self.rows_deleted:,} deleted"
@@ -49,15 +49,15 @@ TABLE_CHANGES = TableSpec(
         Column("change_id", "string", "Identity of the change: its snapshot, or a digest of what is different."),
         Column("table_name", "string", "Table that was changed."),
         Column("operation", "string", "append, overwrite, delete, rollback, columns or partitioning."),
-        Column("snapshot_id", "bigint", "Snapshot that the change made; null for a change of the layout."),
-        Column("rows_added", "bigint", "Rows that the snapshot added, as its summary says."),
-        Column("rows_deleted", "bigint", "Rows that the snapshot removed, as its summary says."),
+        Column("snapshot_id", "bigint", "Snapshot that the change created; null for a layout change."),
+        Column("rows_added", "bigint", "Rows that the snapshot added, from its summary."),
+        Column("rows_deleted", "bigint", "Rows that the snapshot removed, from its summary."),
         Column("files_added", "bigint", "Data files that the snapshot added."),
         Column("files_deleted", "bigint", "Data files that the snapshot removed."),
-        Column("engine", "string", "Program that made it, as far as its summary says."),
-        Column("detail", "string", "What was changed, where the figures do not say it; else empty."),
-        Column("changed_at", "timestamp", "When it was made, UTC; of a layout, when it was noticed."),
-        Column("noticed_at", "timestamp", "When the platform wrote it down, UTC."),
+        Column("engine", "string", "Program that made the change, as far as the snapshot's summary names it."),
+        Column("detail", "string", "What was changed, if the counts do not show it; else empty."),
+        Column("changed_at", "timestamp", "When the change was made, UTC; for a layout change, when it was detected."),
+        Column("noticed_at", "timestamp", "When the platform recorded it, UTC."),
         Column("acknowledged_at", "timestamp", "When an operator acknowledged it, UTC; null before."),
     ),
 )

@@ -1,10 +1,10 @@
-r"""The text rule: what surrounds a code or an id is trimmed, what is left must be valid text.
+r"""The text rule: surrounding white space and control characters are trimmed; what remains must be valid text.
 
 White space of any kind (Unicode category Z), control characters (Cc, so tabs and line breaks) and format characters (Cf:
 byte order mark, zero width, direction marks) are trimmed from both ends of every text field and of the Kafka key. What is
 left must be UTF-8 without control or format characters and without line or paragraph separators; spaces within are text.
 
-The patterns are Java's, for Spark; the functions are the same rule in Python, for whatever judges a record without Spark.
+The patterns are in Java's syntax, for Spark; the functions implement the same rule in Python, without Spark.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import unicodedata
 
 TRIMMED_CLASS = r"[\p{Z}\p{Cc}\p{Cf}]"
 FORBIDDEN_CLASS = r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]"
-REPLACEMENT = "\ufffd"  # stands for each byte sequence or character that is no text
+REPLACEMENT = "\ufffd"  # replaces each byte sequence or character that is not valid text
 
 # The look-behind keeps this linear in a run of white space within a long text.
 TRIMMED_ENDS = rf"^{TRIMMED_CLASS}+|(?<!{TRIMMED_CLASS}){TRIMMED_CLASS}++\z"
-# Text with nothing to be trimmed and nothing forbidden. To a pattern, bytes that are no UTF-8 are the replacement character.
+# Text with nothing to trim and nothing forbidden. A pattern sees bytes that are not UTF-8 as the replacement character.
 _END = rf"[!-~[^\p{{Z}}\p{{Cc}}\p{{Cf}}{REPLACEMENT}]]"
 _WITHIN = rf"[ -~[^\p{{Cc}}\p{{Cf}}\p{{Zl}}\p{{Zp}}{REPLACEMENT}]]"
 CLEAN = rf"{_END}(?:{_WITHIN}*{_END})?"

@@ -1,6 +1,6 @@
-"""Text of other people made safe to show: nothing in it can move a cursor, hide characters or break a table.
+"""Renders untrusted text safely: nothing in it can move a cursor, hide characters or break a table.
 
-For terminals, Markdown and logs. What is shown is not what is stored: raw bytes stay in bronze.
+For terminals, Markdown and logs. Only the display is escaped: bronze keeps the raw bytes.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ MARKDOWN = str.maketrans({character: f"&#{ord(character)};" for character in "&<
 
 
 def visible(text: str | bytes | None, *, limit: int = 200) -> str:
-    """Return the text with every character that does not show itself written as an escape (`\\x1b`, `\\u202e`).
+    """Return the text with every invisible character written as an escape (`\\x1b`, `\\u202e`).
 
-    Bytes are read as UTF-8; those that are not are escaped too. More than `limit` characters end in an ellipsis; nothing
-    at all is a hyphen.
+    Bytes are decoded as UTF-8; invalid ones are escaped. Text of more than `limit` characters ends in an ellipsis; None
+    becomes a hyphen.
     """
     if text is None:
         return "-"
-    # Four bytes at most make one character, and reading on would only be thrown away.
+    # A character takes four bytes at most; anything beyond would be cut off.
     read = text[: 4 * limit + 4].decode("utf-8", errors="backslashreplace") if isinstance(text, bytes) else text
     shown = "".join(_escaped(character) for character in read[: limit + 1])
     return shown if len(shown) <= limit else shown[: max(0, limit - 1)] + CUT
@@ -33,7 +33,7 @@ def visible_markdown(text: str | bytes | None, *, limit: int = 120) -> str:
 
 
 def shown_bytes(data: bytes | None, *, limit: int = 32) -> str:
-    """Return the first bytes in hexadecimal, two digits each, and how many there are."""
+    """Return the first bytes in hexadecimal, two digits each, and the total number of bytes."""
     if data is None:
         return "none"
     return f"{data[:limit].hex(' ')}{' ' + CUT if len(data) > limit else ''} ({len(data):,} bytes)".lstrip()

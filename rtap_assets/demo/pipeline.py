@@ -1,6 +1,6 @@
-"""The demo's steps: a stack of its own on free ports, events with every kind of trouble, one materialisation by Dagster.
+"""The demo's steps: its own stack on free ports, events with every kind of fault, one Dagster run over all assets.
 
-It keeps everything in `<state dir>/demo` and starts from nothing each time, so it neither sees nor touches a live system.
+Everything is in `<state dir>/demo` and starts empty each time, so that a live system is neither read nor changed.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from rtap_assets.local.dagster_ui import write_dagster_home
 from rtap_assets.local.ports import free_ports
 from rtap_assets.local.stack import down
 
-# Small batches on purpose: late rows exist only where a watermark has moved on before they are read.
+# Small batches on purpose: rows are late only if the watermark has advanced before they are read.
 BATCHES = 10
 SPAN_SECONDS = 3600
-MATERIALISED = "ASSET_MATERIALIZATION - Materialized value "
+MATERIALIZED = "ASSET_MATERIALIZATION - Materialized value "
 
 
 def demo_settings(settings: Settings, *, events: int) -> Settings:
-    """Settings for a pipeline beside the user's own: its own folder and free ports, batches of a tenth of the events."""
+    """Return settings for a pipeline next to the user's own: separate folder, free ports, a tenth of the events a batch."""
     kafka, controller, registry, streams = free_ports(4)
     per_batch = max(1, events // BATCHES)
     return settings.model_copy(
@@ -51,7 +51,7 @@ def demo_settings(settings: Settings, *, events: int) -> Settings:
 
 
 def demo_events(*, events: int, seed: int) -> GeneratorOptions:
-    """Return an hour of history with every trouble that real producers make.
+    """Return the options for an hour of history with every fault that real producers cause.
 
     Duplicates, delayed events and later copies of events, every reason code, both schema versions and another team's
     schemas, a transaction that is committed and one that is aborted.
@@ -70,14 +70,14 @@ def demo_events(*, events: int, seed: int) -> GeneratorOptions:
 
 
 def start_from_nothing(settings: Settings) -> None:
-    """End what an interrupted demo left running and remove its folder."""
+    """End the processes of an interrupted demo and remove its folder."""
     if settings.state_dir.exists():
         down(settings, echo=lambda _: None)
         shutil.rmtree(settings.state_dir)
 
 
-def materialise(settings: Settings, *, echo: Callable[[str], None]) -> None:
-    """Run `dagster asset materialize --select '*'` and tell of each asset as it is done; the whole log goes to a file.
+def materialize(settings: Settings, *, echo: Callable[[str], None]) -> None:
+    """Run `dagster asset materialize --select '*'` and report each asset as it completes; the log goes to a file.
 
     Raises:
         StreamError: the run failed; the end of its log is part of the message.
@@ -95,8 +95,8 @@ def materialise(settings: Settings, *, echo: Callable[[str], None]) -> None:
         try:
             for line in process.stdout or ():
                 file.write(line)
-                if MATERIALISED in line:
-                    echo(line.split(MATERIALISED)[1].strip().rstrip(".").replace(" ", "/"))
+                if MATERIALIZED in line:
+                    echo(line.split(MATERIALIZED)[1].strip().rstrip(".").replace(" ", "/"))
         finally:
             if process.poll() is None:
                 process.terminate()

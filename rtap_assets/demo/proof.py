@@ -1,4 +1,4 @@
-"""The demo's proof: the audit of `rtap reconcile`, and the dead-letter topic against bronze's quarantined rows."""
+"""The demo's proof: the audit of `rtap reconcile`, plus the dead-letter topic against bronze's quarantined rows."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ LEAST_SILVER_BATCHES = 8
 
 
 def prove(settings: Settings, *, progress: Progress = lambda _what, _done, _all: None) -> Report:
-    """Compare everything with everything; needs the broker, for the topics."""
-    letters = dead_letters(settings)
+    """Audit every layer, and the dead-letter topic against bronze; needs the broker."""
+    published = dead_letters(settings)
 
-    def against_letters(connection: duckdb.DuckDBPyConnection) -> Section:
+    def against_dead_letters(connection: duckdb.DuckDBPyConnection) -> Section:
         rows = connection.execute(
             "SELECT topic, kafka_partition, kafka_offset, error_reason FROM bronze_rows WHERE error_reason IS NOT NULL"
         ).fetchall()
         expected = {DeadLetter(*row) for row in rows}
         name = "quarantined = dead letters, by identity"
-        return Section("Dead-letter topic", (Line(name, str(len(expected)), str(len(letters)), expected == letters),))
+        return Section("Dead-letter topic", (Line(name, str(len(expected)), str(len(published)), expected == published),))
 
-    return audit(settings, progress=progress, extra=(against_letters,))
+    return audit(settings, progress=progress, extra=(against_dead_letters,))
 
 
 def silver_batches(settings: Settings) -> int:
-    """How many batches silver has committed."""
+    """Return how many batches silver has committed."""
     newest = newest_committed(SILVER_STREAM.checkpoint(settings))
     return 0 if newest is None else newest + 1

@@ -1,6 +1,6 @@
-"""Records that the contract rejects, each in bytes that deserve exactly its reason under the order of judgement.
+"""Invalid records for each reason code: bytes whose first applicable reason, in order of evaluation, is that one.
 
-Each one starts from a good event, so that nothing but the fault is wrong with it. Pure, like `events`.
+Each starts from a valid event and has exactly one fault. Pure, like `events`.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from rtap_assets.generator.events import WriterIds
 YEAR_2099_MS = 4_070_908_800_000
 DAY_MS = 86_400_000
 LENGTH_BOMBS = (200_000_000, 1_500_000_000, 2**31 - 1000)
-# The last ones look small to a reader that takes the lowest 64 bits.
+# The last ones look small to a reader that takes only the lowest 64 bits.
 OVERFLOWING_AMOUNTS = (10**18, -(10**18), 10**22 + 1, 123_456_789 * 10**20, 2**200 + 1_234_500, -(2**130) + 99)
-# An id this far ahead will not be given out while the run's records are around.
+# An id this far ahead will not be assigned while the run's records exist.
 FAR_AHEAD = 1_000_000
 
 
 @dataclass(frozen=True)
 class Message:
-    """One Kafka record to be; `event_id` only where its bytes carry one."""
+    """One Kafka record to send; `event_id` only if its bytes carry one."""
 
     key: bytes | None
     value: bytes | None
@@ -40,7 +40,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Contract:
-    """What the maker of bad records knows: writer schemas without logical types by version, ids and limits."""
+    """Inputs for invalid records: writer schemas without logical types by version, ids and limits."""
 
     schemas: Mapping[int, dict[str, Any]]
     ids: WriterIds
@@ -50,7 +50,7 @@ class Contract:
 
 @dataclass(frozen=True)
 class _Base:
-    """The good event that a bad record is made of."""
+    """The valid event that an invalid record is derived from."""
 
     rng: np.random.Generator
     contract: Contract
@@ -67,40 +67,40 @@ class _Base:
         return self.value[HEADER_BYTES:]
 
     def changed(self, *, key: bytes | None = None, timestamp_ms: int | None = None, **fields: Any) -> Message:
-        """The event with some fields changed, under its own key unless another is given."""
+        """Return the event with some fields changed, under its own key unless another is given."""
         event = self.event | fields
         body = encode_datum(event, self.contract.schemas[self.version])
         value = frame(self.contract.ids.versions[self.version], body)
         return Message(key or self.key, value, event["event_id"] or None, timestamp_ms)
 
     def with_bytes(self, field: str, sent: bytes) -> Message:
-        """The event with any bytes as the text of a field; an account's are the key as well."""
+        """Return the event with arbitrary bytes as the text of a field; an account's are the key as well."""
         schema = as_bytes(self.contract.schemas[self.version], field)
         value = frame(self.contract.ids.versions[self.version], encode_datum(self.event | {field: sent}, schema))
         key = sent if field == "account_id" else self.key
         return Message(key, value, None if field == "event_id" else self.event["event_id"])
 
     def raw(self, value: bytes | None) -> Message:
-        """A value that carries no readable event."""
+        """Return a value that carries no readable event."""
         return Message(self.key, value)
 
 
 def physical(schema: dict[str, Any]) -> dict[str, Any]:
-    """The record schema without logical types: times are whole numbers, decimals bytes, so that any value can be written."""
+    """Return the record schema without logical types: times are integers and decimals bytes, so any value can be written."""
     fields = [{**child, "type": _physical_type(child["type"])} for child in schema["fields"]]
     plain: dict[str, Any] = parse_schema({**schema, "fields": fields}, named_schemas={})
     return plain
 
 
 def as_bytes(schema: dict[str, Any], field: str) -> dict[str, Any]:
-    """The record schema with bytes as the type of a text field, which Avro writes alike."""
+    """Return the record schema with bytes as the type of a text field, which has the same encoding."""
     fields = [child if child["name"] != field else {**child, "type": "bytes"} for child in schema["fields"]]
     plain: dict[str, Any] = parse_schema({**unparsed(schema), "fields": fields}, named_schemas={})
     return plain
 
 
 def unparsed(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema without what fastavro notes in a parsed one."""
+    """Return the schema without the annotations of fastavro's parser."""
     return {name: value for name, value in schema.items() if not name.startswith("__")}
 
 
@@ -111,7 +111,7 @@ def _physical_type(schema: Any) -> Any:
 def bad_record(
     rng: np.random.Generator, reason: Reason, contract: Contract, *, key: bytes, value: bytes, version: int
 ) -> Message:
-    """The good record (`key`, `value`, written with `version`), spoilt so that it deserves `reason`."""
+    """Return the valid record (`key`, `value`, written with `version`), corrupted so that it has `reason`."""
     event = schemaless_reader(io.BytesIO(value[HEADER_BYTES:]), contract.schemas[version], None)
     return _MAKERS[reason](_Base(rng, contract, key, value, version, event))
 
@@ -122,12 +122,12 @@ def _oversized(base: _Base) -> Message:
 
 
 def _bad_magic(base: _Base) -> Message:
-    """A first byte that begins no framing and no format that is known."""
+    """Return a value whose first byte begins no known framing or format."""
     return base.raw(base.choose(b"\xfe" + base.value[1:], b"\xff\xf0" + base.rng.bytes(40)))
 
 
 def _unsupported_framing(base: _Base) -> Message:
-    """Avro all the same, as other registries' serializers, a file writer or no serializer frame it."""
+    """Return Avro data framed by another registry's serializer, a file writer, or not framed."""
     glue = b"\x03\x00" + base.rng.bytes(6) + b"\x4d" + base.rng.bytes(1) + b"\x9a" + base.rng.bytes(7) + base.body
     return base.raw(base.choose(glue, b"\xc3\x01" + base.rng.bytes(8) + base.body, b"Obj\x01" + base.rng.bytes(40)))
 
@@ -145,7 +145,7 @@ def _unknown_schema_id(base: _Base) -> Message:
 
 
 def _incompatible_schema(base: _Base) -> Message:
-    """Written with an amount of scale 2, as its registered schema says, or with the schema of something else entirely."""
+    """Return an amount of scale 2, as its registered schema declares, or a record of an unrelated schema."""
     ids = base.contract.ids
     assert ids.incompatible is not None, "the schema that breaks the contract must be registered first"
     body = encode_datum(base.event, base.contract.schemas[2])
@@ -165,7 +165,7 @@ def _undecodable(base: _Base) -> Message:
     claimed = base.choose(*LENGTH_BOMBS)
     bodies = {
         "truncated": frame(ids[base.version], base.body[: int(base.rng.integers(1, len(base.body)))]),
-        # An odd first byte is a negative length, so these can never be read by accident.
+        # An odd first byte is a negative length, so these never decode by accident.
         "random": frame(ids[base.version], bytes([random_bytes[0] | 1]) + random_bytes[1:]),
         "empty": header(ids[base.version]),
         "bomb": frame(ids[base.version], varint(claimed) + text("short")),
@@ -186,10 +186,10 @@ def _trailing_bytes(base: _Base) -> Message:
 
 
 def _invalid_text(base: _Base) -> Message:
-    """Text in another encoding, cut off in a character, or with what no code or id has within."""
+    """Return text in another encoding, cut within a character, or with a forbidden character inside."""
     field = base.choose("event_id", "account_id", "product_id", "region", "currency")
-    sent = trim(base.event[field])  # what is put in must be within
-    spoilt = base.choose(
+    sent = trim(base.event[field])  # what is inserted must not be trimmed
+    corrupted = base.choose(
         (sent[:2] + "é").encode("latin-1"),
         sent[:2].encode() + b"\xe2\x82",
         sent[:1].encode() + b"\xed\xa0\x80\xc0\x80" + sent[1:].encode(),
@@ -197,11 +197,11 @@ def _invalid_text(base: _Base) -> Message:
         (sent[:1] + "\x1b[2J" + sent[1:]).encode(),
         (sent[:1] + "\u200b" + sent[1:]).encode(),
     )
-    return base.with_bytes(field, spoilt)
+    return base.with_bytes(field, corrupted)
 
 
 def _negative_amount(base: _Base) -> Message:
-    """A refund or a purchase below zero, or a magnitude without its sign byte."""
+    """Return a refund or a purchase below zero, or a magnitude without its sign byte."""
     amount = base.choose(
         b"\xff", b"\x80\x00", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x80", (-125_000).to_bytes(3, "big", signed=True)
     )
@@ -219,7 +219,7 @@ def _key_mismatch(base: _Base) -> Message:
 
 def _invalid_event_id(base: _Base) -> Message:
     identifier = base.event["event_id"]
-    # A bad id is made unique, so that no two of these records are the same by chance.
+    # Derived from the original id, so that no two of these records are equal by chance.
     return base.changed(event_id=base.choose(f"order-{identifier[:8]}", identifier[:-1], identifier.replace("-", "")))
 
 

@@ -1,7 +1,7 @@
-"""A run as a sequence of chunks: which record is good, which a duplicate of what, which bad and why.
+"""A run as a sequence of chunks: which records are good, which duplicate another, which are bad and why.
 
-Pure: no I/O and no clock. The start time, the registry's ids and an earlier run's records are passed in, and the same
-options, start and inputs give the same bytes.
+Pure: no I/O and no clock. The start time, the registry's ids and an earlier run's records are parameters; equal options,
+start and inputs give equal bytes.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from rtap_assets.runtime.clock import to_milliseconds
 GOOD, DUPLICATE, BAD = "good", "duplicate", "bad"
 OWN_RUN = ""  # the ledger puts the run's id here
 
-# How duplicates are spread: right behind their original, from an earlier chunk, from an earlier run.
+# Where the originals of duplicates are: shortly before in the same chunk, in an earlier chunk, in an earlier run.
 DUPLICATE_SHARES = {"same chunk": 0.5, "later": 0.35, "earlier run": 0.15}
 SAME_CHUNK_DISTANCE = 1000
 KEPT_PER_CHUNK = 256
 KEPT_CHUNKS = 40
-# A later copy is of an event this many chunks back or more, so that its original is out of the streams' memory.
+# A later copy repeats an event at least this many chunks back, so that its original has left the streams' state.
 LATER_COPY_CHUNKS = 3
 AWKWARD_EVERY = 500
 AWKWARD_PLACES = dict(zip((101, 351), AWKWARD_AMOUNTS, strict=True))
-# Large records are rare, or they would outweigh all others together.
+# Large records are rare: otherwise they would outweigh all others together.
 REASON_WEIGHTS = {Reason.OVERSIZED: 0.05}
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some records of the run in the order of sending, one row each. `columns` are the good event's, or its copy's.
+    """Records of the run in sending order, one row each. `columns` are the good event's, or its copy's.
 
     `reason` is None unless bad; `origin_run` and `origin_sequence` name the original of a duplicate. `transaction` is how
-    the transaction of the whole chunk ends, None without one.
+    the chunk's transaction ends; None without one.
     """
 
     number: int
@@ -62,9 +62,9 @@ class Chunk:
 def make_chunks(
     options: GeneratorOptions, *, start_time: datetime, contract: Contract, replay: Columns | None = None
 ) -> Iterator[Chunk]:
-    """The run's chunks, without end when the options set none. `replay` holds good records of an earlier run (see `sample`).
+    """Yield the run's chunks, endlessly if the options set no end. `replay` holds an earlier run's records (see `sample`).
 
-    Time: without a rate, event times go from `span_seconds` before `start_time` up to it; with one, they follow it.
+    Time: without a rate, event times cover the `span_seconds` before `start_time`; with one, they follow it.
     """
     start_ms = to_milliseconds(start_time)
     run = _Run(options, contract, start_ms, replay, pending_reasons=list(options.reasons))
@@ -83,7 +83,7 @@ def make_chunks(
 
 
 def sample(rng: np.random.Generator, chunk: Chunk, *, run_id: str = OWN_RUN) -> Columns:
-    """Some of the chunk's good records, with where they come from, to be sent again later."""
+    """Return some of the chunk's good records with their origin, to be sent again later."""
     good = np.flatnonzero(chunk.kind == GOOD)
     rows = np.sort(rng.choice(good, min(KEPT_PER_CHUNK, len(good)), replace=False))
     taken = {name: column[rows] for name, column in chunk.columns.items()}
@@ -91,12 +91,12 @@ def sample(rng: np.random.Generator, chunk: Chunk, *, run_id: str = OWN_RUN) -> 
 
 
 def concatenate(parts: Sequence[Columns]) -> Columns:
-    """The rows of all parts, one after the other."""
+    """Return the rows of all parts, in order."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def due_ms(options: GeneratorOptions, start_ms: int, sequence: Integers) -> Integers:
-    """When each record is taken in: on the way through the simulated history, or at its turn at the steady rate."""
+    """Return when each record is ingested: spread over the simulated history, or at the steady rate."""
     if options.rate is not None:
         return np.asarray(start_ms + (sequence * 1000 / options.rate).astype(np.int64))
     assert options.total is not None
@@ -107,7 +107,7 @@ def due_ms(options: GeneratorOptions, start_ms: int, sequence: Integers) -> Inte
 
 @dataclass
 class _Run:
-    """What one chunk leaves for the next: records to copy, and the reasons that have not occurred yet."""
+    """State carried from chunk to chunk: records to copy, and the reasons that have not occurred yet."""
 
     options: GeneratorOptions
     contract: Contract
@@ -117,7 +117,7 @@ class _Run:
     earlier: deque[Columns] = field(default_factory=lambda: deque(maxlen=KEPT_CHUNKS))
 
     def make(self, number: int, sequence: Integers) -> Chunk:
-        """The next chunk. Its randomness depends on seed, start and number alone."""
+        """Return the next chunk. Its randomness depends only on seed, start and number."""
         rng = np.random.default_rng([self.options.seed, self.start_ms, number])
         kind = self._kinds(rng, len(sequence))
         awkward = np.zeros(len(sequence), dtype=np.int64)
@@ -129,7 +129,7 @@ class _Run:
         self._copy_duplicates(rng, kind, columns)
         self._copy_later(rng, kind, columns)
         reason = objects([None] * len(sequence))
-        timestamps = self._spoil(rng, np.flatnonzero(kind == BAD), columns, reason)
+        timestamps = self._corrupt(rng, np.flatnonzero(kind == BAD), columns, reason)
         chunk = Chunk(number, int(sequence[0]), kind, reason, columns, timestamps)
         self.earlier.append(sample(rng, chunk))
         return chunk
@@ -140,7 +140,7 @@ class _Run:
         kind = np.where(draw < bad, BAD, np.where(draw < bad + copied, DUPLICATE, GOOD)).astype(object)
         good = np.flatnonzero(kind == GOOD)
         head = kind[: good[0] if len(good) else size]
-        head[head == DUPLICATE] = GOOD  # nothing precedes them that could be copied
+        head[head == DUPLICATE] = GOOD  # no record precedes them
         return kind
 
     def _copy_duplicates(self, rng: np.random.Generator, kind: NDArray[np.object_], columns: Columns) -> None:
@@ -162,7 +162,7 @@ class _Run:
             _overwrite(columns, rows[from_replay], self.replay, picked)
 
     def _copy_later(self, rng: np.random.Generator, kind: NDArray[np.object_], columns: Columns) -> None:
-        """Turn some good rows into copies of events of several chunks ago, with the event times of the rows they take."""
+        """Turn some good rows into copies of events of several chunks ago, keeping the event times of the replaced rows."""
         old = list(self.earlier)[:-LATER_COPY_CHUNKS]
         rows = np.flatnonzero((kind == GOOD) & (rng.random(len(kind)) < self.options.later_copies))
         if old and len(rows):
@@ -171,10 +171,10 @@ class _Run:
             copy_later(columns, rows[: len(picked)], pool, picked, schemas=self.contract.schemas)
             kind[rows[: len(picked)]] = DUPLICATE
 
-    def _spoil(
+    def _corrupt(
         self, rng: np.random.Generator, rows: Integers, columns: Columns, reason: NDArray[np.object_]
     ) -> dict[int, int]:
-        """Turn the given rows into bad records; returns row -> producer's timestamp where one is claimed."""
+        """Turn the given rows into bad records; return the producer's timestamp by row, if one is claimed."""
         timestamps = {}
         for row, chosen in zip(rows.tolist(), self._reasons(rng, len(rows)), strict=True):
             version = int(columns["schema_version"][row])
@@ -191,7 +191,7 @@ class _Run:
         return timestamps
 
     def _reasons(self, rng: np.random.Generator, size: int) -> list[Reason]:
-        """Each reason once before any occurs again; then at random."""
+        """Return each reason once before any occurs again; then random ones."""
         first, self.pending_reasons = self.pending_reasons[:size], self.pending_reasons[size:]
         weights = np.array([REASON_WEIGHTS.get(reason, 1.0) for reason in self.options.reasons])
         if len(first) == size:

@@ -1,4 +1,4 @@
-"""Copies of events that are sent again with a later event time: the same id, another record. Pure, like `events`."""
+"""Copies of events, sent again with a later event time: the same event id, another record. Pure, like `events`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rtap_assets.generator.population import Integers
 def copy_later(
     columns: Columns, rows: Integers, originals: Columns, picked: Integers, *, schemas: Mapping[int, dict[str, Any]]
 ) -> None:
-    """Overwrite `rows` of `columns` with the picked originals, each with the event and ingest time of the row it takes.
+    """Overwrite `rows` of `columns` with the picked originals, keeping the event and ingest time of each row.
 
     `schemas` are the writer schemas without logical types, by version.
     """

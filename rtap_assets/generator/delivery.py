@@ -1,7 +1,7 @@
-"""Sending chunks to Kafka and learning what became of each record.
+"""Sends chunks to Kafka and collects the outcome of each record.
 
-A record is acknowledged only with its Kafka partition and offset. When it is not certain that the broker lacks it, its
-outcome is unknown; only an error that proves it was never appended makes it failed.
+A record is acknowledged only with its Kafka partition and offset. An error that proves it was never appended makes it
+failed; otherwise its outcome is unknown.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ POLL_SECONDS = 0.05
 # The shortest wait of a steady run: records that come due within it are sent together.
 ROUND_SECONDS = 0.02
 QUEUE_RECORDS = 200_000
-# These are raised before a record leaves the producer, or by a broker that refused to append it.
+# Raised before a record leaves the producer, or by a broker that refused to append it.
 NEVER_APPENDED = frozenset(
     {
         KafkaError.MSG_SIZE_TOO_LARGE,
@@ -44,7 +44,7 @@ NEVER_APPENDED = frozenset(
 
 
 def producer_config(settings: Settings, *, patience_seconds: float) -> dict[str, Any]:
-    """An idempotent producer that gives up on a record after `patience_seconds`."""
+    """Return the properties of an idempotent producer that gives up on a record after `patience_seconds`."""
     return client_config(settings) | {
         "enable.idempotence": True,
         "acks": "all",
@@ -55,14 +55,14 @@ def producer_config(settings: Settings, *, patience_seconds: float) -> dict[str,
         "queue.buffering.max.messages": QUEUE_RECORDS,
         "queue.buffering.max.kbytes": 512 * 1024,
         "message.max.bytes": settings.topic_max_message_bytes,
-        # The same Kafka partition for a key as the Java clients choose.
+        # Maps a key to the same Kafka partition as the Java clients do.
         "partitioner": "murmur2_random",
         "message.timeout.ms": int(patience_seconds * 1000),
     }
 
 
 class Delivery:
-    """One chunk on its way: slots for its outcomes, filled by the delivery callbacks."""
+    """One chunk in flight: slots for its outcomes, filled by the delivery callbacks."""
 
     def __init__(self, chunk: Chunk) -> None:
         size = len(chunk)
@@ -73,32 +73,32 @@ class Delivery:
         self._offset = np.full(size, -1, dtype=np.int64)
 
     def report(self, row: int, error: KafkaError | None, message: Any) -> None:
-        """The delivery callback of one record."""
+        """Record the outcome of one row; the producer's delivery callback."""
         self.open -= 1
         if error is not None:
             self._outcome[row] = FAILED if error.code() in NEVER_APPENDED else UNKNOWN
             return
         offset = message.offset()
-        # A retry that the broker recognised as one is confirmed without an offset: it is there, but we cannot say where.
+        # A retry that the broker recognized is confirmed without an offset: the record exists at an unknown offset.
         if offset is not None and offset >= 0:
             self._outcome[row], self._partition[row], self._offset[row] = ACKNOWLEDGED, message.partition(), offset
 
     def fail(self, row: int) -> None:
-        """The record was never handed over."""
+        """Mark a row that was never handed to the producer as failed."""
         self.open -= 1
         self._outcome[row] = FAILED
 
     def roll_back(self) -> None:
-        """Note that the transaction of the chunk does not end in a commit: what the broker has of it counts for nothing."""
+        """Mark every row as rolled back: the chunk's transaction was not committed."""
         self._outcome[:] = ROLLED_BACK
 
     def outcomes(self) -> Outcomes:
-        """What is known now; records still open count as unknown."""
+        """Return the outcomes known so far; records still open count as unknown."""
         return Outcomes(self._outcome, self._partition, self._offset)
 
 
 class Sender:
-    """Hands chunks to the producer, at a steady pace or at once."""
+    """Hands chunks to the producer, at a steady pace or immediately."""
 
     def __init__(self, producer: Producer, topic: str) -> None:
         self._producer = producer
@@ -107,7 +107,7 @@ class Sender:
     def send(
         self, chunk: Chunk, *, due_seconds: Callable[[int], float] | None = None, hurried: Callable[[], bool]
     ) -> Delivery:
-        """Queue the whole chunk. `due_seconds(row)` says how long to wait for a row's turn; `hurried` ends the waiting."""
+        """Queue the whole chunk. `due_seconds(row)` returns the wait until a row is due; `hurried` ends the waiting."""
         delivery = Delivery(chunk)
         for rows in self._slices(len(chunk), due_seconds, hurried):
             self._queue(delivery, rows)
@@ -120,7 +120,7 @@ class Sender:
             self._producer.poll(POLL_SECONDS)
 
     def give_up(self) -> None:
-        """Drop what is still queued; what may already be with the broker stays unknown."""
+        """Drop what is still queued; records that may have reached the broker stay unknown."""
         self._producer.purge(in_queue=True, in_flight=True, blocking=True)
         self._producer.poll(0)
 

@@ -1,4 +1,4 @@
-"""Columns of good events, a chunk at a time. Pure: no I/O, no clock; the same inputs give the same bytes."""
+"""Columns of good events, one chunk at a time. Pure: no I/O, no clock; equal inputs give equal bytes."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ Columns = dict[str, NDArray[Any]]
 JITTER_SECONDS = 2.0
 LONGEST_JITTER_SECONDS = 60.0
 LARGEST_QUANTITY = 50
-# 0.0128 and 3.2768 with more sign bytes than they need, as encoders of decimals of fixed width write them.
+# 0.0128 and 3.2768 with redundant sign bytes, as fixed-width decimal encoders write them.
 AWKWARD_AMOUNTS = {amount: varint(width) + amount.to_bytes(width, "big") for amount, width in ((128, 9), (32_768, 16))}
 ZERO_AS_NO_BYTES = varint(0)
 
 
 @dataclass(frozen=True)
 class WriterIds:
-    """Registry ids: of the contract's versions, of one that breaks it (when asked for), and one of another subject.
+    """Registry ids: of the contract's versions, of one that breaks it (if requested), and of another subject.
 
-    `other_team`: ids of the same versions under another subject and namespace (when asked for).
+    `other_team`: ids of the same versions under another subject and namespace (if requested).
     """
 
     versions: dict[int, int]
@@ -53,9 +53,9 @@ def good_events(
     base_ms: NDArray[np.int64],
     awkward: NDArray[np.int64],
 ) -> Columns:
-    """One good event per entry of `base_ms`: what the ledger keeps, and `key` and `value` as bytes.
+    """Return one good event per entry of `base_ms`: the ledger's columns, and `key` and `value` as bytes.
 
-    Units: amounts in ten-thousandths, times in milliseconds since 1970.
+    Units: amounts in ten-thousandths, times in milliseconds since the epoch.
     Time: event_time is `base_ms` less a small jitter, or 15-40 minutes less for the delayed share.
     `awkward` holds, per row, an amount to use instead (0: none).
     """
@@ -89,14 +89,14 @@ def good_events(
 
 
 def objects(values: Sequence[Any]) -> NDArray[np.object_]:
-    """An array of Python objects; numpy's own strings would lose trailing zero bytes and `None`."""
+    """Return an array of Python objects; numpy's own strings would lose trailing zero bytes and `None`."""
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
 
 
 def _facts(rng: np.random.Generator, options: GeneratorOptions, size: int) -> Columns:
-    """What was sold to whom and for how much, as indexes into the population's tables."""
+    """Return what was sold to which account for which amount, as indexes into the population's tables."""
     company = world.population(options.accounts)
     account = np.minimum(np.searchsorted(company.cumulative_activity, rng.random(size)), options.accounts - 1)
     tier, currency = company.tier[account], company.currency[account]
@@ -108,7 +108,7 @@ def _facts(rng: np.random.Generator, options: GeneratorOptions, size: int) -> Co
     emptied = (event_type == world.DOWNGRADE_INDEX) & (rng.random(size) < 0.2)
     quantity = np.where(emptied, 0, np.minimum(seats, LARGEST_QUANTITY))
     promo = world.pick(rng, world.PROMO_SHARES, size)
-    # Prices are whole hundredths, so a whole percentage of one is a whole number of ten-thousandths.
+    # Prices are whole hundredths, so an integer percentage of one is an integer number of ten-thousandths.
     amount = company.prices[product, currency] * quantity * (100 - np.array(world.PROMO_PERCENT)[promo]) // 100
     partial_refund = (event_type == world.REFUND_INDEX) & (rng.random(size) < 0.3)
     return {
@@ -134,7 +134,7 @@ def _encode(
     account_ids: NDArray[np.object_],
     spelled: NDArray[np.bool_],
 ) -> list[bytes]:
-    """The Kafka value of each row: header, then the fields of its schema version in the schema's order."""
+    """Return the Kafka value of each row: header, then the fields of its schema version in the schema's order."""
     version = facts["schema_version"]
     headers = [header(subject[number]) for subject in (ids.versions, ids.other_team or ids.versions) for number in (1, 2)]
     amounts = decimals(facts["amount"])
@@ -175,6 +175,6 @@ def _lookup(table: Sequence[bytes], indexes: NDArray[Any]) -> list[bytes]:
 
 
 def _spelled(table: Sequence[tuple[str, str]], indexes: NDArray[Any], other: NDArray[np.bool_]) -> list[bytes]:
-    """The canonical spelling of each code, or the other accepted one."""
+    """Return the canonical spelling of each code, or the other accepted one."""
     flat = [text(spelling) for pair in table for spelling in pair]
     return _lookup(flat, indexes * 2 + other)

@@ -1,6 +1,6 @@
-"""`generate`: seeded sales events into the events topic, with a ledger of what was intended and what became of it.
+"""`generate`: sends seeded sales events to the events topic, with a ledger of intended records and their outcomes.
 
-The records are made by the pure functions of `chunks`; this module brings clock, registry, broker, files and signals.
+The pure functions of `chunks` build the records; this module adds clock, registry, broker, files and signals.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ KEPT_CHUNKS = 8
 
 
 class Progress(Protocol):
-    """Told after each chunk how many records are settled; `total` is None for an endless run."""
+    """Called after each chunk with the number of settled records; `total` is None for an endless run."""
 
     def __call__(self, settled: int, total: int | None) -> None: ...
 
 
 def _silent(settled: int, total: int | None) -> None:
-    """The progress of a run that nobody watches."""
+    """Ignore the progress."""
 
 
 def generate(
     settings: Settings, options: GeneratorOptions, *, echo: Callable[[str], None] = print, progress: Progress = _silent
 ) -> GenerationReport:
-    """Send the records that `options` ask for and return what became of them; the ledger is complete in any case.
+    """Send the records that `options` describe and return their outcomes; the ledger is complete in any case.
 
-    SIGINT and SIGTERM end the run after the current chunk; a second one ends the wait for the broker, too.
+    SIGINT and SIGTERM end the run after the current chunk; a second signal also ends the wait for the broker.
 
     Raises:
         DependencyUnavailable: broker or registry did not answer within the patience of a one-shot command.
-        ConfigurationError: the options cannot be met, there is no topic, or the run id was used before.
+        ConfigurationError: the options cannot be satisfied, the topic is missing, or the run id was used before.
     """
     patience = settings.dependency_patience_seconds
     contract = with_patience(lambda: prepare_contract(settings, options), what="preparing the schemas", seconds=patience)
@@ -81,7 +81,7 @@ def _intention(options: GeneratorOptions) -> str:
 
 @dataclass
 class _Run:
-    """The sending of one run, chunk after chunk, and its tally."""
+    """The sending of one run, chunk by chunk, and its tally."""
 
     settings: Settings
     options: GeneratorOptions
@@ -94,10 +94,10 @@ class _Run:
     kept: deque[Columns] = field(default_factory=lambda: deque(maxlen=KEPT_CHUNKS))
 
     def send_all(self, chunks: Iterator[Chunk], stops: Callable[[], int]) -> None:
-        """Record, send and settle each chunk; flat out, the next one is made while the broker takes the last.
+        """Record, send and settle each chunk; without a rate, the next one is built while the broker takes the last.
 
         Raises:
-            DependencyUnavailable: nothing of a whole chunk was acknowledged.
+            DependencyUnavailable: no record of a chunk was acknowledged.
         """
         patience = self.settings.dependency_patience_seconds
         sender = Sender(Producer(producer_config(self.settings, patience_seconds=patience)), self.settings.topic_events)
@@ -111,7 +111,7 @@ class _Run:
                     continue
                 in_flight.append(sender.send(chunk, due_seconds=self._pace(chunk), hurried=lambda: stops() > 0))
                 while len(in_flight) >= most_in_flight:
-                    self._demand_answer(self._settle(in_flight.popleft(), sender, stops))
+                    self._require_acknowledgment(self._settle(in_flight.popleft(), sender, stops))
                 if stops():
                     break
         finally:
@@ -123,14 +123,14 @@ class _Run:
     def _send_in_transaction(
         self, chunk: Chunk, in_flight: deque[Delivery], sender: Sender, stops: Callable[[], int]
     ) -> None:
-        """Send one chunk by itself, after all that is in flight."""
+        """Send one chunk alone, after everything in flight."""
         while in_flight:
             self._settle(in_flight.popleft(), sender, stops)
         name = f"{self.ledger.run_id}-{chunk.number}"
         self._settle(send_in_transaction(self.settings, chunk, name=name, hurried=lambda: stops() > 1), sender, stops)
 
     def report(self) -> GenerationReport:
-        """The tally so far."""
+        """Return the tally so far."""
         return GenerationReport(
             run_id=self.ledger.run_id,
             intended=self.outcomes.total(),
@@ -144,15 +144,15 @@ class _Run:
         )
 
     def _pace(self, chunk: Chunk) -> Callable[[int], float] | None:
-        """How long until a row's turn; None when there is no pace to keep."""
+        """Return the wait until a row is due, as a function of the row; None without a rate."""
         if self.options.rate is None:
             return None
         rate, first = self.options.rate, chunk.first_sequence
         return lambda row: self.started + (first + row) / rate - time.monotonic()
 
     def _settle(self, delivery: Delivery, sender: Sender, stops: Callable[[], int]) -> Counter[str]:
-        """Wait for the chunk's outcomes, write them to the ledger and return how many there are of each."""
-        # The producer's own time limit comes first; the margin is for its report to arrive.
+        """Wait for the chunk's outcomes, write them to the ledger and return the number of each."""
+        # The producer's own timeout fires first; the margin lets its report arrive.
         deadline = time.monotonic() + self.settings.dependency_patience_seconds + 5
         sender.await_result(delivery, deadline=deadline, hurried=lambda: stops() > 1)
         if delivery.open:
@@ -169,7 +169,7 @@ class _Run:
         self.progress(self.outcomes.total(), self.options.total)
         return tally
 
-    def _demand_answer(self, tally: Counter[str]) -> None:
+    def _require_acknowledgment(self, tally: Counter[str]) -> None:
         if tally[ACKNOWLEDGED]:
             return
         raise DependencyUnavailable(
@@ -181,7 +181,7 @@ class _Run:
 
 @contextmanager
 def _collector_paused(*, pause: bool) -> Iterator[None]:
-    """Python's cycle collector off for a run flat out: it finds nothing among the records, and cost a third of the time."""
+    """Disable Python's cycle collector for a run without a rate: it finds nothing, and took a third of the time."""
     was_on = gc.isenabled()
     if pause:
         gc.disable()
@@ -194,7 +194,7 @@ def _collector_paused(*, pause: bool) -> Iterator[None]:
 
 @contextmanager
 def _stop_signals() -> Iterator[Callable[[], int]]:
-    """How often SIGINT or SIGTERM has arrived. Outside the main thread signals are not ours to take."""
+    """Count SIGINT and SIGTERM. Outside the main thread, signal handlers are left unchanged."""
     received: list[int] = []
     previous: dict[signal.Signals, Any] = {}
 

@@ -1,7 +1,7 @@
-"""The ledger: what a run intended, on disk before it is sent, and what became of it. The oracle of every comparison.
+"""The ledger: what a run intended, on disk before it is sent, and the outcomes. The oracle of every comparison.
 
 `<ledger_dir>/<run_id>/intended-NNNNNN.parquet` and `outcome-NNNNNN.parquet`, one pair per chunk, each complete or absent.
-A record without an outcome (the process was killed) is as good as one whose outcome is unknown.
+A record without an outcome (the process was killed) counts as one whose outcome is unknown.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from rtap_assets.generator.chunks import BAD, DUPLICATE, GOOD, OWN_RUN, Chunk
 from rtap_assets.generator.events import Columns, objects
 from rtap_assets.runtime.files import replacing
 
-# `rolled back`: in a transaction that was aborted, or left open for the broker to abort; no reader may get it.
+# `rolled back`: in a transaction that was aborted, or left open for the broker to abort; no committed reader receives it.
 ACKNOWLEDGED, UNKNOWN, FAILED, ROLLED_BACK = "acknowledged", "unknown", "failed", "rolled back"
 REPLAY_FILE = "replay.parquet"
 MONEY = pa.decimal128(18, 4)
-# Dictionaries pay off for these; building them for ids and digests would cost more than all the rest.
+# Dictionary encoding pays off for these; for ids and digests it would cost more than everything else.
 CODES = ("run_id", "kind", "duplicate_of_run", "reason", "event_type", "plan_tier", "region", "currency", "outcome")
 
 INTENDED = pa.schema(
@@ -64,7 +64,7 @@ OUTCOME = pa.schema(
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What became of a chunk's records, row by row; partition and offset are -1 unless acknowledged."""
+    """The outcomes of a chunk's records, row by row; partition and offset are -1 unless acknowledged."""
 
     outcome: NDArray[np.object_]
     kafka_partition: NDArray[np.int32]
@@ -78,27 +78,27 @@ class LedgerWriter:
         self.run_id = run_id
         self.folder = ledger_dir / run_id
         if self.folder.exists() and any(self.folder.iterdir()):
-            raise ConfigurationError(f"There is a ledger of a run {run_id} already.", remedy="Choose another --run-id.")
+            raise ConfigurationError(f"A ledger of a run {run_id} already exists.", remedy="Choose another --run-id.")
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def intend(self, chunk: Chunk) -> None:
-        """Record what is about to be sent."""
+        """Record the chunk before it is sent."""
         write_durably(intended_table(chunk, self.run_id), self.folder / f"intended-{chunk.number + 1:06d}.parquet")
 
     def settle(self, chunk: Chunk, outcomes: Outcomes) -> None:
-        """Record what became of it."""
+        """Record the chunk's outcomes."""
         table = outcome_table(chunk, outcomes, run_id=self.run_id)
         write_durably(table, self.folder / f"outcome-{chunk.number + 1:06d}.parquet")
 
     def keep_for_replay(self, good: Columns) -> None:
-        """Keep some good records, whole, for a later run to send again."""
+        """Keep some complete good records for a later run to send again."""
         own = objects([self.run_id if run == OWN_RUN else run for run in good["origin_run"]])
         table = pa.table({name: pa.array(column) for name, column in (good | {"origin_run": own}).items()})
         write_durably(table, self.folder / REPLAY_FILE)
 
 
 def intended_table(chunk: Chunk, run_id: str) -> pa.Table:
-    """The chunk as the ledger's rows. A bad record keeps only what its bytes carry; its amounts count for nothing."""
+    """Return the chunk as ledger rows. A bad record keeps only what its bytes carry; its amounts do not count."""
     columns = chunk.columns
     bad, copied = chunk.kind == BAD, chunk.kind == DUPLICATE
     original_run = objects([run_id if run == OWN_RUN else run for run in columns["origin_run"][copied]])
@@ -128,7 +128,7 @@ def intended_table(chunk: Chunk, run_id: str) -> pa.Table:
 
 
 def outcome_table(chunk: Chunk, outcomes: Outcomes, *, run_id: str) -> pa.Table:
-    """What became of the chunk, as the ledger's rows."""
+    """Return the chunk's outcomes as ledger rows."""
     nowhere = outcomes.kafka_offset < 0
     return pa.table(
         [
@@ -149,7 +149,7 @@ def write_durably(table: pa.Table, path: Path) -> None:
 
 
 def read_replay(ledger_dir: Path, *, usable: Callable[[Columns], NDArray[np.bool_]]) -> Columns | None:
-    """The records that the newest earlier run kept, as far as they are `usable`; None when there are none."""
+    """Return the `usable` records that the newest earlier run kept; None if there are none."""
     files = sorted(ledger_dir.glob(f"*/{REPLAY_FILE}"), key=lambda path: (path.stat().st_mtime_ns, path))
     if not files:
         return None
@@ -160,7 +160,7 @@ def read_replay(ledger_dir: Path, *, usable: Callable[[Columns], NDArray[np.bool
 
 
 def counts(chunk: Chunk) -> tuple[dict[str, int], dict[str, int]]:
-    """How many records of each kind, and of each reason, are in the chunk."""
+    """Return the number of records by kind, and by reason."""
     kinds = {kind: int((chunk.kind == kind).sum()) for kind in (GOOD, DUPLICATE, BAD)}
     reasons: dict[str, int] = {}
     for reason in chunk.reason[chunk.kind == BAD]:
@@ -169,7 +169,7 @@ def counts(chunk: Chunk) -> tuple[dict[str, int], dict[str, int]]:
 
 
 def _money(unscaled: NDArray[np.int64], *, mask: NDArray[np.bool_]) -> pa.Array:
-    """Ten-thousandths as decimal(18,4), without a Python object per value."""
+    """Return ten-thousandths as decimal(18,4), without a Python object per value."""
     words = np.empty((len(unscaled), 2), dtype=np.int64)
     words[:, 0], words[:, 1] = unscaled, unscaled >> 63
     valid = np.packbits(~mask, bitorder="little")

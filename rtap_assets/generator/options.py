@@ -1,4 +1,4 @@
-"""What `generate` is asked for and what it reports."""
+"""The options of `generate` and its report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rtap_assets.errors import ConfigurationError
 CHUNK_EVENTS = 25_000
 STEADY_CHUNK_SECONDS = 5
 DELAY_SECONDS = (15 * 60, 40 * 60)
-# Records of one transaction; what becomes of the transactions, in turn.
+# Records per transaction; how the transactions end, in turn.
 TRANSACTION_EVENTS = 100
 COMMITTED, ABORTED, LEFT_OPEN = "committed", "aborted", "left open"
 TRANSACTION_ENDS = (COMMITTED, ABORTED, LEFT_OPEN)
@@ -26,7 +26,7 @@ class GeneratorOptions:
 
     Without `rate`, `events` records are sent as fast as the broker takes them, with event times spread over the
     `span_seconds` before the start. With `rate`, event times follow the clock, for `duration_seconds`, for `events`
-    records, or until the process is told to stop.
+    records, or until the process is stopped.
 
     `later_copies` is the share of events that are sent again with a later event time, `foreign_schemas` the share written
     with a schema of another subject and namespace. `transactions` are sent after all other records, each with
@@ -59,9 +59,7 @@ class GeneratorOptions:
                 "duplicates, later copies and invalid together exceed 0.9; there must be good records to copy."
             )
         if self.rate is None and self.events is None:
-            raise ConfigurationError(
-                "Neither events nor rate is given.", remedy="Ask for a number of events, or for a rate."
-            )
+            raise ConfigurationError("Neither events nor rate is given.", remedy="Set a number of events, or a rate.")
         if self.rate is None and self.duration_seconds is not None:
             raise ConfigurationError("duration is given without rate.", remedy="Add a rate in events per second.")
         if self.rate is not None and not 0 < self.rate <= 1_000_000:
@@ -76,12 +74,12 @@ class GeneratorOptions:
             raise ConfigurationError(f"seed is {self.seed}; it may not be negative.")
         if self.invalid and not self.reasons:
             raise ConfigurationError(
-                "invalid records are asked for without a reason.", remedy="Name reasons, or set invalid to 0."
+                "invalid records are requested without a reason.", remedy="Name reasons, or set invalid to 0."
             )
 
     @property
     def total(self) -> int | None:
-        """How many records the run intends; None when it goes on until it is told to stop."""
+        """Return how many records the run intends; None when it runs until it is stopped."""
         by_time = None
         if self.rate is not None and self.duration_seconds is not None:
             by_time = math.ceil(self.rate * self.duration_seconds)
@@ -90,13 +88,13 @@ class GeneratorOptions:
 
     @property
     def chunk_events(self) -> int:
-        """How many records are made, recorded and sent together."""
+        """Return how many records are built, recorded and sent together."""
         return CHUNK_EVENTS if self.rate is None else max(1, min(CHUNK_EVENTS, round(self.rate * STEADY_CHUNK_SECONDS)))
 
 
 @dataclass(frozen=True)
 class GenerationReport:
-    """What a run did. `intended` = `acknowledged` + `aborted` + `unknown` + `failed`."""
+    """The result of a run. `intended` = `acknowledged` + `aborted` + `unknown` + `failed`."""
 
     run_id: str
     intended: int

@@ -1,6 +1,6 @@
-"""The imaginary company: its accounts, plans, regions, currencies, products and prices. Always the same, whatever the seed.
+"""The fictional company: accounts, plans, regions, currencies, products and prices. Independent of the seed.
 
-Money is held as whole ten-thousandths (the scale of the contract's decimals), so nothing is ever rounded.
+Money is in integer ten-thousandths (the scale of the contract's decimals), so nothing is ever rounded.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Population:
 
 @lru_cache(maxsize=4)
 def population(accounts: int) -> Population:
-    """The company with `accounts` customers; a few of them make most of the events (Zipf)."""
+    """Return the company with `accounts` customers; a few of them generate most of the events (Zipf)."""
     rng = np.random.default_rng(POPULATION_SEED)
     activity = 1.0 / np.arange(1, accounts + 1) ** ZIPF_EXPONENT
     rng.shuffle(activity)
@@ -110,12 +110,12 @@ def population(accounts: int) -> Population:
 
 
 def pick(rng: np.random.Generator, shares: tuple[float, ...], size: int) -> Integers:
-    """`size` indexes into `shares`, each drawn with its share."""
+    """Return `size` indexes into `shares`, each drawn with its share as probability."""
     return np.minimum(np.searchsorted(np.cumsum(shares), rng.random(size), side="right"), len(shares) - 1)
 
 
 def _prices() -> Integers:
-    """[product, currency] -> price in ten-thousandths; whole hundredths, or whole units where none are smaller."""
+    """Return the price in ten-thousandths by [product, currency]; whole hundredths, or whole units for JPY."""
     prices = np.zeros((len(PRODUCTS), len(CURRENCIES)), dtype=np.int64)
     for row, (_, _, dollars) in enumerate(PRODUCTS):
         for column, (code, rate) in enumerate(zip(CURRENCIES, RATES_TO_USD, strict=True)):

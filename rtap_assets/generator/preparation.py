@@ -1,4 +1,4 @@
-"""What a run needs before its first record: schemas and ids from the registry, limits, and an earlier run's records."""
+"""Prepares a run: schemas and ids from the registry, limits, and an earlier run's records."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ OTHER_TEAM_NAMESPACE = "com.acme.billing"
 
 
 def prepare_contract(settings: Settings, options: GeneratorOptions) -> Contract:
-    """Return the writer schemas and their ids, registering what is missing and what the options ask for.
+    """Return the writer schemas and their ids, registering missing ones and those that the options request.
 
     Raises:
-        ConfigurationError: the limits of the settings leave no room for what is asked.
+        ConfigurationError: the settings' limits do not allow the options.
     """
     _check_limits(settings, options)
     versions = load_subject(settings.schemas_dir, EVENTS_SUBJECT_FOLDER)
@@ -52,7 +52,7 @@ def prepare_contract(settings: Settings, options: GeneratorOptions) -> Contract:
 
 
 def other_team_schema(text: str) -> str:
-    """Return the schema as another team writes it: the same record in a namespace of its own."""
+    """Return the schema as another team registers it: the same record in its own namespace."""
     return json.dumps(json.loads(text) | {"namespace": OTHER_TEAM_NAMESPACE})
 
 
@@ -66,7 +66,7 @@ def _register_for_other_team(settings: Settings, text: str) -> int:
 
 
 def incompatible_schema(text: str) -> str:
-    """The schema with amounts of scale 2. Avro, and so the registry, calls it compatible; read as scale 4, it is wrong."""
+    """Return the schema with amounts of scale 2, compatible for Avro and the registry, but wrong when read as scale 4."""
     schema = json.loads(text)
     for child in schema["fields"]:
         if child["name"] == "amount":
@@ -78,8 +78,8 @@ def _check_limits(settings: Settings, options: GeneratorOptions) -> None:
     room = settings.event_time_past_seconds - DELAY_SECONDS[1] - DAY_MS // 1000
     if options.rate is None and options.span_seconds > room:
         raise ConfigurationError(
-            f"A span of {options.span_seconds:g} s reaches back to events that are quarantined as too old.",
-            remedy=f"Ask for {room} s or less, or raise RTAP_EVENT_TIME_PAST_SECONDS.",
+            f"A span of {options.span_seconds:g} s includes event times that are quarantined as too old.",
+            remedy=f"Use {room} s or less, or raise RTAP_EVENT_TIME_PAST_SECONDS.",
         )
     largest = settings.max_event_bytes + 4096 + HEADERS_ALLOWANCE_BYTES
     if options.invalid and Reason.OVERSIZED in options.reasons and largest > settings.topic_max_message_bytes:
@@ -90,7 +90,7 @@ def _check_limits(settings: Settings, options: GeneratorOptions) -> None:
 
 
 def usable_for_replay(contract: Contract, start: datetime) -> Callable[[Columns], NDArray[np.bool_]]:
-    """Records whose schema id is still the contract's, and that are not too old to be accepted once more."""
+    """Return a predicate of records whose schema id is still the contract's and whose age is still accepted."""
     known = {*contract.ids.versions.values(), *contract.ids.other_team.values()}
     oldest = to_milliseconds(start) - contract.event_time_past_ms + DAY_MS
 

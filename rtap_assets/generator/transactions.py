@@ -1,4 +1,4 @@
-"""Chunks that are sent in a transaction of their own: committed, aborted, or left open until the broker aborts it."""
+"""Sends chunks in their own transaction: committed, aborted, or left open until the broker aborts it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from rtap_assets.generator.delivery import Delivery, Sender, producer_config
 from rtap_assets.generator.options import ABORTED, COMMITTED
 from rtap_assets.kafka.clients import translate
 
-# A transaction that is left open holds every committed reader up for about this long.
+# A transaction left open blocks every committed reader for about this long.
 TRANSACTION_SECONDS = 10.0
 
 
 def send_in_transaction(settings: Settings, chunk: Chunk, *, name: str, hurried: Callable[[], bool]) -> Delivery:
-    """Send the chunk in a transaction and end it as the chunk says; return its delivery.
+    """Send the chunk in a transaction and end it as `chunk.transaction` specifies; return its delivery.
 
     Args:
-        name: the transactional id; one that was used before fences that producer.
+        name: the transactional id; reusing one fences its previous producer.
 
     Raises:
-        DependencyUnavailable: the broker did not answer. Whether a commit took place is not known then, so the outcome of
-            each record stays unknown in the ledger.
+        DependencyUnavailable: the broker did not answer. The commit may or may not have happened, so the outcome of each
+            record stays unknown in the ledger.
     """
     timeout_ms = int(TRANSACTION_SECONDS * 1000)
     producer = Producer(

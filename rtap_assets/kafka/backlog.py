@@ -1,4 +1,4 @@
-"""What of a topic a consumer has not read yet: how many records, and since when the oldest of them waits."""
+"""A consumer's backlog in a topic: the number of unread records, and the age of the oldest."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from rtap_assets.runtime.clock import from_milliseconds
 
 @dataclass(frozen=True)
 class Backlog:
-    """Offsets not read yet, up to the last stable one: records, and the few offsets that control and aborted records take.
+    """Unread offsets up to the last stable one: records, plus the few offsets of control and aborted records.
 
-    `oldest_at` is the Kafka timestamp of the oldest record, None when there is none or it is not known.
+    `oldest_at` is the Kafka timestamp of the oldest record; None if there is none or it is unknown.
     """
 
     records: int
@@ -29,12 +29,12 @@ class Backlog:
 def backlog(settings: Settings, topic: str, positions: Mapping[int, int]) -> Backlog | None:
     """Return what lies between the positions (Kafka partition -> next offset to read) and the last stable offsets.
 
-    None when a position is beyond the end or its Kafka partition is gone: the topic was made again or truncated, and how
-    much of it is unread cannot be told.
+    Returns None when a position is beyond the end or its Kafka partition is gone: the topic was recreated or truncated, and
+    the number of unread records is unknown.
 
     Raises:
         DependencyUnavailable: the broker did not answer within its deadline.
-        ConfigurationError: there is no such topic.
+        ConfigurationError: the topic does not exist.
     """
     ends = end_offsets(settings, topic)
     if any(offset > ends.get(partition, -1) for partition, offset in positions.items()):
@@ -50,7 +50,7 @@ def backlog(settings: Settings, topic: str, positions: Mapping[int, int]) -> Bac
 def _oldest(settings: Settings, topic: str, offsets: Mapping[int, int]) -> datetime | None:
     """Return the smallest timestamp among the first committed records from these offsets on."""
     small = {"fetch.message.max.bytes": 1024, "queued.max.messages.kbytes": 1024, "queued.min.messages": 1}
-    # Where only control and aborted records are left, the end of the partition is the answer.
+    # If only control and aborted records are left, the consumer reaches the end of the partition.
     ends = {"auto.offset.reset": "earliest", "enable.partition.eof": True}
     consumer = Consumer(consumer_config(settings, "rtap-lag-probe") | small | ends)
     stamps: dict[int, int] = {}
@@ -67,7 +67,7 @@ def _oldest(settings: Settings, topic: str, offsets: Mapping[int, int]) -> datet
                     stamps.setdefault(message.partition(), message.timestamp()[1])
                     consumer.pause([TopicPartition(topic, message.partition(), OFFSET_BEGINNING)])
     except KafkaException as error:
-        raise translate(error, settings=settings, what=f"tell the age of the records of {topic}") from error
+        raise translate(error, settings=settings, what=f"return the age of the records of {topic}") from error
     finally:
         consumer.close()
     return from_milliseconds(min(stamps.values())) if stamps else None

@@ -1,6 +1,6 @@
-"""How to reach the broker: connection settings for librdkafka and for Spark, and the one translation of its errors.
+"""Connections to the broker: settings for librdkafka and for Spark, and the single translation of its errors.
 
-Owns no topic and no schema. Every client built from here has deadlines, so an absent broker is an error, never a hang.
+Owns no topic and no schema. Every client configured here has deadlines: an absent broker is an error, never a hang.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rtap_assets.errors import ConfigurationError, DependencyUnavailable
 
 T = TypeVar("T")
 
-# Errors of the broker that mean "not now"; the rest of the retriable ones are marked so by librdkafka itself.
+# Temporary errors of the broker; librdkafka marks the other retriable ones itself.
 UNAVAILABLE_CODES = frozenset(
     {
         KafkaError._TRANSPORT,
@@ -36,7 +36,7 @@ UNAVAILABLE_CODES = frozenset(
         KafkaError.NOT_CONTROLLER,
         KafkaError.BROKER_NOT_AVAILABLE,
         KafkaError.NETWORK_EXCEPTION,
-        # A broker that has just come back, or leads anew, and a client that has not heard of it yet.
+        # A broker that has just returned or become leader, while the client's metadata are stale.
         KafkaError.UNKNOWN_LEADER_EPOCH,
         KafkaError.FENCED_LEADER_EPOCH,
         KafkaError.OFFSET_NOT_AVAILABLE,
@@ -45,8 +45,8 @@ UNAVAILABLE_CODES = frozenset(
     }
 )
 READ_COMMITTED, READ_UNCOMMITTED = "read_committed", "read_uncommitted"
-# Several requests may be needed until a query's task has its records, or its own have been taken.
-MOST_REQUESTS, LEAST_PATIENCE_SECONDS = 3, 10.0
+# A query's task may need several requests until its records are fetched or written.
+MOST_REQUESTS, LEAST_TIMEOUT_SECONDS = 3, 10.0
 REFUSED_CODES = frozenset(
     {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED,
      KafkaError.CLUSTER_AUTHORIZATION_FAILED}
@@ -54,7 +54,7 @@ REFUSED_CODES = frozenset(
 
 
 def client_config(settings: Settings) -> dict[str, Any]:
-    """The librdkafka properties that every producer, consumer and admin client starts from.
+    """Return the librdkafka properties shared by every producer, consumer and admin client.
 
     Units: librdkafka takes milliseconds.
     """
@@ -64,7 +64,7 @@ def client_config(settings: Settings) -> dict[str, Any]:
         "security.protocol": settings.kafka_security_protocol,
         "socket.timeout.ms": max(timeout_ms, 10),
         "socket.connection.setup.timeout.ms": max(timeout_ms, 1000),
-        # The broker on a laptop comes and goes: look again soon, where the default grows to 10 s.
+        # A broker on a laptop restarts often: reconnect quickly, where the default backoff grows to 10 s.
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1000,
         # "Connection refused" is reported by our own errors; librdkafka's copy on stderr would repeat it line after line.
@@ -78,9 +78,9 @@ def client_config(settings: Settings) -> dict[str, Any]:
 
 
 def consumer_config(settings: Settings, group: str) -> dict[str, Any]:
-    """Return the properties of every consumer: committed records alone are read, and no offset is committed by itself.
+    """Return the properties of every consumer: read committed, and no automatic offset commits.
 
-    A consumer must name a group even where it neither joins it nor commits.
+    A consumer must name a group even if it neither joins it nor commits.
     """
     return client_config(settings) | {
         "group.id": group,
@@ -90,39 +90,39 @@ def consumer_config(settings: Settings, group: str) -> dict[str, Any]:
 
 
 def spark_source_options(settings: Settings) -> dict[str, str]:
-    """The options of Spark's Kafka source that say where the broker is, who asks, and how long it is waited for."""
-    patience_ms = _patience_ms(settings)
+    """Return the connection, authentication and timeout options of Spark's Kafka source."""
+    timeout_ms = _timeout_ms(settings)
     return _spark_options(settings) | {
-        # Aborted records are never handed out, and a batch ends before the first record of an open transaction.
+        # Aborted records are never returned, and a batch ends before the first record of an open transaction.
         "kafka.isolation.level": READ_COMMITTED,
-        "kafkaConsumer.pollTimeoutMs": str(patience_ms),
-        "kafka.default.api.timeout.ms": str(patience_ms),
+        "kafkaConsumer.pollTimeoutMs": str(timeout_ms),
+        "kafka.default.api.timeout.ms": str(timeout_ms),
     }
 
 
 def spark_sink_options(settings: Settings) -> dict[str, str]:
-    """The options of Spark's Kafka sink that say where the broker is, who asks, and how long it is waited for."""
-    patience_ms = _patience_ms(settings)
+    """Return the connection, authentication and timeout options of Spark's Kafka sink."""
+    timeout_ms = _timeout_ms(settings)
     return _spark_options(settings) | {
-        "kafka.max.block.ms": str(patience_ms),
-        "kafka.delivery.timeout.ms": str(patience_ms),
+        "kafka.max.block.ms": str(timeout_ms),
+        "kafka.delivery.timeout.ms": str(timeout_ms),
     }
 
 
-def _patience_ms(settings: Settings) -> int:
-    """How long a query's tasks and its start wait for the broker, where Kafka and Spark would do so for up to two minutes.
+def _timeout_ms(settings: Settings) -> int:
+    """Return how long a query's tasks and its start wait for the broker; Kafka's and Spark's defaults reach two minutes.
 
-    A waiting task holds a slot that other streams may need. When it gives up, its query waits without one.
+    A waiting task occupies a slot that other streams may need. When it times out, its query waits without one.
     """
-    return int(max(MOST_REQUESTS * settings.request_timeout_seconds, LEAST_PATIENCE_SECONDS) * 1000)
+    return int(max(MOST_REQUESTS * settings.request_timeout_seconds, LEAST_TIMEOUT_SECONDS) * 1000)
 
 
 def _spark_options(settings: Settings) -> dict[str, str]:
-    """Properties of Kafka's own clients are prefixed with `kafka.`."""
+    """Return the options common to source and sink; properties of Kafka's own clients have the prefix `kafka.`."""
     options = {
         "kafka.bootstrap.servers": settings.bootstrap_servers,
         "kafka.security.protocol": settings.kafka_security_protocol,
-        "kafka.request.timeout.ms": str(_patience_ms(settings) // 2),
+        "kafka.request.timeout.ms": str(_timeout_ms(settings) // 2),
     }
     if settings.kafka_sasl_mechanism:
         options["kafka.sasl.mechanism"] = settings.kafka_sasl_mechanism
@@ -131,8 +131,8 @@ def _spark_options(settings: Settings) -> dict[str, str]:
 
 
 def java_client_config(settings: Settings) -> dict[str, str]:
-    """Return the properties of Kafka's Java clients: where the broker is, who asks, and how long it is waited for."""
-    named = _spark_options(settings) | {"kafka.default.api.timeout.ms": str(_patience_ms(settings))}
+    """Return the connection, authentication and timeout properties of Kafka's Java clients."""
+    named = _spark_options(settings) | {"kafka.default.api.timeout.ms": str(_timeout_ms(settings))}
     return {name.removeprefix("kafka."): value for name, value in named.items()}
 
 
@@ -181,7 +181,7 @@ class Admin:
 def translate(
     error: KafkaException, *, settings: Settings, what: str, cause: str = ""
 ) -> DependencyUnavailable | ConfigurationError:
-    """Our error for one of librdkafka's: unavailable where waiting helps, a configuration error where it does not."""
+    """Return our error for one of librdkafka's: unavailable if waiting helps, else a configuration error."""
     kafka_error = error.args[0]
     where = settings.bootstrap_servers
     detail = cause or kafka_error.str()

@@ -1,6 +1,6 @@
-"""Who has looked at the dead-letter topic: what lies past the committed offsets of the review group, and committing them.
+"""The review of the dead-letter topic: records past the committed offsets of the review group, and committing them.
 
-Looking never commits; `acknowledge` does. The group has no members: its offsets are a mark, nothing else.
+Reading never commits; `acknowledge` does. The group has no members: its offsets only mark what was reviewed.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ UNREADABLE = "no reason in the headers"
 
 
 @dataclass(frozen=True)
-class UnseenLetter:
-    """One record past the committed offsets, and where it came from."""
+class UnseenRecord:
+    """One record past the committed offsets, with the coordinates of its source record."""
 
     kafka_partition: int
     kafka_offset: int
@@ -39,58 +39,58 @@ class UnseenLetter:
 
 @dataclass(frozen=True)
 class DlqLag:
-    """What nobody has looked at yet.
+    """The unreviewed records of the dead-letter topic.
 
-    `records` counts all of it; `by_reason`, `oldest`, and `samples` (the newest few of each reason) are of the first `read`
-    of them, which is all of it unless there is more than the limit.
+    `records` counts all of them; `by_reason`, `oldest` and `samples` (the newest few of each reason) cover the first `read`
+    records: all of them, up to the limit.
     """
 
     records: int
     read: int
     by_reason: dict[str, int] = field(default_factory=dict)
     oldest: datetime | None = None
-    samples: dict[str, list[UnseenLetter]] = field(default_factory=dict)
+    samples: dict[str, list[UnseenRecord]] = field(default_factory=dict)
 
 
-def unseen_letters(settings: Settings, *, limit: int) -> list[UnseenLetter]:
-    """The records past the committed offsets, oldest first, at most `limit`. Commits nothing.
+def unseen_records(settings: Settings, *, limit: int) -> list[UnseenRecord]:
+    """Return the records past the committed offsets, oldest first, at most `limit`. Commits nothing.
 
     Raises:
         DependencyUnavailable: the broker does not answer.
     """
     messages, _ = read_after(settings, settings.topic_dlq, after=committed(settings), limit=limit)
-    letters = [letter_of(message) for message in messages]
-    return sorted(letters, key=lambda letter: (letter.appended_at, letter.kafka_partition, letter.kafka_offset))[:limit]
+    unseen = [unseen_record_of(message) for message in messages]
+    return sorted(unseen, key=lambda record: (record.appended_at, record.kafka_partition, record.kafka_offset))[:limit]
 
 
 def dlq_lag(settings: Settings, *, limit: int) -> DlqLag:
-    """How much lies past the committed offsets; reads at most about `limit` records for their reasons. Commits nothing."""
+    """Return the lag past the committed offsets; reads at most about `limit` records for their reasons. Commits nothing."""
     ends, seen = end_offsets(settings, settings.topic_dlq), _seen(settings)
     records = sum(max(0, end - seen[partition]) for partition, end in ends.items())
     if not records:
         return DlqLag(0, 0)
     messages, _ = read_after(settings, settings.topic_dlq, after=seen, limit=limit)
-    letters = [letter_of(message) for message in messages]
-    counts = Counter(letter.reason for letter in letters)
-    oldest = min((letter.appended_at for letter in letters), default=None)
-    return DlqLag(records, len(letters), dict(counts.most_common()), oldest, _samples(letters))
+    unseen = [unseen_record_of(message) for message in messages]
+    counts = Counter(record.reason for record in unseen)
+    oldest = min((record.appended_at for record in unseen), default=None)
+    return DlqLag(records, len(unseen), dict(counts.most_common()), oldest, _samples(unseen))
 
 
-def _samples(letters: Sequence[UnseenLetter]) -> dict[str, list[UnseenLetter]]:
-    found: dict[str, list[UnseenLetter]] = {}
-    for letter in sorted(letters, key=lambda one: one.appended_at, reverse=True):
-        kept = found.setdefault(letter.reason, [])
+def _samples(unseen: Sequence[UnseenRecord]) -> dict[str, list[UnseenRecord]]:
+    found: dict[str, list[UnseenRecord]] = {}
+    for record in sorted(unseen, key=lambda one: one.appended_at, reverse=True):
+        kept = found.setdefault(record.reason, [])
         if len(kept) < SAMPLES:
-            kept.append(letter)
+            kept.append(record)
     return found
 
 
 def acknowledge(settings: Settings) -> int:
-    """Commit the topic's end, as it is at the call, as looked at; returns how many records that newly covers.
+    """Commit the topic's current end as reviewed; return how many records that newly covers.
 
     Raises:
         DependencyUnavailable: the broker does not answer.
-        ConfigurationError: the group has members: something consumes under its name.
+        ConfigurationError: the group has members: a consumer uses its name.
     """
     ends, seen = end_offsets(settings, settings.topic_dlq), _seen(settings)
     fresh = {partition: end for partition, end in ends.items() if end != seen[partition]}
@@ -107,19 +107,19 @@ def commit(settings: Settings, offsets: Mapping[int, int]) -> None:
 
 
 def committed(settings: Settings) -> dict[int, int]:
-    """Kafka partition -> the committed offset of the review group; a partition without one is left out."""
+    """Return the committed offsets of the review group, by Kafka partition; a partition without one is left out."""
     partitions = [TopicPartition(settings.topic_dlq, partition) for partition in end_offsets(settings, settings.topic_dlq)]
-    with _group(settings, f"tell the offsets of {REVIEW_GROUP}") as group:
+    with _group(settings, f"return the offsets of {REVIEW_GROUP}") as group:
         found = _without_errors(group.committed(partitions, timeout=settings.request_timeout_seconds))
     return {one.partition: one.offset for one in found if one.offset >= 0}
 
 
 @contextmanager
 def _group(settings: Settings, what: str) -> Iterator[Consumer]:
-    """A consumer of the review group that joins nothing.
+    """Open a consumer of the review group that does not join it.
 
-    Not the admin client, whose requests for a group's offsets end the process with a segmentation fault in librdkafka 2.16
-    while the group's coordinator is not there yet, as after the first start of a broker.
+    Not the admin client: its requests for a group's offsets crash the process with a segmentation fault in librdkafka 2.16
+    while the group has no coordinator yet, as after the first start of a broker.
     """
     consumer = Consumer(consumer_config(settings, REVIEW_GROUP))
     try:
@@ -137,8 +137,8 @@ def _without_errors(partitions: list[TopicPartition] | None) -> list[TopicPartit
     return partitions or []
 
 
-def letter_of(message: Message) -> UnseenLetter:
-    """The context of a dead letter. The last header of a name is ours: the record's own headers come first."""
+def unseen_record_of(message: Message) -> UnseenRecord:
+    """Return the context of a dead letter. The last header of a name is ours: the record's own headers come first."""
     context = {
         name.removeprefix(HEADER_PREFIX): (value or b"").decode("utf-8", errors="replace")
         for name, value in message.headers() or []
@@ -146,7 +146,7 @@ def letter_of(message: Message) -> UnseenLetter:
     }
     _, milliseconds = message.timestamp()
     source = "/".join(context.get(part, "?") for part in ("topic", "partition", "offset"))
-    return UnseenLetter(
+    return UnseenRecord(
         kafka_partition=message.partition() or 0,
         kafka_offset=message.offset() or 0,
         appended_at=from_milliseconds(milliseconds),
@@ -157,7 +157,7 @@ def letter_of(message: Message) -> UnseenLetter:
 
 
 def _seen(settings: Settings) -> dict[int, int]:
-    """Where the unseen records of each Kafka partition begin."""
+    """Return where the unreviewed records of each Kafka partition begin."""
     beginnings, ends, marks = (
         beginning_offsets(settings, settings.topic_dlq),
         end_offsets(settings, settings.topic_dlq),

@@ -1,4 +1,4 @@
-"""Kafka partitions whose last stable offset is behind the high watermark: a transaction is open, and readers wait for it."""
+"""Kafka partitions whose last stable offset is behind the high watermark: an open transaction blocks committed readers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rtap_assets.kafka.topics import end_offsets, high_watermarks
 
 @dataclass(frozen=True)
 class HeldPartition:
-    """`records` offsets from `first_offset` on are held back by a transaction that began there."""
+    """A transaction that began at `first_offset` holds back `records` offsets."""
 
     kafka_partition: int
     first_offset: int
@@ -18,11 +18,11 @@ class HeldPartition:
 
 
 def held_partitions(settings: Settings, topic: str) -> list[HeldPartition]:
-    """Return the Kafka partitions in which committed readers cannot go on to the end.
+    """Return the Kafka partitions whose end committed readers cannot reach.
 
     Raises:
         DependencyUnavailable: the broker did not answer within its deadline.
-        ConfigurationError: there is no such topic.
+        ConfigurationError: the topic does not exist.
     """
     stable, ends = end_offsets(settings, topic), high_watermarks(settings, topic)
     return [

@@ -1,4 +1,4 @@
-"""Bounded patience with a dependency that does not answer: capped back-off, a deadline, an error that tells the story."""
+"""Bounded retries while a dependency does not answer: capped backoff, a deadline, an error with the history."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def with_patience(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> T:
-    """Return what `call` returns, calling again while it raises `DependencyUnavailable`, for up to `seconds`.
+    """Return the result of `call`, retrying while it raises `DependencyUnavailable`, for up to `seconds`.
 
-    `what` completes "gave up …", for example "listing the topics". Any other error passes through at once.
+    `what` completes "gave up …", for example "listing the topics". Any other error is raised immediately.
 
     Raises:
-        DependencyUnavailable: the last one, with how long and how often it was tried.
+        DependencyUnavailable: the last one, with the elapsed time and the number of attempts.
     """
     started = clock()
     pause = FIRST_PAUSE_SECONDS

@@ -1,7 +1,7 @@
-"""Sends repaired records again, each identity once, and keeps the ledger of it in a compacted topic.
+"""Sends repaired records again, each identity once, and keeps a ledger of them in a compacted topic.
 
-A transaction holds the records, an entry per identity, and the run's running totals: all become visible together. The next
-run reads the ledger after it has fenced the one before, so that it knows everything that was ever sent.
+A transaction holds the records, an entry per identity, and the run's totals so far: all become visible together. The next
+run fences the previous one before it reads the ledger, so that it knows everything that was ever sent.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ READ_AT_ONCE = 5_000
 
 @dataclass(frozen=True)
 class Outgoing:
-    """What is sent for a dead letter: to the events topic repaired, or as it is to where letters are parked."""
+    """What is sent for a dead letter: repaired to the events topic, or unchanged to the topic of parked records."""
 
-    letter: DeadLetter
+    record: DeadLetter
     key: bytes | None
     value: bytes | None
     is_parked: bool = False
@@ -49,7 +49,7 @@ class Outgoing:
 
 @dataclass(frozen=True)
 class Run:
-    """One redrive, for the audit: who, when, what, and how much it has done so far. Instants are ISO 8601, UTC."""
+    """One redrive, for the audit: who, when, what, and its totals so far. Times are ISO 8601, UTC."""
 
     id: str
     started_at: str
@@ -62,13 +62,13 @@ class Run:
     newest_at: str = ""
 
 
-def ledger_key(letter: DeadLetter) -> str:
-    """Return the identity in the ledger; with the Kafka timestamp, since a topic made anew has the same offsets again."""
-    return f"{IDENTITY_KEY}{letter.identity}/{letter.kafka_timestamp.astimezone(UTC).isoformat(timespec='milliseconds')}"
+def ledger_key(record: DeadLetter) -> str:
+    """Return the key in the ledger; it has the Kafka timestamp, since a recreated topic repeats its offsets."""
+    return f"{IDENTITY_KEY}{record.identity}/{record.kafka_timestamp.astimezone(UTC).isoformat(timespec='milliseconds')}"
 
 
 class Redriver:
-    """A sender that has fenced every other one and knows what was sent; from `open_redriver`."""
+    """A sender that has fenced every other one and knows what was sent; created by `open_redriver`."""
 
     def __init__(
         self,
@@ -80,19 +80,19 @@ class Redriver:
     ) -> None:
         self._settings, self._producer, self._done, self._pause = settings, producer, done, pause
 
-    def was_sent(self, letter: DeadLetter) -> bool:
-        return ledger_key(letter) in self._done
+    def was_sent(self, record: DeadLetter) -> bool:
+        return ledger_key(record) in self._done
 
     def send(self, outgoing: Sequence[Outgoing], run: Run, *, rate: float) -> Run:
-        """Send the records whose identity was not sent before, at most `rate` a second; returns the run with its totals.
+        """Send the records whose identity was not sent before, at most `rate` a second; return the run with its totals.
 
-        Killed at any point, the transactions that were committed stay and the one under way never happened.
+        If the process is killed, committed transactions stay and the open one is aborted.
 
         Raises:
-            StreamError: another redrive has taken over, or the broker refused a record.
+            StreamError: another redrive has fenced this one, or the broker refused a record.
             DependencyUnavailable: the broker did not answer.
         """
-        fresh = {ledger_key(one.letter): one for one in outgoing if not self.was_sent(one.letter)}
+        fresh = {ledger_key(one.record): one for one in outgoing if not self.was_sent(one.record)}
         size = max(1, min(LONGEST_TRANSACTION, int(rate)))
         items = list(fresh.items())
         for start in range(0, len(items), size):
@@ -120,11 +120,11 @@ class Redriver:
 
 @contextmanager
 def open_redriver(settings: Settings, *, pause: Callable[[float], None] = time.sleep) -> Iterator[Redriver]:
-    """Fence every earlier sender, end its transaction, then read what was ever sent.
+    """Fence every earlier sender, abort its transaction, then read the ledger.
 
     Raises:
         DependencyUnavailable: the broker did not answer.
-        ConfigurationError: the ledger's topic deletes records: then it would be forgotten what was sent.
+        ConfigurationError: the ledger's topic deletes records, which would lose what was sent.
     """
     found = ensure_topics(settings, redrive_topic_specs(settings))[settings.topic_redrives]
     if "cleanup.policy" in found:
@@ -153,37 +153,37 @@ def runs(settings: Settings) -> list[Run]:
 
 
 def redrive_headers(outgoing: Outgoing, run: Run, *, kept: Sequence[str]) -> list[tuple[str, bytes | None]]:
-    """Return the record's headers: of the letter's own those that are allowed, then its origin and number of attempts.
+    """Return the record's headers: its own if allowed, then its origin and number of attempts.
 
-    A parked letter keeps all its headers, with its reason added: nothing of it must be lost.
+    A parked record keeps all its headers, and its reason is added: nothing of it is lost.
     """
-    letter = outgoing.letter
-    own: Headers = tuple((name, value) for name, value in letter.headers if not name.startswith(REDRIVE_PREFIX))
+    record = outgoing.record
+    own: Headers = tuple((name, value) for name, value in record.headers if not name.startswith(REDRIVE_PREFIX))
     if not outgoing.is_parked:
         own = tuple((name, value) for name, value in own if name in kept)
-    attempt = letter.redriven if outgoing.is_parked else letter.redriven + 1
-    ours = {REDRIVE_ORIGIN: letter.origin, REDRIVE_ATTEMPT: str(attempt), REDRIVE_REPAIR: run.repair, REDRIVE_RUN: run.id}
+    attempt = record.redriven if outgoing.is_parked else record.redriven + 1
+    ours = {REDRIVE_ORIGIN: record.origin, REDRIVE_ATTEMPT: str(attempt), REDRIVE_REPAIR: run.repair, REDRIVE_RUN: run.id}
     if outgoing.is_parked:
-        ours |= {f"{REDRIVE_PREFIX}reason": letter.reason, f"{REDRIVE_PREFIX}from": letter.identity}
+        ours |= {f"{REDRIVE_PREFIX}reason": record.reason, f"{REDRIVE_PREFIX}from": record.identity}
     return [*own, *((name, value.encode()) for name, value in ours.items())]
 
 
 def _entry(outgoing: Outgoing, run: Run, now: str) -> dict[str, Any]:
-    letter = outgoing.letter
+    record = outgoing.record
     return {
         "run": run.id,
         "at": now,
         "by": run.by,
         "repair": run.repair,
         "to": PARKED if outgoing.is_parked else EVENTS,
-        "origin": letter.origin,
-        "attempt": letter.redriven if outgoing.is_parked else letter.redriven + 1,
-        "reason": letter.reason,
+        "origin": record.origin,
+        "attempt": record.redriven if outgoing.is_parked else record.redriven + 1,
+        "reason": record.reason,
     }
 
 
 def _ledger(settings: Settings, prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The entries whose key begins with the prefix, in order: of one key, the last is valid."""
+    """Yield the entries whose key begins with the prefix, in order: the last of a key is valid."""
     if not has_topic(settings, settings.topic_redrives):
         return
     ends = end_offsets(settings, settings.topic_redrives)

@@ -1,4 +1,4 @@
-"""Fetches the record at a given offset of each Kafka partition: when it was appended, and whether it is still the same."""
+"""Fetches the record at a given offset of each Kafka partition, with its timestamp and bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GROUP = "rtap-single-records"
 
 @dataclass(frozen=True)
 class SingleRecord:
-    """A record as the broker has it at one offset; `appended_at` has whole milliseconds."""
+    """A record as the broker has it at one offset; `appended_at` has millisecond precision."""
 
     kafka_partition: int
     kafka_offset: int
@@ -30,7 +30,7 @@ class SingleRecord:
 def records_at(settings: Settings, topic: str, offsets: Mapping[int, int]) -> dict[int, SingleRecord]:
     """Return the records at these offsets by Kafka partition, committed or not.
 
-    Left out is a Kafka partition that has no record at that offset, or whose record does not come within the deadline.
+    A Kafka partition without a record at that offset, or whose record does not arrive within the deadline, is left out.
 
     Raises:
         DependencyUnavailable: the broker does not answer.

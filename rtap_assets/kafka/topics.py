@@ -1,6 +1,6 @@
-"""The platform's topics: what they must look like, creating them, and their offsets.
+"""The platform's topics: their specifications, creation, and offsets.
 
-A topic that exists is never altered: a difference is reported, since it may have been changed on purpose.
+An existing topic is never altered: a difference is reported, since it may be intentional.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rtap_assets.kafka.clients import Admin
 
 POLL_SECONDS = 0.05
 
-# What librdkafka reports of a broker that knows no topic ids.
+# Reported by librdkafka for a broker without topic ids.
 ZERO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
 
 CREATED = "created"
@@ -28,7 +28,7 @@ EXISTS = "exists"
 
 @dataclass(frozen=True)
 class TopicSpec:
-    """A topic as it should be; settings that `config` does not name are the broker's business."""
+    """The specification of a topic; settings that `config` does not name are left to the broker."""
 
     name: str
     partitions: int
@@ -41,7 +41,7 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
 
 
 def redrive_topic_specs(settings: Settings) -> list[TopicSpec]:
-    """Return the two topics that a redrive creates: its ledger, and where letters are parked. Neither forgets."""
+    """Return the two topics that a redrive creates: its ledger, and the parked records. Both keep records forever."""
     partitions, largest = settings.topic_partitions, settings.topic_max_message_bytes
     return [
         TopicSpec(settings.topic_redrives, 1, {"cleanup.policy": "compact"}),
@@ -56,8 +56,8 @@ def redrive_topic_specs(settings: Settings) -> list[TopicSpec]:
 def ensure_topics(settings: Settings, specs: Sequence[TopicSpec] | None = None) -> dict[str, str]:
     """Create the missing topics, by default those of the platform.
 
-    Returns topic -> "created", "exists", or "differs: …" for one that was left as it is.
-    Returns only when each created topic has a leader for each Kafka partition, so that the next client finds it.
+    Returns "created", "exists", or "differs: …" (for a topic left unchanged) by topic.
+    Waits until each created topic has a leader for each Kafka partition, so that the next client finds it.
 
     Raises:
         DependencyUnavailable: the broker did not answer within its deadline.
@@ -87,30 +87,30 @@ def has_topic(settings: Settings, topic: str) -> bool:
 
 
 def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
-    """Return, by Kafka partition, the last stable offset: where a consumer that reads committed records comes to the end.
+    """Return the last stable offset by Kafka partition: the end for a consumer that reads committed records.
 
-    It is the offset that the next record will get, unless a transaction is open: then it is that transaction's first.
+    It is the next record's offset, or the first offset of an open transaction.
 
     Raises:
         DependencyUnavailable: the broker did not answer within its deadline.
-        ConfigurationError: there is no such topic.
+        ConfigurationError: the topic does not exist.
     """
     return _offsets(settings, topic, OffsetSpec.latest())
 
 
 def high_watermarks(settings: Settings, topic: str) -> dict[int, int]:
-    """Return, by Kafka partition, the offset that the next record will get. Raises like `end_offsets`."""
+    """Return the next record's offset by Kafka partition. Raises like `end_offsets`."""
     return _offsets(settings, topic, OffsetSpec.latest(), isolation=IsolationLevel.READ_UNCOMMITTED)
 
 
 def beginning_offsets(settings: Settings, topic: str) -> dict[int, int]:
-    """Kafka partition -> the oldest offset that is still kept. Raises like `end_offsets`."""
+    """Return the oldest retained offset by Kafka partition. Raises like `end_offsets`."""
     return _offsets(settings, topic, OffsetSpec.earliest())
 
 
 @dataclass(frozen=True)
 class TopicIdentity:
-    """Which topic a name stands for. `topic_id` is None where the broker gives topics no id (before Kafka 2.8)."""
+    """The topic that a name stands for. `topic_id` is None if the broker assigns no ids (before Kafka 2.8)."""
 
     name: str
     topic_id: str | None
@@ -118,7 +118,7 @@ class TopicIdentity:
 
 
 def topic_identity(settings: Settings, topic: str, *, admin: Admin | None = None) -> TopicIdentity:
-    """Return the id that the broker gave the topic when it was created. Raises like `end_offsets`."""
+    """Return the id that the broker assigned at the topic's creation. Raises like `end_offsets`."""
     described = _described(admin or Admin(settings), settings, topic)
     topic_id = None if described.topic_id is None else str(described.topic_id)
     known = None if topic_id in {None, ZERO_ID} else topic_id
@@ -131,7 +131,7 @@ def topic_config(settings: Settings, topic: str) -> dict[str, str]:
 
 
 def cleanup_policy(settings: Settings, topic: str) -> frozenset[str]:
-    """Return what the broker does with old records: `delete`, `compact` or both. Raises like `end_offsets`."""
+    """Return the policy for old records: `delete`, `compact` or both. Raises like `end_offsets`."""
     return frozenset(part.strip() for part in topic_config(settings, topic)["cleanup.policy"].split(","))
 
 
@@ -141,7 +141,9 @@ def _offsets(
     admin = Admin(settings)
     described = _described(admin, settings, topic)
     asked = {TopicPartition(topic, partition.id): spec for partition in described.partitions}
-    results = admin.results(admin.client.list_offsets, asked, what=f"tell the offsets of {topic}", isolation_level=isolation)
+    results = admin.results(
+        admin.client.list_offsets, asked, what=f"return the offsets of {topic}", isolation_level=isolation
+    )
     return {
         partition.partition: result.offset
         for partition, result in sorted(results.items(), key=lambda item: item[0].partition)
@@ -159,7 +161,7 @@ def _described(admin: Admin, settings: Settings, topic: str) -> TopicDescription
 
 
 def _describe(admin: Admin, names: list[str]) -> dict[str, TopicDescription]:
-    """The topics among `names` that exist. (A metadata request by name could create them on a lenient broker.)"""
+    """Return the existing topics among `names`. (A metadata request by name could create them on a lenient broker.)"""
     found = {}
     with admin.translated("describe the topics"):
         futures = admin.client.describe_topics(TopicCollection(names), request_timeout=admin.timeout_seconds)
@@ -173,7 +175,7 @@ def _describe(admin: Admin, names: list[str]) -> dict[str, TopicDescription]:
 
 
 def _create(admin: Admin, spec: TopicSpec, *, replication: int) -> bool:
-    """Create one topic; false when somebody else was faster."""
+    """Create one topic; return false if another client created it first."""
     topic = NewTopic(spec.name, num_partitions=spec.partitions, replication_factor=replication, config=spec.config)
     with admin.translated(f"create the topic {spec.name}"):
         future = admin.client.create_topics([topic], request_timeout=admin.timeout_seconds)[spec.name]
@@ -198,7 +200,7 @@ def _wait_for_leaders(admin: Admin, names: list[str]) -> dict[str, TopicDescript
         if time.monotonic() > deadline:
             raise DependencyUnavailable(
                 f"The new topics {', '.join(names)} have no leader after {admin.timeout_seconds:g} s.",
-                remedy="Look at the broker's log.",
+                remedy="Check the broker's log.",
                 dependency="kafka",
             )
         time.sleep(POLL_SECONDS)
@@ -206,7 +208,7 @@ def _wait_for_leaders(admin: Admin, names: list[str]) -> dict[str, TopicDescript
 
 def _configs(admin: Admin, names: list[str]) -> dict[str, dict[str, str]]:
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-    results = admin.results(admin.client.describe_configs, resources, what="tell the topics' configuration")
+    results = admin.results(admin.client.describe_configs, resources, what="return the topics' configuration")
     return {resource.name: {name: entry.value for name, entry in entries.items()} for resource, entries in results.items()}
 
 

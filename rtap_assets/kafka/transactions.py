@@ -1,7 +1,7 @@
-"""A transactional producer: what one block sends, and the offsets that it consumed, become visible together or not at all.
+"""A transactional producer: what one block sends, and the offsets it consumed, become visible atomically.
 
-One transactional id has one living producer: a second one that starts under the same id fences the first, whose next call
-fails. So a command that was killed is followed safely by its repetition.
+A transactional id has one live producer: a second one that starts under the same id fences the first, whose next call
+fails. So a killed command can safely be repeated.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from rtap_assets.errors import DependencyUnavailable, RtapError, StreamError
 from rtap_assets.kafka.clients import client_config, consumer_config, translate
 
 Headers = Sequence[tuple[str, bytes | None]]
-# The broker aborts a transaction that is open for longer than this: it holds up every committed reader meanwhile.
+# The broker aborts a transaction that is open longer than this; until then it blocks every committed reader.
 TRANSACTION_TIMEOUT_SECONDS = 60.0
 FENCED_CODES = frozenset({KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED})
 
 
 class TransactionalProducer:
-    """Produces records in transactions, under one transactional id. Not for several threads at once.
+    """Produces records in transactions, under one transactional id. Not thread-safe.
 
-    Use it as a context manager: entering waits until an earlier producer of this id is fenced and its transaction ended.
+    Use it as a context manager: entering fences an earlier producer of this id and waits until its transaction has ended.
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class TransactionalProducer:
 
     @contextmanager
     def transaction(self) -> Iterator[Self]:
-        """Commit what the block sends, all of it at once; abort it when the block raises.
+        """Commit what the block sends, atomically; abort it when the block raises.
 
         Raises:
-            DependencyUnavailable: the broker did not answer in time; whether the transaction was committed is not known,
-                and the next producer of this id settles it.
-            StreamError: another producer has taken over the transactional id, or the broker refused a record.
+            DependencyUnavailable: the broker did not answer in time; the transaction may or may not be committed, and the
+                next producer of this id resolves it.
+            StreamError: another producer has fenced this one, or the broker refused a record.
         """
         with self._translated("begin"):
             self._producer.begin_transaction()
@@ -75,7 +75,7 @@ class TransactionalProducer:
             with self._translated("commit"):
                 self._commit()
         except BaseException:
-            with suppress(KafkaException):  # the first error is the one that is reported; the broker's timeout ends it too
+            with suppress(KafkaException):  # the first error is reported; the broker's timeout also ends the transaction
                 self._producer.abort_transaction(self._settings.request_timeout_seconds)
             raise
 
@@ -95,7 +95,7 @@ class TransactionalProducer:
     def send_offsets(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
         """Commit the group's offsets (Kafka partition -> next offset to read) with the open transaction.
 
-        The group has no members: its offsets are the position of this transactional id, nothing else.
+        The group has no members: its offsets are only the position of this transactional id.
         """
         positions = [TopicPartition(topic, partition, offset) for partition, offset in sorted(offsets.items())]
         consumer = Consumer(consumer_config(self._settings, group))
@@ -111,7 +111,7 @@ class TransactionalProducer:
             self._refused.append(error)
 
     def _commit(self) -> None:
-        """Deliver everything and commit. Of two errors the telling one is raised: a refused record, unless we are fenced."""
+        """Deliver everything and commit. Of two errors the more specific is raised: a refused record, unless fenced."""
         try:
             self._producer.commit_transaction(self._settings.request_timeout_seconds)  # flushes, too
         except KafkaException as error:
@@ -141,9 +141,9 @@ class TransactionalProducer:
 
 
 def committed_offsets(settings: Settings, group: str, topic: str, partitions: Sequence[int]) -> dict[int, int]:
-    """Return, by Kafka partition, the offsets that the group's transactions have committed; one without is left out.
+    """Return the offsets that the group's transactions have committed, by Kafka partition; one without is left out.
 
-    Waits for a transaction of the group that is just being decided.
+    Waits for a transaction of the group that is being committed or aborted.
 
     Raises:
         DependencyUnavailable: the broker does not answer.
@@ -156,7 +156,7 @@ def committed_offsets(settings: Settings, group: str, topic: str, partitions: Se
             if one.error is not None:
                 raise KafkaException(one.error)
     except KafkaException as error:
-        raise translate(error, settings=settings, what=f"tell the offsets of {group}") from error
+        raise translate(error, settings=settings, what=f"return the offsets of {group}") from error
     finally:
         consumer.close()
     return {one.partition: one.offset for one in found if one.offset >= 0}

@@ -1,6 +1,7 @@
-"""What a catalog or a warehouse needs beyond the packages: found missing before anything waits for it.
+"""Checks for the drivers that a catalog or warehouse needs beyond the packages, before anything waits for it.
 
-The packages bring what the embedded catalog and files need. A driver that is missing looks like a catalog that is away.
+The packages cover the embedded catalog and local files. Without the check, a missing driver would look like a catalog
+that does not answer.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from rtap_assets.config import Settings
 from rtap_assets.errors import ConfigurationError
 from rtap_assets.java.jars import jars_of
 
-# Settings of Spark that bring more jars.
+# Spark settings that add jars.
 JAR_SETTINGS = ("spark.jars", "spark.jars.packages", "spark.driver.extraClassPath")
 LOCAL_SCHEMES = ("", "file")
 
 
 def require_drivers(settings: Settings) -> None:
-    """Check that drivers for the configured catalog and warehouse are there.
+    """Check that the drivers for the configured catalog and warehouse are installed.
 
     Raises:
         ConfigurationError: one is missing; the message names it and the setting that needs it.
@@ -27,8 +28,8 @@ def require_drivers(settings: Settings) -> None:
     if missing:
         raise ConfigurationError(
             " ".join(missing),
-            remedy="Install what is named (jars: spark.jars or spark.jars.packages in RTAP_SPARK_EXTRA_CONF), or unset the "
-            "setting: the embedded catalog and a local warehouse need neither.",
+            remedy="Install what is missing (jars: spark.jars or spark.jars.packages in RTAP_SPARK_EXTRA_CONF), or unset "
+            "the setting: the embedded catalog and a local warehouse need neither.",
         )
 
 

@@ -1,7 +1,7 @@
-"""What keeps a table small: compaction, manifest rewriting, snapshot expiry, removal of orphan files. One table at a time.
+"""Keeps a table small: compaction, manifest rewriting, snapshot expiry, removal of orphan files. One table at a time.
 
-Each function is one step; the caller holds the table's lock and knows the consumers (`streaming/maintenance.py`). The order
-is compaction, manifests, expiry: an expiry under a running compaction makes it fail.
+Each function is one step; the caller holds the table's lock and knows the consumers (`streaming/operations/maintenance.py`).
+The order is compaction, manifests, expiry: an expiry during a compaction makes the compaction fail.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rtap_assets.errors import StreamError
 from rtap_assets.lake.history.retention import ExpiryPlan
 from rtap_assets.lake.table_metrics import TableMetrics
 
-# A file group is one Spark job: small groups, one after the other, let the streams' jobs in between.
+# A file group is one Spark job: small groups in sequence let the streams' jobs run in between.
 GROUP_SIZE_IN_TARGETS = 2
 OPEN_DAYS = 2  # today's and yesterday's day partitions still get files
 MOST_MANIFESTS = 50
@@ -32,7 +32,7 @@ MANIFEST_TARGET_BYTES = 8 * 1024 * 1024  # Iceberg's default
 
 @dataclass(frozen=True)
 class Compaction:
-    """How many data files were replaced by how many, and the bytes that were rewritten."""
+    """The number of data files replaced, the number written, and the bytes rewritten."""
 
     replaced: int
     by: int
@@ -44,11 +44,11 @@ def compact_closed_partitions(session: SparkSession, settings: Settings, spec: T
 
     A table without table partitions is rewritten as a whole.
 
-    Gold has one writer: call it for gold only while its stream does not run, or one of the two fails.
+    Gold has one writer: call this for gold only while its stream is stopped, or one of the two fails.
 
     Time: today and yesterday, by UTC, are left alone.
     Raises:
-        StreamError: the rewrite failed; the table is as it was.
+        StreamError: the rewrite failed; the table is unchanged.
     """
     target = settings.compaction_target_bytes
     options = {
@@ -69,21 +69,21 @@ def manifests_are_worth_rewriting(metrics: TableMetrics) -> bool:
 
 
 def rewrite_manifests(session: SparkSession, settings: Settings, spec: TableSpec) -> int:
-    """Rewrite the manifests to their target size; returns how many were replaced. Streams skip the snapshot it makes.
+    """Rewrite the manifests to their target size; return how many were replaced. Streams skip the new snapshot.
 
     Raises:
-        StreamError: an append that merged manifests at the same time won; the table is as it was.
+        StreamError: a concurrent append that merged manifests won; the table is unchanged.
     """
     return int(_call(session, settings, "rewrite_manifests", spec, "use_caching => false").rewritten_manifests_count)
 
 
 def expire_snapshots(session: SparkSession, settings: Settings, spec: TableSpec, plan: ExpiryPlan) -> None:
-    """Expire the plan's snapshots and delete the files that only they named.
+    """Expire the plan's snapshots and delete the files that only they reference.
 
-    Iceberg's own API rather than the Spark procedure: it reads the manifests of what expires, not of the whole table twice.
+    Uses Iceberg's API, not the Spark procedure: it reads only the manifests of expired snapshots, not the whole table twice.
 
     Raises:
-        StreamError: it failed; at most files that no snapshot names are left behind.
+        StreamError: it failed; at most, orphan files are left behind.
     """
     with _translated(f"Snapshots of {spec.identifier} could not be expired"):
         table = writable_table(session, settings, spec)
@@ -92,7 +92,7 @@ def expire_snapshots(session: SparkSession, settings: Settings, spec: TableSpec,
 
 
 def remove_orphan_files(session: SparkSession, settings: Settings, spec: TableSpec, *, now: datetime) -> int:
-    """Remove old files of the table's folder that no snapshot names (writers that died leave them); returns how many.
+    """Remove old files that no snapshot references (left by crashed writers); return how many.
 
     Raises:
         StreamError: the folder could not be listed or compared.
@@ -104,7 +104,7 @@ def remove_orphan_files(session: SparkSession, settings: Settings, spec: TableSp
 
 
 def partition_column(spec: TableSpec) -> str:
-    """The timestamp column by whose day the table is partitioned."""
+    """Return the timestamp column by whose day the table is partitioned."""
     found = re.fullmatch(r"days\((\w+)\)", spec.partition)
     assert found is not None, f"{spec.identifier} is not partitioned by day"
     return found[1]
@@ -140,5 +140,5 @@ def _translated(what: str) -> Iterator[None]:
         cause = str(error).strip().splitlines()[0]
         raise StreamError(
             f"{what}: {cause}.",
-            remedy="The table is as before; the next maintenance tries again. The details are in spark.log.",
+            remedy="The table is unchanged; the next maintenance tries again. The details are in spark.log.",
         ) from error

@@ -1,7 +1,7 @@
-"""The files of an embedded lake, found from its catalog, and the same lake at another path.
+"""Lists the files of an embedded lake from its catalog, and moves a copy of the lake to another path.
 
-Iceberg's metadata name every file by its absolute path. A lake that was copied elsewhere reads the old place until they are
-written again. Copy-on-write tables only: no delete files, whose contents name data files too.
+Iceberg's metadata reference every file by its absolute path: a copied lake reads the old path until they are rewritten.
+Copy-on-write tables only, without delete files, whose contents reference data files too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CATALOG_COLUMNS = (
 
 @dataclass(frozen=True)
 class LakeFiles:
-    """What a catalog names: metadata (of each table, newest first), manifest lists and manifests; and the data files."""
+    """The files that a catalog references: metadata (per table, newest first), manifest lists, manifests and data files."""
 
     metadata: list[Path]
     lists: list[Path]
@@ -38,7 +38,7 @@ class LakeFiles:
 
 
 def lake_files(catalog_db: Path, *, moved_from: Path, to: Path) -> LakeFiles:
-    """Return the files of every snapshot that the tables' newest metadata keep, as they lie below `to`.
+    """Return the files of every snapshot in the tables' newest metadata, with their paths below `to`.
 
     Raises:
         FileNotFoundError: a metadata file, manifest list or manifest is missing.
@@ -63,13 +63,13 @@ def lake_files(catalog_db: Path, *, moved_from: Path, to: Path) -> LakeFiles:
 
 
 def relocate(catalog_db: Path, *, moved_from: Path, to: Path, lies_at: Path) -> None:
-    """Write catalog and metadata again so that they name their files below `to`; the data files stay as they are.
+    """Rewrite catalog and metadata so that they reference their files below `to`; data files stay unchanged.
 
     Args:
         catalog_db: The SQLite catalog of the copy.
-        moved_from: The folder that the metadata name.
-        to: The folder that they shall name.
-        lies_at: Where the copy is while this is done.
+        moved_from: The folder that the metadata reference.
+        to: The folder that they will reference.
+        lies_at: Where the copy is during the rewrite.
     """
     files = lake_files(catalog_db, moved_from=moved_from, to=lies_at)
     old, new = str(moved_from), str(to)
@@ -78,7 +78,7 @@ def relocate(catalog_db: Path, *, moved_from: Path, to: Path, lies_at: Path) -> 
         entry["data_file"]["file_path"] = _replaced(entry["data_file"]["file_path"], old, new)
 
     def manifest_moved(entry: dict[str, Any]) -> None:
-        # Readers take the length from here.
+        # Readers use this length.
         entry["manifest_length"] = _moved(entry["manifest_path"], moved_from, lies_at).stat().st_size
         entry["manifest_path"] = _replaced(entry["manifest_path"], old, new)
 
@@ -107,7 +107,7 @@ def _moved(location: str, moved_from: Path, to: Path) -> Path:
 
 
 def _replaced(value: Any, old: str, new: str) -> Any:
-    """Return a JSON value in which every text that is a path below `old` (with or without a scheme) is one below `new`."""
+    """Return a JSON value in which every path below `old` (with or without a scheme) is replaced by one below `new`."""
     if isinstance(value, dict):
         return {name: _replaced(one, old, new) for name, one in value.items()}
     if isinstance(value, list):
@@ -127,7 +127,7 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _rewrite(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Write an Avro file again with each record changed; its schema and the header that Iceberg put there stay."""
+    """Rewrite an Avro file with each record changed; its schema and Iceberg's header entries stay."""
     with path.open("rb") as file:
         reader = fastavro.reader(file)
         schema, codec = json.loads(reader.metadata["avro.schema"]), reader.codec

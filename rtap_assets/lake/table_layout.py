@@ -1,7 +1,7 @@
-"""Columns and partitioning of a table against its spec and its own history: what other tools have changed.
+"""Compares a table's columns and partitioning with its spec and history: what other tools have changed.
 
-The platform adds columns and does nothing else, so that a column of the spec which an earlier schema had and the current
-one lacks was dropped or renamed by others. Iceberg knows a column by its id, whatever its name.
+The platform only ever adds columns: a column of the spec that an earlier schema had and the current one lacks was dropped or
+renamed by another program. Iceberg identifies a column by its id, not its name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rtap_assets.contracts.tables import TableSpec
 
 @dataclass(frozen=True)
 class LayoutChange:
-    """A difference; `is_fatal`: rows that the streams write or read would lose values, or be refused by Iceberg."""
+    """One difference; `is_fatal`: rows that the streams write or read would lose values, or Iceberg would refuse them."""
 
     operation: str
     detail: str
@@ -23,7 +23,7 @@ class LayoutChange:
 
 
 def layout_changes(table: Table, spec: TableSpec) -> list[LayoutChange]:
-    """Return what others have changed of the table's columns and partitioning; a column that the spec has gained is not."""
+    """Return what others changed in the table's columns and partitioning; columns new in the spec are not changes."""
     return [*_columns(table, spec), *_partitioning(table)]
 
 

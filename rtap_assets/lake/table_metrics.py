@@ -1,4 +1,4 @@
-"""The size of a table's bookkeeping, and its bounds: it is what planning and commits cost grows with."""
+"""The size of a table's metadata, and its bounds: planning and commits get slower as it grows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TableMetrics:
 
 
 def measure_table(table: Table, identifier: str) -> TableMetrics:
-    """The metrics of a loaded table; reads its newest manifest list and the length of its metadata file."""
+    """Return the metrics of a loaded table; reads its newest manifest list and the size of its metadata file."""
     snapshot = table.current_snapshot()
     files, size = (
         int((summary_value(snapshot, key) if snapshot else None) or 0) for key in ("total-data-files", "total-files-size")
@@ -45,7 +45,7 @@ def measure_table(table: Table, identifier: str) -> TableMetrics:
 
 
 def table_metrics(settings: Settings, specs: tuple[TableSpec, ...] = TABLES) -> list[TableMetrics]:
-    """The metrics of each table now.
+    """Return the current metrics of each table.
 
     Raises:
         ServingError: a table does not exist yet.
@@ -55,7 +55,7 @@ def table_metrics(settings: Settings, specs: tuple[TableSpec, ...] = TABLES) -> 
 
 
 def bounds(settings: Settings) -> dict[str, int]:
-    """The bound of each metric that has one, by the metric's name."""
+    """Return the bound of each metric that has one, by the metric's name."""
     return {
         "snapshots": settings.table_most_snapshots,
         "manifests": settings.table_most_manifests,
@@ -65,7 +65,7 @@ def bounds(settings: Settings) -> dict[str, int]:
 
 
 def breaches(metrics: TableMetrics, settings: Settings) -> list[str]:
-    """A sentence for each metric that is above its bound."""
+    """Return a sentence for each metric that exceeds its bound."""
     return [
         f"{metrics.table} has {value:,} {name.replace('_', ' ')}, its bound is {most:,} (RTAP_TABLE_MOST_{name.upper()})."
         for name, most in bounds(settings).items()

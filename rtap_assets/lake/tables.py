@@ -1,4 +1,4 @@
-"""Create and evolve the Iceberg tables from their specs. Adding columns is the only evolution; the rest is a new table."""
+"""Creates and evolves the Iceberg tables from their specs. Only columns are added; any other change is a new table."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from rtap_assets.errors import ContractError
 
 TABLE_PROPERTIES = {
     "format-version": "2",
-    # No shuffle before the write; one open file per table partition instead. Partitions are days, so files stay few.
+    # No shuffle before the write, but one open file per table partition. Partitions are days, so there are few files.
     "write.distribution-mode": "none",
     "write.spark.fanout.enabled": "true",
     "write.parquet.compression-codec": "zstd",
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "50",
-    # Streaming appends merge manifests (see streaming/queries.py); planning time grows with their number.
+    # Streaming appends merge manifests; planning time grows with their number.
     "commit.manifest.min-count-to-merge": "20",
-    # Copy-on-write alone, so that the data files of a snapshot can be read as they are.
+    # Copy-on-write only, so that the data files of a snapshot can be read directly.
     "write.delete.mode": "copy-on-write",
     "write.update.mode": "copy-on-write",
     "write.merge.mode": "copy-on-write",
-    # A correction deletes rows that are there; what the streams append meanwhile is no conflict.
+    # A correction deletes existing rows; concurrent appends of the streams are not conflicts.
     "write.delete.isolation-level": "snapshot",
 }
 
 
 def ensure_tables(session: SparkSession, catalog: str, *, specs: Sequence[TableSpec] = TABLES) -> None:
-    """Create the tables that are missing and add the columns that a spec has gained; idempotent.
+    """Create missing tables and add the columns that a spec has gained; idempotent.
 
     A column that the table had once and another tool dropped is not added again: it would be null in every row there is.
     The streams refuse such a table (`streaming/queries/bindings.py`).
 
     Raises:
-        ContractError: a column exists with another type than its spec says.
+        ContractError: a column exists with a type other than its spec's.
     """
     for spec in specs:
         name = f"{catalog}.{spec.identifier}"
@@ -47,9 +47,9 @@ def ensure_tables(session: SparkSession, catalog: str, *, specs: Sequence[TableS
 
 
 def create_statement(spec: TableSpec, name: str) -> str:
-    """The `CREATE TABLE` of a spec."""
+    """Return the `CREATE TABLE` statement of a spec."""
     columns = ",\n  ".join(_declared(column) for column in spec.columns)
-    # The writer would hash each value of such a column into a dictionary, and throw that away.
+    # The writer would hash each value of such a column into a dictionary, and then discard it.
     plain = {f"write.parquet.dict-encoding-enabled.column.{name}": "false" for name in spec.mostly_unique}
     properties = ", ".join(f"'{key}'='{value}'" for key, value in (TABLE_PROPERTIES | plain | spec.properties).items())
     return (
@@ -63,7 +63,7 @@ def _evolve(session: SparkSession, spec: TableSpec, name: str) -> None:
     had = _columns_ever(session, name) if set(spec.column_names) - set(existing) else set()
     for before, column in zip((None, *spec.columns), spec.columns, strict=False):
         if column.name not in existing and column.name not in had:
-            # In its place: a streaming append takes the columns by their order.
+            # In its position: a streaming append matches columns by order.
             place = "FIRST" if before is None else f"AFTER {before.name}"
             session.sql(f"ALTER TABLE {name} ADD COLUMN {_declared(column)} {place}")
         elif existing.get(column.name, column.type) != column.type:

@@ -1,6 +1,6 @@
-"""Apicurio's own ids: its serializers of up to version 2 write global ids, which the Confluent-compatible API does not know.
+"""Apicurio's global ids, written by its serializers up to version 2 and unknown to its Confluent-compatible API.
 
-Used where the registry's URL is that API of an Apicurio registry; its own API is then under the same address.
+Used when the registry's URL is the compatible API of an Apicurio registry, whose own API is at the same address.
 Source: https://www.apicur.io/registry/docs/apicurio-registry/3.0.x/assets-attachments/registry-rest-api.htm
 """
 
@@ -23,7 +23,7 @@ MOST_REFERENCES = 500
 
 @dataclass(frozen=True)
 class ApicurioIds:
-    """Looks global ids up. Errors of the connection are those of httpx; the caller translates them."""
+    """Looks up global ids. Connection errors are httpx's; the caller translates them."""
 
     base: str
     credentials: tuple[str, str] | None
@@ -31,7 +31,7 @@ class ApicurioIds:
 
     @classmethod
     def beside(cls, settings: Settings) -> ApicurioIds | None:
-        """Return what asks the registry of the settings; None when its URL is not an Apicurio registry's."""
+        """Return a look-up at the registry of the settings; None if its URL is not an Apicurio registry's."""
         parts = urlsplit(settings.schema_registry_url)
         before, found, _ = parts.path.partition(COMPATIBLE_PATH)
         if not found:
@@ -41,7 +41,7 @@ class ApicurioIds:
         return cls(base, (user, password) if user else None, settings.request_timeout_seconds)
 
     def schema(self, global_id: int) -> RegisteredSchema | None:
-        """Return the schema of a global id with everything that it refers to; None when there is none."""
+        """Return the schema of a global id with its references; None if there is none."""
         with httpx.Client(auth=self.credentials, timeout=self.timeout_seconds) as client:
             for api in API_PATHS:
                 found = _get(client, f"{self.base}{api}/ids/globalIds/{global_id}?returnArtifactType=true")
@@ -56,7 +56,7 @@ class ApicurioIds:
     def _resolve(
         self, client: Any, api: str, listed: list[dict[str, Any]], references: dict[str, str], seen: set[str]
     ) -> None:
-        """Add the texts of all references, those that a text needs before itself."""
+        """Add the texts of all references, dependencies first."""
         for one in listed:
             group, artifact = (quote(str(one.get(name) or "default"), safe="") for name in ("groupId", "artifactId"))
             path = f"{self.base}{api}/groups/{group}/artifacts/{artifact}/versions/{quote(str(one['version']), safe='')}"
@@ -71,8 +71,8 @@ class ApicurioIds:
 
 
 def _get(client: Any, url: str) -> Any:
-    answer = client.get(url)
-    if answer.status_code == NOT_FOUND:
+    response = client.get(url)
+    if response.status_code == NOT_FOUND:
         return None
-    answer.raise_for_status()
-    return answer
+    response.raise_for_status()
+    return response

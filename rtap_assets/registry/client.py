@@ -1,6 +1,6 @@
-"""The schema registry: which schemas a subject has, adding one, and the rule for the next.
+"""The schema registry: list the schemas of a subject, look up and register schemas, set the compatibility.
 
-The only place that talks to it. No answer is `DependencyUnavailable`, a refusal `ContractError` with its reason.
+The only client of it. A missing answer is `DependencyUnavailable`, a refusal `ContractError` with its reason.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 from uuid import UUID
 from weakref import finalize
 
-# The client speaks through httpx or its successor, whichever is installed; this is where it says which.
+# The client uses httpx or its successor, whichever is installed; this module exports the one in use.
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.common._httpx_compat import httpx
 from confluent_kafka.schema_registry.error import SchemaRegistryError
@@ -24,7 +24,7 @@ from rtap_assets.errors import ConfigurationError, ContractError, DependencyUnav
 from rtap_assets.registry.apicurio import ApicurioIds
 
 SUBJECT_NOT_FOUND = 404
-# Error codes of an answer: no such subject, version or schema. A bare 404 may come from anything that is no registry.
+# Error codes: no such subject, version or schema. A bare 404 may come from a server that is not a registry.
 NOT_FOUND = frozenset({40401, 40402, 40403})
 MOST_REFERENCES = 500
 REFUSED = frozenset({409, 422})
@@ -32,11 +32,11 @@ UNAUTHORISED = frozenset({401, 403})
 
 
 class Registry:
-    """The registry of `settings`, with a deadline on each call and no retries of its own (see `patience`)."""
+    """A client of the registry of `settings`, with a deadline per call and no retries of its own (see `patience`)."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        # A password in the URL is the client's business; it must not show in an error.
+        # A password in the URL is for the client only; it must not appear in an error.
         parts = urlsplit(settings.schema_registry_url)
         self.address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         config: dict[str, object] = {
@@ -51,7 +51,7 @@ class Registry:
         finalize(self, self._client.close)  # its connection would otherwise stay open until the process ends
 
     def versions(self, subject: str) -> dict[int, str]:
-        """Schema id -> schema text of each registered version, oldest first; {} when the subject does not exist.
+        """Return the schema text of each registered version by schema id, oldest first; {} if the subject does not exist.
 
         Raises:
             DependencyUnavailable: the registry did not answer.
@@ -67,11 +67,10 @@ class Registry:
         return {version.schema_id: version.schema.schema_str for version in found}
 
     def schema(self, key: str) -> RegisteredSchema | None:
-        """Return the schema that a writer key names, with everything that it refers to; None when the registry has none.
+        """Return the schema that a writer key names, with its references; None if the registry has none.
 
-        Asks each time: the client's own look-up keeps its answers for ever, and a registry that was replaced would go
-        unnoticed. Subjects and versions play no part, so a deleted version is found for as long as the registry answers
-        for its id.
+        Queries the registry each time: the client's own look-up caches forever, and would hide a registry that was replaced.
+        Subjects and versions do not matter: a deleted version is found as long as the registry resolves its id.
 
         Raises:
             DependencyUnavailable: the registry did not answer.
@@ -80,9 +79,9 @@ class Registry:
             if key.startswith(GLOBAL_PREFIX):
                 return self._apicurio.schema(int(key.removeprefix(GLOBAL_PREFIX))) if self._apicurio is not None else None
             if key.startswith(GUID_PREFIX):
-                found = self._answer(f"schemas/guids/{UUID(key.removeprefix(GUID_PREFIX))}", absent={SUBJECT_NOT_FOUND})
+                found = self._get(f"schemas/guids/{UUID(key.removeprefix(GUID_PREFIX))}", absent={SUBJECT_NOT_FOUND})
             else:
-                found = self._answer(f"schemas/ids/{key}")
+                found = self._get(f"schemas/ids/{key}")
             if found is None:
                 return None
             references: dict[str, str] = {}
@@ -90,25 +89,25 @@ class Registry:
             return RegisteredSchema(found["schema"], found.get("schemaType") or AVRO, references)
 
     def subjects_of(self, schema_id: int) -> list[tuple[str, int]]:
-        """Return the subjects and versions under which an id is registered; [] where the registry does not tell."""
+        """Return the subjects and versions under which an id is registered; [] if the registry does not list them."""
         with self._translated(f"list the subjects of schema id {schema_id}"):
-            found = self._answer(f"schemas/ids/{schema_id}/versions", absent={SUBJECT_NOT_FOUND}) or []
+            found = self._get(f"schemas/ids/{schema_id}/versions", absent={SUBJECT_NOT_FOUND}) or []
         return sorted((one["subject"], one["version"]) for one in found)
 
     def _resolve(self, document: Mapping[str, Any], references: dict[str, str], seen: set[tuple[str, int]]) -> None:
-        """Add the texts of all references, those that a text needs before itself. One that is gone is left out."""
+        """Add the texts of all references, dependencies first. One that is gone is left out."""
         for one in document.get("references") or []:
             place = (one["subject"], one["version"])
             if place in seen or len(seen) >= MOST_REFERENCES:
                 continue
             seen.add(place)
-            found = self._answer(f"subjects/{quote(place[0], safe='')}/versions/{place[1]}", query={"deleted": True})
+            found = self._get(f"subjects/{quote(place[0], safe='')}/versions/{place[1]}", query={"deleted": True})
             if found is not None:
                 self._resolve(found, references, seen)
                 references[one["name"]] = found["schema"]
 
-    def _answer(self, path: str, *, query: dict[str, object] | None = None, absent: Collection[int] = NOT_FOUND) -> Any:
-        """The answer to a GET, None for one of the error codes of `absent`."""
+    def _get(self, path: str, *, query: dict[str, object] | None = None, absent: Collection[int] = NOT_FOUND) -> Any:
+        """Return the response to a GET; None for the error codes in `absent`."""
         try:
             return self._client._rest_client.get(path, query)
         except SchemaRegistryError as error:
@@ -117,7 +116,7 @@ class Registry:
             raise
 
     def register(self, subject: str, schema_text: str) -> int:
-        """Register a schema and return its id; the id it has when it is registered already.
+        """Register a schema and return its id; an already registered schema keeps its id.
 
         Raises:
             ContractError: the registry refused it as incompatible or invalid.
@@ -128,12 +127,12 @@ class Registry:
         return schema_id
 
     def set_compatibility(self, subject: str, level: str) -> None:
-        """Set what the registry demands of the next version of `subject`, for example "BACKWARD". Raises like `register`."""
+        """Set the rule for the next version of `subject`, for example "BACKWARD". Raises like `register`."""
         with self._translated(f"set the compatibility of {subject}"):
             self._client.set_compatibility(subject, level)
 
     def is_ready(self) -> bool:
-        """Whether the registry answers a real request now."""
+        """Return whether the registry answers a request now."""
         try:
             with self._translated("list the subjects"):
                 self._client.get_subjects()
@@ -148,7 +147,7 @@ class Registry:
         except SchemaRegistryError as error:
             raise self._error(error, what=what) from error
         except (httpx.HTTPError, ValueError) as error:
-            # ValueError: an answer that is not JSON, for example the page of a proxy in between.
+            # ValueError: a response that is not JSON, for example a proxy's error page.
             raise self._unavailable(what, f"{type(error).__name__}: {error}".rstrip(": ")) from error
 
     def _error(self, error: SchemaRegistryError, *, what: str) -> ContractError | ConfigurationError | DependencyUnavailable:

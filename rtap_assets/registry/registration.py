@@ -1,4 +1,4 @@
-"""Registers the schemas of the repository with the registry, under the subjects of the configured topics."""
+"""Registers the repository's schemas under the subjects of the configured topics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def subject_folders(settings: Settings) -> dict[str, str]:
 
 
 def register_contracts(settings: Settings) -> dict[str, dict[int, int]]:
-    """Subject -> version -> schema id, with every version registered, compatibility BACKWARD; a second call changes nothing.
+    """Register every version with compatibility BACKWARD; return the schema id by subject and version. Idempotent.
 
     Raises:
         ContractError: the registry refused a schema; the message carries its reason.

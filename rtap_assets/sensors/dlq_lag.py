@@ -70,12 +70,12 @@ def lag_observation(lag: DlqLag, *, now: datetime) -> dg.AssetObservation:
 
 
 def samples_table(lag: DlqLag) -> str:
-    """Return a Markdown table of the first reasons with their newest letters; what producers wrote is escaped."""
+    """Return a Markdown table of the first reasons with their newest records; what producers wrote is escaped."""
     rows = [
-        f"| {visible_markdown(reason)} | {lag.by_reason.get(reason, 0):,} | {visible_markdown(letter.source)} "
-        f"| {visible_markdown(letter.detail or None)} | {letter.appended_at:%Y-%m-%d %H:%M:%S} |"
+        f"| {visible_markdown(reason)} | {lag.by_reason.get(reason, 0):,} | {visible_markdown(record.source)} "
+        f"| {visible_markdown(record.detail or None)} | {record.appended_at:%Y-%m-%d %H:%M:%S} |"
         for reason in list(lag.by_reason)[:REASONS_SHOWN]
-        for letter in lag.samples.get(reason, [])
+        for record in lag.samples.get(reason, [])
     ]
     cut = len(lag.by_reason) - REASONS_SHOWN
     more = ["", f"and {cut} more reasons: `rtap dlq list`"] if cut > 0 else []

@@ -1,6 +1,6 @@
 """DuckDB connections over the lake: bronze, silver and gold as views over the files of their newest snapshots.
 
-`open_lake` is what questions are asked on: read-only and locked down. The refresh of marts and export uses `connect_lake`.
+Queries run on `open_lake`, which is read-only and locked down. The refresh of marts and export uses `connect_lake`.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def open_lake(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     """Yield an in-memory connection with the views of the tables (`bronze`, `silver`, `gold`, …), `quality`, `offset_gaps`,
     the streams' batches as `stream_progress` and, once refreshed, the marts as `marts.<name>`.
 
-    Outside the planned files nothing can be read, written, attached or installed, and the configuration is fixed. The
-    planned files themselves are only as safe as the statement: DuckDB has no read-only permission for a path, so text from
-    a person goes through `answers.answer`, which takes queries alone. Use the connection, not a `cursor()` of it: the file
-    lists are its session variables.
+    Nothing outside the planned files can be read, written, attached or installed, and the configuration is locked. The
+    planned files themselves are only as safe as the statement: DuckDB has no read-only permission for a path, so an
+    operator's SQL goes through `query.run_query`, which accepts queries only. Use the connection itself, not a `cursor()`
+    of it: the file lists are its session variables.
 
     Raises:
         ServingError: the lake or the marts cannot be read.
@@ -62,7 +62,7 @@ def open_lake(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
             except duckdb.Error as error:
                 raise ServingError(
                     f"The marts in {settings.marts_path} cannot be opened: {error}.",
-                    remedy="Build them anew: `rtap marts refresh`.",
+                    remedy="Rebuild them: `rtap marts refresh`.",
                 ) from error
         logs = _create_progress_view(connection, settings)
         _lock_down(connection, [*(path for files in plans.values() for path in files.paths), *logs])
@@ -85,15 +85,15 @@ def connect_lake(settings: Settings, plans: Mapping[str, TableFiles]) -> duckdb.
     except duckdb.Error as error:
         connection.close()
         raise ServingError(
-            f"DuckDB cannot read the lake's files: {error}.", remedy="Try again; if it stays, check the disk."
+            f"DuckDB cannot read the lake's files: {error}.", remedy="Try again; if it persists, check the disk."
         ) from error
     return connection
 
 
 def _create_view(connection: duckdb.DuckDBPyConnection, name: str, files: TableFiles) -> None:
-    """The contract's columns first, so that a missing table, or a column that no file has yet, is still typed.
+    """Create the view of a table, the contract's columns first: a missing table or column is still typed.
 
-    The list is bound as a variable: thousands of paths would make a statement of a megabyte, parsed at each use.
+    The file list is bound as a variable: inlined, thousands of paths would be a megabyte of SQL, parsed at each use.
     """
     select = typed_empty_select(files.spec)
     if files.paths:
@@ -104,21 +104,21 @@ def _create_view(connection: duckdb.DuckDBPyConnection, name: str, files: TableF
 
 
 def with_first_epoch(spec: TableSpec, select: str) -> str:
-    """Return the query with the first epoch where rows are older than the column, so that coordinates can be compared."""
+    """Return the query with topic epoch 0 where rows predate the column, so that coordinates can be compared."""
     if "topic_epoch" not in spec.column_names:
         return select
     return f"SELECT * REPLACE (coalesce(topic_epoch, 0)::INTEGER AS topic_epoch) FROM ({select})"
 
 
 def _create_progress_view(connection: duckdb.DuckDBPyConnection, settings: Settings) -> list[str]:
-    """The batches of the streams as the view `stream_progress`; returns the log files that it reads."""
+    """Create the view `stream_progress` of the streams' batches; return the log files that it reads."""
     logs = sorted(str(path) for path in (settings.streams_dir / "progress").glob("*.jsonl"))
     columns = ", ".join(f"{_quoted(name)}: {_quoted(kind)}" for name, kind in PROGRESS_COLUMNS.items())
     names = ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in PROGRESS_COLUMNS.items())
     select = f"SELECT {names} WHERE false"
     if logs:
         connection.execute("SET VARIABLE progress_files = ?", [logs])
-        # A line that is being written, or that a crash cut short, is left out.
+        # A line that is being written, or was truncated by a crash, is skipped.
         form = f"columns = {{{columns}}}, format = 'newline_delimited', ignore_errors = true"
         select = f"SELECT * FROM read_json(getvariable('progress_files'), {form}) WHERE batch_id IS NOT NULL"
     connection.execute(f"CREATE TEMP VIEW stream_progress AS {select}")

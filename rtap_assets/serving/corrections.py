@@ -1,6 +1,6 @@
-"""What the record of corrections says to marts and checks: which figures are provisional, what was erased, what restated.
+"""Loads the record of corrections for marts and checks: which figures are provisional, erased or restated.
 
-A figure is provisional while records that belong to it have not been looked at by a correction, or one is under way.
+A figure is provisional until a correction has examined all its records, and while a correction of it is pending.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.corrections import Cause, Entry
 from rtap_assets.lake.corrections import read_entries, read_rows, read_state
 
-# Of the rows that no correction has looked at, and of those that one is about to change: the slides they lie in.
+# The slides of the rows that no correction has examined, and of those that a pending one will change.
 _UNCORRECTED = """
 CREATE OR REPLACE TEMP TABLE uncorrected_slides AS
 WITH instants AS (
-    SELECT event_time FROM bronze LEFT JOIN looked_offsets USING (topic_epoch, kafka_partition)
+    SELECT event_time FROM bronze LEFT JOIN examined_offsets USING (topic_epoch, kafka_partition)
     WHERE error_reason IS NULL AND topic_epoch >= $epoch AND kafka_offset >= coalesce(next_offset, 0)
     UNION ALL
     FROM pending_rows
 )
 SELECT DISTINCT epoch_us(event_time) // 1_000_000 // $slide * $slide AS slide FROM instants
 """
-# A window is provisional with each of its slides.
+# A window is provisional if any of its slides is.
 _PROVISIONAL = """
 CREATE OR REPLACE TEMP TABLE provisional_windows AS
 SELECT DISTINCT to_timestamp(slide - step * $slide) AS window_start
@@ -42,10 +42,10 @@ FROM pending_rows, (SELECT unnest(range($steps)) AS step) WHERE event_time IS NO
 
 
 def load_corrections(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Make the temporary tables that marts and checks read.
+    """Create the temporary tables that marts and checks read.
 
-    `correction_entries` (all but the rows), `looked_offsets`, `pending_rows`, `pending_windows`, `withdrawn_rows` (removed
-    for another reason than being a copy) and `erased_amounts`.
+    `correction_entries` (all but the rows), `examined_offsets`, `pending_rows`, `pending_windows`, `withdrawn_rows` (removed
+    for a reason other than being a copy) and `erased_amounts`.
 
     Raises:
         DependencyUnavailable: the catalog did not answer.
@@ -68,20 +68,20 @@ def load_corrections(connection: duckdb.DuckDBPyConnection, settings: Settings) 
     )
     connection.unregister("rows_now")
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE looked_offsets (topic_epoch INTEGER, kafka_partition INTEGER, next_offset BIGINT)"
+        "CREATE OR REPLACE TEMP TABLE examined_offsets (topic_epoch INTEGER, kafka_partition INTEGER, next_offset BIGINT)"
     )
     if state.position.topic == settings.topic_events:
         for partition, offset in state.position.offsets.items():
             values = [state.position.topic_epoch, partition, offset]
-            connection.execute("INSERT INTO looked_offsets VALUES (?, ?, ?)", values)
+            connection.execute("INSERT INTO examined_offsets VALUES (?, ?, ?)", values)
     connection.execute(_ERASED)
     connection.execute(_PENDING_WINDOWS, _slides(settings))
 
 
 def mark_provisional_windows(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Make the temporary table `provisional_windows` from bronze's rows and what `load_corrections` made."""
+    """Create the temporary table `provisional_windows` from bronze's rows and the tables of `load_corrections`."""
     slides = _slides(settings)
-    epoch = connection.execute("SELECT coalesce(max(topic_epoch), 0) FROM looked_offsets").fetchone()
+    epoch = connection.execute("SELECT coalesce(max(topic_epoch), 0) FROM examined_offsets").fetchone()
     connection.execute(_UNCORRECTED, {"slide": slides["slide"], "epoch": epoch[0] if epoch else 0})
     connection.execute(_PROVISIONAL, slides)
 

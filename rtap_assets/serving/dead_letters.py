@@ -1,4 +1,4 @@
-"""The quarantined rows of bronze for people and for redrives: counted in groups, or one by one. Changes nothing."""
+"""Reads the quarantined rows of bronze, for operators and redrives: counts by group, or row by row. Read-only."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ COLUMNS = (
 
 
 def count_dead_letters(settings: Settings, selection: Selection, *, period: str = "day") -> list[Group]:
-    """Return the selected rows in groups, newest period first, then by number.
+    """Return the selected rows counted by group, newest period first, then by number.
 
     Raises:
         ServingError: the lake cannot be read.
         DependencyUnavailable: the catalog did not answer.
     """
     if period not in PERIODS:
-        raise ServingError(f"There is no grouping by {period}.", remedy=f"It is one of {', '.join(PERIODS)}.")
+        raise ServingError(f"Rows cannot be grouped by {period}.", remedy=f"Group by one of {', '.join(PERIODS)}.")
     redriven = f"coalesce(list_contains(list_transform(kafka_headers, lambda h: h.key), '{REDRIVE_ATTEMPT}'), false)"
     statement = (
         f"SELECT epoch_us(date_trunc('{period}', kafka_timestamp)), error_reason, schema_id, count(*), count_if({redriven}) "
@@ -45,7 +45,7 @@ def count_dead_letters(settings: Settings, selection: Selection, *, period: str 
 
 
 def read_dead_letters(settings: Settings, selection: Selection, *, newest_first: bool = False) -> Iterator[DeadLetter]:
-    """Yield the selected rows, oldest first by default, with their raw bytes; some hundreds are in memory at a time.
+    """Yield the selected rows, oldest first by default, with their raw bytes; holds a few hundred in memory.
 
     Raises:
         ServingError: the lake cannot be read.
@@ -60,7 +60,7 @@ def read_dead_letters(settings: Settings, selection: Selection, *, newest_first:
                 rows = cursor.fetchmany(FETCHED)
             if not rows:
                 return
-            yield from map(_letter, rows)
+            yield from map(_dead_letter, rows)
 
 
 def _selected(selection: Selection, columns: str, *, newest_first: bool = False) -> str:
@@ -80,11 +80,11 @@ def _translated() -> Iterator[None]:
         yield
     except duckdb.Error as error:
         raise ServingError(
-            f"The dead letters of bronze cannot be read: {error}.", remedy="Try again; if it stays, check the disk."
+            f"The dead letters of bronze cannot be read: {error}.", remedy="Try again; if it persists, check the disk."
         ) from error
 
 
-def _letter(row: tuple[Any, ...]) -> DeadLetter:
+def _dead_letter(row: tuple[Any, ...]) -> DeadLetter:
     topic, partition, offset, appended, schema_id, reason, detail, key, value, headers = row
     return DeadLetter(
         topic, partition, offset, _instant(appended), schema_id, reason, detail or "", key, value,

@@ -1,4 +1,4 @@
-"""The contract's column types in DuckDB's words."""
+"""Maps the contract's column types to DuckDB's."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PRIMITIVES = {
 
 
 def duckdb_type(contract_type: str) -> str:
-    """A type of `contracts/tables.py` as DuckDB's DESCRIBE spells it.
+    """Return a type of `contracts/tables.py` as DuckDB's DESCRIBE spells it.
 
     Raises:
-        KeyError: the type is not one that the contract uses; add it here and to the test that compares the engines.
+        KeyError: the contract does not use the type yet; add it here and to the test that compares the engines.
     """
     text = contract_type.replace(" ", "")
     if text.startswith("decimal("):
@@ -33,7 +33,7 @@ def duckdb_type(contract_type: str) -> str:
 
 
 def split_fields(text: str) -> list[str]:
-    """The comma-separated fields of a struct, without splitting inside nested brackets."""
+    """Return the comma-separated fields of a struct, without splitting inside nested brackets."""
     fields, depth = [""], 0
     for character in text:
         depth += (character in "<(") - (character in ">)")
@@ -45,6 +45,6 @@ def split_fields(text: str) -> list[str]:
 
 
 def typed_empty_select(spec: TableSpec) -> str:
-    """A SELECT of no rows with the table's columns, types and order."""
+    """Return a SELECT of no rows with the table's columns, types and order."""
     columns = ", ".join(f'CAST(NULL AS {duckdb_type(column.type)}) AS "{column.name}"' for column in spec.columns)
     return f"SELECT {columns} WHERE false"

@@ -1,6 +1,6 @@
-"""Which data files make up a table's newest snapshot: planned by PyIceberg, so that DuckDB reads an explicit list.
+"""Plans the data files of a table's newest snapshot with PyIceberg, so that DuckDB reads an explicit list.
 
-Never a glob: a table folder also holds files of older snapshots and of writers that died.
+Never a glob: a table folder also holds files of older snapshots and of crashed writers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import TABLES, TableSpec
 from rtap_assets.errors import ServingError
 from rtap_assets.lake.catalog import catalog_session
-from rtap_assets.lake.history.snapshot_leases import pin_snapshots
+from rtap_assets.lake.history.snapshot_leases import lease_snapshots
 from rtap_assets.lake.history.snapshots import newest_watermark_ms
 from rtap_assets.runtime.clock import from_milliseconds, utc_now
 
@@ -39,7 +39,7 @@ class TableFiles:
 def plan_lake(settings: Settings, specs: Sequence[TableSpec] = PLANNING_ORDER) -> dict[str, TableFiles]:
     """Return the files of each table's newest snapshot, by its view (`bronze`, `silver`, `gold`, …); pins the snapshots.
 
-    Their files stay for `reader_pin_seconds` from now: long enough to read them, whatever is expired meanwhile.
+    Their files stay for `reader_pin_seconds` from now, even if the snapshots expire while they are read.
 
     Raises:
         DependencyUnavailable: the catalog did not answer.
@@ -48,7 +48,7 @@ def plan_lake(settings: Settings, specs: Sequence[TableSpec] = PLANNING_ORDER) -
     with catalog_session(settings) as catalog:
         plans = {spec.view: _plan_with_one_reload(catalog, spec) for spec in specs}
     planned = {plan.spec.identifier: plan.snapshot_id for plan in plans.values() if plan.snapshot_id is not None}
-    pin_snapshots(settings, planned, now=utc_now())
+    lease_snapshots(settings, planned, now=utc_now())
     return plans
 
 
@@ -79,7 +79,7 @@ def plan_table(spec: TableSpec, table: Table) -> TableFiles:
     """Return the files of the snapshot that is current in `table` as it was loaded.
 
     Raises:
-        FileNotFoundError: a file of the plan was removed since then: the snapshot has expired under us.
+        FileNotFoundError: a planned file is gone: the snapshot has expired since the table was loaded.
         ServingError: the snapshot holds delete files, or files out of DuckDB's reach.
     """
     snapshot = table.current_snapshot()
@@ -104,7 +104,7 @@ def reload_once(plan: Callable[[], TableFiles], *, reload: Callable[[], object],
     """Return the plan; when a file of it is gone, the plan of the reloaded table.
 
     Raises:
-        ServingError: a file is gone from the reloaded snapshot too, so it is not a matter of expiry.
+        ServingError: a file of the reloaded snapshot is gone too, which expiry does not explain.
     """
     try:
         return plan()

@@ -1,7 +1,7 @@
-"""Finds offsets that bronze has consumed and does not hold, and has the broker explain them while it still can.
+"""Finds offsets that bronze consumed but does not hold, and has the broker explain them while it still can.
 
-Looks only at what no pass has looked at before. Run it before the check of conservation, with the same positions: what it
-can explain goes into `quality.offset_gaps`; what it cannot stays missing there, and fails the check.
+Examines only offsets that no earlier pass has examined. Run it before the conservation check, with the same positions:
+explained gaps go into `quality.offset_gaps`; unexplained ones are missing there and fail the check.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from rtap_assets.lake.offset_gaps import looked_at, read_gaps, record_pass
 from rtap_assets.serving.connection import connect_lake
 from rtap_assets.serving.lake_files import plan_lake
 
-# Each transaction leaves a marker: above so many of them in one pass, neighbors are written down as one range with a count.
+# Each transaction leaves a marker: beyond this many in one pass, neighbors are recorded as one range with a count.
 MOST_SINGLE_GAPS = 1_000
 UNEXPLAINED_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class GapReport:
-    """What one pass found. `recorded`: kind -> offsets. `unexplained`: what is missing and why nothing explains it."""
+    """The result of one pass. `recorded`: offsets by kind. `unexplained`: missing offsets, with the reason."""
 
     recorded: Mapping[str, int] = field(default_factory=dict)
     unexplained: tuple[str, ...] = ()
 
 
 def explain_gaps(settings: Settings, *, positions: StreamPositions) -> GapReport:
-    """Look for gaps below bronze's committed position, and write down those that the broker explains.
+    """Find gaps below bronze's committed position, and record those that the broker explains.
 
     Raises:
         ServingError: the lake cannot be read.
-        DependencyUnavailable: there are gaps, and the broker does not answer; or the catalog does not.
+        DependencyUnavailable: the catalog does not answer; or gaps exist and the broker does not answer.
     """
     topic, epoch = settings.topic_events, positions.topic_epoch
     before = looked_at(settings, topic, epoch)
@@ -51,19 +51,19 @@ def explain_gaps(settings: Settings, *, positions: StreamPositions) -> GapReport
     try:
         found = _gaps_in_bronze(settings, before=before, ends=ahead, topic_epoch=epoch)
     except duckdb.Error as error:
-        raise ServingError(f"The gaps in bronze could not be looked for: {error}.", remedy="Try again.") from error
+        raise ServingError(f"The search for gaps in bronze failed: {error}.", remedy="Try again.") from error
     fresh = _without_recorded(found, [gap for gap in read_gaps(settings) if (gap.topic, gap.topic_epoch) == (topic, epoch)])
     explanations = _explanations(settings, topic, fresh, topic_id=positions.topic_id) if fresh else []
     gaps = _as_gaps(explanations, topic=topic, topic_epoch=epoch)
     if not record_pass(settings, gaps, topic=topic, topic_epoch=epoch, before=before, after=before | ahead):
-        return GapReport()  # another pass has just looked at the same
+        return GapReport()  # a concurrent pass has examined the same offsets
     return GapReport(_counted(gaps), tuple(_unexplained(explanations)))
 
 
 def _explanations(
     settings: Settings, topic: str, ranges: Mapping[int, Sequence[Range]], *, topic_id: str | None
 ) -> list[Explanation]:
-    """Return what the broker says of the ranges; of a topic that was created again it can say nothing."""
+    """Return the broker's explanation of the ranges; a recreated topic explains none."""
     explained = explain_ranges(settings, topic, ranges)
     now = topic_identity(settings, topic).topic_id
     if topic_id is None or now is None or topic_id == now:
@@ -114,7 +114,7 @@ def _gaps_of_partition(
 
 
 def _without_recorded(found: Mapping[int, Sequence[Range]], recorded: Iterable[OffsetGap]) -> dict[int, list[Range]]:
-    """Return what of the ranges no recorded gap covers. A range recorded with rows between covers nothing else."""
+    """Return the parts of the ranges that no recorded gap covers. A gap recorded with rows inside covers only itself."""
     whole = [gap for gap in recorded if gap.records == gap.last_offset - gap.first_offset + 1]
     left: dict[int, list[Range]] = {}
     for partition, ranges in found.items():
@@ -143,7 +143,7 @@ def _as_gaps(explanations: Sequence[Explanation], *, topic: str, topic_epoch: in
             last_offset=one.last_offset,
             records=one.last_offset - one.first_offset + 1,
             kind=one.kind.value,
-            detail="the broker, asked as a committed reader, hands these offsets to nobody",
+            detail="a read-committed consumer receives none of these offsets",
         )
         for one in explanations
         if one.kind is not None
@@ -169,7 +169,7 @@ def _joined(gaps: Sequence[OffsetGap]) -> list[OffsetGap]:
                 last_offset=own[-1].last_offset,
                 records=sum(gap.records for gap in own),
                 kind=first.kind,
-                detail=f"{len(own)} gaps between rows, written down as one range",
+                detail=f"{len(own)} gaps between rows, recorded as one range",
             )
         )
     return joined
@@ -180,7 +180,7 @@ def _counted(gaps: Sequence[OffsetGap]) -> dict[str, int]:
 
 
 def _unexplained(explanations: Sequence[Explanation]) -> list[str]:
-    """Return sentences about what nothing explains, the first few of them."""
+    """Return sentences about the first few unexplained ranges."""
     missing = [one for one in explanations if one.kind is None]
     shown = [
         f"Kafka partition {one.kafka_partition}, offsets {one.first_offset} to {one.last_offset} "

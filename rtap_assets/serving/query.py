@@ -1,4 +1,4 @@
-"""Questions in SQL from a person: one query, on a locked-down connection, answered with at most so many rows."""
+"""Runs an operator's SQL: one query, on a locked-down connection, with a bounded number of rows."""
 
 from __future__ import annotations
 
@@ -18,72 +18,72 @@ _EXPLAIN = re.compile(r"\s*EXPLAIN\b\s*(\([^)]*\)|ANALYZE\b|VERBOSE\b)*", re.IGN
 
 
 @dataclass(frozen=True)
-class Answer:
+class QueryResult:
     """The result's columns with DuckDB's types, its first rows, and whether there are more."""
 
     columns: tuple[str, ...]
     types: tuple[str, ...]
     rows: list[tuple[Any, ...]]
-    is_cut: bool
+    is_truncated: bool
 
 
-def answer(connection: duckdb.DuckDBPyConnection, statement: str, *, max_rows: int) -> Answer:
+def run_query(connection: duckdb.DuckDBPyConnection, statement: str, *, max_rows: int) -> QueryResult:
     """Run one query on a connection of `open_lake`; `max_rows` 0 means all rows.
 
     Raises:
-        ServingError: the text is not a single query, or DuckDB refused it; the message says what can be asked.
+        ServingError: the text is not a single query, or DuckDB refused it; the remedy lists the tables.
     """
     try:
-        refuse_what_is_no_query(connection, statement)
+        require_single_query(connection, statement)
         result = connection.execute(statement)
         rows = result.fetchmany(max_rows + 1) if max_rows else result.fetchall()
         description = result.description or []
     except duckdb.Error as error:
-        raise ServingError(str(error).strip(), remedy=_what_can_be_asked(connection)) from error
-    return Answer(
+        raise ServingError(str(error).strip(), remedy=_queryable_tables(connection)) from error
+    return QueryResult(
         columns=tuple(column[0] for column in description),
         types=tuple(str(column[1]) for column in description),
         rows=rows[:max_rows] if max_rows else rows,
-        is_cut=bool(max_rows) and len(rows) > max_rows,
+        is_truncated=bool(max_rows) and len(rows) > max_rows,
     )
 
 
-def refuse_what_is_no_query(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
-    """Let only a single query through.
+def require_single_query(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
+    """Raise unless the text is a single query.
 
-    The lock-down alone would let COPY overwrite a data file that the views read, and let the marts be attached again for
-    writing. DuckDB also takes COPY, INSERT, UPDATE and DELETE inside a WITH clause, where the statement's type is SELECT;
-    but only at the top level, so planning the statement as a subquery refuses them.
+    The lockdown alone would let COPY overwrite a data file that the views read, and let the marts be attached again for
+    writing. DuckDB also accepts COPY, INSERT, UPDATE and DELETE inside a WITH clause, where the statement's type is SELECT;
+    but only at the top level, so planning the statement as a subquery rejects them.
 
     Raises:
-        ServingError: it is something else than a query, or more than one, or names what does not exist.
-        duckdb.Error: it does not parse.
+        ServingError: it is not a query, more than one, or names something that does not exist.
+        duckdb.Error: the text does not parse.
     """
     statements = connection.extract_statements(statement)
     if len(statements) != 1:
-        raise ServingError(f"One query at a time, please: this text has {len(statements)}.", remedy="Remove the rest.")
+        raise ServingError(f"Only one query at a time: this text has {len(statements)}.", remedy="Remove the rest.")
     kind, query = statements[0].type, statements[0].query
     if kind == duckdb.StatementType.EXPLAIN:
         query = query[match.end() :] if (match := _EXPLAIN.match(query)) else ""
-        refuse_what_is_no_query(connection, query)
+        require_single_query(connection, query)
         return
     if kind not in {duckdb.StatementType.SELECT, duckdb.StatementType.MULTI}:
         raise ServingError(
             f"A {kind.name} statement is not a query; the lake and the marts are read-only here.",
-            remedy="Ask with SELECT, WITH, FROM, DESCRIBE, SUMMARIZE, SHOW TABLES or EXPLAIN.",
+            remedy="Use SELECT, WITH, FROM, DESCRIBE, SUMMARIZE, SHOW TABLES or EXPLAIN.",
         )
     try:
         connection.execute(f"EXPLAIN FROM (\n{query.rstrip().rstrip(';')}\n)").fetchall()
     except duckdb.Error as error:
-        # The line that the person wrote, without the one that was put before it.
+        # The line number in the operator's text, without the line added above it.
         message = re.sub(r"LINE (\d+):", lambda match: f"LINE {int(match[1]) - 1}:", str(error))
-        raise ServingError(message.strip(), remedy=_what_can_be_asked(connection)) from error
+        raise ServingError(message.strip(), remedy=_queryable_tables(connection)) from error
 
 
-def _what_can_be_asked(connection: duckdb.DuckDBPyConnection) -> str:
+def _queryable_tables(connection: duckdb.DuckDBPyConnection) -> str:
     marts = connection.execute(
         "SELECT table_name FROM information_schema.tables WHERE table_catalog = ? ORDER BY ALL", [MARTS_CATALOG]
     ).fetchall()
     names = [*VIEWS, *(f"{MARTS_CATALOG}.{name}" for (name,) in marts)]
     hint = "" if marts else " There are no marts yet: `rtap marts refresh` builds them."
-    return f"You can ask {', '.join(names)}.{hint}"
+    return f"Tables: {', '.join(names)}.{hint}"

@@ -1,4 +1,4 @@
-"""Amounts from the bytes that were sent: exact, or null."""
+"""Decodes amounts from the bytes that were sent: exact, or null."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ LONG_BYTES = 8
 
 
 def amount_of(column: str) -> Column:
-    """Return the amount whose unscaled value the bytes hold as big-endian two's complement; null where MONEY cannot hold it.
+    """Return the amount of big-endian two's complement bytes (unscaled); null when MONEY cannot hold it.
 
-    No bytes are zero, as some encoders write it. More than eight bytes are read when those in front only repeat the sign.
+    Zero bytes mean 0, as some encoders write it. More than eight bytes are accepted if the leading ones repeat the sign.
 
     Source: Avro specification, "Decimal"; Java's `BigInteger(byte[])`.
     """
@@ -25,5 +25,5 @@ def amount_of(column: str) -> Column:
     wide = F.length(F.col(column)) > LONG_BYTES
     only_sign = (F.lpad(lowest, F.length(hexed), sign) == hexed) & ((F.substring(lowest, 1, 1) >= "8") == (sign == "F"))
     digits = F.when(~wide | only_sign, extended)
-    # To base -10: the sixteen digits are a signed number.
+    # Base -10: the sixteen digits are a signed number.
     return F.concat(F.conv(digits, 16, -10), F.lit(f"E-{SCALE}")).try_cast(MONEY)

@@ -1,6 +1,6 @@
 """Kafka records to bronze rows: decoded with the writer's schema, then judged by the contract's rules, raw bytes kept.
 
-Pure column work on a DataFrame, the same as a batch and as a stream; every Kafka record becomes exactly one row.
+Pure column expressions, the same for a batch and for a stream; every Kafka record becomes exactly one row.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rtap_assets.transforms.judging import judge_sales_events
 def bronze_rows(
     records: DataFrame, steps: Steps, *, future_seconds: int, past_seconds: int, topic_epoch: int = 0
 ) -> DataFrame:
-    """Return one bronze row for each Kafka record; `steps` are those of `decoding_steps` for the known writers.
+    """Return one bronze row for each Kafka record; `steps` come from `decoding_steps` for the known writers.
 
     Shape: Spark's Kafka source columns with headers, to the columns of `contracts.tables.BRONZE`; grain: one Kafka record.
     Time: see `judge_sales_events`.

@@ -1,7 +1,7 @@
-"""What a correction has to change: late rows to add, later copies to remove. Pure plans over rows of bronze and silver.
+"""Plans corrections: late rows to add, later copies to remove. Pure functions of bronze and silver rows.
 
-Of the copies of an event that came within the horizon, the first by Kafka timestamp, partition and offset counts, whether
-silver's stream kept it or dropped it as late: what is decided does not depend on when it is looked at.
+Of the copies of an event that arrived within the horizon, the first by Kafka timestamp, partition and offset counts, no
+matter whether silver's stream kept it or dropped it as late: the decision does not depend on when the correction runs.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ ID_HASH = "id_hash"
 
 
 def with_first_epoch(rows: DataFrame) -> DataFrame:
-    """Return the rows with the first epoch where they are older than that column, so that coordinates can be compared."""
+    """Return the rows with topic epoch 0 where they predate that column, so that coordinates can be compared."""
     return rows.withColumn("topic_epoch", F.coalesce(F.col("topic_epoch"), F.lit(0)))
 
 
 def beyond_offsets(topic_epoch: int, offsets: Mapping[int, int]) -> Column:
-    """Return the predicate of rows at or beyond the next offset of their Kafka partition; all of an unknown partition.
+    """Return the predicate of rows at or beyond the next offset of their Kafka partition; true for unknown partitions.
 
-    Rows of an earlier epoch of the topic are not beyond it, those of a later one are. Written with literals alone, so that
-    Iceberg leaves out the files whose statistics say that they have none.
+    Rows of an earlier epoch of the topic are not beyond it, rows of a later one are. Built from literals only, so that
+    Iceberg prunes files by their statistics.
     """
     known = [F.col("kafka_partition") == F.lit(partition) for partition in offsets]
     beyond = [
@@ -45,7 +45,7 @@ def beyond_offsets(topic_epoch: int, offsets: Mapping[int, int]) -> Column:
 
 
 def arrivals(rows: DataFrame, *, is_held: bool) -> DataFrame:
-    """Return the identity of each row and when it arrived; `is_held` says whether silver holds it.
+    """Return the identity and arrival of each row; `is_held` tags rows that silver holds.
 
     Shape: silver columns, or those of `normalise_sales_events`, to `ARRIVAL_COLUMNS`; grain: one Kafka record.
     """
@@ -53,15 +53,15 @@ def arrivals(rows: DataFrame, *, is_held: bool) -> DataFrame:
 
 
 def with_hash(rows: DataFrame) -> DataFrame:
-    """Return the rows with a 64-bit hash of the event id: a set of them is a tenth of the ids' size."""
+    """Return the rows with a 64-bit hash of the event id, which takes a tenth of the id's size."""
     return rows.withColumn(ID_HASH, F.xxhash64("event_id"))
 
 
 def repeated_hashes(new: DataFrame, earlier: DataFrame) -> DataFrame:
-    """Return the hashes of ids that may need a decision: not held by silver, twice among the new rows, or seen earlier.
+    """Return the hashes of ids that may need a correction: missing in silver, repeated among the new rows, or seen earlier.
 
-    Shape: `new` and `earlier` have `id_hash`, `new` also `is_held`; result: distinct `id_hash`. Two ids with one hash are
-        told apart later, by the ids themselves.
+    Shape: `new` and `earlier` have `id_hash`, `new` also `is_held`; result: distinct `id_hash`. Ids with a
+        colliding hash are separated later, by the ids themselves.
     """
     counted = new.groupBy(ID_HASH).agg(F.count("*").alias("copies"), F.bool_and("is_held").alias("all_held"))
     among = counted.where((F.col("copies") > 1) | ~F.col("all_held")).select(ID_HASH)
@@ -69,11 +69,11 @@ def repeated_hashes(new: DataFrame, earlier: DataFrame) -> DataFrame:
 
 
 def decide_copies(rows: DataFrame, *, horizon_seconds: int) -> DataFrame:
-    """Return what is to be done with copies: `add` the first where silver lacks it, `remove` later ones that silver holds.
+    """Return the corrections of copies: `add` the first if silver lacks it, `remove` later ones that silver holds.
 
-    Shape: all rows of each event id concerned, as `ARRIVAL_COLUMNS`; result: those with an `action`, and `has_held`, true
+    Shape: all rows of each affected event id, as `ARRIVAL_COLUMNS`; result: those with an `action`, and `has_held`, true
         when silver holds another copy of the event.
-    Time: a copy counts as one when it arrived within the horizon after the first.
+    Time: a row is a copy when it arrived within the horizon after the first.
     """
     by_id = Window.partitionBy("event_id")
     in_order = by_id.orderBy(*ARRIVAL_ORDER, "topic")
@@ -93,7 +93,7 @@ def decide_copies(rows: DataFrame, *, horizon_seconds: int) -> DataFrame:
 
 
 def window_changes(rows: DataFrame, *, window_seconds: int, slide_seconds: int, sign: int) -> DataFrame:
-    """Return what the rows amount to in each window of gold, times `sign`.
+    """Return how much the rows change each window of gold, times `sign`.
 
     Shape: `event_time, event_type, plan_tier, region, currency, net_amount`; result: gold's key with `window_end` and the
         measures.

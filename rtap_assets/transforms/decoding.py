@@ -1,7 +1,7 @@
-"""Kafka records to decoded events: framing, writer's schema, body. Whether the values are right is judged afterwards.
+"""Kafka records to decoded events: framing, writer's schema, body. The values are judged afterwards.
 
-Pure column work, the same as a batch and as a stream. The columns are made once for a set of known writers and can be
-applied to any number of batches: making them again through py4j costs more than a small batch does.
+Pure column expressions, the same for a batch and for a stream. They are built once per set of known writers and applied to
+any number of batches: building them through py4j costs more than a small batch does.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rtap_assets.transforms.framings import framing, header_named, other_format
 
 UNLISTED_WRITER = "RTAP_UNLISTED_WRITER"
 DETAIL_CHARACTERS = 200
-# Decoded with an exact type of their own each; everything else has the type of its column.
+# The amount is decoded as bytes; every other field has the type of its column.
 AMOUNT, AMOUNT_BYTES = "amount", "amount_bytes"
 
 Steps = Sequence[Sequence[Column | str]]
@@ -32,13 +32,13 @@ Steps = Sequence[Sequence[Column | str]]
 def decoding_steps(
     known: KnownWriters, *, max_event_bytes: int, settled: bool, absent: frozenset[str] = frozenset()
 ) -> Steps:
-    """Return the projections, one after the other, that turn Kafka records into decoded events.
+    """Return the successive projections that turn Kafka records into decoded events.
 
     Shape: Spark's Kafka source columns with headers, to the event's fields (`amount_bytes` for the amount), `decode_reason`,
         `decode_detail`, and the record's coordinates, key, value and headers; grain: one Kafka record.
-    Raises: unless `settled`, the batch fails with `RTAP_UNLISTED_WRITER` at a schema id of which nothing is known; look it
-        up and decode the batch again, `settled`: what is not known then is `unknown_schema_id`, as the keys in `absent` are
-        in any case.
+    Raises: unless `settled`, the batch fails with `RTAP_UNLISTED_WRITER` at a schema id that was never looked up; look it up
+        and decode the batch again with `settled`: an id that is still unknown is then `unknown_schema_id`, as the keys in
+        `absent` always are.
     """
     return (
         _framed(),
@@ -55,9 +55,9 @@ def decode_sales_events(records: DataFrame, steps: Steps) -> DataFrame:
 
 
 def writer_keys(records: DataFrame) -> DataFrame:
-    """Return the writer keys of the records and how often each occurs: columns `writer_key`, `count`.
+    """Return the writer keys of the records with their number of occurrences: columns `writer_key`, `count`.
 
-    The keys are those of `contracts.known_writers`; records without one are left out.
+    The keys are those of `contracts.avro.known_writers`; records without one are left out.
     """
     keyed = records.select(*_framed()).select(*_identified())
     key = F.coalesce("other_writer", F.col("schema_id").cast("string"))
@@ -65,7 +65,7 @@ def writer_keys(records: DataFrame) -> DataFrame:
 
 
 def _framed() -> list[Column | str]:
-    """What the record starts with, and the header that carries an id, if any."""
+    """Add the size, whether the value begins with the magic byte, and the header that carries an id, if any."""
     return [
         "*",
         F.length("value").alias("size"),
@@ -75,7 +75,7 @@ def _framed() -> list[Column | str]:
 
 
 def _identified() -> list[Column | str]:
-    """Which schema the record names: `schema_id`, or `other_writer` as a writer key; and where its body begins."""
+    """Add the schema of the record (`schema_id`, or `other_writer` as a writer key) and its `body`."""
     name, value = F.col("id_header.key"), F.col("id_header.value")
     in_header = F.col("id_header").isNotNull()
     framed = ~in_header & F.col("has_magic") & (F.col("size") >= HEADER_BYTES)
@@ -106,7 +106,7 @@ def _identified() -> list[Column | str]:
 
 
 def _number(column: str, start: int, length: int) -> Column:
-    """Big-endian bytes as an unsigned number; null beyond a signed long, which no id is."""
+    """Return big-endian bytes as an unsigned number; null beyond a signed long, which is never an id."""
     digits = F.conv(F.hex(F.substring(column, start, length)), 16, 10)
     return digits.try_cast("bigint") if length > 4 else digits.cast("bigint")
 
@@ -114,7 +114,7 @@ def _number(column: str, start: int, length: int) -> Column:
 def _decoded(known: KnownWriters, max_event_bytes: int) -> list[Column | str]:
     eligible = F.col("size") <= max_event_bytes
     body = F.concat("body", F.lit(END_OF_EVENT))
-    # The branch that is never taken gives the column its type where no writer is decoded.
+    # The branch that is never taken gives the column its type when no writer is decoded.
     event = F.when(F.lit(False), _from_avro(body, known.contract))
     for decoding, keys in known.decoders().items():
         event = event.when(eligible & _is_written_by(keys), _from_avro(body, decoding))
@@ -126,7 +126,7 @@ def _from_avro(body: Column, decoding: Decoding) -> Column:
 
 
 def _is_written_by(keys: list[str]) -> Column:
-    """True for a record of one of the writers; an id in `other_writer` is one that `schema_id` does not hold."""
+    """Return true for a record of one of the writers; ids in `other_writer` never match `schema_id`."""
     ids, others = split_keys(keys)
     by_id = F.col("other_writer").isNull() & F.col("schema_id").isin(ids)
     by_other = F.col("other_writer").isin(others)
@@ -134,7 +134,7 @@ def _is_written_by(keys: list[str]) -> Column:
 
 
 def _reasoned(known: KnownWriters, max_event_bytes: int, *, settled: bool, absent: list[str]) -> list[Column | str]:
-    """The first rule about form that the record breaks, in the order of `Reason`; null when its event is whole."""
+    """Add the first decoding rule that the record breaks, in the order of `Reason`; null when the event is complete."""
     end = F.col(f"event.{END_FIELD}")
     unknown = _is_unknown(known, settled=settled, absent=absent)
     is_guid = F.coalesce(F.col("other_writer").startswith(GUID_PREFIX), F.lit(False))
@@ -151,7 +151,7 @@ def _reasoned(known: KnownWriters, max_event_bytes: int, *, settled: bool, absen
         Reason.UNDECODABLE: end.isNull(),
         Reason.TRAILING_BYTES: F.lit(True),
     }
-    # First what nearly all records are: nothing else is computed for them.
+    # The common case first: nothing else is computed for nearly all records.
     reason = F.when(end == F.lit(END_OF_EVENT), F.lit(None))
     for code, condition in conditions.items():
         reason = reason.when(condition, F.lit(code.value))
@@ -159,7 +159,7 @@ def _reasoned(known: KnownWriters, max_event_bytes: int, *, settled: bool, absen
 
 
 def _is_unknown(known: KnownWriters, *, settled: bool, absent: list[str]) -> Column:
-    """True for an id that the registry does not know; fails the batch, unless settled, at one that was not looked up."""
+    """Return true for an id that the registry lacks; unless settled, fails the batch at one that was never looked up."""
     ids, others = split_keys(list(known.verdicts))
     other = F.col("other_writer")
     unlisted = F.when(other.isNotNull(), ~other.isin(others)).otherwise(~F.col("schema_id").isin(ids))
@@ -199,7 +199,7 @@ def _flat(known: KnownWriters) -> list[Column | str]:
 
 
 def _detail(known: KnownWriters) -> Column:
-    """What exactly broke the rule, in a few words."""
+    """Return what exactly broke the rule, in a few words."""
     size, writer = F.format_string("%d bytes", F.col("size")), _writer_name()
     finding = F.lit(None).cast("string")
     for refusal, keys in known.refusals().items():
@@ -228,7 +228,7 @@ def _detail(known: KnownWriters) -> Column:
 
 
 def _writer_name() -> Column:
-    """The writer's schema as people look for it."""
+    """Return the writer's schema as an operator would look it up."""
     other = F.col("other_writer")
     return (
         F.when(

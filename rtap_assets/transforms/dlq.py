@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from rtap_assets.contracts.dead_letters import REDRIVE_ATTEMPT
 
-# After the custom of Kafka Connect's dead-letter queue. The identity is topic, Kafka partition and offset together.
+# Modeled on Kafka Connect's dead-letter queue. Topic, Kafka partition and offset together identify a record.
 HEADER_PREFIX = "rtap.dlq."
 REDRIVEN_ATTEMPT = "^[0-9]{1,4}$"
 
@@ -43,7 +43,7 @@ def _header(name: str, value: Column) -> Column:
 
 
 def _attempts() -> Column:
-    """How often the record was tried: once, and once more for each time that it was sent again."""
+    """Return how often the record was sent: once, plus once for each redrive."""
     sent = F.filter("kafka_headers", lambda one: one["key"] == REDRIVE_ATTEMPT)
     text = F.try_element_at(sent, F.lit(-1))["value"].cast("string")
     return F.coalesce(F.when(text.rlike(REDRIVEN_ATTEMPT), text.cast("int") + 1), F.lit(1))

@@ -1,4 +1,4 @@
-"""Names what a record is whose value no decoder of ours can take: another serializer's framing, or another format."""
+"""Names the framing or format of a value that cannot be decoded here: another serializer's, or not Avro."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SHOWN_CHARACTERS = 60
 
 
 def framing() -> Column:
-    """Return the name of a serializer's framing that is not decoded here, as far as bytes or headers tell; null otherwise.
+    """Return the name of a serializer's framing that is not decoded here, from bytes or headers; null otherwise.
 
     Shape: Kafka's columns with `id_header`, `schema_id` and `other_writer` of `transforms/decoding.py`.
     """
@@ -30,9 +30,9 @@ def framing() -> Column:
 
 
 def other_format() -> Column:
-    """Return the name of the format that the value has instead of Avro; null where the bytes do not tell.
+    """Return the name of the format that the value has instead of Avro; null when the bytes do not show one.
 
-    Behind an id as well: a body that is JSON text is no Avro body of an event, whatever the schema.
+    Also behind a schema id: a JSON body is never the Avro body of an event, whatever the schema.
     """
     framed = F.col("schema_id").isNotNull() | F.col("other_writer").isNotNull()
     json_name, json_pattern = next(iter(wire.OTHER_FORMATS.items()))
@@ -55,9 +55,9 @@ def _match(signature: Column, patterns: dict[str, str]) -> Column:
 
 
 def header_named(name: str) -> Column:
-    """Return the last header of that name (key and value), as Kafka's clients look it up; null where there is none.
+    """Return the last header of that name (key and value), as Kafka's clients do; null when it is missing.
 
-    Without a lambda: Spark generates no code for a projection that has one, and every record would pay for it.
+    Uses no lambda: Spark generates no code for a projection with one, which would slow down every record.
     """
     newest_first = F.reverse("headers")
     position = F.array_position(newest_first["key"], name)
@@ -65,12 +65,12 @@ def header_named(name: str) -> Column:
 
 
 def _named_by_header() -> Column:
-    """The framing that a header tells of; a content type counts where it speaks of Avro."""
+    """Return the framing that a header names; a content type counts only if it mentions Avro."""
     labels = []
     for key, text in wire.NAMING_HEADERS.items():
         value = header_named(key)["value"].cast("string")
         before, with_value, after = text.partition("{value}")
         shown = F.regexp_replace(F.substring(value, 1, SHOWN_CHARACTERS), "[^ -~]", "?")
-        speaks = F.contains(F.lower(value), F.lit("avro")) if with_value else value.isNotNull()
-        labels.append(F.when(speaks, F.concat(F.lit(before), shown, F.lit(after)) if with_value else F.lit(text)))
+        mentions_avro = F.contains(F.lower(value), F.lit("avro")) if with_value else value.isNotNull()
+        labels.append(F.when(mentions_avro, F.concat(F.lit(before), shown, F.lit(after)) if with_value else F.lit(text)))
     return F.coalesce(*labels)

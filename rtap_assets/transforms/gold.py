@@ -1,8 +1,8 @@
 """Silver events to changes of revenue windows, and revenue windows to messages of the aggregate topic.
 
-Gold is additive: what a micro-batch adds to each window is computed without a state, and joined with the rows that gold
-holds. Values that differ from batch to batch ride in an array literal: Spark passes arrays to generated code by reference
-and writes numbers into it, so that a timestamp of its own would have each batch compiled again.
+Gold is additive: what a micro-batch adds to each window is computed without state, and joined with gold's present rows.
+Values that differ from batch to batch are passed in an array literal: Spark passes arrays to generated code by reference,
+while a plain literal becomes part of the code, which would then be recompiled for each batch.
 """
 
 from __future__ import annotations

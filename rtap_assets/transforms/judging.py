@@ -1,7 +1,7 @@
 """Decoded Kafka records to bronze rows: text cleaned, amounts from their bytes, each rule of the contract applied in order.
 
-Pure column work. Nearly all records are what the contract asks for, and one pattern over their text shows it; only the
-others pay for trimming, repairing and naming what is wrong.
+Pure column expressions. Nearly all records conform, and a single pattern over their text proves it; only the others pay
+for trimming, repairing and naming the fault.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from rtap_assets.transforms.amounts import amount_of
 from rtap_assets.transforms.text import cleaned, first_fault, is_clean, printable
 
 LONGEST_DETAIL = 200
-# Instants that every reader can show; a decoded time outside is kept in raw_value alone.
+# Timestamps that every reader can represent; a decoded time outside these bounds is kept in raw_value only.
 EARLIEST_TIME, LATEST_TIME = "0001-01-02 00:00:00", "9999-12-30 00:00:00"
-# Most records have a code that has been in force since then and still is: they need no look at the dates.
+# Most records have a currency that has been in force since then and still is: their dates are not checked.
 LONG_IN_FORCE = date(2020, 1, 1)
 KEY = "key"
-# All that is neither text nor found here: times, numbers and Kafka's columns.
-_FOUND = {*rules.TEXT_FIELDS, "error_reason", "error_detail", *REJUDGED_COLUMNS}
-KEPT_AS_THEY_CAME = tuple(name for name in BRONZE.column_names if name not in _FOUND)
+# Everything that is neither text nor computed here: times, numbers and Kafka's columns.
+_COMPUTED = {*rules.TEXT_FIELDS, "error_reason", "error_detail", *REJUDGED_COLUMNS}
+UNCHANGED_COLUMNS = tuple(name for name in BRONZE.column_names if name not in _COMPUTED)
 
 
 def judge_sales_events(decoded: DataFrame, *, future_seconds: int, past_seconds: int) -> DataFrame:
     """Return one bronze row for each decoded record, `error_reason` and `error_detail` set where a rule is broken.
 
-    Text is stored trimmed, what is no text in it replaced by U+FFFD; amounts and times that no reader could show are null.
-    The raw bytes beside them are as they came.
+    Text is stored trimmed, with invalid characters replaced by U+FFFD; amounts and times that no reader could represent are
+    null. The raw bytes are kept unchanged.
 
     Shape: the contract's fields without `amount`, `amount_bytes` (unscaled, two's complement, any width), `decode_reason`,
         `decode_detail` and Kafka's columns, to the columns of `contracts.tables.BRONZE`; grain: one Kafka record.
-    Time: `event_time` is judged against the Kafka timestamp, which the broker sets, so a replay judges alike.
+    Time: `event_time` is judged against the Kafka timestamp, which the broker sets, so a replay gives the same verdict.
     Source: docs/contract.md, "Text", "Money" and "Reason codes".
     """
     plan = _plan(decoded.sparkSession.sparkContext, future_seconds, past_seconds)
@@ -48,7 +48,7 @@ def judge_sales_events(decoded: DataFrame, *, future_seconds: int, past_seconds:
 
 @dataclass(frozen=True)
 class _Plan:
-    """The columns of the three steps: what is looked at, the verdict, the row as it is stored."""
+    """The columns of the three steps: the cleaned texts, the verdict, the stored row."""
 
     examined: tuple[Column, ...]
     judged: tuple[Column, ...]
@@ -57,9 +57,9 @@ class _Plan:
 
 @lru_cache(maxsize=4)
 def _plan(_context: SparkContext, future_seconds: int, past_seconds: int) -> _Plan:
-    """Build the columns once per Spark context: a micro-batch would otherwise spend 100 ms on making them again."""
+    """Build the columns once per Spark context: rebuilding them would cost each micro-batch 100 ms."""
     texts = {name: F.col(name) for name in rules.TEXT_FIELDS} | {KEY: F.col("raw_key").cast("string")}
-    kept = [name for name in KEPT_AS_THEY_CAME if name != "amount"]
+    kept = [name for name in UNCHANGED_COLUMNS if name != "amount"]
     examined = (
         *kept,
         *rules.TEXT_FIELDS,
@@ -67,10 +67,10 @@ def _plan(_context: SparkContext, future_seconds: int, past_seconds: int) -> _Pl
         "decode_detail",
         "amount_bytes",
         amount_of("amount_bytes").alias("amount"),
-        F.when(_is_as_the_contract_asks(), F.lit(None)).otherwise(cleaned(texts)).alias("texts"),
+        F.when(_conforms(), F.lit(None)).otherwise(cleaned(texts)).alias("texts"),
     )
     judged = (
-        *KEPT_AS_THEY_CAME,
+        *UNCHANGED_COLUMNS,
         *rules.TEXT_FIELDS,
         "texts",
         _verdict(future_seconds=future_seconds, past_seconds=past_seconds).alias("verdict"),
@@ -82,8 +82,8 @@ def _columns(items: tuple[str | Column, ...]) -> tuple[Column, ...]:
     return tuple(F.col(item) if isinstance(item, str) else item for item in items)
 
 
-def _is_as_the_contract_asks() -> Column:
-    """True for a decoded record whose text, codes and key need neither trimming nor a closer look."""
+def _conforms() -> Column:
+    """Return true for a decoded record whose text, codes and key need neither trimming nor further checks."""
     conditions = (
         F.col("decode_reason").isNull(),
         is_clean(uuid="event_id", required=("account_id", "product_id"), optional=("promo_code", "sales_channel")),
@@ -102,15 +102,15 @@ def _codes_long_in_force() -> list[str]:
 
 
 def _text(name: str) -> Column:
-    """The trimmed text of a field of a record that is not as the contract asks."""
+    """Return the trimmed text of a field of a record that does not conform at once."""
     return F.col("texts")[(*rules.TEXT_FIELDS, KEY).index(name)]["text"]
 
 
 def _verdict(*, future_seconds: int, past_seconds: int) -> Column:
-    """The first rule that the record breaks, in the order of `Reason`, and what exactly broke it; null when it is valid."""
-    found = _found(future_seconds=future_seconds, past_seconds=past_seconds)
+    """Return the first rule that the record breaks, in the order of `Reason`, and its detail; null when it is valid."""
+    found = _rules(future_seconds=future_seconds, past_seconds=past_seconds)
     if [*rules.DECODING_REASONS, *found] != list(Reason):
-        raise AssertionError("every reason needs its condition, in the order of judgement")
+        raise AssertionError("every reason needs its condition, in the order of evaluation")
     verdict = F.when(F.col("decode_reason").isNotNull(), _finding(F.col("decode_reason"), F.col("decode_detail")))
     for reason, (condition, detail) in found.items():
         verdict = verdict.when(condition, _finding(F.lit(reason.value), detail))
@@ -121,9 +121,9 @@ def _finding(reason: Column, detail: Column) -> Column:
     return F.struct(reason.alias("reason"), F.coalesce(detail, F.lit("")).alias("detail"))
 
 
-def _found(*, future_seconds: int, past_seconds: int) -> dict[Reason, tuple[Column, Column]]:
-    """Reason -> when it applies to a decoded record, and what exactly broke the rule."""
-    odd = F.col("texts").isNotNull()  # text that is as the contract asks is not looked at again
+def _rules(*, future_seconds: int, past_seconds: int) -> dict[Reason, tuple[Column, Column]]:
+    """Return each reason with its condition on a decoded record, and the detail of what broke the rule."""
+    odd = F.col("texts").isNotNull()  # conforming text is not checked again
     event_later, event_earlier = _between("event_time", future_seconds=future_seconds, past_seconds=past_seconds)
     ingest_later, ingest_earlier = _between("ingest_time", future_seconds=future_seconds, past_seconds=past_seconds)
     code = F.upper(_text("currency"))
@@ -162,7 +162,7 @@ def _between(time: str, *, future_seconds: int, past_seconds: int) -> tuple[Colu
 
 
 def _missing() -> tuple[Column, Column]:
-    """Whether a required field is null or an id empty, and which."""
+    """Return whether a required field is null or an id empty, and which."""
     odd = F.col("texts").isNotNull()
     others = [name for name in rules.REQUIRED_FIELDS if name not in rules.TEXT_FIELDS]
     texts = [name for name in rules.REQUIRED_FIELDS if name in rules.TEXT_FIELDS]
@@ -178,7 +178,7 @@ def _spelled(name: str, spellings: dict[str, str]) -> Column:
 
 
 def _currency_fault(code: Column) -> Column:
-    """What is wrong with a code at the event time; null when ISO 4217 has it in force. See `rules.currency_fault`."""
+    """Return what is wrong with a code at the event time; null if none. See `rules.currency_fault`."""
     day = F.col("event_time").cast("date")
     since, until = _days(currencies.IN_FORCE_SINCE)[code], _days(currencies.IN_FORCE_UNTIL)[code]
     listed = code.isin(sorted(currencies.ACTIVE | currencies.IN_FORCE_UNTIL.keys()))
@@ -203,7 +203,7 @@ def _in_bounds(time: str) -> Column:
 
 
 def _stored(name: str) -> Column:
-    """The column as it is stored."""
+    """Return the column with its stored value."""
     if name in rules.TEXT_FIELDS:
         return F.when(F.col("texts").isNull(), F.col(name)).otherwise(_text(name))
     if name in ("event_time", "ingest_time"):

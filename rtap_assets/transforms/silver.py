@@ -17,7 +17,7 @@ ARRIVAL_ORDER = ("kafka_timestamp", "kafka_partition", "kafka_offset")
 
 
 def normalise_sales_events(bronze: DataFrame) -> DataFrame:
-    """Return the valid rows with codes trimmed and mapped to canonical values, the net amount signed and latencies added.
+    """Return the valid rows with canonical codes, the signed net amount and latencies.
 
     Shape: bronze columns to the columns of `contracts.tables.SILVER` but for those of `stamp_processing`; grain: one valid
         Kafka record.
@@ -46,26 +46,26 @@ def normalise_sales_events(bronze: DataFrame) -> DataFrame:
 
 
 def deduplicate_sales_events(events: DataFrame, *, watermark_delay_seconds: int) -> DataFrame:
-    """Return each event once: of copies in one batch the one with the smallest Kafka timestamp and offset, else the first.
+    """Return each event once: of copies in one batch, the smallest Kafka timestamp and offset; else the first to arrive.
 
-    Time: event time; as a stream the memory of seen ids is bounded by the watermark, and a row older than the watermark of
-        the batch before is dropped (Spark counts it in `numRowsDroppedByWatermark`). As a batch nothing is late.
+    Time: event time; in a stream the state of seen ids is bounded by the watermark, and a row older than the watermark of
+        the batch before is dropped (Spark counts it in `numRowsDroppedByWatermark`). In a batch nothing is late.
     Source: architecture overview, sections 5 and 6.
     """
     if events.isStreaming:
         watermarked = events.withWatermark("event_time", f"{watermark_delay_seconds} seconds")
-        # Spark keeps the copy that its shuffle happens to deliver first, so they are put in order within the micro-batch.
-        # Its check of streaming plans would refuse that, so the session has it off (`streaming/session.py`).
+        # Spark keeps the copy that its shuffle delivers first, so copies are sorted within the micro-batch.
+        # Spark's check of streaming plans would reject that, so the session disables it (`streaming/session.py`).
         ordered = watermarked.repartition("event_id").sortWithinPartitions(*ARRIVAL_ORDER)
         return ordered.dropDuplicatesWithinWatermark(["event_id"])
     return _first_copies(events)
 
 
 def rejudged_sales_events(bronze: DataFrame, silver: DataFrame) -> DataFrame:
-    """Return the events of re-judged rows that are valid now and that silver lacks, each once, marked as late.
+    """Return the events of re-judged rows that are now valid and missing in silver, each once, marked as late.
 
-    The stream never takes them: it reads what bronze's stream appended, and there they are quarantined. An event that
-    another valid row holds as well is left to that row, which the stream or the search for late rows takes.
+    The stream never reads them: it reads what bronze's stream appended, where they are quarantined. An event that another
+    valid row also carries is left to that row, which the stream or the search for late rows adds.
 
     Shape: batch only; bronze and silver columns to those of `normalise_sales_events`; grain: one event.
     """
@@ -79,10 +79,10 @@ def rejudged_sales_events(bronze: DataFrame, silver: DataFrame) -> DataFrame:
 def stamp_processing(events: DataFrame) -> DataFrame:
     """Return the events with the micro-batch's timestamp and the latency up to it.
 
-    Apply it last: Spark compiles the batch's timestamp into the code of its stage, which is then compiled anew for each
-    batch. After the deduplication that stage is a small one.
+    Apply it last: Spark compiles the batch's timestamp into the code of its stage, which is then recompiled for each batch.
+    After the deduplication that stage is small.
 
-    Shape: adds `processing_latency_ms` and `processed_at`, and puts the columns in the order of `contracts.tables.SILVER`.
+    Shape: adds `processing_latency_ms` and `processed_at`, in the column order of `contracts.tables.SILVER`.
     """
     stamped = events.withColumn("processed_at", F.current_timestamp())
     latency = _milliseconds("kafka_timestamp", "processed_at")
@@ -95,7 +95,7 @@ def _first_copies(events: DataFrame) -> DataFrame:
 
 
 def _canonical(column: str, spellings: Mapping[str, str]) -> Column:
-    """The canonical value of a code that bronze has found known; most come canonical already."""
+    """Return the canonical value of a code that bronze accepted; most are canonical already."""
     spelled = F.lower(trimmed(F.col(column)))
     aliases = {spelling: value for spelling, value in spellings.items() if spelling != value}
     result = spelled
@@ -110,7 +110,7 @@ def _canonical_currency() -> Column:
 
 
 def _epoch() -> Column:
-    """Rows that are older than the column belong to the first epoch."""
+    """Return the topic epoch; rows that predate the column belong to epoch 0."""
     return F.coalesce(F.col("topic_epoch"), F.lit(0))
 
 

@@ -1,4 +1,4 @@
-"""The text rule of the contract as columns: which text is clean, and what becomes of text that is not."""
+"""The text rule of the contract as columns: which text is clean, and how other text is repaired."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rtap_assets.contracts.text import CLEAN, FORBIDDEN_CLASS, REPLACEMENT, TRIM
 
 SEPARATOR = "\n"  # never within clean text
 VISIBLE_ASCII = ("!", "~")
-SHOWN_BYTES = 4  # as many as one character takes at most
+SHOWN_BYTES = 4  # the most that one character takes
 
 
 def is_clean(*, uuid: str, required: Sequence[str], optional: Sequence[str]) -> Column:
-    """Return true where `uuid` is one and the other fields are clean text; null where a required field is null.
+    """Return true when `uuid` is a UUID and the other fields are clean text; null when a required field is null.
 
-    One pattern over all fields costs a fraction of one pattern for each.
+    One pattern over all fields costs a fraction of one pattern per field.
     """
     fields = [F.col(uuid), *(F.col(name) for name in required), *(F.coalesce(F.col(name), F.lit("")) for name in optional)]
     together = F.concat(*(part for field in fields for part in (field, F.lit(SEPARATOR))))
@@ -37,12 +37,12 @@ def trimmed(column: Column) -> Column:
 
 
 def printable(column: Column) -> Column:
-    """Return the text with whatever is no text in it replaced by U+FFFD."""
+    """Return the text with everything that is not valid text replaced by U+FFFD."""
     return F.regexp_replace(F.make_valid_utf8(column), FORBIDDEN_CLASS, REPLACEMENT)
 
 
 def cleaned(fields: Mapping[str, Column]) -> Column:
-    """Return for each field, in their order, a struct of its trimmed and printable `text` and its `fault`, if it has one."""
+    """Return for each field, in order, a struct of its trimmed, printable `text` and its `fault`, if any."""
     named = F.array(*(F.struct(F.lit(name).alias("name"), column.alias("sent")) for name, column in fields.items()))
     trimmed_ = F.transform(
         named,
@@ -61,12 +61,12 @@ def cleaned(fields: Mapping[str, Column]) -> Column:
 
 
 def first_fault(texts: str) -> Column:
-    """Return the first fault among what `cleaned` made; null when there is none."""
+    """Return the first fault in the result of `cleaned`; null if there is none."""
     return F.get(F.array_compact(F.col(f"{texts}.fault")), F.lit(0))
 
 
 def _fault(field: Column) -> Column:
-    """Name the field, the place and the bytes of the first thing in it that is no text; null when all of it is."""
+    """Return the field, position and bytes of its first invalid text; null when all of it is valid."""
     before = F.substring_index(F.make_valid_utf8(field["sent"]), REPLACEMENT, 1)
     place = F.octet_length(before) + 1
     bytes_there = F.substring(field["sent"].cast("binary"), place, F.lit(SHOWN_BYTES))

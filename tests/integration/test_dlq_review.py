@@ -10,13 +10,13 @@ from confluent_kafka import Producer
 from rtap_assets.commands.dlq import group as command
 from rtap_assets.config import Settings
 from rtap_assets.kafka.clients import client_config
-from rtap_assets.kafka.dlq_review import UNREADABLE, acknowledge, committed, dlq_lag, unseen_letters
+from rtap_assets.kafka.dlq_review import UNREADABLE, acknowledge, committed, dlq_lag, unseen_records
 
 MESSAGE_SECONDS = 30
 
 
 def quarantine(settings: Settings, reasons: Iterable[str]) -> None:
-    """Dead letters as the DLQ query writes them, with a header of the record's own that has our name."""
+    """Dead records as the DLQ query writes them, with a header of the record's own that has our name."""
     producer = Producer(client_config(settings))
     for offset, reason in enumerate(reasons):
         ours = {"reason": reason, "detail": "why", "topic": "sales", "partition": "0", "offset": str(offset)}
@@ -30,9 +30,9 @@ def test_the_lag_counts_by_reason_what_nobody_has_acknowledged(settings: Setting
     quarantine(settings, ["bad_magic", "too_short", "bad_magic"])
     lag = dlq_lag(settings, limit=100)
     assert (lag.records, lag.read, lag.by_reason) == (3, 3, {"bad_magic": 2, "too_short": 1})
-    letters = unseen_letters(settings, limit=2)
-    assert lag.oldest == letters[0].appended_at
-    assert [letter.source.split("/")[0] for letter in letters] == ["sales", "sales"]
+    records = unseen_records(settings, limit=2)
+    assert lag.oldest == records[0].appended_at
+    assert [record.source.split("/")[0] for record in records] == ["sales", "sales"]
     assert dlq_lag(settings, limit=100) == lag  # looking commits nothing
 
     assert acknowledge(settings) == 3
@@ -42,12 +42,12 @@ def test_the_lag_counts_by_reason_what_nobody_has_acknowledged(settings: Setting
     assert dlq_lag(settings, limit=100).by_reason == {"undecodable": 1}
 
 
-def test_a_letter_without_context_is_shown_all_the_same(settings: Settings) -> None:
+def test_a_record_without_context_is_shown_all_the_same(settings: Settings) -> None:
     producer = Producer(client_config(settings))
     producer.produce(settings.topic_dlq, None, None)
     assert producer.flush(MESSAGE_SECONDS) == 0
-    (letter,) = unseen_letters(settings, limit=9)
-    assert (letter.reason, letter.source) == (UNREADABLE, "?/?/?")
+    (record,) = unseen_records(settings, limit=9)
+    assert (record.reason, record.source) == (UNREADABLE, "?/?/?")
 
 
 def test_list_and_ack_on_the_command_line(settings: Settings) -> None:

@@ -19,7 +19,7 @@ from stream_fixtures import drain, running, send_events
 
 from rtap_assets.audit.audit import audit
 from rtap_assets.audit.report import HOLDS, NOTHING_TO_COMPARE, Report
-from rtap_assets.audit.state import look
+from rtap_assets.audit.state import plan_state
 from rtap_assets.commands.reconcile import reconcile
 from rtap_assets.config import Settings, get_settings, settings_environment
 from rtap_assets.kafka.clients import Admin, client_config
@@ -119,7 +119,7 @@ def test_a_living_system_with_other_producers_is_green_and_a_changed_row_is_name
     assert f"kafka_partition {place[0]}, kafka_offset {place[1]}, " in output
     assert "✗ values of silver: equal" in output
     assert reconciled(streams)[0] == HOLDS
-    assert look(streams).silver.is_known
+    assert plan_state(streams).silver.is_known
 
 
 def test_a_silver_that_was_emptied_and_a_broker_that_is_away_are_no_success(spark: SparkSession, streams: Settings) -> None:

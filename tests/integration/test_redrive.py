@@ -93,7 +93,7 @@ def test_letters_are_shown_repaired_sent_once_and_parked(
     # Look: by reason, and each letter with the field and byte that failed.
     listed = CliRunner().invoke(dlq.dlq, ["list"], obj=settings, catch_exceptions=False).output
     assert "10 quarantined rows" in listed
-    assert "10 records not looked at" in " ".join(listed.split())
+    assert "10 records not reviewed" in " ".join(listed.split())
     assert max(len(line) for line in listed.splitlines()) <= WIDTH
     shown = CliRunner().invoke(dlq.dlq, ["show", "--limit", "0"], obj=settings, catch_exceptions=False).output
     assert shown.isprintable() or "\x1b" not in shown
@@ -124,11 +124,11 @@ def test_letters_are_shown_repaired_sent_once_and_parked(
             if len(pauses) == kill_after:
                 raise Killed
 
-        letters = list(read_dead_letters(settings, request.selection))
+        records = list(read_dead_letters(settings, request.selection))
         if dry:
-            return redrive(settings, letters, request, judge=judge, redriver=None)
+            return redrive(settings, records, request, judge=judge, redriver=None)
         with open_redriver(settings, pause=pause) as redriver:
-            report = redrive(settings, letters, request, judge=judge, redriver=redriver)
+            report = redrive(settings, records, request, judge=judge, redriver=redriver)
         assert all(0 <= seconds <= 1 for seconds in pauses)  # two a second
         visible(settings)
         return report
@@ -214,7 +214,7 @@ def test_letters_are_shown_repaired_sent_once_and_parked(
     assert found[0].id in audit
     with open_redriver(settings) as first, open_redriver(settings):
         request = RedriveRequest("resend", Selection(), {}, 100, 3)
-        letters = list(read_dead_letters(settings, Selection(reasons=("unknown_region", "null_key"))))
+        records = list(read_dead_letters(settings, Selection(reasons=("unknown_region", "null_key"))))
         with pytest.raises(StreamError, match="taken over"):
-            redrive(settings, letters, request, judge=None, redriver=first)
+            redrive(settings, records, request, judge=None, redriver=first)
     assert runs(settings) == found

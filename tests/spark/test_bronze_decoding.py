@@ -29,7 +29,7 @@ from spark_fixtures import rows_of
 from rtap_assets.config import PROJECT_ROOT
 from rtap_assets.contracts.avro.known_writers import KnownWriters
 from rtap_assets.contracts.avro.schemas import EVENTS_SUBJECT_FOLDER, load_subject
-from rtap_assets.contracts.avro.writer_schemas import Contract, Decoding, RegisteredSchema, judge
+from rtap_assets.contracts.avro.writer_schemas import Contract, Decoding, RegisteredSchema, judge_schema
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.contracts.tables import BRONZE
 from rtap_assets.transforms.bronze import bronze_rows
@@ -48,7 +48,7 @@ def steps(*, settled: bool = True) -> Steps:
     texts = {ID_V1: V1, ID_V2: V2, ID_V3: V3, ID_SCALE_2: SCALE_2} | {
         ID_ODD + n: one.text for n, one in enumerate(ODD.values())
     }
-    verdicts = {str(schema_id): judge(RegisteredSchema(text), contract) for schema_id, text in texts.items()}
+    verdicts = {str(schema_id): judge_schema(RegisteredSchema(text), contract) for schema_id, text in texts.items()}
     own = verdicts[str(ID_V2)]
     assert isinstance(own, Decoding)
     return decoding_steps(KnownWriters(verdicts, own), max_event_bytes=MAX_EVENT_BYTES, settled=settled)

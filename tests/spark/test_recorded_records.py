@@ -13,7 +13,7 @@ from spark_fixtures import rows_of
 from rtap_assets.config import PROJECT_ROOT
 from rtap_assets.contracts.avro.known_writers import KnownWriters
 from rtap_assets.contracts.avro.schemas import EVENTS_SUBJECT_FOLDER, load_subject
-from rtap_assets.contracts.avro.writer_schemas import Contract, Decoding, RegisteredSchema, judge
+from rtap_assets.contracts.avro.writer_schemas import Contract, Decoding, RegisteredSchema, judge_schema
 from rtap_assets.contracts.rules import TEXT_FIELDS
 from rtap_assets.contracts.text import trim
 from rtap_assets.transforms.bronze import bronze_rows
@@ -32,7 +32,7 @@ Rows = list[tuple[Recorded, dict[str, Any]]]
 def rows(spark: SparkSession) -> Rows:
     """Each record with its bronze row; all are decoded in one plan."""
     contract = Contract.of(load_subject(PROJECT_ROOT / "schemas", EVENTS_SUBJECT_FOLDER))
-    verdicts = {str(IDS[name]): judge(RegisteredSchema(text), contract) for name, text in schema_texts().items()}
+    verdicts = {str(IDS[name]): judge_schema(RegisteredSchema(text), contract) for name, text in schema_texts().items()}
     own = verdicts[str(IDS["2"])]
     assert isinstance(own, Decoding)
     steps = decoding_steps(KnownWriters(verdicts, own), max_event_bytes=MAX_EVENT_BYTES, settled=True)

@@ -1,4 +1,4 @@
--- Topic against bronze, one Kafka partition (`$partition` of `$epoch`) at a time: only what differs is kept.
+-- Topic against bronze, one Kafka partition (`$partition` of `$epoch`) at a time: only differences are kept.
 INSERT INTO bronze_findings
 WITH
 theirs AS (

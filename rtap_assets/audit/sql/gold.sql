@@ -1,5 +1,5 @@
--- Gold against silver: every sliding window aggregated again, of the rows that gold had read, and of all rows (a window that
--- was restated since holds them). A window that equals neither differs.
+-- Gold against silver: every sliding window aggregated from the rows that gold had read, and from all rows (as restated
+-- windows hold them). A window that equals neither differs.
 CREATE OR REPLACE TABLE expected_windows AS
 WITH marked AS (
     SELECT s.*, u.kafka_offset IS NULL AS is_read
@@ -32,7 +32,7 @@ SELECT
 FROM events, unnest(range(getvariable('window_us') // getvariable('slide_us'))) AS steps(steps_back)
 GROUP BY ALL;
 
--- A correction has changed silver there and has still to restate gold, or the other way round.
+-- A pending correction has changed silver but not yet restated gold, or the reverse.
 CREATE OR REPLACE TABLE awaited_windows AS
 SELECT DISTINCT
     epoch_us(event_time) // getvariable('slide_us') * getvariable('slide_us') - steps_back * getvariable('slide_us') AS start_us,
@@ -56,7 +56,7 @@ compared AS (
             WHEN copies > 1 THEN 'twice in gold'
             WHEN measures IS NULL AND coalesce(of_read.orders + of_read.refunds, 0) = 0 THEN NULL -- no row of it is read yet
             WHEN measures IS NULL THEN 'missing in gold'
-            -- What a removed row leaves behind is a window of nothing.
+            -- A removed row leaves an empty window.
             WHEN of_all IS NULL AND measures.orders = 0 AND measures.refunds = 0 AND measures.gross = 0
                 AND measures.refund = 0 AND measures.net = 0 THEN NULL
             WHEN of_all IS NULL THEN 'only in gold'

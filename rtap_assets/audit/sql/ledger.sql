@@ -1,5 +1,5 @@
 -- The generator's ledger against bronze and silver, up to bronze's position. Inputs: intended, outcomes, bronze_rows, ranges,
--- silver_rows. A record without an outcome was under way when its run was killed.
+-- silver_rows. A record without an outcome was in flight when its run was killed.
 CREATE OR REPLACE TABLE ledger AS
 SELECT
     i.run_id, i.sequence, i.kind, i.reason, try_cast(i.event_id AS UUID) AS event_uuid, i.event_time, i.event_type,
@@ -9,8 +9,8 @@ SELECT
 FROM intended AS i LEFT JOIN outcomes AS o USING (run_id, sequence) 
 LEFT JOIN (SELECT kafka_partition, arg_max(ends, topic_epoch) AS ends FROM ranges GROUP BY ALL) AS r USING (kafka_partition);
 
--- An acknowledged record is known by its place. One whose outcome is unknown is looked for, by its bytes, among the records
--- whose place no run was given; records of the same bytes are interchangeable (a tombstone has none: its digest is null).
+-- An acknowledged record is matched by its offset. One with an unknown outcome is searched, by its bytes, among the records
+-- whose offset was acknowledged to no run; records with equal bytes are interchangeable (a tombstone's digest is null).
 CREATE OR REPLACE TABLE unclaimed AS
 SELECT b.topic_epoch, b.kafka_partition, b.kafka_offset, b.value_md5, b.event_uuid, b.error_reason
 FROM bronze_rows AS b ANTI JOIN (FROM ledger WHERE outcome = 'acknowledged') AS c
@@ -29,7 +29,7 @@ found AS (
 SELECT sought.run_id, sought.sequence, found.topic_epoch, found.kafka_partition, found.kafka_offset
 FROM sought JOIN found ON sought.value_md5 IS NOT DISTINCT FROM found.value_md5 AND sought.nth = found.nth;
 
--- The truth and the platform's verdict about each record of the ledger that is there.
+-- The ground truth and the platform's verdict for each ledger record that arrived.
 CREATE OR REPLACE TABLE matched AS
 SELECT l.*, b.topic_epoch, b.error_reason
 FROM ledger AS l JOIN bronze_rows AS b USING (kafka_partition, kafka_offset)

@@ -1,4 +1,4 @@
--- Bronze's rows, without what is not compared. `unread` marks those that silver's stream still has to read.
+-- Bronze's compared columns. `unread` marks the rows that silver's stream has not read yet.
 CREATE OR REPLACE TABLE bronze_rows AS
 SELECT
     topic, coalesce(topic_epoch, 0) AS topic_epoch, kafka_partition, kafka_offset, kafka_timestamp, raw_key, unhex(md5(raw_value)) AS value_md5, error_reason,

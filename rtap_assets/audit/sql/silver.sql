@@ -1,4 +1,4 @@
--- What became of each valid row of bronze that silver has read. Inputs: bronze_rows, bronze_unread, records, silver_rows,
+-- The outcome of each valid row of bronze that silver has read. Inputs: bronze_rows, bronze_unread, records, silver_rows,
 -- bronze_order.
 CREATE OR REPLACE TABLE valid_read AS
 SELECT
@@ -13,8 +13,8 @@ SELECT * FROM valid_read ANTI JOIN silver_rows USING (topic_epoch, kafka_partiti
 CREATE OR REPLACE TABLE without_event AS
 SELECT * FROM absent ANTI JOIN silver_rows USING (event_uuid);
 
--- The newest watermark that can have judged the rows of a file: that of its batch, where the offset log still has it; else
--- the newest event time of all files read before it, less the delay. A file that a compaction made has no place (-1).
+-- The newest watermark that can have judged the rows of a file: its batch's, if the offset log still has it; else the newest
+-- event time of all files read before it, less the delay. A file written by a compaction has no position (-1).
 CREATE OR REPLACE TABLE file_watermarks AS
 WITH files AS (
     SELECT
@@ -35,14 +35,14 @@ CREATE OR REPLACE TABLE unkept AS
 SELECT
     w.topic_epoch, w.kafka_partition, w.kafka_offset, w.event_uuid, w.event_time, f.watermark, f.is_exact,
     (w.event_time <= f.watermark) IS TRUE AS is_late,
-    -- Judged again since silver read it, or planned by a correction that has not ended: what adds it finds it by itself.
+    -- Judged again since silver read it, or planned by a pending correction: the next correction adds it.
     w.is_rejudged OR p.kafka_offset IS NOT NULL AS is_awaited
 FROM without_event AS w LEFT JOIN file_watermarks AS f USING (filename)
 LEFT JOIN (SELECT DISTINCT topic_epoch, kafka_partition, kafka_offset FROM pending_rows) AS p
     USING (topic_epoch, kafka_partition, kafka_offset);
 
--- Events in several rows. A later copy is awaited by the correction when its id had been forgotten by then: the event before
--- it was older, by the watermark's delay, than the watermark can have been. Everything else is doubled, the same record too.
+-- Events in several rows. A later copy awaits correction if its id had left the state by then: the previous event was older, by
+-- the watermark's delay, than the newest possible watermark. Everything else is doubled, also the same record.
 CREATE OR REPLACE TABLE repeated AS
 WITH ids AS (SELECT event_uuid FROM silver_rows GROUP BY event_uuid HAVING count(*) > 1)
 SELECT

@@ -1,4 +1,4 @@
-"""`rtap dlq`: look at the dead letters, acknowledge them, judge them again, send them again."""
+"""`rtap dlq`: list and show dead letters, acknowledge them, judge them again, send them again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from rtap_assets.commands.dlq.options import selection_of, selection_options
 from rtap_assets.commands.dlq.redrive import redrive_command, redrives_command, repairs_command
 from rtap_assets.commands.dlq.rejudge import rejudge_command
-from rtap_assets.commands.dlq.view import groups_table, letter_lines, wrapped
+from rtap_assets.commands.dlq.view import groups_table, record_lines, wrapped
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
 from rtap_assets.contracts.dead_letters import DeadLetter
@@ -24,9 +24,9 @@ from rtap_assets.streaming.operations.redrive import schemas_by_id
 
 @click.group()
 def dlq() -> None:
-    """Dead letters: records that were quarantined. Look, put right, then judge again or send again.
+    """Dead letters: records that were quarantined. Inspect them, fix the cause, then judge or send them again.
 
-    Judge again (`rejudge`) when the cause was on this side: contract, setting, registry. Send again (`redrive`) when the
+    Judge again (`rejudge`) when the cause was in the platform: contract, setting, registry. Send again (`redrive`) when the
     record itself needs a repair. See docs/dead-letters.md.
     """
 
@@ -56,18 +56,18 @@ def list_letters(settings: Settings, period: str, limit: int, **chosen: Any) -> 
 def show(settings: Settings, identities: tuple[str, ...], **chosen: Any) -> None:
     """Show dead letters in full, newest first, or those at PARTITION/OFFSET. Changes nothing.
 
-    Each with its identity, reason, detail, headers, and the value decoded as far as possible: the byte and the field that
-    failed, and why.
+    Each record has its identity, reason, detail, headers, and the value decoded as far as possible: the byte and the field
+    that failed, and why.
     """
     selections = [_at(identity) for identity in identities] or [selection_of(**chosen)]
     schema_of, sent = schemas_by_id(settings), _sent(settings)
     found = 0
     for selection in selections:
-        for letter in read_dead_letters(settings, selection, newest_first=True):
+        for record in read_dead_letters(settings, selection, newest_first=True):
             if found:
                 click.echo()
             found += 1
-            for line in letter_lines(letter, schema_of, redriven=_redriven(letter, sent)):
+            for line in record_lines(record, schema_of, redriven=_redriven(record, sent)):
                 click.echo(line)
     if not found:
         click.echo("bronze.sales_events: no quarantined row is selected")
@@ -82,27 +82,27 @@ def ack(settings: Settings) -> None:
 
 
 def _review_line(settings: Settings) -> str:
-    """How much of the dead-letter topic nobody has acknowledged; bronze can be looked at without the broker."""
+    """Return how many dead letters are unreviewed; without the broker, why that is unknown."""
     try:
         lag = dlq_lag(settings, limit=1)
     except (DependencyUnavailable, ConfigurationError) as error:
-        return f"{settings.topic_dlq}: what was looked at is not known: {error}"
+        return f"{settings.topic_dlq}: the number of unreviewed records is unknown: {error}"
     if not lag.records:
-        return f"{settings.topic_dlq}: everything was looked at (group {REVIEW_GROUP})"
+        return f"{settings.topic_dlq}: everything was reviewed (group {REVIEW_GROUP})"
     age = "" if lag.oldest is None else f", the oldest {(datetime.now(UTC) - lag.oldest).total_seconds():,.0f} s old"
-    return f"{settings.topic_dlq}: {lag.records:,} records not looked at{age}; `rtap dlq ack` marks them"
+    return f"{settings.topic_dlq}: {lag.records:,} records not reviewed{age}; `rtap dlq ack` marks them"
 
 
 def _sent(settings: Settings) -> dict[str, dict[str, Any]]:
     try:
         return sent_before(settings)
     except DependencyUnavailable as error:
-        click.echo(f"Whether a letter was sent again is not known: {error}", err=True)
+        click.echo(f"Whether records were sent again is unknown: {error}", err=True)
         return {}
 
 
-def _redriven(letter: DeadLetter, sent: dict[str, dict[str, Any]]) -> str:
-    entry = sent.get(ledger_key(letter))
+def _redriven(record: DeadLetter, sent: dict[str, dict[str, Any]]) -> str:
+    entry = sent.get(ledger_key(record))
     return "" if entry is None else f"sent to {entry['to']} at {entry['at']} by {entry['by']} with {entry['repair']}"
 
 

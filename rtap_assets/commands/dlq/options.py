@@ -15,7 +15,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Instant(click.ParamType[datetime]):
-    """A time in ISO 8601; without a zone it is UTC."""
+    """A time in ISO 8601; UTC if it has no zone."""
 
     name = "time"
 
@@ -30,7 +30,7 @@ class Instant(click.ParamType[datetime]):
 
 
 def selection_options(limit: int, limit_help: str) -> Callable[[F], F]:
-    """Return a decorator that adds the options; the command takes them as `**chosen` for `selection_of`."""
+    """Return a decorator that adds the options; the command passes them as `**chosen` to `selection_of`."""
     options = [
         click.option(
             "--reason", "reasons", multiple=True, type=click.Choice([reason.value for reason in Reason]),

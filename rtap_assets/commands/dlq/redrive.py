@@ -1,4 +1,4 @@
-"""`rtap dlq redrive`, `redrives` and `repairs`: repair dead letters and send them again; who did so; with what."""
+"""`rtap dlq redrive`, `redrives` and `repairs`: repair dead letters and send them again, list the runs, list the repairs."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from rtap_assets.streaming.session import start_session
 @click.command(name="redrive")
 @click.argument("repair", metavar="REPAIR")
 @click.option("--parameter", "-p", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the repair.")
-@selection_options(0, "Most letters looked at, the oldest first; 0: all.")
+@selection_options(0, "Most records examined, the oldest first; 0: all.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Records a second. Default: RTAP_REDRIVE_RATE.")
 @click.option(
     "--max-attempts", type=click.IntRange(min=1),
-    help="A letter that was sent again this often is parked. Default: RTAP_REDRIVE_MAX_ATTEMPTS.",
+    help="A record that was already sent again this often is parked. Default: RTAP_REDRIVE_MAX_ATTEMPTS.",
 )  # fmt: skip
-@click.option("--send-invalid", is_flag=True, help="Send also what would be quarantined again. Default: leave it out.")
-@click.option("--no-verdict", is_flag=True, help="Do not judge the repaired records; saves the start of Spark (about 15 s).")
+@click.option("--send-invalid", is_flag=True, help="Also send records that would be quarantined again. Default: skip them.")
+@click.option("--no-verdict", is_flag=True, help="Do not judge the repaired records; saves starting Spark (about 15 s).")
 @click.option("--yes", is_flag=True, help="Send. Default: a dry run with samples before and after.")
 @pass_settings
 def redrive_command(
@@ -41,8 +41,8 @@ def redrive_command(
 ) -> None:
     """Repair dead letters with REPAIR (see `rtap dlq repairs`) and send them to the events topic again.
 
-    Each identity once: records and ledger are written in one transaction, a repeated or killed command goes on where the
-    last transaction ended. Letters that were sent too often are parked.
+    Each identity is sent once: records and ledger are written in one transaction, and a repeated or killed command resumes
+    after the last transaction. Records that were sent too often are parked.
     """
     rate, max_attempts, send_invalid = (chosen.pop(name) for name in ("rate", "max_attempts", "send_invalid"))
     request = RedriveRequest(
@@ -59,16 +59,16 @@ def redrive_command(
 
 
 def carry_out(settings: Settings, request: RedriveRequest, *, judge: Judge | None, send: bool) -> RedriveReport:
-    """Redrive the selected letters of bronze, or only say what would be done."""
-    letters = read_dead_letters(settings, request.selection)
+    """Redrive the selected records of bronze, or only plan it (`send` is false)."""
+    records = read_dead_letters(settings, request.selection)
     if not send:
-        return redrive(settings, letters, request, judge=judge, redriver=None)
+        return redrive(settings, records, request, judge=judge, redriver=None)
     with open_redriver(settings) as redriver:
-        return redrive(settings, letters, request, judge=judge, redriver=redriver, echo=click.echo)
+        return redrive(settings, records, request, judge=judge, redriver=redriver, echo=click.echo)
 
 
 def report_lines(report: RedriveReport, schema_of: SchemaOf) -> Iterator[str]:
-    """Yield the outcome by reason, samples, and what to do next."""
+    """Yield the outcome by reason, samples, and the next step."""
     yield from _counts(report.tally)
     for outcome, samples in report.tally.samples.items():
         yield ""
@@ -90,7 +90,7 @@ def redrives_command(settings: Settings, limit: int) -> None:
     """Show who sent dead letters again, when, with which repair, and how many."""
     found = runs(settings)
     if not found:
-        click.echo("no dead letter was ever sent again")
+        click.echo("no dead letter has been sent again")
         return
     rows = [
         (
@@ -135,18 +135,18 @@ def _counts(tally: Tally) -> Iterator[str]:
 
 
 def _sample_lines(sample: Planned, schema_of: SchemaOf) -> Iterator[str]:
-    letter = sample.letter
-    yield f"  {visible(letter.identity)}" + (f": {visible(sample.detail)}" if sample.detail else "")
+    record = sample.record
+    yield f"  {visible(record.identity)}" + (f": {visible(sample.detail)}" if sample.detail else "")
     if sample.outcome not in (Outcome.SEND, Outcome.STILL_INVALID):
         return
-    if sample.key != letter.key:
-        yield from wrapped(f"    key: {visible(letter.key)} → {visible(sample.key)}")
-    before, after = (_fields(value, schema_of) for value in (letter.value, sample.value))
+    if sample.key != record.key:
+        yield from wrapped(f"    key: {visible(record.key)} → {visible(sample.key)}")
+    before, after = (_fields(value, schema_of) for value in (record.value, sample.value))
     for path in dict.fromkeys([*before, *after]):
         if before.get(path) != after.get(path):
             yield from wrapped(f"    {visible(path, limit=40)}: {before.get(path, '-')} → {after.get(path, '-')}")
-    if letter.value != sample.value:
-        yield from wrapped(f"    value: {shown_bytes(letter.value, limit=12)} → {shown_bytes(sample.value, limit=12)}")
+    if record.value != sample.value:
+        yield from wrapped(f"    value: {shown_bytes(record.value, limit=12)} → {shown_bytes(sample.value, limit=12)}")
 
 
 def _fields(value: bytes | None, schema_of: SchemaOf) -> dict[str, str]:

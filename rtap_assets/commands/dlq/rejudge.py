@@ -1,4 +1,4 @@
-"""`rtap dlq rejudge`: quarantined rows judged again, in the stream host when one runs, else here."""
+"""`rtap dlq rejudge`: judge quarantined rows again, in the stream host if there is one, else in this process."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from rtap_assets.streaming.operations.rejudge import RejudgeOptions
 def rejudge_command(settings: Settings, yes: bool, **chosen: Any) -> None:
     """Judge quarantined rows of bronze again from their raw bytes, with contract, settings and registry as they are now.
 
-    Rows that are valid now count in silver and gold, as late rows do; bronze keeps when and from which reason they changed.
-    Twice, or killed and repeated, it changes nothing more. No dead letter is sent again.
+    Rows that are now valid count in silver and gold, as late rows do; bronze keeps the time and their earlier reason.
+    Idempotent: repeating it, or rerunning it after a kill, changes nothing more. No dead letter is sent again.
     """
     options = RejudgeOptions(selection_of(**chosen), apply=yes)
     with table_work_of(settings, requested_by="rtap dlq rejudge") as tables:
@@ -33,7 +33,7 @@ def rejudge_command(settings: Settings, yes: bool, **chosen: Any) -> None:
 
 
 def report_lines(report: Mapping[str, Any], *, applied: bool) -> list[str]:
-    """Return the outcome, from reason to verdict."""
+    """Return the outcome: rows by old reason and new verdict."""
     rows = [(change["from"], change["to"], f"{change['rows']:,}") for change in report["changes"]]
     lines = [*table(("from", "to", "rows"), rows, right=(2,))] if rows else ["no quarantined row is selected"]
     if applied:

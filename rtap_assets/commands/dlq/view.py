@@ -1,4 +1,4 @@
-"""Dead letters as text of 80 columns. What producers wrote is escaped: it cannot move the terminal."""
+"""Renders dead letters as text of 80 columns. Producers' text is escaped: it cannot control the terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from rtap_assets.contracts.avro.wire import HEADER_BYTES
-from rtap_assets.contracts.dead_letters import DeadLetter, Group, SchemaOf, read_letter
+from rtap_assets.contracts.dead_letters import DeadLetter, Group, SchemaOf, read_dead_letter
 from rtap_assets.contracts.rules import EXPLANATIONS, Reason
 from rtap_assets.contracts.visible import shown_bytes, visible
 
@@ -19,7 +19,7 @@ SHOWN_TEXT = 120
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> Iterator[str]:
-    """Yield the lines of a table; the columns in `right` hold numbers. Cells are shown as they are."""
+    """Yield the lines of a table; the columns in `right` hold numbers. Cells are printed unchanged."""
     widths = [max(len(row[index]) for row in (header, *rows)) for index in range(len(header))]
     for row in (header, *rows):
         sized = enumerate(zip(row, widths, strict=True))
@@ -28,7 +28,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequen
 
 
 def groups_table(groups: Sequence[Group], *, period: str, limit: int) -> Iterator[str]:
-    """Yield the counts by period, reason and schema id, then the sentence of each reason."""
+    """Yield the counts by period, reason and schema id, then an explanation of each reason."""
     form = "%Y-%m-%d" if period == "day" else "%Y-%m-%d %H:00"
     shown = groups[:limit] if limit else groups
     rows = [
@@ -50,33 +50,33 @@ def groups_table(groups: Sequence[Group], *, period: str, limit: int) -> Iterato
         yield from wrapped(f"{reason}: {_explained(reason)}")
 
 
-def letter_lines(letter: DeadLetter, schema_of: SchemaOf, *, redriven: str = "") -> Iterator[str]:
-    """Yield one letter in full: identity, reason, detail, headers, and the value as far as it can be read."""
-    yield visible(letter.identity, limit=WIDTH)
-    yield f"  appended {letter.kafka_timestamp:%Y-%m-%d %H:%M:%S.%f}"[:-3] + "Z"
-    yield from wrapped(f"  {letter.reason}: {_explained(letter.reason)}")
-    if letter.detail:
-        yield from wrapped(f"  detail: {visible(letter.detail)}")
-    if letter.redriven:
-        yield from wrapped(f"  sent again {letter.redriven} times; first sent as {visible(letter.origin)}")
+def record_lines(record: DeadLetter, schema_of: SchemaOf, *, redriven: str = "") -> Iterator[str]:
+    """Yield one record in full: identity, reason, detail, headers, and the value decoded as far as possible."""
+    yield visible(record.identity, limit=WIDTH)
+    yield f"  appended {record.kafka_timestamp:%Y-%m-%d %H:%M:%S.%f}"[:-3] + "Z"
+    yield from wrapped(f"  {record.reason}: {_explained(record.reason)}")
+    if record.detail:
+        yield from wrapped(f"  detail: {visible(record.detail)}")
+    if record.redriven:
+        yield from wrapped(f"  sent again {record.redriven} times; first sent as {visible(record.origin)}")
     if redriven:
         yield from wrapped(f"  {redriven}")
-    yield from wrapped(f"  key: {visible(letter.key)}")
-    for name, value in letter.headers:
+    yield from wrapped(f"  key: {visible(record.key)}")
+    for name, value in record.headers:
         yield from wrapped(f"  header {visible(name, limit=60)}: {visible(value)}")
-    yield from _value_lines(letter, schema_of)
+    yield from _value_lines(record, schema_of)
 
 
-def _value_lines(letter: DeadLetter, schema_of: SchemaOf) -> Iterator[str]:
-    yield from wrapped(f"  value: {shown_bytes(letter.value, limit=24)}")
-    reading = read_letter(letter, schema_of)
+def _value_lines(record: DeadLetter, schema_of: SchemaOf) -> Iterator[str]:
+    yield from wrapped(f"  value: {shown_bytes(record.value, limit=24)}")
+    reading = read_dead_letter(record, schema_of)
     if reading is None:
-        if letter.value is not None and len(letter.value) >= HEADER_BYTES and letter.value[0] == 0:
-            yield from wrapped(f"  not decoded: the registry has no schema {int.from_bytes(letter.value[1:5], 'big')}")
-        elif letter.value:
-            yield from wrapped(f"  as text: {visible(letter.value, limit=SHOWN_TEXT)}")
+        if record.value is not None and len(record.value) >= HEADER_BYTES and record.value[0] == 0:
+            yield from wrapped(f"  not decoded: the registry has no schema {int.from_bytes(record.value[1:5], 'big')}")
+        elif record.value:
+            yield from wrapped(f"  as text: {visible(record.value, limit=SHOWN_TEXT)}")
         return
-    yield f"  decoded with schema {letter.schema_id if letter.schema_id is not None else '?'}:"
+    yield f"  decoded with schema {record.schema_id if record.schema_id is not None else '?'}:"
     for value in reading.values[:MOST_FIELDS]:
         yield from wrapped(f"{INDENT}{visible(value.path, limit=40)} = {shown_value(value.value)}")
     if len(reading.values) > MOST_FIELDS:
@@ -95,7 +95,7 @@ def shown_value(value: Any) -> str:
 
 
 def wrapped(text: str) -> list[str]:
-    """Return the text in lines of at most `WIDTH`, those after the first further in."""
+    """Return the text in lines of at most `WIDTH`, continuation lines indented."""
     lead = text[: len(text) - len(text.lstrip())]
     return textwrap.wrap(text, WIDTH, initial_indent=lead, subsequent_indent=f"{lead}    ", break_long_words=True) or [""]
 

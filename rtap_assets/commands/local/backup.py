@@ -1,4 +1,4 @@
-"""`rtap backup` and `rtap restore`: the state folder of one moment, and back."""
+"""`rtap backup` and `rtap restore`: copy the state folder at one moment, and restore it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from rtap_assets.local.backup import Backup, back_up, restore
 def backup(settings: Settings, destination: Path) -> None:
     """Back up lake, catalog, checkpoints, desired states, ledger and Dagster's history into the folder DESTINATION.
 
-    A stream host that runs stops its streams between two batches, ends for that time and is started again; what is desired
-    stays. The data of the embedded broker and registry are taken when these do not run: `rtap down` first.
+    A running stream host stops its streams between two batches, exits for the backup and is started again; desired states
+    are kept. The data of the embedded broker and registry are included only if they are stopped: `rtap down` first.
     """
     had_host = running_host(settings) is not None
     if had_host:
@@ -34,7 +34,7 @@ def backup(settings: Settings, destination: Path) -> None:
             ensure_host(settings, echo=click.echo)
     click.echo(f"backed up {_size(made)} into {destination}")
     for name in made.left_out:
-        click.echo(f"not in it: {name} (it runs; `rtap down` before a backup that is to hold it)")
+        click.echo(f"not included: {name} (it is running; `rtap down` first to include it)")
 
 
 @click.command(name="restore")
@@ -43,12 +43,12 @@ def backup(settings: Settings, destination: Path) -> None:
 def restore_command(settings: Settings, source: Path) -> None:
     """Make the state folder from the backup in the folder SOURCE. It must be empty, and may be at another path than before.
 
-    Every file is compared with its checksum first.
+    Every file's checksum is verified first.
     """
     made = restore(settings, source.absolute(), echo=click.echo)
     click.echo(f"restored {_size(made)} into {settings.state_dir}")
     for name in made.left_out:
-        click.echo(f"not in the backup: {name}; the streams need the topics and schema ids that they had read from")
+        click.echo(f"not in the backup: {name}; the streams need the topics and schema ids that they had read")
     click.echo("next: `rtap up --ui --streams`, `rtap streams status`, `rtap marts refresh`, `rtap dq run`")
 
 

@@ -1,4 +1,4 @@
-"""`rtap demo`: the whole pipeline on real parts, and at its end the audit of every record and cent."""
+"""`rtap demo`: the whole pipeline on real components, then an audit of every record and cent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rtap_assets.commands.reconcile import show_report, shown_steps
 from rtap_assets.commands.revenue_view import revenue_panel, revenue_rows
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
-from rtap_assets.demo.pipeline import demo_events, demo_settings, materialise, start_from_nothing
+from rtap_assets.demo.pipeline import demo_events, demo_settings, materialize, start_from_nothing
 from rtap_assets.demo.proof import LEAST_SILVER_BATCHES, prove, silver_batches
 from rtap_assets.generator.generate import generate
 from rtap_assets.host.launcher import ensure_host
@@ -53,7 +53,7 @@ def demo(settings: Settings, events: int, seed: int) -> None:
         _heading(console, "Stopping")
         down(settings, echo=partial(console.print, highlight=False, markup=False))
     if not enough:
-        console.print(f"[bold red]Too little to prove:[/] {silver_batches(settings)} silver batches, {late} late rows.")
+        console.print(f"[bold red]Not enough to prove:[/] {silver_batches(settings)} silver batches, {late} late rows.")
     _where_next(settings, console, seconds=time.monotonic() - started)
     sys.exit(proof.exit_code if enough else 1)
 
@@ -64,26 +64,26 @@ def _run(settings: Settings, console: Console, *, events: int, seed: int) -> Rep
     up(settings, echo=echo)
     with ThreadPoolExecutor(1) as beside:  # Spark takes about ten seconds to start
         host = beside.submit(ensure_host, settings)
-        _heading(console, f"Sending {events:,} sales events, with every kind of trouble among them")
+        _heading(console, f"Sending {events:,} sales events, with every kind of fault among them")
         with shown_progress() as progress:
             report = generate(settings, demo_events(events=events, seed=seed), echo=echo, progress=progress)
         echo(summary(report))
         host.result()
-    _heading(console, "Materialising with Dagster: bronze, dead letters, silver, gold, marts")
+    _heading(console, "Materializing with Dagster: bronze, dead letters, silver, gold, marts")
     started = time.monotonic()
 
     def done(asset: str) -> None:
         console.print(f"  [green]✓[/] {time.monotonic() - started:5.1f} s  {asset}", highlight=False)
 
     with console.status("Dagster runs"):
-        materialise(settings, echo=done)
+        materialize(settings, echo=done)
     _correct(settings, console)
     with shown_steps(console) as step:
         return prove(settings, progress=step)
 
 
 def _correct(settings: Settings, console: Console) -> None:
-    """Put right what no stream could: rows that came too late, and events that came again much later."""
+    """Correct what no stream could: rows that came too late, and events that were repeated much later."""
     _heading(console, "Correcting: late rows are added, later copies removed, gold and the marts follow")
     with console.status("The stream host corrects"):
         with table_work_of(settings, requested_by="rtap demo", quiet=True) as tables:
@@ -93,7 +93,7 @@ def _correct(settings: Settings, console: Console) -> None:
 
 
 def _show_result(settings: Settings, console: Console, proof: Report) -> None:
-    _heading(console, "What the marts say")
+    _heading(console, "Results in the marts")
     console.print(revenue_panel(revenue_rows(settings)))
     console.print(_quarantined(settings))
     _heading(console, "Every record and every cent: the topic read again, layer by layer, and the generator's ledger")
@@ -114,7 +114,7 @@ def _quarantined(settings: Settings) -> Table:
 def _where_next(settings: Settings, console: Console, *, seconds: float) -> None:
     _heading(console, f"Done in {seconds:.0f} s; nothing is left running")
     console.print(
-        f"  ask the demo's data   RTAP_STATE_DIR={_relative(settings)} .venv/bin/rtap sql "
+        f"  query the demo's data RTAP_STATE_DIR={_relative(settings)} .venv/bin/rtap sql "
         '"SELECT * FROM marts.revenue_by_plan_hour LIMIT 10"\n'
         "  the live system       make up      broker, registry and the Dagster UI\n"
         "  how it works          docs/architecture.md",

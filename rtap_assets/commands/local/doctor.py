@@ -1,4 +1,4 @@
-"""`rtap doctor`: the checks of this machine as a table, each failing one with its fix."""
+"""`rtap doctor`: checks of this machine as a table, each failing one with its fix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`rtap generate`: seeded sales events into Kafka, with a ledger of the truth."""
+"""`rtap generate`: send seeded sales events to Kafka, with a ledger of the intended records."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Duration(click.ParamType[float]):
     name = "time"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds of the text."""
+        """Return the seconds of the text."""
         found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", str(value))
         if not found:
             self.fail(f"{value!r} is not a time such as 90s, 15m, 6h or 2d.", param, ctx)
@@ -43,7 +43,7 @@ class Reasons(click.ParamType[tuple[Reason, ...]]):
     name = "codes"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Reason, ...]:
-        """The reasons, in the order of judgement."""
+        """Return the reasons, in order of evaluation."""
         if isinstance(value, tuple):
             return value
         names = {name.strip() for name in str(value).split(",") if name.strip()}
@@ -132,7 +132,7 @@ def generate(
     transactions: int,
     run_id: str | None,
 ) -> None:
-    """Send seeded sales events with every kind of trouble, and record the truth about each in the ledger.
+    """Send seeded sales events with every kind of fault, and record each one's ground truth in the ledger.
 
     Shares are fractions of all records, between 0 and 1. Exit code 1 when a record failed or its outcome is unknown.
     """
@@ -161,7 +161,7 @@ def generate(
 
 
 def summary(report: GenerationReport) -> str:
-    """The report in a few lines."""
+    """Return the report in a few lines."""
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in report.by_kind.items())
     speed = report.intended / report.seconds if report.seconds else 0.0
     aborted = f", {report.aborted:,} in transactions that were not committed" if report.aborted else ""
@@ -177,7 +177,7 @@ def summary(report: GenerationReport) -> str:
 
 @contextmanager
 def shown_progress() -> Iterator[ProgressCallback]:
-    """A progress bar on a terminal, a plain line every few seconds otherwise."""
+    """Show a progress bar on a terminal, else a plain line every few seconds."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _plain_progress()
@@ -187,7 +187,7 @@ def shown_progress() -> Iterator[ProgressCallback]:
     task = bar.add_task("sent", total=None)
 
     def show(settled: int, total: int | None) -> None:
-        bar.start()  # with the first chunk, so that what the generator says before it is not written into the bar
+        bar.start()  # with the first chunk, so that the generator's earlier lines are not written into the bar
         bar.update(task, completed=settled, total=total)
 
     try:

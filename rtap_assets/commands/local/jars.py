@@ -1,4 +1,4 @@
-"""`rtap jars`: fetch, verify and list the jars that the platform runs on."""
+"""`rtap jars`: fetch, verify and list the platform's jars."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def fetch(settings: Settings) -> None:
 def verify(settings: Settings) -> None:
     """Hash every fetched file again and compare with the checked-in sums."""
     count = verify_installed(settings)
-    click.echo(f"{count} files in {jars_folder(settings)} are what was reviewed.")
+    click.echo(f"{count} files in {jars_folder(settings)} match their checksums.")
 
 
 @jars.command("list")
 def list_jars() -> None:
-    """List the files by use, with the first digits of their sums."""
+    """List the files, with the first digits of their checksums."""
     for name, digest in expected_sums().items():
         click.echo(f"{digest[:12]}  {name}")

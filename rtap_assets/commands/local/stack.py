@@ -1,4 +1,4 @@
-"""`rtap up`, `down`, `status` and `reset`: the embedded stack from the command line."""
+"""`rtap up`, `down`, `status` and `reset`: run the embedded stack from the command line."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from rtap_assets.local.status import ServiceStatus
 from rtap_assets.local.status import status as services
 from rtap_assets.streaming.model.states import Observed
 
-STATE_COLOURS = {"running": "green", "died": "red", "failed": "red"}
+STATE_COLORS = {"running": "green", "died": "red", "failed": "red"}
 
 
 @click.command()
 @click.option("--ui", is_flag=True, help="Also start Dagster's webserver and daemon.")
-@click.option("--streams", is_flag=True, help="Also start the stream host; it resumes what should run.")
+@click.option("--streams", is_flag=True, help="Also start the stream host; it resumes the desired streams.")
 @click.option(
     "--generate",
     "rate",
     type=click.FloatRange(min=0, min_open=True),
-    help="Also generate so many records a second, steadily.",
+    help="Also generate records at this rate per second.",
 )
 @pass_settings
 def up(settings: Settings, ui: bool, streams: bool, rate: float | None) -> None:
     """Start the embedded Kafka broker and schema registry, create the topics and register the schemas.
 
-    What runs already is adopted. The processes stay when this command ends; `rtap down` ends them. With
-    RTAP_KAFKA_BOOTSTRAP or RTAP_REGISTRY_URL set, that broker or registry is used and none is started in its place.
+    Processes that are already running are adopted. They keep running after this command; `rtap down` ends them. With
+    RTAP_KAFKA_BOOTSTRAP or RTAP_REGISTRY_URL set, that broker or registry is used instead of an embedded one.
     """
     stack.up(settings, ui=ui, streams=streams, rate=rate, echo=click.echo)
     click.secho("ready", fg="green")
@@ -40,7 +40,7 @@ def up(settings: Settings, ui: bool, streams: bool, rate: float | None) -> None:
 
 
 def what_next(settings: Settings, *, ui: bool, streams: bool, rate: float | None) -> list[str]:
-    """The addresses of what `up` was asked for, and the commands that people want next."""
+    """Return the addresses of what `up` started, and the commands to run next."""
     addresses = {
         "Dagster UI": f"http://127.0.0.1:{settings.ui_port}" if ui else "",
         "stream host": f"{settings.streams_address}/openapi.json" if streams else "",
@@ -52,7 +52,7 @@ def what_next(settings: Settings, *, ui: bool, streams: bool, rate: float | None
         "rtap streams start": "run the four streams (or launch `start_streams` in the UI)",
         "rtap top": "watch rates, lag, watermark and revenue",
         "rtap status": "see what runs",
-        "rtap down": "end all of it; data stay",
+        "rtap down": "end all of it; data are kept",
     }
     return [
         *(f"  {name:<17} {address}" for name, address in addresses.items() if address),
@@ -66,7 +66,7 @@ def what_next(settings: Settings, *, ui: bool, streams: bool, rate: float | None
 def down(settings: Settings) -> None:
     """End what runs: the generator, the UI, the stream host (with a drain), then the registry, then the broker. Data stay.
 
-    Streams that were running count as desired still: the next stream host resumes them.
+    Running streams stay desired: the next stream host resumes them.
     """
     stack.down(settings, echo=click.echo)
 
@@ -76,7 +76,7 @@ def down(settings: Settings) -> None:
 def status(settings: Settings) -> None:
     """Show each embedded service: its state, address, pid, since when it runs and its memory; and the state of each stream.
 
-    The exit code is 1 when one has died without having been told to.
+    The exit code is 1 when a service died unexpectedly.
     """
     lines = services(settings)
     if not lines:
@@ -88,16 +88,14 @@ def status(settings: Settings) -> None:
         _print_streams(settings)
     dead = [line for line in lines if line.state != "running"]
     for line in dead:
-        said = "died" if line.state == "died" else "died again and again: the keeper has given it up"
-        click.secho(f"The {line.title} (pid {line.pid}) {said}. Its last lines:", fg="red")
+        fate = "died" if line.state == "died" else "died repeatedly: the keeper has stopped restarting it"
+        click.secho(f"The {line.title} (pid {line.pid}) {fate}. Its last lines:", fg="red")
         click.echo(line.tail or "(it wrote nothing)")
     if dead:
         if any(line.service == "keeper" and line.state == "running" for line in lines):
-            click.echo(
-                "  -> The keeper starts what died again, within seconds; what it has given up is started by `rtap up`."
-            )
+            click.echo("  -> The keeper restarts what died, within seconds; `rtap up` starts what it no longer restarts.")
         else:
-            click.echo("  -> `rtap up`, with the options of before, starts it again; `rtap down` clears it away.")
+            click.echo("  -> `rtap up`, with the same options, starts it again; `rtap down` removes it from the list.")
         raise SystemExit(1)
 
 
@@ -110,7 +108,7 @@ def reset(settings: Settings, yes: bool) -> None:
     Refuses while something runs, and when the folder does not look like a state folder.
     """
     if not yes:
-        raise click.UsageError(f"This removes {settings.state_dir} and everything in it. Say `rtap reset --yes` to do so.")
+        raise click.UsageError(f"This removes {settings.state_dir} and everything in it. Confirm with `rtap reset --yes`.")
     stack.reset(settings, echo=click.echo)
 
 
@@ -127,9 +125,9 @@ def _print_streams(settings: Settings) -> None:
 def _table(lines: list[ServiceStatus]) -> Table:
     table = Table("service", "state", "address", "pid", "since", "memory", box=None, header_style="bold", pad_edge=False)
     for line in lines:
-        colour = STATE_COLOURS[line.state]
+        color = STATE_COLORS[line.state]
         memory = f"{line.memory_bytes / 2**20:.0f} MB" if line.memory_bytes else "-"
-        state = f"[{colour}]{line.state}[/{colour}]"
+        state = f"[{color}]{line.state}[/{color}]"
         table.add_row(line.title, state, line.address or "-", str(line.pid), f"{line.since:%Y-%m-%d %H:%M}Z", memory)
     return table
 

@@ -1,7 +1,7 @@
-"""Reads an Avro body value by value and says how far it got: the byte and the field that failed, and why.
+"""Reads an Avro body value by value and reports how far it got: the byte and field that failed, and why.
 
-A second reader beside Spark's, for people and for repairs: it keeps the place of each value in the bytes, and one fault
-does not cost the values before it. Pure and bounded: bytes of anybody can neither exhaust memory nor the stack.
+A second reader beside Spark's, for diagnosis and repairs: it records the byte range of each value, and a fault does not
+discard the values before it. Pure and bounded: hostile bytes can exhaust neither memory nor the stack.
 Source: https://avro.apache.org/docs/1.12.0/specification/#binary-encoding
 """
 
@@ -24,9 +24,9 @@ PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "by
 def read_body(
     value: bytes, schema: str | Mapping[str, Any], *, start: int = 0, named: Mapping[str, Any] | None = None
 ) -> Reading:
-    """Return what `value` holds from byte `start` on, written with the Avro schema; never raises for the bytes or schema.
+    """Decode `value` from byte `start` with the Avro schema; never raises for invalid bytes or an invalid schema.
 
-    `named` are types that the schema refers to and does not define itself, by full name.
+    `named` holds types that the schema refers to but does not define, by full name.
     """
     reader = _Reader(value, start)
     complete = False
@@ -48,7 +48,7 @@ def read_body(
 
 
 def named_types(text: str) -> dict[str, Any]:
-    """Return the named types that a schema's text defines, by full name; {} where it is no JSON."""
+    """Return the named types that a schema's text defines, by full name; {} when it is not JSON."""
     reader = _Reader(b"", 0)
     try:
         _collect(json.loads(text), "", reader)
@@ -70,7 +70,7 @@ def _collect(schema: Any, namespace: str, reader: _Reader) -> None:
 
 
 class _Stopped(Exception):
-    """Reading cannot go on: the place of the next value is not known."""
+    """Decoding cannot continue: the position of the next value is unknown."""
 
 
 class _Reader:
@@ -180,7 +180,7 @@ class _Reader:
         return symbols[index], str(symbols[index]).encode()
 
     def name(self, schema: Mapping[str, Any], namespace: str) -> str:
-        """Remember a named type; return the namespace that its content is in."""
+        """Register a named type; return the namespace of its content."""
         full = str(schema.get("name", ""))
         space = schema.get("namespace", namespace)
         if "." not in full and space:
@@ -189,7 +189,7 @@ class _Reader:
         return full.rpartition(".")[0]
 
     def long(self, path: str) -> int:
-        """Return a zigzag integer; `before` is where it began."""
+        """Return a zigzag integer; sets `before` to its first byte."""
         self.before = self.at
         number, shift, byte = 0, 0, 0x80
         while byte & 0x80:

@@ -1,4 +1,4 @@
-"""Whether one schema version reads another's data with the meaning unchanged; needs no registry.
+"""Checks whether one schema version reads another's data with the meaning unchanged; needs no registry.
 
 Stricter than a registry: besides Avro's resolution rules, no logical type, precision, scale or time unit may change
 (Avro calls decimal scale 4 -> 2 compatible, which makes money wrong by a hundred), and no promotion may lose a digit.
@@ -25,9 +25,9 @@ Schema = Any  # an Avro schema in JSON form: a name, an object, or a list for a 
 
 
 def contract_breaks(writer_text: str, reader_text: str) -> list[str]:
-    """What keeps `reader_text` from reading every datum of `writer_text` with identical meaning; empty when nothing does.
+    """Return what keeps `reader_text` from reading every datum of `writer_text` with the same meaning; [] if nothing.
 
-    Fields that only the writer has are skipped by the reader, which is no break.
+    Fields that only the writer has are not breaks: the reader skips them.
     """
     try:
         writer = parsed(writer_text)
@@ -42,7 +42,7 @@ def contract_breaks(writer_text: str, reader_text: str) -> list[str]:
 
 
 def check_subject(versions: Sequence[SchemaVersion]) -> list[str]:
-    """Findings over all versions of a subject: each pair in both directions, added fields, missing docs."""
+    """Return the findings over all versions of a subject: each pair in both directions, added fields, missing docs."""
     invalid = [f"{version.subject}: {version.version}: {fault}" for version in versions for fault in _validity(version)]
     if invalid:
         return invalid
@@ -81,7 +81,7 @@ def _is_optional(schema: Schema) -> bool:
 
 
 def _names(schema: Schema) -> dict[str, dict[str, Any]]:
-    """Full name -> definition of every named type below `schema`."""
+    """Return the definition of every named type below `schema`, by full name."""
     found: dict[str, dict[str, Any]] = {}
     pending = [schema]
     while pending:
@@ -107,7 +107,7 @@ class _Comparison:
     seen: set[tuple[str, str]] = field(default_factory=set)
 
     def breaks(self, writer: Schema, reader: Schema, path: str) -> Iterator[str]:
-        """Every break at or below `path`."""
+        """Yield every break at or below `path`."""
         writer, reader = _resolved(writer, self.writer_names), _resolved(reader, self.reader_names)
         if isinstance(writer, list):
             for branch in writer:
@@ -121,7 +121,7 @@ class _Comparison:
             yield from self._same_kind_breaks(writer, reader, path)
 
     def _union_breaks(self, writer: Schema, reader: list[Schema], path: str) -> Iterator[str]:
-        """The branch that Avro picks: the one of the writer's own type and name, else the first that it promotes to."""
+        """Yield the breaks of the branch that Avro picks: the writer's own type and name, else the first promotion."""
         branches = [_resolved(branch, self.reader_names) for branch in reader]
         same = [branch for branch in branches if _kind(branch) == _kind(writer) and _same_name(writer, branch)]
         promoted = [branch for branch in branches if (_kind(writer), _kind(branch)) in EXACT_PROMOTIONS | LOSSY_PROMOTIONS]
@@ -161,7 +161,7 @@ class _Comparison:
 
 
 def _resolved(schema: Schema, names: dict[str, dict[str, Any]]) -> Schema:
-    """`schema` with a name replaced by its definition, and with `{"type": {…}}` unwrapped."""
+    """Return `schema` with a name replaced by its definition, and with `{"type": {…}}` unwrapped."""
     while isinstance(schema, dict) and not isinstance(schema["type"], str):
         schema = schema["type"]
     return names.get(schema, {"type": schema}) if isinstance(schema, str) else schema
@@ -176,7 +176,7 @@ def _label(schema: dict[str, Any]) -> str:
 
 
 def _same_name(writer: dict[str, Any], reader: dict[str, Any]) -> bool:
-    """True for unnamed types; named types need the same full name, or an alias in the reader."""
+    """Return true for unnamed types; named types need the same full name, or an alias in the reader."""
     if _kind(writer) not in NAMED_TYPES:
         return True
     namespace = reader["name"].rpartition(".")[0]
@@ -203,7 +203,7 @@ def _logical_breaks(writer: dict[str, Any], reader: dict[str, Any], path: str) -
 
 
 def _enum_breaks(writer: dict[str, Any], reader: dict[str, Any], path: str) -> Iterator[str]:
-    """A symbol that falls back to the reader's default is decoded, but as something else."""
+    """Yield each symbol that the reader would not decode as itself."""
     for symbol in writer["symbols"]:
         if symbol not in reader["symbols"]:
             fate = f"would be read as {reader['default']}" if "default" in reader else "the reader does not know it"

@@ -1,7 +1,7 @@
-"""The writers of the events that are known at one moment: how each is read, or why it is not.
+"""The writer schemas known at one moment: how records of each are decoded, or why they are refused.
 
-A *writer key* names a schema as records do: `12` is schema id 12, `global:7` Apicurio's global id 7, `guid:…` the id that
-Confluent's newer serializers put into a header.
+A *writer key* identifies a schema the way records do: `12` is schema id 12, `global:7` Apicurio's global id 7, `guid:…` the
+id that Confluent's newer serializers put into a header.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ GLOBAL_PREFIX, GUID_PREFIX = "global:", "guid:"
 
 @dataclass(frozen=True)
 class KnownWriters:
-    """Writer key -> verdict. `contract` is how the contract reads itself: the shape that every decoder's result has."""
+    """Writer key -> verdict. `contract` decodes the contract with itself and so gives every decoder's result type."""
 
     verdicts: Mapping[str, Verdict]
     contract: Decoding
 
     def decoders(self) -> dict[Decoding, list[str]]:
-        """Return each way of decoding with its writers' keys: schemas that differ in names and docs share one."""
+        """Return each decoding with the keys of its writers: schemas that differ only in names and docs share one."""
         found: dict[Decoding, list[str]] = {}
         for key, verdict in self.verdicts.items():
             if isinstance(verdict, Decoding):
@@ -32,7 +32,7 @@ class KnownWriters:
         return found
 
     def refusals(self) -> dict[Refusal, list[str]]:
-        """Return each finding with the keys of the writers that it is about."""
+        """Return each refusal with the keys of its writers."""
         found: dict[Refusal, list[str]] = {}
         for key, verdict in self.verdicts.items():
             if isinstance(verdict, Refusal):
@@ -40,7 +40,7 @@ class KnownWriters:
         return found
 
     def refused_for(self, reason: Reason) -> list[str]:
-        """Return the keys of the writers that are refused for this reason."""
+        """Return the keys of the writers refused for this reason."""
         return [key for refusal, keys in self.refusals().items() if refusal.reason is reason for key in keys]
 
 
@@ -56,11 +56,11 @@ def number_of(key: str) -> int | None:
 
 
 def may_exist(key: str) -> bool:
-    """Return whether a registry can have given this id at all."""
+    """Return whether a registry can have assigned this id."""
     number = number_of(key)
     return number is None or 0 < number <= LARGEST_REAL_ID
 
 
 def newest_number(keys: Iterable[str]) -> int:
-    """Return the greatest number of the keys; 0 when there is none."""
+    """Return the greatest number among the keys; 0 if there are none."""
     return max((number for key in keys if (number := number_of(key)) is not None), default=0)

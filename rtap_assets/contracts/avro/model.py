@@ -1,7 +1,7 @@
-"""An Avro schema as a small graph of nodes: as much of it as decides how a datum is laid out in bytes, and what it means.
+"""An Avro schema as a graph of nodes, reduced to what decides the byte layout and the meaning of a datum.
 
-Lenient on purpose, since registries and clients are: names, docs, defaults and duplicate cases that one implementation
-refuses are no reason to refuse a record whose layout is clear. What leaves the layout open is a `ContractError`.
+Lenient on purpose, as registries and clients are: names, docs, defaults and duplicates that some implementations refuse
+are accepted as long as the layout is clear. A schema with an ambiguous layout is a `ContractError`.
 Source: https://avro.apache.org/docs/1.12.0/specification/
 """
 
@@ -22,7 +22,7 @@ LARGEST_FIXED = 2**31 - 1
 
 @dataclass(eq=False)
 class Field:
-    """A field of a record. `beside` is a logical type written beside the field's type, where Avro ignores it."""
+    """A field of a record. `beside` is a logical type declared next to the field's type, where Avro ignores it."""
 
     name: str
     type: Node
@@ -34,7 +34,7 @@ class Field:
 class Node:
     """One type. `kind` is a primitive, or record, enum, fixed, array, map, union; the other attributes belong to some kinds.
 
-    A named type is one node however often it is used, so a record that contains itself is a cycle.
+    A named type is one node however often it is used, so a recursive record is a cycle.
     """
 
     kind: str
@@ -62,10 +62,10 @@ class Node:
 
 
 def parse(text: str, references: Mapping[str, str] | None = None) -> Node:
-    """Return the schema of `text`; `references` are the schemas that it refers to by name, those they need before them.
+    """Return the schema of `text`; `references` holds the schemas it refers to by name, dependencies first.
 
     Raises:
-        ContractError: it is no Avro schema whose layout is clear; the message says where and why.
+        ContractError: the text is not an Avro schema with a clear layout; the message gives path and cause.
     """
     names: dict[str, Node] = {}
     for name, definition in (references or {}).items():
@@ -135,7 +135,7 @@ class _Parser:
         full = name if "." in name or not namespace else f"{namespace}.{name}"
         kind = "record" if document["type"] == "error" else document["type"]
         node = self._with_logical(Node(kind, name=full, aliases=_texts(document.get("aliases"))), document)
-        self.names[full] = node  # before its parts, which may use it
+        self.names[full] = node  # before its fields, which can refer to it
         if kind == "fixed":
             size = document.get("size")
             if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= LARGEST_FIXED:
@@ -174,7 +174,7 @@ def _texts(value: object) -> tuple[str, ...]:
 
 
 def nodes_below(root: Node) -> list[Node]:
-    """Return every type that occurs in the schema, once."""
+    """Return every type in the schema, once."""
     nodes, pending = [], [root]
     seen: set[int] = set()
     while pending:
@@ -187,19 +187,19 @@ def nodes_below(root: Node) -> list[Node]:
 
 
 def has_finite_values(root: Node) -> bool:
-    """Return whether any datum of the type can end: a record that always contains itself has none."""
+    """Return whether any datum of the type is finite: a record that always contains itself has none."""
     return id(root) in _closure(nodes_below(root), _is_finite)
 
 
 def has_weightless_items(root: Node) -> bool:
-    """Return whether an array's items can take no byte: a body of a few bytes could claim billions of them."""
+    """Return whether an array's items can take zero bytes: a short body could then claim billions of them."""
     nodes = nodes_below(root)
     weightless = _closure(nodes, _is_weightless)
     return any(node.kind == "array" and id(node.branches[0]) in weightless for node in nodes)
 
 
 def _closure(nodes: list[Node], holds: Callable[[Node, set[int]], bool]) -> set[int]:
-    """The nodes of which it holds, given of which parts it holds; what a node says of itself does not count."""
+    """Return the ids of the nodes for which `holds` is true, given those of their parts (the least fixed point)."""
     found: set[int] = set()
     before = -1
     while before != len(found):
@@ -219,4 +219,4 @@ def _is_finite(node: Node, finite: set[int]) -> bool:
         return all(id(child.type) in finite for child in node.fields)
     if node.kind == "union":
         return any(id(branch) in finite for branch in node.branches)
-    return True  # arrays and maps may be empty
+    return True  # arrays and maps can be empty

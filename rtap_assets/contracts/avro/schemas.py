@@ -1,6 +1,6 @@
-"""The Avro schemas in the repository: `<schemas_dir>/<subject>/<version>.avsc`, and the sums of the published ones.
+"""The Avro schemas in the repository: `<schemas_dir>/<subject>/<version>.avsc`, and checksums of the published ones.
 
-A version listed in `published.sha256` is never edited: records written with it are kept for ever.
+A version listed in `published.sha256` is never edited: records written with it are kept forever.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DQ_SUBJECT_FOLDER = "dq.results.v1-value"
 
 @dataclass(frozen=True)
 class SchemaVersion:
-    """One version of a subject's schema, as the file has it."""
+    """One version of a subject's schema, with the text of its file."""
 
     subject: str
     version: int
@@ -33,7 +33,7 @@ class SchemaVersion:
 
 
 def parsed(text: str) -> dict[str, Any]:
-    """The Avro schema of `text`, validated, with full names everywhere.
+    """Return the Avro schema of `text`, validated, with full names everywhere.
 
     Raises:
         ContractError: the text is not JSON, or not a valid Avro schema.
@@ -46,15 +46,15 @@ def parsed(text: str) -> dict[str, Any]:
 
 
 def subjects(schemas_dir: Path) -> list[str]:
-    """The subjects that have a folder, sorted."""
+    """Return the subjects that have a folder, sorted."""
     return sorted(folder.name for folder in schemas_dir.iterdir() if folder.is_dir())
 
 
 def load_subject(schemas_dir: Path, subject: str) -> list[SchemaVersion]:
-    """The versions of a subject, oldest first.
+    """Return the versions of a subject, oldest first.
 
     Raises:
-        ContractError: there is no such folder, a file's name is not a number, or the numbers are not 1, 2, 3 …
+        ContractError: the folder is missing, a file name is not a number, or the numbers are not 1, 2, 3 …
     """
     paths = sorted((schemas_dir / subject).glob("*.avsc"), key=_version_of)
     if [_version_of(path) for path in paths] != list(range(1, len(paths) + 1)) or not paths:
@@ -66,7 +66,7 @@ def load_subject(schemas_dir: Path, subject: str) -> list[SchemaVersion]:
 
 
 def publication_breaks(schemas_dir: Path) -> list[str]:
-    """What is wrong with published versions: edited, removed, or present without being listed."""
+    """Return the faults of published versions: edited, missing, or present but not listed."""
     expected = _published_sums(schemas_dir)
     actual = {
         path.relative_to(schemas_dir).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,7 +1,7 @@
-"""Avro types that are read over: the same layout in bytes under names and types that every implementation accepts.
+"""Avro types of skipped fields: the same byte layout under names and types that every implementation accepts.
 
-Names, docs, defaults, logical types and symbols have no part in the layout, so they are left out; what remains has no
-name that a parser could refuse, and two writers that differ in those alone get the same text.
+Names, docs, defaults, logical types and symbols do not affect the layout and are left out: the result has no name that a
+parser could refuse, and two writers that differ only in these get the same text.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ TYPE_PREFIX = "t_"
 
 
 class Skipper:
-    """Renders the skipped types of one schema; named types are numbered in the order in which they come up."""
+    """Renders the skipped types of one schema; named types are numbered in order of appearance."""
 
     def __init__(self) -> None:
         self._names: dict[int, str] = {}
         self._count = 0
 
     def next_name(self) -> str:
-        """Return a name for a type that is unused in this schema."""
+        """Return a type name that is unused in this schema."""
         self._count += 1
         return f"{TYPE_PREFIX}{self._count}"
 
     def skipped(self, node: Node) -> Any:
-        """Return the type as JSON that has the layout of `node`."""
+        """Return a JSON type with the byte layout of `node`."""
         if node.kind in PRIMITIVES:
             return node.kind
         if node.kind == "enum":
@@ -46,7 +46,7 @@ class Skipper:
         return {"type": "record", "name": name, "fields": fields}
 
     def _union(self, node: Node) -> list[Any]:
-        """Return the branches in order. A record around a branch adds no byte, and tells equal ones apart."""
+        """Return the branches in order. A record around a branch adds no bytes and keeps equal branches distinct."""
         branches: list[Any] = []
         for branch in node.branches:
             text = self.skipped(branch)

@@ -1,7 +1,7 @@
-"""How a Kafka value says which schema wrote it: what serializers put before the body, or into the record's headers.
+"""How a Kafka value identifies its writer's schema: bytes before the body, or record headers.
 
-Confluent's format (magic byte 0, four bytes of schema id, Avro body) is what the contract asks for; the others are decoded
-where the registry in use knows their ids, and named where it does not.
+The contract requires Confluent's format (magic byte 0, four bytes of schema id, Avro body); the others are decoded when
+the registry in use knows their ids, and named when it does not.
 Sources: https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html#wire-format,
 https://www.apicur.io/registry/docs/apicurio-registry/3.0.x/getting-started/assembly-using-kafka-client-serdes.html,
 https://avro.apache.org/docs/1.12.0/specification/#single-object-encoding
@@ -16,7 +16,7 @@ from rtap_assets.errors import ContractError
 MAGIC_BYTE = 0
 HEADER_BYTES = 5
 MAX_SCHEMA_ID = 2**32 - 1
-# A registry's ids are positive signed integers; beyond, and at 0 and below, there is nothing to ask for.
+# A registry's ids are positive signed 32-bit integers; ids outside that range are not looked up.
 LARGEST_REAL_ID = 2**31 - 1
 
 # Apicurio's format of up to version 2: magic byte 0, eight bytes of id. In Confluent's format that would be schema id 0.
@@ -32,7 +32,7 @@ ID_HEADERS = (
     APICURIO_CONTENT_ID_HEADER,
     OLD_APICURIO_GLOBAL_ID_HEADER,
 )
-# Headers that name a schema in a way that is not looked up here: an artifact's name, a hash, a content type.
+# Headers that identify a schema in a way that is not resolved here: an artifact name, a hash, a content type.
 NAMING_HEADERS = {
     "apicurio.value.artifactId": "Apicurio's headers with an artifact's name instead of an id",
     "apicurio.registry.artifactId": "Apicurio's headers with an artifact's name instead of an id",
@@ -41,13 +41,13 @@ NAMING_HEADERS = {
     "contentType": "the content type {value}",
     "ce_datacontenttype": "a CloudEvent of content type {value}",
 }
-# In how many first bytes a framing is looked for.
+# Length of the prefix in which a framing is searched for.
 SIGNATURE_BYTES = 48
 
 _HEX = "(?:3[0-9]|[46][1-6])"  # a hexadecimal digit in ASCII, in hexadecimal
 _TEXT = "(?:[2-6][0-9A-F]|7[0-9A-E])"
 _SPACE = "(?:09|0A|0D|20)*"
-# What serializers of other registries write, as a pattern over the first bytes in hexadecimal: the first that matches.
+# Framings of other registries' serializers: patterns over the hexadecimal prefix; the first match wins.
 FRAMINGS: dict[str, str] = {
     "AWS Glue Schema Registry (header version 3, a schema version's UUID)": "^03(?:00|05).{12}4.{3}[89AB]",
     "Avro single-object encoding (C3 01 and a schema fingerprint)": "^C301.{16}",
@@ -82,17 +82,17 @@ def value_subject(topic: str) -> str:
 
 
 def header(schema_id: int) -> bytes:
-    """The five bytes that precede every body written with `schema_id`."""
+    """Return the five bytes that precede every body written with `schema_id`."""
     return _HEADER.pack(MAGIC_BYTE, schema_id)
 
 
 def frame(schema_id: int, body: bytes) -> bytes:
-    """A Kafka value: the header of `schema_id`, then `body`."""
+    """Return a Kafka value: the header of `schema_id`, then `body`."""
     return header(schema_id) + body
 
 
 def unframe(value: bytes) -> tuple[int, bytes]:
-    """The schema id and the Avro body of a Kafka value.
+    """Return the schema id and the Avro body of a Kafka value.
 
     Raises:
         ContractError: the value is shorter than the header, or does not start with the magic byte.

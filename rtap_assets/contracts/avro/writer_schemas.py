@@ -1,9 +1,9 @@
-"""Whether, and how, the contract reads what a registered schema wrote: judged once for each schema, needs no registry.
+"""Decides whether and how the contract reads a registered writer schema; needs no registry.
 
-Avro's resolution rules with stricter ones: no logical type, precision, scale or unit may change, and no promotion may lose
-a digit. The two schemas that a decoder gets are made here: in the writer's, everything that the contract does not need has
-a generated name and the plainest type of the same layout, so that nothing in it can disturb the decoder; the reader's has
-the contract's fields alone, always the same, so that all decoders give the same columns.
+Stricter than Avro's resolution rules: no logical type, precision, scale or unit may change, and no promotion may lose a
+digit. Builds both schemas of a decoder. In the writer's, whatever the contract does not need has a generated name and the
+plainest type of the same layout, so that it cannot break the decoder; the reader's has only the contract's fields, always
+the same, so that all decoders return the same columns.
 Source: https://avro.apache.org/docs/1.12.0/specification/#schema-resolution
 """
 
@@ -22,7 +22,7 @@ from rtap_assets.contracts.rules import Reason
 from rtap_assets.errors import ContractError
 
 AVRO = "AVRO"
-# The last field of both schemas: bytes that are put behind the body, and that the decoder must meet where the event ends.
+# The last field of both schemas: bytes appended to the body, which the decoder must find where the event ends.
 END_FIELD, END_TYPE = "end_of_event", "EndOfEvent"
 END_OF_EVENT = bytes.fromhex("d1f09b3ee7c2a548")
 
@@ -35,14 +35,14 @@ UNIT_OF = {
     "local-timestamp-nanos": "nanoseconds of a local clock without a time zone",
     "time-micros": "microseconds of a day",
 }
-# Logical types that change what a number or bytes mean; others are unknown to Avro, which reads the plain type then.
+# Logical types that change what a number or bytes mean; Avro ignores others and reads the plain type.
 INT_MEANINGS = frozenset({"date", "time-millis", "decimal"})
 BYTES_MEANINGS = frozenset({"decimal", "big-decimal", "duration"})
 
 
 @dataclass(frozen=True)
 class RegisteredSchema:
-    """A schema as the registry has it. `references` are the texts that it needs, by name, those they need before them."""
+    """A schema as registered. `references` holds the texts that it refers to, by name, dependencies first."""
 
     text: str
     type: str = AVRO
@@ -51,9 +51,9 @@ class RegisteredSchema:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How the records of a schema are read: the two schemas for a decoder, and where each field comes from.
+    """How the records of a schema are decoded: writer and reader schema, and the source of each field.
 
-    `sources` maps a contract field to the writer's field, `absent` are filled with null, `skipped` are the writer's others.
+    `sources` maps a contract field to the writer's field, `absent` fields become null, `skipped` are the writer's others.
     """
 
     writer_text: str
@@ -65,7 +65,7 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why the records of a schema are quarantined: the rule, and in one sentence what was found where."""
+    """Why the records of a schema are quarantined: the reason code, and one sentence with the path and the fault."""
 
     finding: str
     reason: Reason = Reason.INCOMPATIBLE_SCHEMA
@@ -76,7 +76,7 @@ Verdict = Decoding | Refusal
 
 @dataclass(frozen=True)
 class Contract:
-    """What every event needs, as the newest version of the contract says it; a field that may be null is optional."""
+    """The fields that every event needs, from the newest version of the contract; nullable fields are optional."""
 
     record: Node
 
@@ -86,10 +86,10 @@ class Contract:
 
 
 class _Broken(Exception):
-    """A finding, on its way to the refusal."""
+    """Carries a finding to the refusal."""
 
 
-def judge(schema: RegisteredSchema, contract: Contract) -> Verdict:
+def judge_schema(schema: RegisteredSchema, contract: Contract) -> Verdict:
     """Return how records written with the schema are read, or why they are not."""
     if schema.type != AVRO:
         return Refusal(f"the registry has a schema of type {schema.type} under this id, not Avro", Reason.NOT_AVRO)
@@ -158,7 +158,7 @@ class _Judgment:
             )
 
     def _source(self, ours: Field) -> Field | None:
-        """The writer's field that holds the contract's: by name, by the contract's aliases, by the writer's aliases."""
+        """Return the writer's field for a contract field: by name, by the contract's aliases, by the writer's aliases."""
         fields = self._writer.fields
         for found in (
             [child for child in fields if child.name == ours.name],
@@ -177,7 +177,7 @@ class _Judgment:
         raise _Broken(f"$.{ours.name}: the writer's schema has no such field, and the contract has no default for it{hint}")
 
     def _types(self, source: Field, ours: Field) -> tuple[Any, Any]:
-        """The types of a needed field, for the writer's schema and for the reader's."""
+        """Return the types of a needed field, for the writer's schema and for the reader's."""
         path = f"$.{source.name}" if source.name == ours.name else f"$.{source.name} (for {ours.name})"
         wanted = _without_null(ours.type)
         node = source.type
@@ -207,7 +207,7 @@ class _Judgment:
         return type_, type_
 
     def _amount(self, node: Node, wanted: Node) -> Any:
-        """The bytes of a decimal of the same precision and scale; the value is computed from them later."""
+        """Return bytes for a decimal of the same precision and scale, else None; the value is computed from them later."""
         theirs = (node.logical, node.precision, node.scale)
         if node.kind not in ("bytes", "fixed") or theirs != (wanted.logical, wanted.precision, wanted.scale):
             return None
@@ -218,7 +218,7 @@ class _Judgment:
         return {"type": "fixed", "name": self._skipper.next_name(), "size": node.size}
 
     def _text(self, node: Node, path: str) -> Any:
-        """A text: strings, bytes of no other meaning (the same layout), or the symbols of an enum."""
+        """Return the type for a text: strings, bytes without another meaning (same layout), or the symbols of an enum."""
         if node.kind == "string" or (node.kind == "bytes" and node.logical not in BYTES_MEANINGS):
             return "string"
         if node.kind != "enum":
@@ -231,7 +231,7 @@ class _Judgment:
 
 
 def _absent(ours: Node) -> list[Any]:
-    """The reader's type of an optional field that the writer lacks."""
+    """Return the reader's type of an optional field that the writer lacks."""
     wanted = _without_null(ours)
     if wanted.logical == "decimal" or wanted.logical is None:
         return ["null", wanted.kind]

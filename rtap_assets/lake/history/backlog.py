@@ -1,4 +1,4 @@
-"""What of a table a stream that follows it has not read yet: how many rows, and since when the oldest of them waits."""
+"""The backlog of a stream that reads a table: the number of unread rows, and the age of the oldest commit."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from rtap_assets.runtime.clock import from_milliseconds
 
 @dataclass(frozen=True)
 class Backlog:
-    """Rows not read yet; `oldest_at` is when the oldest of them was committed, None when there is none."""
+    """Unread rows; `oldest_at` is when the oldest of them was committed, None if there are none."""
 
     rows: int
     oldest_at: datetime | None
 
 
 def backlog(table: Table, position: Mapping[str, Any] | None) -> Backlog | None:
-    """What lies between a stream's committed position (None: nothing read yet) and the table's end.
+    """Return what lies between a stream's committed position (None: nothing read yet) and the table's end.
 
-    None when the position's snapshot is not in the table's history: how much is missing cannot be told then.
+    Returns None when the position's snapshot is not in the table's history: the backlog is then unknown.
     """
     rows, oldest_ms = 0, None
     for snapshot in ancestors(table):
@@ -45,7 +45,7 @@ def backlog(table: Table, position: Mapping[str, Any] | None) -> Backlog | None:
 
 
 def _rows_from(table: Table, snapshot: Snapshot, first_file: int) -> int:
-    """Rows of the files that the snapshot added, from this index on, in the order of Iceberg's streaming source."""
+    """Return the rows of the files that the snapshot added, from this index on, in the streaming source's order."""
     rows = [
         entry.data_file.record_count
         for manifest in snapshot.manifests(table.io)

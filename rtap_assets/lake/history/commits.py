@@ -1,4 +1,4 @@
-"""Commits without rows, for what a snapshot's summary alone has to say."""
+"""Commits without rows, which only carry properties in the snapshot's summary."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rtap_assets.lake.maintenance import writable_table
 
 
 def append_nothing(session: SparkSession, settings: Settings, spec: TableSpec, properties: Mapping[str, str]) -> None:
-    """Add an append snapshot without files whose summary holds the properties."""
+    """Add an append snapshot without files, with the properties in its summary."""
     append = writable_table(session, settings, spec).newAppend()
     for key, value in properties.items():
         append.set(key, value)
@@ -23,9 +23,9 @@ def append_nothing(session: SparkSession, settings: Settings, spec: TableSpec, p
 
 
 def current_append(session: SparkSession, settings: Settings, spec: TableSpec, *, reader: str) -> int | None:
-    """Return the id of the table's current snapshot, made an append by an empty one if it is not; None without any.
+    """Return the id of the table's current snapshot, appending an empty one if it is not an append; None if there is none.
 
-    `reader` is the stream that is to begin there; the summary of an empty append names it.
+    `reader` is the stream that will begin there; the summary of an empty append names it.
     """
     current = _current(settings, spec)
     if current is not None and (current.summary is None or current.summary.operation is not Operation.APPEND):

@@ -1,7 +1,6 @@
-"""Finds the changes of a table that the platform did not make, in the history that the table still has.
+"""Finds changes of a table by other programs, in the table's retained history.
 
-The platform's own commits say so in their summaries: streams and corrections by a stamp. A compaction (`replace`) changes
-no row, whoever made it.
+The platform's own commits carry a stamp in their summaries. A compaction (`replace`) changes no row and is never a change.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ ENGINE_KEYS = ("engine-name", "app-name", "created-by")
 
 
 def foreign_changes(table: Table, spec: TableSpec, *, now: datetime) -> list[TableChange]:
-    """Return the changes that others made, oldest first: of rows, of the history itself, of the layout."""
+    """Return the changes by other programs, oldest first: of rows, of the history itself, of the layout."""
     chain = ancestors(table)
     rows = [_of_snapshot(snapshot, spec) for snapshot in reversed(chain) if _is_foreign(snapshot)]
     layout = [
@@ -75,9 +74,9 @@ def _of_snapshot(snapshot: Snapshot, spec: TableSpec) -> TableChange:
 
 
 def _rollbacks(table: Table, spec: TableSpec, chain: list[Snapshot]) -> Iterator[TableChange]:
-    """Yield the ends of histories that were current once and are no longer.
+    """Yield the ends of branches that were once current and no longer are.
 
-    Only what is newer than the oldest of today's history: older ones lost their connection by an expiry between them.
+    Only those newer than the oldest snapshot of the history: an expiry may have disconnected older ones.
     """
     own = {snapshot.snapshot_id for snapshot in chain}
     oldest = chain[-1].sequence_number or 0 if chain else 0
@@ -91,7 +90,7 @@ def _rollbacks(table: Table, spec: TableSpec, chain: list[Snapshot]) -> Iterator
     parents = {snapshot.parent_snapshot_id for snapshot in left.values()}
     for identifier, snapshot in left.items():
         if identifier not in parents:
-            # A snapshot that was current, with its ancestors that are not in the table's history any more.
+            # A formerly current snapshot, with its ancestors that are no longer in the table's history.
             gone = len(list(_branch(snapshot, left)))
             yield TableChange(
                 change_id=f"rollback-{identifier}",

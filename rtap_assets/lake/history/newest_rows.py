@@ -1,4 +1,4 @@
-"""The newest row that bronze holds of each Kafka partition: what the broker must still have at that offset."""
+"""The newest row of bronze per Kafka partition, which the broker must still have at that offset."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import BRONZE
 from rtap_assets.lake.catalog import load_table, open_catalog
 
-# How far below the position a row is looked for: the newest offsets may be markers of transactions, which have none.
+# How far below the position a row is searched: the newest offsets may be transaction markers, which have no row.
 LOOK_BACK_OFFSETS = 1_000
 
 
@@ -32,10 +32,10 @@ class RawRow:
 
 
 def newest_rows(settings: Settings, topic: str, positions: Mapping[int, int], *, topic_epoch: int) -> dict[int, RawRow]:
-    """Return the newest row below each position, by Kafka partition; one without a row near it is left out.
+    """Return the newest row below each position, by Kafka partition; one without a nearby row is left out.
 
     Raises:
-        ServingError: there is no such table yet.
+        ServingError: the table does not exist yet.
         DependencyUnavailable: the catalog did not answer.
     """
     with open_catalog(settings) as catalog:

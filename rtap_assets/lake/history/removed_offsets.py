@@ -1,6 +1,6 @@
-"""Which Kafka offsets a snapshot took out of bronze: what its removed files held, less what its new files hold.
+"""The Kafka offsets that a snapshot removed from bronze: those in its removed files, less those in its new files.
 
-It reads four columns of the files that the snapshot replaced, and nothing else of the table.
+Reads only four columns of the files that the snapshot replaced.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Coordinates = tuple[str, int, int, int]
 
 
 def removed_offsets(table: Table, snapshot: Snapshot, *, detail: str) -> list[OffsetGap]:
-    """Return the removed offsets as ranges without holes. Rows that a delete file hides are not looked for.
+    """Return the removed offsets as contiguous ranges. Rows hidden by a delete file are not found.
 
     Raises:
-        FileNotFoundError: a removed file is gone already: the snapshot before has expired.
+        FileNotFoundError: a removed file is already gone: the previous snapshot has expired.
     """
     held: dict[ManifestEntryStatus, set[Coordinates]] = {
         ManifestEntryStatus.DELETED: set(),

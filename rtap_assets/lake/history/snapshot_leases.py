@@ -1,7 +1,7 @@
-"""Pins: a reader says which snapshots it reads, so that expiry spares their files until it is done.
+"""Leases: a reader registers the snapshots it reads, so that expiry keeps their files until it is done.
 
-A pin is an empty file named after table and snapshot; its modification time is when it was last pinned. Setting it is atomic
-and costs one system call, pinning the same snapshot again renews it, and expiry removes what is older than a pin may be.
+A lease is an empty file named after table and snapshot; its modification time is when it was last renewed. Creating it is
+atomic and costs one system call; leasing the same snapshot again renews it; expiry removes leases that have run out.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from rtap_assets.config import Settings
 SEPARATOR = "@"
 
 
-def pin_snapshots(settings: Settings, snapshots: Mapping[str, int], *, now: datetime) -> None:
-    """Pin a snapshot per table identifier for `settings.reader_pin_seconds`.
+def lease_snapshots(settings: Settings, snapshots: Mapping[str, int], *, now: datetime) -> None:
+    """Lease a snapshot per table identifier for `settings.reader_pin_seconds`.
 
-    A reader that may not write here (another user, a full disk) reads without a pin: its snapshots are safe for
-    `snapshot_retention_seconds` all the same, and it plans again when a file is gone.
+    A reader that cannot write here (another user, a full disk) reads without a lease: its snapshots are still safe for
+    `snapshot_retention_seconds`, and it plans again when a file is gone.
     """
     try:
         settings.pins_dir.mkdir(parents=True, exist_ok=True)
@@ -30,22 +30,22 @@ def pin_snapshots(settings: Settings, snapshots: Mapping[str, int], *, now: date
             path.touch()
             os.utime(path, (now.timestamp(), now.timestamp()))
     except OSError as error:
-        logging.getLogger(__name__).warning("the snapshots that are read are not pinned: %s", error)
+        logging.getLogger(__name__).warning("the snapshots that are read are not leased: %s", error)
 
 
-def pinned_snapshots(settings: Settings, identifier: str, *, now: datetime) -> set[int]:
-    """The snapshots of a table that readers have pinned recently; removes the pins that are over."""
-    pinned = set()
-    for path in _pins_of(settings.pins_dir, identifier):
+def leased_snapshots(settings: Settings, identifier: str, *, now: datetime) -> set[int]:
+    """Return the snapshots of a table with a current lease; removes expired leases."""
+    leased = set()
+    for path in _leases_of(settings.pins_dir, identifier):
         try:
             if path.stat().st_mtime < now.timestamp() - settings.reader_pin_seconds:
                 path.unlink()
             else:
-                pinned.add(int(path.name.rpartition(SEPARATOR)[2]))
+                leased.add(int(path.name.rpartition(SEPARATOR)[2]))
         except FileNotFoundError:
             continue  # removed by another expiry
-    return pinned
+    return leased
 
 
-def _pins_of(folder: Path, identifier: str) -> list[Path]:
+def _leases_of(folder: Path, identifier: str) -> list[Path]:
     return list(folder.glob(f"{identifier}{SEPARATOR}*")) if folder.is_dir() else []

@@ -1,4 +1,4 @@
-"""What the history of a table says: its newest appended files, and which batch of which query wrote a snapshot."""
+"""Reads a table's history: its newest appended files, and the query and batch that wrote a snapshot."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import TableSpec
 from rtap_assets.lake.catalog import load_table, open_catalog
 
-# Written by Iceberg's streaming sink, and by gold's MERGE under our own names.
+# Written by Iceberg's streaming sink, and by gold's MERGE under the platform's names.
 NATIVE_QUERY_ID, NATIVE_EPOCH_ID = "spark.sql.streaming.queryId", "spark.sql.streaming.epochId"
 STAMP_QUERY_ID, STAMP_EPOCH_ID, STAMP_WATERMARK_MS = "rtap.query-id", "rtap.epoch-id", "rtap.watermark-ms"
-# Written by a correction: which one, and why rows were changed.
+# Written by a correction: its id, and the cause.
 STAMP_CORRECTION_ID, STAMP_CAUSE = "rtap.correction-id", "rtap.cause"
-# Written by a rebuild, on an empty append at which a stream can begin: which stream.
+# Written by a rebuild, on an empty append where a stream can begin: the stream's name.
 STAMP_REBUILD = "rtap.rebuild"
 
 
@@ -31,8 +31,8 @@ class StreamCommit:
 
 
 def ancestors(table: Table) -> list[Snapshot]:
-    """The current snapshot and its retained ancestors, newest first."""
-    # By id: PyIceberg looks a snapshot up by going through all of them.
+    """Return the current snapshot and its retained ancestors, newest first."""
+    # Indexed by id: PyIceberg's own look-up scans all snapshots.
     retained = {snapshot.snapshot_id: snapshot for snapshot in table.snapshots()}
     chain = []
     snapshot = table.current_snapshot()
@@ -44,24 +44,24 @@ def ancestors(table: Table) -> list[Snapshot]:
 
 
 def summary_value(snapshot: Snapshot, key: str) -> str | None:
-    """One entry of a snapshot's summary."""
+    """Return one entry of a snapshot's summary; None if it is missing."""
     return None if snapshot.summary is None else snapshot.summary.additional_properties.get(key)
 
 
 def added_files(snapshot: Snapshot) -> int:
-    """How many data files the snapshot appended; 0 for compactions and empty commits."""
+    """Return how many data files the snapshot appended; 0 for compactions and empty commits."""
     if snapshot.summary is None or snapshot.summary.operation is not Operation.APPEND:
         return 0
     return int(summary_value(snapshot, "added-data-files") or 0)
 
 
 def newest_append(table: Table) -> Snapshot | None:
-    """The newest snapshot that appended files: as far as a stream that reads the table can get."""
+    """Return the newest snapshot that appended files: the furthest that a stream can read."""
     return next((snapshot for snapshot in ancestors(table) if added_files(snapshot)), None)
 
 
 def newest_stream_commit(table: Table) -> StreamCommit | None:
-    """The newest snapshot that a streaming query wrote, natively or with our stamp."""
+    """Return the newest snapshot that a streaming query wrote, natively or with the platform's stamp."""
     for snapshot in ancestors(table):
         for query_key, epoch_key in ((NATIVE_QUERY_ID, NATIVE_EPOCH_ID), (STAMP_QUERY_ID, STAMP_EPOCH_ID)):
             query, epoch = summary_value(snapshot, query_key), summary_value(snapshot, epoch_key)
@@ -71,7 +71,7 @@ def newest_stream_commit(table: Table) -> StreamCommit | None:
 
 
 def newest_watermark_ms(table: Table) -> int | None:
-    """Return the newest watermark stamped into the snapshot or an ancestor, since compactions carry none; None before one.
+    """Return the newest watermark stamped into the snapshot or an ancestor (compactions carry none); None before one.
 
     Units: milliseconds since the epoch.
     """
@@ -80,7 +80,7 @@ def newest_watermark_ms(table: Table) -> int | None:
 
 
 def has_read_to(table: Table, position: dict[str, Any] | None, target: Snapshot) -> bool:
-    """True when a consumer's committed Iceberg offset is at the end of `target` or beyond it."""
+    """Return true when a consumer's committed Iceberg offset is at the end of `target` or beyond it."""
     if position is None:
         return False
     snapshot = table.snapshot_by_id(position["snapshot_id"])
@@ -92,9 +92,9 @@ def has_read_to(table: Table, position: dict[str, Any] | None, target: Snapshot)
 
 
 def newest_read(table: Table, position: dict[str, Any] | None) -> Snapshot | None:
-    """Return the newest retained snapshot of which a consumer has read all that was appended; None before the first.
+    """Return the newest retained snapshot whose appends a consumer has read completely; None before the first.
 
-    It includes what was removed behind the consumer's position, up to the first append that the consumer has not read.
+    It includes removals after the consumer's position, up to the first append that the consumer has not read.
     """
     found = None
     for snapshot in ancestors(table):
@@ -118,10 +118,10 @@ class TableState:
 
 
 def table_state(settings: Settings, spec: TableSpec) -> TableState:
-    """The state of a table now.
+    """Return the current state of a table.
 
     Raises:
-        ServingError: there is no such table yet.
+        ServingError: the table does not exist yet.
     """
     table = load_table(open_catalog(settings), spec.identifier)
     snapshot = table.current_snapshot()

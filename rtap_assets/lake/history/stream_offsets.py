@@ -1,4 +1,4 @@
-"""Where a data file stands in a table's history, as Iceberg's streaming source counts: by snapshot, then by file."""
+"""The position of a data file in a table's history, as Iceberg's streaming source counts: by snapshot, then by file."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class StreamPositions:
 
 @dataclass(frozen=True, order=True)
 class FilePosition:
-    """The place of a data file: the sequence number of the snapshot that added it, and its index among those added."""
+    """A data file's position: the sequence number of the snapshot that added it, and its index among the added files."""
 
     sequence_number: int
     index: int
 
 
 def file_positions(table: Table) -> dict[str, FilePosition]:
-    """The position of each data file that a retained snapshot appended, by the file's location.
+    """Return the position of each data file that a retained snapshot appended, by the file's location.
 
     Source: Iceberg's MicroBatches: manifests that the snapshot itself wrote, in order, entries that it added.
     """
@@ -56,6 +56,6 @@ def file_positions(table: Table) -> dict[str, FilePosition]:
 
 
 def end_of_batch(table: Table, source: dict[str, int]) -> FilePosition | None:
-    """The position that a batch's source offset ends at, exclusive; None when its snapshot has expired."""
+    """Return the exclusive end position of a batch's source offset; None when its snapshot has expired."""
     snapshot = table.snapshot_by_id(source["snapshot_id"])
     return None if snapshot is None else FilePosition(snapshot.sequence_number or 0, int(source["position"]))

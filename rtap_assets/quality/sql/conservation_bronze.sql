@@ -1,5 +1,5 @@
--- Every offset that the bronze stream has consumed is in bronze exactly once, or in `offset_gaps` with the reason why nobody
--- gets it. Rows past the checkpoint's position came after it was looked at; they are judged by the next pass.
+-- Every offset that the bronze stream has consumed is in bronze exactly once, or in `offset_gaps` with the reason why no
+-- consumer receives it. Rows past the checkpoint's position arrived after it was read; the next pass checks them.
 WITH kept AS (
     SELECT
         topic_epoch,
@@ -16,7 +16,7 @@ windows AS (
     SELECT topic_epoch, kafka_partition, min(kafka_offset) AS first_offset FROM kept WHERE kafka_timestamp >= $since GROUP BY ALL
 ),
 starts AS (
-    -- A recorded range that reaches into the time looked at is counted as a whole, with the rows between.
+    -- A recorded range that overlaps the checked time counts as a whole, with the rows inside.
     SELECT
         windows.topic_epoch,
         windows.kafka_partition,
@@ -60,7 +60,7 @@ expected AS (
 kinds AS (
     SELECT kind, sum(records)::BIGINT AS records FROM explained GROUP BY kind
     UNION ALL
-    -- Records that a redrive sent: they are among the rows, and came from no producer.
+    -- Records that a redrive sent: they are among the rows, but no producer sent them.
     SELECT 'redriven', sum(redriven)::BIGINT FROM expected HAVING sum(redriven) > 0
 )
 SELECT

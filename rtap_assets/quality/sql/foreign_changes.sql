@@ -1,5 +1,5 @@
--- Changes that others than the platform made to the three tables, written down or still in their histories. What is looked at
--- are the tables' histories, so that no change is a finding, not the lack of one.
+-- Changes by other programs to the three tables, recorded or still in their histories. rows_checked counts the histories
+-- examined, so that a table without changes counts as checked.
 SELECT
     (SELECT tables FROM histories) + count(*) AS rows_checked,
     count(*) FILTER (WHERE NOT is_acknowledged) AS rows_failed,

@@ -1,8 +1,7 @@
 -- Closed windows of gold against the aggregation of silver: of the files that gold had read by its newest batch, or of all
--- files, for a correction and a compaction write again what gold may not have read. A window that equals neither differs.
--- A window that lost its last event stays in gold with zeros, and equals one that silver does not have. What an erasure took
--- out of silver is still in gold, but for a gold that was built again since. Windows that a correction is about to change
--- are left out.
+-- files, since corrections and compactions rewrite rows that gold may not have read. A window that equals neither differs.
+-- A window that lost its last event stays in gold with zeros, and equals a window that silver lacks. Erased amounts are gone
+-- from silver but still in gold, unless gold was rebuilt since. Windows of a pending correction are excluded.
 WITH events AS (
     SELECT
         plan_tier, region, currency, event_type = 'refund' AS is_refund, net_amount,
@@ -58,7 +57,7 @@ paired AS (
     SELECT
         *,
         {'gross': 0::DECIMAL(28, 4), 'refund': 0::DECIMAL(28, 4), 'orders': 0::BIGINT, 'refunds': 0::BIGINT} AS nothing,
-        -- What gold holds without the erased events: only where there are some.
+        -- Gold without the erased events, in windows that have some.
         CASE WHEN erased.orders IS NOT NULL THEN {
             'gross': ((measures).gross - erased.gross)::DECIMAL(28, 4),
             'refund': ((measures).refund - erased.refund)::DECIMAL(28, 4),

@@ -1,7 +1,7 @@
--- What became of each valid row of bronze that silver has read: kept, a copy of an event that silver holds, removed by a
+-- The outcome of each valid row of bronze that silver has read: kept, a copy of an event that silver holds, removed by a
 -- correction, late, or lost.
--- A row that silver does not hold is late when it is not newer than the watermark can have been: the newest event time of all
--- files read before its own, less the delay. (Files that a compaction has rewritten have no place any more: -1.)
+-- A row that silver does not hold is late if it is not newer than the newest possible watermark: the newest event time of all
+-- files read before its own, less the delay. (Files rewritten by a compaction no longer have a position: -1.)
 CREATE OR REPLACE TEMP TABLE silver_accounts AS
 WITH placed AS (
     SELECT

@@ -1,5 +1,5 @@
--- Events that silver holds more than once. Corrections remove later copies at an interval: what came since $correction_due
--- awaits one and makes the figures provisional; what is older fails.
+-- Events that silver holds more than once. Corrections remove later copies at an interval: copies newer than $correction_due
+-- await one and make the figures provisional; older ones fail.
 WITH repeated AS (
     SELECT event_id, count(*) AS copies, max(kafka_timestamp) < $correction_due AS is_due
     FROM silver WHERE kafka_timestamp >= $since GROUP BY event_id

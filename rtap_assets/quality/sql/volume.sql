@@ -1,4 +1,4 @@
--- The newest full interval against the median of the eight before it. With fewer than four of them there is no past.
+-- The newest full interval against the median of the eight before it. With fewer than four there is no baseline.
 WITH intervals AS (
     SELECT
         (epoch($now::TIMESTAMPTZ)::BIGINT // $interval_seconds - epoch(kafka_timestamp)::BIGINT // $interval_seconds) AS age,

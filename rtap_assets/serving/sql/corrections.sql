@@ -1,4 +1,4 @@
--- Corrections: what was changed in silver after its stream had written it, why, by which run, and what it did to gold.
+-- Corrections: changes of silver behind its stream, with cause, run, and the effect on gold.
 -- Grain: one restated window x plan_tier x region x currency of a correction; a correction without windows has one row.
 -- Units: amounts are decimals in `currency`; windows are [window_start, window_end), UTC.
 -- state: done, pending (finished by the next run) or abandoned (given up before it changed anything).

@@ -1,8 +1,8 @@
--- Latency percentiles of silver's events, per hour and over all.
+-- Latency percentiles of silver's events, per hour and overall.
 -- Grain: one latency x hour; hour is null in the rows over all hours.
 -- Units: milliseconds, exact observed values; hour is the start of the hour of the Kafka timestamp, UTC.
 -- ingest: event_time to ingest_time. delivery: event_time to the Kafka timestamp. processing: from there to the micro-batch
--- that wrote the row. end_to_end: delivery + processing. Rows that were added as late ones waited for a job: they are left out.
+-- that wrote the row. end_to_end: delivery + processing. Late rows waited for a correction and are excluded.
 CREATE TABLE latency_percentiles AS
 WITH measured AS (
     SELECT

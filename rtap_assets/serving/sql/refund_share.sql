@@ -1,4 +1,4 @@
--- Refund share: how much of what was sold in an hour was paid back in it.
+-- Refund share: amounts paid back in an hour as a share of that hour's sales.
 -- Grain: one hour x plan_tier x currency, from the tumbling windows.
 -- Units: amounts are decimals in `currency`; shares are ratios (0.25 = a quarter), rounded to six digits.
 -- refund_amount_share is null when nothing was sold, and above 1 when refunds exceed that hour's sales.

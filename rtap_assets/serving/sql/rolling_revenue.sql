@@ -1,9 +1,9 @@
 -- Rolling revenue: every sliding window of gold.
 -- Grain: one window x plan_tier x region x currency. Windows overlap, so their sums must not be added up.
 -- Units: amounts are decimals in `currency`; windows are [window_start, window_end), UTC.
--- is_final: gold's watermark has passed the window; what comes later restates it.
--- status: provisional until the watermark has passed the window and a correction has looked at all records in it; then
--- final, or restated when it changed after it was final.
+-- is_final: gold's watermark has passed the window; later changes restate it.
+-- status: provisional until the watermark has passed the window and a correction has examined all its records; then
+-- final, or restated if it changed after it was final.
 CREATE TABLE rolling_revenue AS
 SELECT
     {columns},

@@ -1,5 +1,5 @@
 -- Tumbling revenue: the windows that start on a multiple of their length. They tile the time line without overlap,
--- so every event is in exactly one of them and sums over windows are right.
+-- so every event is in exactly one of them and sums over windows are correct.
 -- Grain: one window x plan_tier x region x currency.
 -- Units: amounts are decimals in `currency`; windows are [window_start, window_end), UTC.
 CREATE VIEW tumbling_revenue AS

@@ -41,7 +41,7 @@ class RedriveRequest:
 
 @dataclass(frozen=True)
 class RedriveReport:
-    """What became of the letters; `run` is None after a dry run."""
+    """What became of the records; `run` is None after a dry run."""
 
     tally: Tally
     run: Run | None
@@ -61,14 +61,14 @@ def schemas_by_id(settings: Settings) -> SchemaOf:
 
 def redrive(
     settings: Settings,
-    letters: Iterable[DeadLetter],
+    records: Iterable[DeadLetter],
     request: RedriveRequest,
     *,
     judge: Judge | None,
     redriver: Redriver | None,
     echo: Callable[[str], None] = lambda _: None,
 ) -> RedriveReport:
-    """Repair the letters and send them; without a `redriver` nothing is sent, which is the dry run.
+    """Repair the records and send them; without a `redriver` nothing is sent, which is the dry run.
 
     Those that `judge` would quarantine again are left out, unless the request says otherwise.
 
@@ -81,11 +81,11 @@ def redrive(
     run, tally = new_run(request), Tally()
     done = {} if redriver is not None else sent_before(settings)
     plan = plan_redrive(
-        letters,
+        records,
         repair,
         request.parameters,
         schema_of=schemas_by_id(settings),
-        was_sent=redriver.was_sent if redriver is not None else lambda letter: ledger_key(letter) in done,
+        was_sent=redriver.was_sent if redriver is not None else lambda record: ledger_key(record) in done,
         max_attempts=request.max_attempts,
     )
     for part in _parts(plan):
@@ -127,7 +127,7 @@ def _judged(part: list[Planned], judge: Judge, run: Run, settings: Settings) -> 
 
 
 def _outgoing(planned: Planned) -> Outgoing:
-    return Outgoing(planned.letter, planned.key, planned.value, is_parked=planned.outcome is Outcome.PARK)
+    return Outgoing(planned.record, planned.key, planned.value, is_parked=planned.outcome is Outcome.PARK)
 
 
 def _parts(plan: Iterator[Planned]) -> Iterator[list[Planned]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.avro.writer_schemas import Refusal, judge
+from rtap_assets.contracts.avro.writer_schemas import Refusal, judge_schema
 from rtap_assets.contracts.rules import EXPLANATIONS, Reason
 from rtap_assets.registry.client import Registry
 from rtap_assets.streaming.queries.registered_schemas import load_contract
@@ -41,7 +41,7 @@ def explain_schema(settings: Settings, schema_id: int) -> Explanation:
         head.append(
             f"  WARNING: the registry had another schema under this id on {kept.at}: it was replaced; see the runbook"
         )
-    verdict = judge(schema, load_contract(settings))
+    verdict = judge_schema(schema, load_contract(settings))
     if isinstance(verdict, Refusal):
         lines = [*head, f"  quarantined as {verdict.reason.value}", f"  {verdict.finding}"]
         return Explanation(tuple(lines), is_read=False)

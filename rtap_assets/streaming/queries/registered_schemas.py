@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from rtap_assets.config import Settings
 from rtap_assets.contracts.avro.known_writers import GLOBAL_PREFIX, KnownWriters, may_exist, newest_number, number_of
 from rtap_assets.contracts.avro.schemas import EVENTS_SUBJECT_FOLDER, load_subject
-from rtap_assets.contracts.avro.writer_schemas import Contract, Decoding, RegisteredSchema, Verdict, judge
+from rtap_assets.contracts.avro.writer_schemas import Contract, Decoding, RegisteredSchema, Verdict, judge_schema
 from rtap_assets.errors import ConfigurationError, ContractError, DependencyUnavailable, StreamError
 from rtap_assets.registry.client import Registry
 from rtap_assets.runtime.clock import utc_now
@@ -52,7 +52,9 @@ class WriterMemory:
         quick = {"request_timeout_seconds": min(CHECK_SECONDS, settings.request_timeout_seconds)}
         self._quick = registry or Registry(settings.model_copy(update=quick))
         self._contract = load_contract(settings)
-        own = judge(RegisteredSchema(load_subject(settings.schemas_dir, EVENTS_SUBJECT_FOLDER)[-1].text), self._contract)
+        own = judge_schema(
+            RegisteredSchema(load_subject(settings.schemas_dir, EVENTS_SUBJECT_FOLDER)[-1].text), self._contract
+        )
         if not isinstance(own, Decoding):
             raise ContractError(f"The contract cannot read its own newest version: {own.finding}")
         self._judgments: dict[str, Judgment] = {}
@@ -169,7 +171,7 @@ class WriterMemory:
             self.known = KnownWriters({**self.known.verdicts, **new}, self.known.contract)
 
     def _verdict(self, schema: RegisteredSchema) -> Verdict:
-        return judge(schema, self._contract)
+        return judge_schema(schema, self._contract)
 
     def _compare(self, keys: list[str], registry: Registry) -> None:
         """Make sure that the registry still gives the ids to the schemas that were judged. One that is gone stays known."""

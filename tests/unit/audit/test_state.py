@@ -12,7 +12,7 @@ from lake_fixtures import append_rows, bronze_row, make_lake, silver_row
 from pyiceberg.io.pyarrow import _dataframe_to_data_files, schema_to_pyarrow
 from pyiceberg.table import Table
 
-from rtap_assets.audit.state import Consumed, look
+from rtap_assets.audit.state import Consumed, plan_state
 from rtap_assets.config import Settings, load_settings
 from rtap_assets.contracts.tables import BRONZE, SILVER
 from rtap_assets.lake.catalog import load_table, open_catalog
@@ -77,7 +77,7 @@ def test_a_layer_is_compared_up_to_the_position_of_the_batch_that_its_snapshot_h
     append(settings, SILVER.identifier, [silver_row("a")], epoch=3)
     log_batch(settings, "silver", 4, {"snapshot_id": second, "position": 1})  # committed, but not in silver's snapshot
 
-    state = look(settings)
+    state = plan_state(settings)
     assert state.silver.position == {"snapshot_id": first, "position": 1}
     assert names(state.silver.unread) == 1
     assert set(state.silver.unread) < set(state.plans["bronze"].paths)
@@ -87,12 +87,12 @@ def test_what_a_stream_has_still_to_read_is_known_after_a_compaction_too(setting
     make_lake(settings)
     first = append(settings, BRONZE.identifier, [bronze_row(0)])
     append(settings, BRONZE.identifier, [bronze_row(1)])
-    before = look(settings).plans["bronze"].paths
+    before = plan_state(settings).plans["bronze"].paths
     log_batch(settings, "silver", 0, {"snapshot_id": first, "position": 1})
     with open_catalog(settings) as catalog:
         rewrite_into_one_file(load_table(catalog, BRONZE.identifier))
 
-    state = look(settings)
+    state = plan_state(settings)
     assert names(state.silver.unread) == 1
     assert set(state.silver.unread) < set(before)
     assert not set(state.silver.unread) & set(state.plans["bronze"].paths)
@@ -100,7 +100,7 @@ def test_what_a_stream_has_still_to_read_is_known_after_a_compaction_too(setting
 
 def test_a_stream_that_never_committed_has_read_nothing(settings: Settings) -> None:
     make_lake(settings, bronze=[bronze_row(0)])
-    state = look(settings)
+    state = plan_state(settings)
     assert (state.silver, state.gold, state.ends) == (Consumed(None), Consumed(None), {})
 
 
@@ -109,4 +109,4 @@ def test_bronzes_position_is_kafkas_next_offset_by_partition(settings: Settings)
     log_batch(settings, "bronze", 0, {settings.topic_events: {"0": 5, "1": 7}})
     append(settings, BRONZE.identifier, [bronze_row(0)], epoch=0)
     log_batch(settings, "bronze", 1, {settings.topic_events: {"0": 50, "1": 70}})
-    assert look(settings).ends == {0: 5, 1: 7}, "batch 1 is not in the snapshot"
+    assert plan_state(settings).ends == {0: 5, 1: 7}, "batch 1 is not in the snapshot"

@@ -77,5 +77,5 @@ def test_sql_ends_with_a_message_and_no_stack_trace(
     assert ended.value.code == 1
     shown = capsys.readouterr().err
     assert "Table with name nowhere does not exist" in shown
-    assert "You can ask bronze, silver, gold" in shown
+    assert "Tables: bronze, silver, gold" in shown
     assert "Traceback" not in shown

@@ -24,7 +24,7 @@ from rtap_assets.streaming.operations.redrive import RedriveRequest, new_run
 SCHEMAS = {7: V1, 8: V2}
 
 
-def letter(value: bytes | None, *, key: bytes | None = b"acct-1", headers: Any = (), offset: int = 3) -> DeadLetter:
+def record(value: bytes | None, *, key: bytes | None = b"acct-1", headers: Any = (), offset: int = 3) -> DeadLetter:
     return DeadLetter("sales", 1, offset, APPENDED_AT, 7, "null_key", "", key, value, tuple(headers))
 
 
@@ -38,38 +38,38 @@ def v1(**changes: Any) -> bytes:
 
 
 def test_resend_changes_nothing() -> None:
-    assert repaired("resend", letter(b"\xff", key=None)) == (None, b"\xff")
+    assert repaired("resend", record(b"\xff", key=None)) == (None, b"\xff")
 
 
 def test_the_key_becomes_the_account() -> None:
-    assert repaired("set-key-from-account-id", letter(v1(account_id="acct-9"), key=None)) == (
+    assert repaired("set-key-from-account-id", record(v1(account_id="acct-9"), key=None)) == (
         b"acct-9",
         v1(account_id="acct-9"),
     )
     with pytest.raises(ContractError, match="no account_id"):
-        repaired("set-key-from-account-id", letter(v1(account_id=" ")))
+        repaired("set-key-from-account-id", record(v1(account_id=" ")))
     with pytest.raises(ContractError, match=r"cannot be read to its end: field event_id, byte 5"):
-        repaired("set-key-from-account-id", letter(v1()[:20]))
+        repaired("set-key-from-account-id", record(v1()[:20]))
 
 
 def test_trailing_bytes_go() -> None:
-    assert repaired("strip-trailing-bytes", letter(v1() + b"\x00\x07")) == (b"acct-1", v1())
+    assert repaired("strip-trailing-bytes", record(v1() + b"\x00\x07")) == (b"acct-1", v1())
     with pytest.raises(ContractError, match="Nothing follows"):
-        repaired("strip-trailing-bytes", letter(v1()))
+        repaired("strip-trailing-bytes", record(v1()))
 
 
 def test_text_is_trimmed_in_every_field_and_the_key() -> None:
     odd = {"currency": "EUR\t", "product_id": "\u00a0seat\u200b", "event_id": event()["event_id"] + "\n"}
-    assert repaired("trim-text", letter(v1(**odd), key=b" acct-1\r")) == (b"acct-1", v1())
+    assert repaired("trim-text", record(v1(**odd), key=b" acct-1\r")) == (b"acct-1", v1())
     version2 = framed(8, body(event(schema_version=2, promo_code=" X ", sales_channel=None), V2))
     trimmed = framed(8, body(event(schema_version=2, promo_code="X", sales_channel=None), V2))
-    assert repaired("trim-text", letter(version2))[1] == trimmed
+    assert repaired("trim-text", record(version2))[1] == trimmed
     latin = v1().replace(b"\x08seat", b"\x08 \xe9t ")
-    assert repaired("trim-text", letter(latin))[1] == latin
+    assert repaired("trim-text", record(latin))[1] == latin
 
 
 def test_a_text_is_replaced_in_its_field_alone() -> None:
-    given = letter(v1(currency="EURO", product_id="EURO"))
+    given = record(v1(currency="EURO", product_id="EURO"))
     assert repaired("replace-text", given, field="currency", **{"from": "EURO", "to": "EUR"})[1] == v1(product_id="EURO")
     assert repaired("replace-text", given, field="currency", **{"from": "euro", "to": "EUR"})[1] == given.value
     long = repaired("replace-text", given, field="currency", **{"from": "EURO", "to": "x" * 300})[1]
@@ -78,18 +78,18 @@ def test_a_text_is_replaced_in_its_field_alone() -> None:
 
 def test_latin_text_becomes_utf_8() -> None:
     latin = v1(product_id="abcd").replace(b"abcd", b"caf\xe9")
-    assert repaired("recode-text", letter(latin, key=b"acct-\xe9"), encoding="latin-1") == (
+    assert repaired("recode-text", record(latin, key=b"acct-\xe9"), encoding="latin-1") == (
         "acct-é".encode(),
         v1(product_id="café"),
     )
     with pytest.raises(ContractError, match="no-such"):
-        repaired("recode-text", letter(latin), encoding="no-such")
+        repaired("recode-text", record(latin), encoding="no-such")
 
 
 @pytest.mark.parametrize("amount", ["-12.5000", "-3.2768", "-0.0128", "-99999999999999.9999", "0.0000", "7.0000"])
 def test_the_sign_of_an_amount_goes(amount: str) -> None:
     positive = v1(amount=abs(Decimal(amount)))
-    value = repaired("make-amount-positive", letter(v1(amount=Decimal(amount))))[1]
+    value = repaired("make-amount-positive", record(v1(amount=Decimal(amount))))[1]
     reading = read_value(value, SCHEMAS.get)
     assert reading is not None
     assert reading.findings == ()
@@ -98,14 +98,14 @@ def test_the_sign_of_an_amount_goes(amount: str) -> None:
 
 
 def test_a_schema_id_is_replaced_or_put_in_front_when_the_body_fits() -> None:
-    assert repaired("reframe-schema-id", letter(framed(99, body(event()))), id="7")[1] == v1()
-    assert repaired("add-header", letter(body(event())), id="7")[1] == v1()
+    assert repaired("reframe-schema-id", record(framed(99, body(event()))), id="7")[1] == v1()
+    assert repaired("add-header", record(body(event())), id="7")[1] == v1()
     with pytest.raises(ContractError, match="does not fit schema 8"):
-        repaired("reframe-schema-id", letter(v1()), id="8")
+        repaired("reframe-schema-id", record(v1()), id="8")
     with pytest.raises(ContractError, match="no schema 99"):
-        repaired("add-header", letter(body(event())), id="99")
+        repaired("add-header", record(body(event())), id="99")
     with pytest.raises(ConfigurationError, match="not a schema id"):
-        repaired("add-header", letter(body(event())), id="-1")
+        repaired("add-header", record(body(event())), id="-1")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_schema_id_is_replaced_or_put_in_front_when_the_body_fits() -> None:
 )
 def test_what_cannot_be_read_is_refused_with_a_reason(name: str, value: bytes | None) -> None:
     with pytest.raises(ContractError):
-        repaired(name, letter(value))
+        repaired(name, record(value))
 
 
 def test_a_repair_needs_its_parameters_and_a_name_of_its_own() -> None:
@@ -144,17 +144,17 @@ def test_a_project_brings_repairs_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
     assert find_repair("acme-drop-key", {}, modules=["acme_repairs"]).doc == "Drop the key."
 
 
-def test_the_plan_sends_each_letter_parks_it_or_says_why_not() -> None:
+def test_the_plan_sends_each_record_parks_it_or_reports_why_not() -> None:
     again = [(REDRIVE_ATTEMPT, b"2"), (REDRIVE_ORIGIN, b"sales/0/1")]
-    letters = [
-        letter(v1(), key=None, offset=1),
-        letter(v1(), offset=2, headers=again),
-        letter(v1()[:9], offset=3),
-        letter(v1(), offset=4),
+    records = [
+        record(v1(), key=None, offset=1),
+        record(v1(), offset=2, headers=again),
+        record(v1()[:9], offset=3),
+        record(v1(), offset=4),
     ]
     found = find_repair("set-key-from-account-id", {})
     plan = list(
-        plan_redrive(letters, found, {}, schema_of=SCHEMAS.get, was_sent=lambda one: one.kafka_offset == 4, max_attempts=2)
+        plan_redrive(records, found, {}, schema_of=SCHEMAS.get, was_sent=lambda one: one.kafka_offset == 4, max_attempts=2)
     )
     assert [one.outcome for one in plan] == [Outcome.SEND, Outcome.PARK, Outcome.NOT_REPAIRABLE, Outcome.SENT_BEFORE]
     judged = with_verdicts(plan, ["unknown_region"])
@@ -169,7 +169,7 @@ def test_the_plan_sends_each_letter_parks_it_or_says_why_not() -> None:
 
 def test_headers_name_origin_and_attempt_and_carry_what_is_allowed() -> None:
     headers = [("traceparent", b"t"), ("secret", b"s"), (REDRIVE_ATTEMPT, b"1"), (REDRIVE_ORIGIN, b"sales/0/1")]
-    given = letter(v1(), headers=headers)
+    given = record(v1(), headers=headers)
     run = new_run(RedriveRequest("resend", Selection(), {}, 1, 3))
     sent = redrive_headers(Outgoing(given, b"k", b"v"), run, kept=["traceparent"])
     assert sent == [
@@ -183,7 +183,7 @@ def test_headers_name_origin_and_attempt_and_carry_what_is_allowed() -> None:
     assert (parked["secret"], parked["rtap.redrive.attempt"], parked["rtap.redrive.reason"]) == (b"s", b"1", b"null_key")
     assert ledger_key(given) == "record/sales/1/3/2026-03-01T12:00:00.250+00:00"
     assert given.origin == "sales/0/1"
-    assert letter(None).origin == "sales/1/3"
+    assert record(None).origin == "sales/1/3"
 
 
 @pytest.mark.parametrize("text, attempt", [(b"3", 3), (b"99999", 0), (b"-1", 0), (b"", 0), (None, 0), ("٣".encode(), 0)])
@@ -237,4 +237,4 @@ def test_an_amount_in_a_fixed_keeps_its_width() -> None:
     text = json.dumps(schema)
     fixed = framed(9, body(event(amount=Decimal("-12.5000")), text))
     found: Repair = find_repair("make-amount-positive", {})
-    assert found.function(letter(fixed), {9: text}.get, {})[1] == framed(9, body(event(), text))
+    assert found.function(record(fixed), {9: text}.get, {})[1] == framed(9, body(event(), text))

@@ -47,9 +47,9 @@ def settings(tmp_path: Path) -> Settings:
     return load_settings(state_dir=tmp_path)
 
 
-def letters(count: int) -> list[Outgoing]:
+def records(count: int) -> list[Outgoing]:
     found = (DeadLetter("sales", 0, n, NOON + timedelta(seconds=n), 7, "null_key", "", None, b"v") for n in range(count))
-    return [Outgoing(letter, b"k", b"repaired", is_parked=letter.kafka_offset == 0) for letter in found]
+    return [Outgoing(record, b"k", b"repaired", is_parked=record.kafka_offset == 0) for record in found]
 
 
 def a_run() -> Run:
@@ -63,7 +63,7 @@ def sent_to(producer: FakeProducer, topic: str) -> int:
 def test_records_ledger_and_totals_are_in_the_same_transactions(settings: Settings) -> None:
     producer, pauses = FakeProducer(), list[float]()
     redriver = Redriver(settings, producer, {}, pause=pauses.append)  # type: ignore[arg-type]
-    run = redriver.send(letters(5), a_run(), rate=2)
+    run = redriver.send(records(5), a_run(), rate=2)
     assert (run.sent, run.parked) == (4, 1)
     assert (sent_to(producer, settings.topic_events), sent_to(producer, settings.topic_parked)) == (4, 1)
     entries = {
@@ -71,7 +71,7 @@ def test_records_ledger_and_totals_are_in_the_same_transactions(settings: Settin
         for topic, key, value in producer.committed
         if topic == settings.topic_redrives and key
     }
-    assert [entries[ledger_key(one.letter)]["to"] for one in letters(5)] == ["parked", *["events"] * 4]
+    assert [entries[ledger_key(one.record)]["to"] for one in records(5)] == ["parked", *["events"] * 4]
     assert entries[f"run/{run.id}"]["sent"] == 4
     assert len(pauses) == 3  # two a second: of 2, 2 and 1 records
     assert 0.9 < pauses[0] <= 1
@@ -82,24 +82,24 @@ def test_records_ledger_and_totals_are_in_the_same_transactions(settings: Settin
 def test_killed_anywhere_and_repeated_each_identity_is_sent_once(settings: Settings, dies_at: int) -> None:
     producer = FakeProducer(dies_at=dies_at)
     with pytest.raises(KeyboardInterrupt):
-        Redriver(settings, producer, {}, pause=lambda _: None).send(letters(4), a_run(), rate=2)  # type: ignore[arg-type]
+        Redriver(settings, producer, {}, pause=lambda _: None).send(records(4), a_run(), rate=2)  # type: ignore[arg-type]
     ledger = {key.decode(): {} for topic, key, _ in producer.committed if topic == settings.topic_redrives and key}
     again = Redriver(settings, producer, dict(ledger), pause=lambda _: None)  # type: ignore[arg-type]
-    again.send(letters(4), a_run(), rate=500)
+    again.send(records(4), a_run(), rate=500)
     assert sent_to(producer, settings.topic_events) + sent_to(producer, settings.topic_parked) == 4
-    assert all(again.was_sent(one.letter) for one in letters(4))
+    assert all(again.was_sent(one.record) for one in records(4))
     before = len(producer.committed)
-    again.send(letters(4), a_run(), rate=500)
+    again.send(records(4), a_run(), rate=500)
     assert len(producer.committed) == before
 
 
-def test_the_same_letter_twice_in_one_part_is_sent_once(settings: Settings) -> None:
+def test_the_same_record_twice_in_one_part_is_sent_once(settings: Settings) -> None:
     producer = FakeProducer()
-    run = Redriver(settings, producer, {}, pause=lambda _: None).send(letters(2) * 3, a_run(), rate=100)  # type: ignore[arg-type]
+    run = Redriver(settings, producer, {}, pause=lambda _: None).send(records(2) * 3, a_run(), rate=100)  # type: ignore[arg-type]
     assert (run.sent, run.parked) == (1, 1)
 
 
 def test_a_slow_rate_sends_one_record_at_a_time(settings: Settings) -> None:
     pauses = list[float]()
-    Redriver(settings, FakeProducer(), {}, pause=pauses.append).send(letters(3), a_run(), rate=0.5)  # type: ignore[arg-type]
+    Redriver(settings, FakeProducer(), {}, pause=pauses.append).send(records(3), a_run(), rate=0.5)  # type: ignore[arg-type]
     assert [round(seconds) for seconds in pauses] == [2, 2, 2]

@@ -16,7 +16,7 @@ from rtap_assets.serving.connection import connect_lake, open_lake
 from rtap_assets.serving.duckdb_types import duckdb_type
 from rtap_assets.serving.lake_files import TableFiles, plan_lake
 from rtap_assets.serving.marts import refresh_marts
-from rtap_assets.serving.query import answer
+from rtap_assets.serving.query import run_query
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_a_question_that_is_not_a_single_query_is_refused(filled: Settings, stat
     (file,) = plan_lake(filled)["gold"].paths
     before = {path: path.read_bytes() for path in (Path(file), filled.marts_path)}
     with open_lake(filled) as connection, pytest.raises(ServingError):
-        answer(connection, statement.format(file=file, marts=filled.marts_path), max_rows=1)
+        run_query(connection, statement.format(file=file, marts=filled.marts_path), max_rows=1)
     assert {path: path.read_bytes() for path in before} == before
 
 
@@ -157,29 +157,30 @@ def test_a_question_that_is_not_a_single_query_is_refused(filled: Settings, stat
 )
 def test_every_kind_of_query_is_answered(filled: Settings, statement: str) -> None:
     with open_lake(filled) as connection:
-        assert answer(connection, statement, max_rows=100).rows
+        assert run_query(connection, statement, max_rows=100).rows
 
 
 def test_an_answer_is_cut_at_the_rows_asked_for_and_says_so(settings: Settings) -> None:
     with open_lake(settings) as connection:
-        cut = answer(connection, "SELECT n FROM range(5) t(n)", max_rows=4)
-        whole = answer(connection, "SELECT n FROM range(5) t(n)", max_rows=5)
-        unlimited = answer(connection, "SELECT n FROM range(5) t(n)", max_rows=0)
-    assert (len(cut.rows), cut.is_cut) == (4, True)
-    assert (len(whole.rows), whole.is_cut) == (5, False)
-    assert (len(unlimited.rows), unlimited.is_cut, unlimited.columns, unlimited.types) == (5, False, ("n",), ("BIGINT",))
+        cut = run_query(connection, "SELECT n FROM range(5) t(n)", max_rows=4)
+        whole = run_query(connection, "SELECT n FROM range(5) t(n)", max_rows=5)
+        unlimited = run_query(connection, "SELECT n FROM range(5) t(n)", max_rows=0)
+    assert (len(cut.rows), cut.is_truncated) == (4, True)
+    assert (len(whole.rows), whole.is_truncated) == (5, False)
+    assert (len(unlimited.rows), unlimited.is_truncated) == (5, False)
+    assert (unlimited.columns, unlimited.types) == (("n",), ("BIGINT",))
 
 
 def test_a_question_about_an_unknown_table_names_the_tables_there_are(filled: Settings) -> None:
     with open_lake(filled) as connection, pytest.raises(ServingError) as refused:
-        answer(connection, "SELECT 1\nFROM revenue", max_rows=1)
+        run_query(connection, "SELECT 1\nFROM revenue", max_rows=1)
     assert "LINE 2: FROM revenue" in refused.value.message
     assert "bronze, silver, gold, quality, marts.corrections, marts.dlq_by_reason" in refused.value.remedy
 
 
 def test_before_the_first_refresh_the_remedy_is_to_refresh(settings: Settings) -> None:
     with open_lake(settings) as connection, pytest.raises(ServingError) as refused:
-        answer(connection, "FROM marts.rolling_revenue", max_rows=1)
+        run_query(connection, "FROM marts.rolling_revenue", max_rows=1)
     assert "rtap marts refresh" in refused.value.remedy
 
 

@@ -1,4 +1,4 @@
-"""The look at dead letters: groups and letters from bronze, as text of 80 columns that hostile bytes cannot break."""
+"""The look at dead letters: groups and records from bronze, as text of 80 columns that hostile bytes cannot break."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lake_fixtures import NOON, bronze_row, make_lake
 
 from rtap_assets.commands.dlq.group import dlq
 from rtap_assets.commands.dlq.options import Instant
-from rtap_assets.commands.dlq.view import WIDTH, groups_table, letter_lines
+from rtap_assets.commands.dlq.view import WIDTH, groups_table, record_lines
 from rtap_assets.config import Settings, load_settings
 from rtap_assets.contracts.dead_letters import DeadLetter, totals_by_reason
 from rtap_assets.contracts.selection import Selection
@@ -26,7 +26,7 @@ def quarantined(offset: int, reason: str, **columns: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def letters(tmp_path: Path) -> Settings:
+def records(tmp_path: Path) -> Settings:
     settings = load_settings(state_dir=tmp_path / ".rtap")
     again = [{"key": "rtap.redrive.attempt", "value": b"1"}]
     rows = [
@@ -41,20 +41,20 @@ def letters(tmp_path: Path) -> Settings:
     return settings
 
 
-def test_groups_are_by_day_or_hour_reason_and_schema_id(letters: Settings) -> None:
-    groups = count_dead_letters(letters, Selection())
+def test_groups_are_by_day_or_hour_reason_and_schema_id(records: Settings) -> None:
+    groups = count_dead_letters(records, Selection())
     assert [(one.period.day, one.reason, one.schema_id, one.records, one.redriven) for one in groups] == [
         (2, "bad_magic", None, 1, 0),
         (1, "null_key", 7, 3, 1),
         (1, "null_key", 8, 1, 0),
     ]
     assert totals_by_reason(groups) == {"null_key": 4, "bad_magic": 1}
-    hours = count_dead_letters(letters, Selection(schema_ids=(7,)), period="hour")
+    hours = count_dead_letters(records, Selection(schema_ids=(7,)), period="hour")
     assert [(one.period.hour, one.records) for one in hours] == [(14, 1), (12, 2)]
-    (only,) = count_dead_letters(letters, Selection(offset_from=5, partition=0))
+    (only,) = count_dead_letters(records, Selection(offset_from=5, partition=0))
     assert only.redriven == 0  # a record without headers
-    with pytest.raises(ServingError, match="no grouping by week"):
-        count_dead_letters(letters, Selection(), period="week")
+    with pytest.raises(ServingError, match="cannot be grouped by week"):
+        count_dead_letters(records, Selection(), period="week")
 
 
 @pytest.mark.parametrize(
@@ -72,19 +72,19 @@ def test_groups_are_by_day_or_hour_reason_and_schema_id(letters: Settings) -> No
         (Selection(partition=0, offset_from=2, offset_to=3), [2, 3]),
     ],
 )
-def test_letters_are_selected_oldest_first(letters: Settings, selection: Selection, offsets: list[int]) -> None:
-    found = list(read_dead_letters(letters, selection))
+def test_records_are_selected_oldest_first(records: Settings, selection: Selection, offsets: list[int]) -> None:
+    found = list(read_dead_letters(records, selection))
     assert [one.kafka_offset for one in found] == offsets
 
 
-def test_a_letter_keeps_its_bytes_and_headers(letters: Settings) -> None:
-    newest, *_ = read_dead_letters(letters, Selection(), newest_first=True)
+def test_a_record_keeps_its_bytes_and_headers(records: Settings) -> None:
+    newest, *_ = read_dead_letters(records, Selection(), newest_first=True)
     assert (newest.identity, newest.key, newest.value) == ("sales.events.v1/0/3", b"a\xffb", b"\x00")
     assert (newest.headers, newest.kafka_timestamp) == ((("trace", b"1"),), NOON + timedelta(days=1))
 
 
-def test_tables_fit_80_columns_and_say_what_was_cut(letters: Settings) -> None:
-    lines = list(groups_table(count_dead_letters(letters, Selection()), period="day", limit=2))
+def test_tables_fit_80_columns_and_say_what_was_cut(records: Settings) -> None:
+    lines = list(groups_table(count_dead_letters(records, Selection()), period="day", limit=2))
     assert max(map(len, lines)) <= WIDTH
     assert lines[0].split() == ["day", "(UTC)", "reason", "schema", "id", "records", "redriven"]
     assert "… and 1 more groups with 1 records: --limit 0 shows all" in lines
@@ -108,8 +108,8 @@ def test_tables_fit_80_columns_and_say_what_was_cut(letters: Settings) -> None:
 def test_a_letter_is_shown_as_far_as_it_can_be_read(value: bytes | None, expected: list[str]) -> None:
     named = int.from_bytes(value[1:5], "big") if value and value[0] == 0 else None
     headers = (("h\n", b"\x9b2J" + b"x" * 999), ("n", None))
-    letter = DeadLetter("sales", 0, 3, NOON, named, "null_key", "why \x07", b"k\x1b]0;x", value, headers)
-    lines = list(letter_lines(letter, {7: V1}.get, redriven="sent"))
+    record = DeadLetter("sales", 0, 3, NOON, named, "null_key", "why \x07", b"k\x1b]0;x", value, headers)
+    lines = list(record_lines(record, {7: V1}.get, redriven="sent"))
     text = "\n".join(lines)
     assert all(part in text for part in expected), text
     assert all(line.isprintable() for line in lines)
@@ -119,8 +119,8 @@ def test_a_letter_is_shown_as_far_as_it_can_be_read(value: bytes | None, expecte
 
 def test_a_schema_id_in_a_wider_header_or_in_a_header_is_found_as_bronze_found_it() -> None:
     for value in (b"\x00" + (7).to_bytes(8, "big") + body(event()), body(event())):
-        letter = DeadLetter("sales", 0, 3, NOON, 7, "null_key", "", None, value)
-        text = "\n".join(letter_lines(letter, {7: V1}.get))
+        record = DeadLetter("sales", 0, 3, NOON, 7, "null_key", "", None, value)
+        text = "\n".join(record_lines(record, {7: V1}.get))
         assert "decoded with schema 7" in text
         assert "currency = EUR" in text
 

@@ -20,7 +20,7 @@ from rtap_assets.contracts.avro.writer_schemas import (
     Decoding,
     Refusal,
     RegisteredSchema,
-    judge,
+    judge_schema,
 )
 from rtap_assets.contracts.rules import Reason
 
@@ -34,7 +34,7 @@ TREE = {
 
 def verdict(schema: Any, **references: str) -> Decoding | Refusal:
     text = schema if isinstance(schema, str) else json.dumps(schema)
-    return judge(RegisteredSchema(text, references=references), CONTRACT)
+    return judge_schema(RegisteredSchema(text, references=references), CONTRACT)
 
 
 def changed(field: str, type_: Any = None, *, base: str = V1, **attributes: Any) -> dict[str, Any]:
@@ -257,7 +257,7 @@ def test_what_changes_meaning_is_refused_with_the_place_and_both_sides(name: str
 
 @pytest.mark.parametrize("type_", ["JSON", "PROTOBUF"])
 def test_a_schema_of_another_language_is_not_avro(type_: str) -> None:
-    found = judge(RegisteredSchema('{"type": "object"}', type_), CONTRACT)
+    found = judge_schema(RegisteredSchema('{"type": "object"}', type_), CONTRACT)
     assert found == Refusal(f"the registry has a schema of type {type_} under this id, not Avro", Reason.NOT_AVRO)
 
 
@@ -328,7 +328,7 @@ def test_a_type_of_a_reference_is_resolved() -> None:
         "fields": [{"name": "rate", "type": "com.acme.Rate"}],
     }
     rate = {"type": "fixed", "name": "com.acme.Rate", "size": 4}
-    found = judge(
+    found = judge_schema(
         RegisteredSchema(
             json.dumps(schema), references={"com.acme.Rate": json.dumps(rate), "com.acme.Tax": json.dumps(tax)}
         ),

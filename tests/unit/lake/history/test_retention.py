@@ -17,7 +17,7 @@ from rtap_assets.config import Settings, load_settings
 from rtap_assets.contracts.tables import BRONZE
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.retention import Consumer, ExpiryPlan, history_is_whole, plan_expiry
-from rtap_assets.lake.history.snapshot_leases import pin_snapshots, pinned_snapshots
+from rtap_assets.lake.history.snapshot_leases import lease_snapshots, leased_snapshots
 from rtap_assets.lake.history.snapshots import NATIVE_EPOCH_ID, NATIVE_QUERY_ID, STAMP_CAUSE
 from rtap_assets.lake.table_lock import table_lock
 from rtap_assets.lake.table_metrics import breaches, table_metrics
@@ -169,16 +169,16 @@ def test_a_clock_that_stepped_back_costs_no_protected_snapshot(settings: Setting
 
 
 @pytest.mark.parametrize("minutes, kept", [(14, 5), (16, 1)])
-def test_a_pinned_snapshot_stays_until_its_pin_is_over(settings: Settings, minutes: float, kept: int) -> None:
-    pin_snapshots(settings, {BRONZE.identifier: 4, "silver.sales_events": 1}, now=T0)
+def test_a_leased_snapshot_stays_until_its_lease_is_over(settings: Settings, minutes: float, kept: int) -> None:
+    lease_snapshots(settings, {BRONZE.identifier: 4, "silver.sales_events": 1}, now=T0)
     assert plan(settings, minutes=minutes).kept == kept
     assert len(list(settings.pins_dir.iterdir())) == (2 if kept == 5 else 1)  # silver's is silver's expiry to remove
 
 
 def test_a_pin_is_renewed_by_the_next_reader(settings: Settings) -> None:
     for minutes in (0, 10):
-        pin_snapshots(settings, {BRONZE.identifier: 4}, now=after(minutes))
-    assert pinned_snapshots(settings, BRONZE.identifier, now=after(20)) == {4}
+        lease_snapshots(settings, {BRONZE.identifier: 4}, now=after(minutes))
+    assert leased_snapshots(settings, BRONZE.identifier, now=after(20)) == {4}
 
 
 def test_a_history_is_whole_until_its_first_snapshot_expires() -> None:
@@ -191,15 +191,15 @@ def test_planning_a_read_pins_the_snapshots(settings: Settings) -> None:
     make_lake(settings, bronze=[bronze_row(1)])
     planned = plan_lake(settings)["bronze"].snapshot_id
     assert [path.name for path in settings.pins_dir.iterdir()] == [f"bronze.sales_events@{planned}"]
-    assert pinned_snapshots(settings, BRONZE.identifier, now=datetime.now(UTC)) == {planned}
+    assert leased_snapshots(settings, BRONZE.identifier, now=datetime.now(UTC)) == {planned}
 
 
-def test_a_reader_that_may_not_write_reads_without_a_pin(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_reader_that_may_not_write_reads_without_a_lease(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     make_lake(settings, bronze=[bronze_row(1)])
     settings.pins_dir.parent.mkdir()
     settings.pins_dir.write_text("a file where the folder should be", encoding="utf-8")
     assert len(plan_lake(settings)["bronze"].paths) == 1
-    assert "not pinned" in caplog.text
+    assert "not leased" in caplog.text
 
 
 def test_one_maintenance_at_a_time_per_table(settings: Settings) -> None:

@@ -18,7 +18,7 @@ from rtap_assets.assets.quality_checks import check_result
 from rtap_assets.config import PROJECT_ROOT, Settings, load_settings
 from rtap_assets.contracts.avro.schemas import DQ_SUBJECT_FOLDER, load_subject
 from rtap_assets.contracts.tables import DQ_RESULTS
-from rtap_assets.kafka.dlq_review import DlqLag, UnseenLetter
+from rtap_assets.kafka.dlq_review import DlqLag, UnseenRecord
 from rtap_assets.quality.catalog import CHECKS, DqResult, Outcome, Severity
 from rtap_assets.quality.results_table import append_results, archived_offsets, remove_old_results
 from rtap_assets.quality.results_topic import decode, encode
@@ -108,7 +108,7 @@ def test_an_observation_of_the_lag_says_reasons_and_age() -> None:
 
 
 def test_an_observation_shows_the_newest_letters_of_each_reason_as_text_without_effect() -> None:
-    letter = UnseenLetter(0, 7, NOON, "bad_magic", "<b>|\x1b[2J", "sales/0/3")
+    letter = UnseenRecord(0, 7, NOON, "bad_magic", "<b>|\x1b[2J", "sales/0/3")
     lag = DlqLag(9, 2, {"bad_magic": 2, "too_short": 1}, oldest=NOON, samples={"bad_magic": [letter]})
     table = lag_observation(lag, now=NOON).metadata["newest of each reason"].value
     assert table.splitlines()[2:] == [
