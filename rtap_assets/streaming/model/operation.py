@@ -50,10 +50,11 @@ class Step:
 
 @dataclass(frozen=True)
 class OperationError:
-    """Why it failed, and the next step for the person who asked."""
+    """Why it failed, and the next step. `dependency`: what was waited for in vain, where that is the cause."""
 
     message: str
     remedy: str
+    dependency: str | None = None
 
 
 @dataclass(frozen=True)

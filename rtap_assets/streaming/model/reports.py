@@ -1,10 +1,21 @@
-"""What a drain reports, as a value that host, client and Dagster exchange: standard library, no Spark, no I/O."""
+"""What a look at a checkpoint finds and what a drain reports, as values: no Spark, no I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class CheckpointReading:
+    """What the checkpoint says: the newest committed batch, and whether a later one was planned and not committed."""
+
+    committed: int | None = None
+    committed_at: datetime | None = None
+    watermark_ms: int | None = None
+    is_dirty: bool = False
 
 
 @dataclass(frozen=True)

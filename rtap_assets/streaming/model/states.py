@@ -57,7 +57,8 @@ class FailureNote:
 class StreamStatus:
     """One stream as observed at `observed_at`; whoever reads it after `valid_until` must say UNKNOWN.
 
-    `since` is when `observed` began. Lag is against the end of the source: Kafka records for bronze, table rows for the
+    `since` is when `observed` began. `desired_generation` numbers the newest command; `observed` is about the commands up to
+    `observed_generation`. Lag is against the end of the source: Kafka records for bronze, table rows for the
     others; lag in seconds is the age of the oldest of them. None means not known, never zero.
     """
 
@@ -67,6 +68,8 @@ class StreamStatus:
     since: datetime
     observed_at: datetime
     valid_until: datetime
+    desired_generation: int = 0
+    observed_generation: int = 0
     last_commit_at: datetime | None = None
     last_batch_id: int | None = None
     batch_seconds: float | None = None

@@ -1,0 +1,175 @@
+"""One stream's query in the supervisor's hands: started, looked at, stopped; what came of it is returned as an event.
+
+Decides nothing. Every call may be held up by Spark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from rtap_assets.errors import StreamError
+from rtap_assets.streaming.checkpoints.progress import ProgressLog, entry_of
+from rtap_assets.streaming.lifecycle import events
+from rtap_assets.streaming.lifecycle.failures import Diagnosis, Verdict, diagnose, error_in
+from rtap_assets.streaming.lifecycle.phases import Phase, Running, Starting, StreamState
+from rtap_assets.streaming.lifecycle.recovery import note_of
+from rtap_assets.streaming.lifecycle.state_machine import FINISHING_TRIGGER_SECONDS
+from rtap_assets.streaming.model.reports import CheckpointReading
+from rtap_assets.streaming.model.states import FailureNote
+from rtap_assets.streaming.probes.source_probe import Refusal
+from rtap_assets.streaming.queries.query_handle import Query, QueryAccess, Sight
+
+JVM_GONE = Diagnosis(
+    Verdict.FAULT, "jvm_gone", "The Java process of the host has ended.", "Start a new host: `rtap streams serve`."
+)
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What a stream's supervisor calls beside its query. `refusal` is what the probe found wrong with the source.
+
+    `has_room` tells whether a disk that was full has room; `spark_log` is where the whole story of a failure is.
+    """
+
+    clock: Callable[[], datetime]
+    say: Callable[[str], None]
+    spark_log: str
+    has_room: Callable[[], bool]
+    refusal: Callable[[], Refusal | None]
+    on_batch: Callable[[Mapping[str, Any]], object]
+
+
+class QueryWatch:
+    """The query of one stream, while there is one. `note` gets each batch as the progress log has it."""
+
+    def __init__(
+        self, access: QueryAccess, *, log: ProgressLog, outside: Outside, note: Callable[[Mapping[str, Any]], None]
+    ) -> None:
+        self._access, self._log, self._outside, self._note = access, log, outside, note
+        self._query: Query | None = None
+        self._checkpoint = CheckpointReading()
+        self._unread = ""  # why the checkpoint could not be read, as it was logged
+
+    @property
+    def reported(self) -> int | None:
+        """The newest batch that the active query has reported; None without a query."""
+        return None if self._query is None else self._query.reported
+
+    def is_unfinished(self) -> bool:
+        """Return whether the checkpoint has a batch that was planned and not committed."""
+        return self._access.read_checkpoint().is_dirty
+
+    def start(self, trigger_seconds: float) -> events.Event | None:
+        """Start the query; return what went wrong, if anything did."""
+        try:
+            self._query = self._access.start(trigger_seconds)
+        except StreamError as error:
+            return self._refused(error)
+        except Exception as error:  # judged, counted and shown
+            return self._ended(error, events.Looked(self._checkpoint))
+        is_finishing = trigger_seconds == FINISHING_TRIGGER_SECONDS
+        text = "finishes the batch that was cut off" if is_finishing else f"started, every {trigger_seconds:g} s"
+        self._outside.say(f"{self._access.name}: {text}")
+        return None
+
+    def stop(self, seconds: float) -> events.Event:
+        """Stop the query; one that Spark cannot end stays, and is asked again at the next look."""
+        try:
+            if self._query is None:
+                return events.QueryStopped(self._read())
+            self._query.stop(seconds=seconds)
+            looked = self._take(self._query.look(self._outside.clock()))
+        except Exception as error:  # shown, and tried again
+            return self._unstoppable(error)
+        self._query = None
+        return events.QueryStopped(looked)
+
+    def look(self, state: StreamState) -> events.Event:
+        """Return what became of checkpoint and query since the last look."""
+        if state.has_jvm and not self._access.jvm_is_alive():
+            self._query = None
+            return events.JvmEnded(note_of(JVM_GONE, self._outside.clock()))
+        query = self._query
+        if query is None:
+            return self._read()
+        try:
+            query.verify()
+            self._verify_source(state.phase)
+        except StreamError as error:
+            query.stop(seconds=0.0)
+            self._query = None
+            return self._refused(error)
+        sight = query.look(self._outside.clock())
+        looked = self._take(sight)
+        if sight.is_active:
+            return looked
+        self._query = None
+        if sight.error is None:
+            return self._ended(StreamError(f"The query of {self._access.name} ended by itself."), looked)
+        own = error_in(sight.error)
+        return self._refused(own) if isinstance(own, StreamError) else self._ended(sight.error, looked)
+
+    def _verify_source(self, phase: Phase) -> None:
+        """Raise what the probe has found since this query was started."""
+        found = self._outside.refusal()
+        if not isinstance(phase, Starting | Running):
+            return
+        began = phase.since if isinstance(phase, Starting) else phase.started_at
+        if found is not None and found.at > began:
+            raise found.error
+
+    def _read(self) -> events.Looked:
+        """Look at the checkpoint alone; where it cannot be read, a start says why."""
+        try:
+            self._checkpoint, self._unread = self._access.read_checkpoint(), ""
+        except (OSError, StreamError) as error:
+            if self._unread != str(error):
+                self._unread = str(error)
+                self._outside.say(f"{self._access.name}: the checkpoint cannot be read: {error}")
+        return events.Looked(self._checkpoint)
+
+    def _take(self, sight: Sight) -> events.Looked:
+        """Take over a look at the query: its batches go into the progress log, to the quality results and to the drains."""
+        self._checkpoint = self._access.read_checkpoint()
+        looked = events.Looked(self._checkpoint, sight.proven_at)
+        for report in sight.batches:
+            entry = entry_of(self._access.name, report)
+            self._note(entry)
+            try:
+                self._outside.on_batch(report)
+            except StreamError as error:
+                self._outside.say(f"{self._access.name}: batch {entry['batch_id']} has no quality results: {error}")
+            try:
+                self._log.append(entry)
+            except OSError as error:
+                self._outside.say(
+                    f"{self._access.name}: batch {entry['batch_id']} is missing from the progress log: {error}"
+                )
+        return looked
+
+    def fail(self, error: Exception) -> events.Event:
+        """A query that runs on while looking after it failed is stopped, or the next could not start."""
+        try:
+            if self._query is not None:
+                self._query.stop(seconds=0.0)
+        except Exception as failure:  # shown, and tried again
+            return self._unstoppable(failure)
+        self._query = None
+        return self._ended(error, events.Looked(self._checkpoint))
+
+    def _unstoppable(self, error: Exception) -> events.Event:
+        if not self._access.jvm_is_alive():
+            self._query = None
+            return events.JvmEnded(note_of(JVM_GONE, self._outside.clock()))
+        return events.StopFailed(note_of(diagnose(error, log=self._outside.spark_log), self._outside.clock()))
+
+    def _ended(self, error: BaseException, looked: events.Looked) -> events.Event:
+        if not self._access.jvm_is_alive():
+            return events.JvmEnded(note_of(JVM_GONE, self._outside.clock()))
+        return events.QueryEnded(diagnose(error, log=self._outside.spark_log), looked)
+
+    def _refused(self, error: StreamError) -> events.RefusalFound:
+        return events.RefusalFound(FailureNote("refused", error.message, self._outside.clock(), error.remedy))
