@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -16,33 +15,15 @@ import httpx2
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import ConfigurationError, DependencyUnavailable, StreamError
+from rtap_assets.host.description import HostDescription
 from rtap_assets.host.offline_status import nobody_writes, statuses_at_rest, statuses_unknown
 from rtap_assets.host.token import read_token
 from rtap_assets.streaming.model.operation import Operation, OperationState
-from rtap_assets.streaming.model.states import StreamStatus, as_instant
+from rtap_assets.streaming.model.states import StreamStatus
 
 POLL_SECONDS = 0.2
 # Above this the machine is busy rather than the host away; a host that is frozen or gone shows well within a minute.
 AWAY_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class HostDescription:
-    """The host process, as it introduced itself."""
-
-    pid: int
-    since: datetime
-    state_dir: str
-    version: str
-    jvm_pid: int | None
-    stopping: bool
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Self:
-        since = as_instant(document["since"])
-        return cls(
-            document["pid"], since, document["state_dir"], document["version"], document["jvm_pid"], document["stopping"]
-        )
 
 
 class StreamsClient:

@@ -15,7 +15,8 @@ import psutil
 
 from rtap_assets.config import Settings, settings_environment
 from rtap_assets.errors import DependencyUnavailable, StreamError
-from rtap_assets.host.client import HostDescription, StreamsClient, nobody_listens
+from rtap_assets.host.client import StreamsClient, nobody_listens
+from rtap_assets.host.description import HostDescription
 from rtap_assets.host.lock import running_host
 from rtap_assets.runtime.background import interrupted_afterwards, spawn_background
 

@@ -28,8 +28,9 @@ from pyspark.sql import SparkSession
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import ConfigurationError, StreamError
-from rtap_assets.host.api import Host, HostInfo, build_app
+from rtap_assets.host.api import Host, build_app
 from rtap_assets.host.connections import ImpatientProtocol
+from rtap_assets.host.description import HostDescription
 from rtap_assets.host.idle import Activity
 from rtap_assets.host.lock import only_host
 from rtap_assets.host.token import ensure_token
@@ -138,7 +139,7 @@ def _serve_streams(
     engine = StreamEngine(session, settings, on_batch=reports.report)
     host = Host(
         engine=engine,
-        info=HostInfo(note.pid, note.since, str(settings.state_dir), version("rtap-assets"), _jvm_pid(session)),
+        info=HostDescription(note.pid, note.since, str(settings.state_dir), version("rtap-assets"), _jvm_pid(session)),
         activity=Activity(engine),
         shutdown=ending.ask,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rtap_assets.config import Settings
-from rtap_assets.streaming.model.states import as_instant, as_text
+from rtap_assets.streaming.model.wire import as_instant, as_text
 from rtap_assets.streaming.queries.batch_metrics import BatchMetrics
 
 KEPT_IN_MEMORY = 1_000

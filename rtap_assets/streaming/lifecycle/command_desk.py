@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
 from typing import Any
@@ -170,7 +170,7 @@ class CommandDesk:
         if drain.is_complete(state, view.now, reported=reported):
             report = drain.report(self._stream, state, view.now)
             step = f"{report.input_rows:,} rows in {report.batches} batches" if report.batches else "complete already"
-            return Outcome(step, asdict(report))
+            return Outcome(step, report.to_json())
         if had_target:
             return None
         return Outcome(f"the source's end is noted; committed so far: batch {state.checkpoint.committed}")

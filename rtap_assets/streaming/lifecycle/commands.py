@@ -14,7 +14,8 @@ from rtap_assets.streaming.lifecycle.observation import Surroundings, observe, w
 from rtap_assets.streaming.lifecycle.phases import Broken, Refused, Stopping, StreamState
 from rtap_assets.streaming.lifecycle.restart_policy import Policy
 from rtap_assets.streaming.model.operation import Action, OperationError
-from rtap_assets.streaming.model.states import Observed, as_text
+from rtap_assets.streaming.model.states import Observed
+from rtap_assets.streaming.model.wire import as_text
 
 FAULTS_OF_A_DRAIN = 2
 

@@ -16,7 +16,8 @@ from typing import Any
 from rtap_assets.config import Settings
 from rtap_assets.errors import StreamError
 from rtap_assets.streaming.lifecycle.restart_policy import Breaker
-from rtap_assets.streaming.model.states import Desired, FailureNote, as_instant, as_text
+from rtap_assets.streaming.model.states import Desired, FailureNote
+from rtap_assets.streaming.model.wire import as_instant, as_text
 
 DESIRED_FILE, BREAKERS_FILE = "desired.json", "breakers.json"
 # Beside the desired states and not among them: an older version reads those, and goes on after a rollback.

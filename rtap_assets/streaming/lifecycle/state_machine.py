@@ -205,7 +205,8 @@ def _drive(state: StreamState, policy: Policy, now: datetime, *, is_look: bool) 
         return (state, ()) if is_as_wanted else _stop(state, policy, now)
     if wanted is not None:
         return _start(state, wanted, now)
-    if isinstance(phase, Stopped) or (state.is_paused and wanted_trigger(replace(state, is_paused=False), policy) is not None):
+    is_resting = state.is_paused and wanted_trigger(replace(state, is_paused=False), policy) is not None
+    if isinstance(phase, Stopped) or is_resting:
         return state, ()  # a rest ends no back-off and no refusal
     return replace(state, phase=Stopped(now)), ()
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Any
+
+from rtap_assets.streaming.model.wire import Wire
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class CheckpointReading:
 
 
 @dataclass(frozen=True)
-class DrainReport:
+class DrainReport(Wire):
     """What a drain did. `position` is where the checkpoint stands now; `watermark_ms` that of the newest batch."""
 
     stream: str
@@ -30,9 +31,3 @@ class DrainReport:
     watermark_ms: int | None
     seconds: float
     restarts: tuple[str, ...]
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """The report that crossed the wire as `asdict` made it; what a newer version added is ignored."""
-        known = {field.name: document[field.name] for field in fields(cls) if field.name in document}
-        return cls(**known | {"restarts": tuple(known["restarts"])})
