@@ -1,6 +1,5 @@
 """The jobs by which people command the streams: start, stop, restart, drain. Each is short and ends with proof or cause."""
 
-from collections.abc import Iterator
 from enum import StrEnum
 
 from dagster import Config, Failure, JobDefinition, OpExecutionContext, job, op
@@ -41,8 +40,11 @@ def _command(action: Action, description: str) -> JobDefinition:
     def command(context: OpExecutionContext, config: Selection, streams: StreamHost) -> None:
         chosen = [stream for stream in STREAM_NAMES if stream in config.streams]
         context.log.info(f"{action}: {', '.join(chosen)}")
-        for operation in _carried_out(action, chosen, context, streams):
-            context.log.info(f"{operation.stream}: {action} proven{_summary(operation)}")
+        try:
+            for operation in streams.command(action, chosen, echo=context.log.info):
+                context.log.info(f"{operation.stream}: {action} proven{_summary(operation)}")
+        except RtapError as error:
+            raise Failure(error.message, metadata={"next step": error.remedy or "See `rtap streams status`."}) from error
 
     @job(
         name=f"{action}_streams",
@@ -54,16 +56,6 @@ def _command(action: Action, description: str) -> JobDefinition:
         command()
 
     return streams_job
-
-
-def _carried_out(action: Action, chosen: list[str], context: OpExecutionContext, streams: StreamHost) -> Iterator[Operation]:
-    """All at once; drains one after the other, since what a layer must read to is where the one before it ends."""
-    rounds = [[name] for name in chosen] if action is Action.DRAIN else [chosen]
-    try:
-        for names in rounds:
-            yield from streams.command(action, names, echo=context.log.info)
-    except RtapError as error:
-        raise Failure(error.message, metadata={"next step": error.remedy or "See `rtap streams status`."}) from error
 
 
 def _summary(operation: Operation) -> str:

@@ -102,6 +102,7 @@ class CommandDesk:
         for other in self.operations.pending():
             if other is not command and other.action in OVERTAKEN[action]:
                 self.operations.end(other, OperationState.CANCELLED, step=f"overtaken by {action} {command.operation.id}")
+        self.operations.number(command, generation)
         request = Request(self._stream, action, generation, before, now)
         if (text := first_step(request, self._view(before))) is not None:
             self.operations.step(command, text)

@@ -76,6 +76,11 @@ class OperationLog:
             self._fail_overdue()
             return self._pending()
 
+    def number(self, command: Command, generation: int) -> None:
+        """Note the generation that a stream's command was given."""
+        with self._lock:
+            command.operation = replace(command.operation, generation=generation)
+
     def step(self, command: Command, text: str) -> None:
         """Note something that the operation did or saw; the same thing twice in a row is noted once."""
         with self._lock:

@@ -59,8 +59,11 @@ class QueryWatch:
         return None if self._query is None else self._query.reported
 
     def is_unfinished(self) -> bool:
-        """Return whether the checkpoint has a batch that was planned and not committed."""
-        return self._access.read_checkpoint().is_dirty
+        """Return whether the checkpoint has a batch that was planned and not committed, or cannot be read."""
+        try:
+            return self._access.read_checkpoint().is_dirty
+        except (OSError, StreamError):
+            return True
 
     def start(self, trigger_seconds: float) -> events.Event | None:
         """Start the query; return what went wrong, if anything did."""

@@ -103,8 +103,10 @@ class StreamSupervisor:
             try:
                 self._tick()
             except Exception as error:  # the thread must live on: the failure becomes the stream's state
-                LOG.exception("%s: looking after the stream failed", self.name)
-                self._handle(self._watch.fail(error))
+                event = self._watch.fail(error)
+                if isinstance(event, events.QueryEnded):  # else Spark is gone or hangs, which needs no stack trace
+                    LOG.error("%s: looking after the stream failed", self.name, exc_info=error)
+                self._handle(event)
         self._desk.close()
 
     @property

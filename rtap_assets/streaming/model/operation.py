@@ -57,7 +57,10 @@ class OperationError(Wire):
 
 @dataclass(frozen=True)
 class Operation(Wire):
-    """One command at one moment. `result` is there when it succeeded, `error` when it failed."""
+    """One command at one moment. `result` is there when it succeeded, `error` when it failed.
+
+    A stream serves the `generation` of its command once `observed_generation` of its status has reached it.
+    """
 
     id: str
     stream: str
@@ -66,6 +69,7 @@ class Operation(Wire):
     steps: tuple[Step, ...] = field(default=())
     result: dict[str, Any] | None = None
     error: OperationError | None = None
+    generation: int = 0
 
     @property
     def ended(self) -> bool:

@@ -53,12 +53,15 @@ class FakeStream:
     start_errors: list[Exception] = field(default_factory=list)
     stop_errors: list[Exception] = field(default_factory=list)
     has_jvm: bool = True
+    read_error: Exception | None = None
 
     @property
     def active(self) -> list[FakeQuery]:
         return [query for query in self.queries if query.is_active]
 
     def read_checkpoint(self) -> CheckpointReading:
+        if self.read_error is not None:
+            raise self.read_error
         committed = None if self.committed < 0 else self.committed
         return CheckpointReading(committed, datetime.now(UTC), 1_000, self.is_dirty)
 
@@ -399,3 +402,14 @@ def test_a_dead_jvm_fails_what_is_asked_and_starts_nothing_more(setup: Setup) ->
     assert failed.error is not None
     assert (setup.state.health.last_error or failed).code == "jvm_gone"  # type: ignore[union-attr]
     assert len(setup.stream.queries) == 1
+
+
+def test_a_checkpoint_that_cannot_be_read_ends_the_query_and_not_the_supervisor(setup: Setup) -> None:
+    setup.done(Action.START)
+    setup.stream.read_error = OSError("gone")
+    wait_until(lambda: "silver: the checkpoint cannot be read: gone" in setup.said, seconds=SECONDS, what="the reason")
+    assert setup.done(Action.START).state is OperationState.FAILED
+    setup.stream.read_error = None
+    assert setup.done(Action.START).state is OperationState.SUCCEEDED
+    setup.stream.read_error = OSError("gone")
+    assert not setup.close()
