@@ -1,4 +1,4 @@
-"""What is known of the streams while no host answers: what was desired, and whether a planned batch is left to repeat.
+"""The status of the streams while no host answers: what was desired, and whether a planned batch is left to repeat.
 
 Reads files only; no Spark, no broker.
 """
@@ -15,13 +15,13 @@ from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus
 
 
-def nobody_writes(settings: Settings) -> bool:
-    """Whether no JVM owns the checkpoints. A frozen one still does."""
+def has_no_owner(settings: Settings) -> bool:
+    """Return whether no JVM owns the checkpoints. A frozen one still does."""
     return lock_holder(settings.checkpoint_dir / LOCK_FILE) is None
 
 
-def statuses_at_rest(settings: Settings, *, now: datetime | None = None) -> list[StreamStatus]:
-    """STOPPED or DIRTY for each stream, by its checkpoint. Only true while `nobody_writes`.
+def offline_statuses(settings: Settings, *, now: datetime | None = None) -> list[StreamStatus]:
+    """Return STOPPED or DIRTY for each stream, by its checkpoint. Only true while `has_no_owner`.
 
     Raises:
         StreamError: the file of desired states cannot be read.
@@ -34,8 +34,8 @@ def statuses_at_rest(settings: Settings, *, now: datetime | None = None) -> list
     ]
 
 
-def statuses_unknown(settings: Settings, *, reason: str, now: datetime) -> list[StreamStatus]:
-    """UNKNOWN for each stream, with what is desired where this machine keeps it. Raises like `statuses_at_rest`."""
+def unknown_statuses(settings: Settings, *, reason: str, now: datetime) -> list[StreamStatus]:
+    """Return UNKNOWN for each stream, with what is desired where this machine keeps it. Raises like `offline_statuses`."""
     desired = read_desired(settings) if settings.uses_embedded_host else dict.fromkeys(STREAM_NAMES, Desired.UNKNOWN)
     return [
         StreamStatus(

@@ -86,7 +86,7 @@ class CommandDesk:
         return any(one.drain is not None for one in self._pending)
 
     def submit(self, action: Action, before: StreamState) -> tuple[Operation, events.Event | None]:
-        """Return a new operation and what the state machine is told; None: it could not be made durable, and has failed.
+        """Return a new operation and the event for the state machine; None: it could not be made durable, and has failed.
 
         A later command overtakes those that want the opposite.
         """

@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import StreamError
-from rtap_assets.host.jvm_heartbeat import JvmPulse
+from rtap_assets.host.jvm_heartbeat import JvmHeartbeat
 from rtap_assets.streaming.checkpoints.files import committed_position
 from rtap_assets.streaming.checkpoints.progress import ProgressLog
 from rtap_assets.streaming.lifecycle.command_desk import HARD_STOP_SECONDS, CommandDesk, timeouts_of
@@ -68,7 +68,7 @@ class StreamEngine:
         self._say, self._on_batch = say, on_batch
         self._durable = DurableStates(settings, is_durable=is_host)
         self._sources = Sources(session, settings, streams.values(), clock=clock, say=say)
-        self._pulse = JvmPulse(self._ask_jvm, interval_seconds=settings.host_watch_seconds, clock=clock)
+        self._heartbeat = JvmHeartbeat(self._ask_jvm, interval_seconds=settings.host_watch_seconds, clock=clock)
         self._supervisors = {name: self._supervisor(stream) for name, stream in streams.items()}
         self._housekeeper = Housekeeper(session, settings, pause_gold=lambda: self.paused(GOLD_STREAM.name), clock=clock)
         for supervisor in self._supervisors.values():
@@ -76,7 +76,7 @@ class StreamEngine:
         if is_host:
             self._sources.start()
             self._housekeeper.start()
-            self._pulse.start()
+            self._heartbeat.start()
 
     def resume(self) -> None:
         """Start the streams that are desired to run."""
@@ -161,12 +161,12 @@ class StreamEngine:
 
     def jvm_answers(self) -> bool:
         """Return whether the JVM lives and has answered of late. From memory, as every answer here."""
-        return self.jvm_is_alive() and self._pulse.silent_since(self._clock()) is None
+        return self.jvm_is_alive() and self._heartbeat.silent_since(self._clock()) is None
 
     def close(self, *, seconds: float) -> dict[str, bool]:
         """Stop every stream between batches and end the threads; what is desired stays. Return name -> clean."""
         deadline = time.monotonic() + seconds
-        self._pulse.close()
+        self._heartbeat.close()
         self._housekeeper.close(0)
         for supervisor in self._supervisors.values():
             supervisor.close(stop_seconds=seconds)
@@ -181,7 +181,7 @@ class StreamEngine:
 
     def _status(self, supervisor: StreamSupervisor, now: datetime) -> StreamStatus:
         stream, sources = self._streams[supervisor.name], self._sources
-        silent = self._pulse.silent_since(now) if self._durable.is_durable else None
+        silent = self._heartbeat.silent_since(now) if self._durable.is_durable else None
         held, lag = sources.open_transaction(stream, now), sources.lag(stream, now)
         return status_of(
             supervisor.name,

@@ -1,6 +1,6 @@
 """Supervises one stream in a thread of its own: performs what the state machine decides, and brings back what came of it.
 
-The thread may be held up by Spark; whoever asks reads the newest `snapshot` and never waits for it.
+The thread may be held up by Spark; every other thread reads the newest `snapshot` and never waits for it.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class StreamSupervisor:
             except Exception as error:  # the thread must live on: the failure becomes the stream's state
                 event = self._watch.fail(error)
                 if isinstance(event, events.QueryEnded):  # else Spark is gone or hangs, which needs no stack trace
-                    LOG.error("%s: looking after the stream failed", self.name, exc_info=error)
+                    LOG.exception("%s: looking after the stream failed", self.name, exc_info=error)
                 self._handle(event)
         self._desk.close()
 

@@ -1,4 +1,4 @@
-"""The tables' upkeep inside the stream host: its session is warm, and it alone knows what each stream has read.
+"""Upkeep of the tables inside the stream host: its session is warm, and it alone knows what each stream has read.
 
 Old snapshots expire every few minutes, since each commit of a stream adds one, and corrections run at
 an interval; the whole maintenance, erasures and new verdicts on quarantined rows run when they are asked for (Dagster's
@@ -139,7 +139,7 @@ class Housekeeper:
         )
 
     def _next_correction(self) -> float:
-        """An interval after the last one, whoever asked for it."""
+        """Return the time an interval after the last one, requested or not."""
         return time.monotonic() + 60 * self._settings.corrections_interval_minutes
 
     def _correct_in_time(self) -> None:
