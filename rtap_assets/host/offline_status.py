@@ -5,12 +5,13 @@ Reads files only; no Spark, no broker.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from rtap_assets.config import Settings
 from rtap_assets.runtime.owner_notes import LOCK_FILE, lock_holder
 from rtap_assets.streaming.checkpoints.files import has_unfinished_batch, newest_committed
-from rtap_assets.streaming.lifecycle.desired import KeptBreaker, read_breakers, read_desired
+from rtap_assets.streaming.lifecycle.desired import KeptBreaker, read_breakers, read_desired, read_generations
 from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus
 
@@ -27,9 +28,12 @@ def offline_statuses(settings: Settings, *, now: datetime | None = None) -> list
         StreamError: the file of desired states cannot be read.
     """
     now = now or datetime.now(UTC)
-    desired, breakers = read_desired(settings), read_breakers(settings)
+    desired, breakers, generations = read_desired(settings), read_breakers(settings), read_generations(settings)
     return [
-        _at_rest(settings, name, desired.get(name, Desired.STOPPED), breakers.get(name, KeptBreaker()), now=now)
+        replace(
+            _at_rest(settings, name, desired.get(name, Desired.STOPPED), breakers.get(name, KeptBreaker()), now=now),
+            desired_generation=generations.get(name, 0),
+        )
         for name in STREAM_NAMES
     ]
 
