@@ -73,9 +73,12 @@ class QueryWatch:
             return self._refused(error)
         except Exception as error:  # judged, counted and shown
             return self._ended(error, events.Looked(self._checkpoint))
-        is_finishing = trigger_seconds == FINISHING_TRIGGER_SECONDS
-        text = "finishes the batch that was cut off" if is_finishing else f"started, every {trigger_seconds:g} s"
-        self._outside.say(f"{self._access.name}: {text}")
+        how = "started"
+        if trigger_seconds == FINISHING_TRIGGER_SECONDS:
+            how = "finishes the batch that was cut off"
+        elif trigger_seconds:
+            how = f"started, every {trigger_seconds:g} s"
+        self._outside.say(f"{self._access.name}: {how}")
         return None
 
     def stop(self, seconds: float) -> events.Event:

@@ -34,13 +34,13 @@ def drain_stream(
         operation = engine.submit(name, Action.DRAIN)
         while not operation.ended:
             time.sleep(POLL_SECONDS)
-            if not engine.jvm_is_alive():
-                log = settings.log_dir / "spark.log"
-                raise StreamError("The Java process has ended.", remedy=f"See {log} for why; then run it again.")
             operation = engine.operation(operation.id) or operation
     finally:
         engine.close(seconds=settings.stop_timeout_seconds)
     if operation.error is not None:
+        if not engine.jvm_is_alive():
+            log = settings.log_dir / "spark.log"
+            raise StreamError("The Java process has ended.", remedy=f"See {log} for why; then run it again.")
         error = operation.error
         kind = StreamError if error.dependency is None else DependencyUnavailable
         raise kind(error.message, remedy=error.remedy, stream=name)
