@@ -21,6 +21,7 @@ from rtap_assets.streaming.lifecycle.phases import StreamState
 from rtap_assets.streaming.model.reports import DrainReport
 from rtap_assets.streaming.queries.definitions import StreamDefinition
 
+NEVER = -1  # no batch has this id
 REPORT_SECONDS = 2.0  # Spark reports a batch a moment after its commit
 
 
@@ -64,6 +65,8 @@ class Drain:
     ) -> None:
         self._before, self._find_target, self._position, self._began = before, find_target, position, now
         self._has_reached: Callable[[], bool] | None = None
+        self._looked_at: int | None = NEVER
+        self._is_past_target = False
         self._reached_at: datetime | None = None
         self._batches: dict[int, Mapping[str, Any]] = {}
         self.away_since: datetime | None = None
@@ -85,9 +88,13 @@ class Drain:
             DependencyUnavailable: the source does not answer.
             StreamError: the checkpoint cannot be read.
         """
+        committed = state.checkpoint.committed
         if self._has_reached is None:
             self._has_reached = self._find_target(state)
-        if state.checkpoint.is_dirty or not self._has_reached():
+        if committed != self._looked_at:  # only a commit moves the position
+            self._is_past_target = self._has_reached()
+            self._looked_at = committed
+        if state.checkpoint.is_dirty or not self._is_past_target:
             self._reached_at = None
         elif self._reached_at is None:
             self._reached_at = now
