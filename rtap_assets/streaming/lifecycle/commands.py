@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from rtap_assets.streaming.lifecycle.observation import Surroundings, observe, waited_for
+from rtap_assets.streaming.lifecycle.observation import ProbeReadings, observe, waited_for
 from rtap_assets.streaming.lifecycle.phases import Broken, Refused, Stopping, StreamState
 from rtap_assets.streaming.lifecycle.restart_policy import Policy
 from rtap_assets.streaming.model.operation import Action, OperationError
@@ -46,22 +46,22 @@ class View:
 
     state: StreamState
     policy: Policy
-    around: Surroundings
+    readings: ProbeReadings
     now: datetime
 
     @property
     def observed(self) -> Observed:
-        return observe(self.state, self.now, policy=self.policy, around=self.around)[0]
+        return observe(self.state, self.now, policy=self.policy, readings=self.readings)[0]
 
     @property
     def since(self) -> datetime:
-        return observe(self.state, self.now, policy=self.policy, around=self.around)[1]
+        return observe(self.state, self.now, policy=self.policy, readings=self.readings)[1]
 
     @property
     def word(self) -> str:
         """The state as a step shows it."""
         return (
-            f"waiting for {waited_for(self.state, self.around)}"
+            f"waiting for {waited_for(self.state, self.readings)}"
             if self.observed is Observed.WAITING
             else self.observed.value
         )
@@ -126,7 +126,7 @@ def failure_of_drain(
     waited_seconds = (view.now - view.since).total_seconds()
     if view.observed is not Observed.WAITING or waited_seconds <= patience_seconds:
         return None
-    dependency, note = waited_for(state, view.around) or "an open transaction", state.health.last_error
+    dependency, note = waited_for(state, view.readings) or "an open transaction", state.health.last_error
     note = None if note is None or note.at < request.at else note
     cause, remedy = (dependency, "See `rtap status`.") if note is None else (note.message.rstrip("."), note.remedy)
     message = f"{request.stream} gave up after waiting {waited_seconds:.0f} s for {cause}."

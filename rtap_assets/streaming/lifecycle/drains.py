@@ -49,7 +49,7 @@ def everything_there_is(settings: Settings, stream: StreamDefinition) -> Callabl
 
 
 class Drain:
-    """One drain under way, looked after by its stream's thread.
+    """One drain under way, inspected after by its stream's thread.
 
     `find_target` returns, for the state as it is then, a test of the checkpoint, as `everything_there_is` does; `position`
     where the checkpoint stands.

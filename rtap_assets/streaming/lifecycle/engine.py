@@ -21,13 +21,13 @@ from rtap_assets.errors import StreamError
 from rtap_assets.host.jvm_heartbeat import JvmHeartbeat
 from rtap_assets.streaming.checkpoints.files import committed_position
 from rtap_assets.streaming.checkpoints.progress import ProgressLog
-from rtap_assets.streaming.lifecycle.command_desk import HARD_STOP_SECONDS, CommandDesk, timeouts_of
+from rtap_assets.streaming.lifecycle.command_tracker import HARD_STOP_SECONDS, CommandTracker, timeouts_of
 from rtap_assets.streaming.lifecycle.desired import DurableStates
 from rtap_assets.streaming.lifecycle.drains import Drain, everything_there_is
 from rtap_assets.streaming.lifecycle.events import HostResumed, TableWorkEnds
-from rtap_assets.streaming.lifecycle.observation import Surroundings, status_of
+from rtap_assets.streaming.lifecycle.observation import ProbeReadings, status_of
 from rtap_assets.streaming.lifecycle.phases import StreamState
-from rtap_assets.streaming.lifecycle.query_watch import Outside
+from rtap_assets.streaming.lifecycle.query_watch import Context
 from rtap_assets.streaming.lifecycle.restart_policy import Policy
 from rtap_assets.streaming.lifecycle.supervisor import StreamSupervisor
 from rtap_assets.streaming.model.operation import STREAM_ACTIONS, Action, Operation
@@ -81,7 +81,7 @@ class StreamEngine:
     def resume(self) -> None:
         """Start the streams that are desired to run."""
         for supervisor in self._supervisors.values():
-            supervisor.tell(HostResumed())
+            supervisor.post(HostResumed())
 
     def statuses(self) -> list[StreamStatus]:
         """Return every stream as of now, from memory."""
@@ -143,7 +143,7 @@ class StreamEngine:
                 )
             yield
         finally:
-            supervisor.tell(TableWorkEnds())
+            supervisor.post(TableWorkEnds())
 
     def progress(self, stream: str, limit: int) -> list[dict[str, Any]]:
         """Return the newest batches of a stream, oldest first.
@@ -186,7 +186,7 @@ class StreamEngine:
         return status_of(
             supervisor.name,
             supervisor.snapshot,
-            Surroundings(sources.away(stream), silent, held, lag),
+            ProbeReadings(sources.away(stream), silent, held, lag),
             policy=supervisor.policy,
             now=now,
             validity_seconds=self._settings.status_validity_seconds,
@@ -204,7 +204,7 @@ class StreamEngine:
             return everything_there_is(settings, stream)
 
         position = partial(committed_position, stream.checkpoint(settings))
-        desk = CommandDesk(
+        commands = CommandTracker(
             stream.name,
             policy=policy,
             durable=self._durable,
@@ -215,7 +215,7 @@ class StreamEngine:
             clock=self._clock,
             spark_log=spark_log,
         )
-        outside = Outside(
+        context = Context(
             clock=self._clock,
             say=self._say,
             spark_log=spark_log,
@@ -224,4 +224,4 @@ class StreamEngine:
             on_batch=self._on_batch,
         )
         log = ProgressLog(settings, stream.name)
-        return StreamSupervisor(access, policy=policy, desk=desk, durable=self._durable, log=log, outside=outside)
+        return StreamSupervisor(access, policy=policy, commands=commands, durable=self._durable, log=log, context=context)

@@ -64,7 +64,7 @@ class TableWorkEnds:
 
 
 @dataclass(frozen=True)
-class Looked:
+class Inspected:
     """A look at checkpoint and query. `proven_at` is the end of the query's newest trigger, if it had one."""
 
     checkpoint: CheckpointReading
@@ -76,14 +76,14 @@ class QueryEnded:
     """A query failed, or could not be started."""
 
     diagnosis: Diagnosis
-    looked: Looked
+    inspected: Inspected
 
 
 @dataclass(frozen=True)
 class QueryStopped:
     """A query was stopped as asked."""
 
-    looked: Looked
+    inspected: Inspected
 
 
 @dataclass(frozen=True)
@@ -108,13 +108,15 @@ class JvmEnded:
 
 
 @dataclass(frozen=True)
-class RoomFound:
+class DiskHasRoom:
     """A disk that was full has room again."""
 
 
-Wish = Declared | DrainDeclared | DrainNeedsQuery | DrainEnded | HostResumed | HostClosing | TableWorkBegins | TableWorkEnds
-Finding = Looked | QueryEnded | QueryStopped | StopFailed | RefusalFound | JvmEnded | RoomFound
-Event = Wish | Finding
+Instruction = (
+    Declared | DrainDeclared | DrainNeedsQuery | DrainEnded | HostResumed | HostClosing | TableWorkBegins | TableWorkEnds
+)
+Observation = Inspected | QueryEnded | QueryStopped | StopFailed | RefusalFound | JvmEnded | DiskHasRoom
+Event = Instruction | Observation
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ OBSERVED = {
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class ProbeReadings:
     """What the probes see of a stream's surroundings now.
 
     `away`: the dependency whose probe gets no answer. `jvm_silent_since`: since when the JVM has not answered.
@@ -50,7 +50,7 @@ class Surroundings:
 
 
 def observe(
-    state: StreamState, now: datetime, *, policy: Policy, around: Surroundings = Surroundings()
+    state: StreamState, now: datetime, *, policy: Policy, readings: ProbeReadings = ProbeReadings()
 ) -> tuple[Observed, datetime]:
     """Return the state and since when it is so. A query in a silent JVM is stalled, however fresh its last proof is."""
     phase = state.phase
@@ -58,13 +58,13 @@ def observe(
         return (Observed.DIRTY if state.checkpoint.is_dirty else Observed.STOPPED), phase.since
     if not isinstance(phase, Starting | Running):
         return OBSERVED[type(phase)], phase.since
-    if around.jvm_silent_since is not None:
+    if readings.jvm_silent_since is not None:
         began = phase.since if isinstance(phase, Starting) else phase.started_at
-        return Observed.STALLED, max(began, around.jvm_silent_since)
+        return Observed.STALLED, max(began, readings.jvm_silent_since)
     return (
-        _observe_start(phase, now, policy, around)
+        _observe_start(phase, now, policy, readings)
         if isinstance(phase, Starting)
-        else _observe_run(phase, now, policy, around)
+        else _observe_run(phase, now, policy, readings)
     )
 
 
@@ -73,42 +73,42 @@ def proof_seconds(policy: Policy) -> float:
     return policy.running_proof_seconds + policy.trigger_seconds
 
 
-def waited_for(state: StreamState, around: Surroundings) -> str | None:
+def waited_for(state: StreamState, readings: ProbeReadings) -> str | None:
     """Return the dependency that the stream waits for, if it does."""
     match state.phase:
         case Waiting(dependency=dependency):
             return dependency
         case Starting(waited=waited) if waited is not None:
             return waited.dependency
-    return around.away
+    return readings.away
 
 
-def _observe_start(phase: Starting, now: datetime, policy: Policy, around: Surroundings) -> tuple[Observed, datetime]:
+def _observe_start(phase: Starting, now: datetime, policy: Policy, readings: ProbeReadings) -> tuple[Observed, datetime]:
     proof, start = timedelta(seconds=proof_seconds(policy)), timedelta(seconds=policy.start_seconds)
     if now - phase.since > start:
-        return _stuck(around), phase.since + start
+        return _stuck(readings), phase.since + start
     if phase.waited is not None:
         return Observed.WAITING, phase.waited.since
-    if around.away is not None and now - phase.since > proof:
+    if readings.away is not None and now - phase.since > proof:
         return Observed.WAITING, phase.since + proof
     return Observed.STARTING, phase.since
 
 
-def _observe_run(phase: Running, now: datetime, policy: Policy, around: Surroundings) -> tuple[Observed, datetime]:
+def _observe_run(phase: Running, now: datetime, policy: Policy, readings: ProbeReadings) -> tuple[Observed, datetime]:
     proof = timedelta(seconds=proof_seconds(policy))
     if now - phase.proven_at > proof:
-        return _stuck(around), phase.proven_at + proof
-    return (Observed.RUNNING, phase.since) if around.held is None else (Observed.WAITING, around.held.at)
+        return _stuck(readings), phase.proven_at + proof
+    return (Observed.RUNNING, phase.since) if readings.held is None else (Observed.WAITING, readings.held.at)
 
 
-def _stuck(around: Surroundings) -> Observed:
-    return Observed.STALLED if around.away is None else Observed.WAITING
+def _stuck(readings: ProbeReadings) -> Observed:
+    return Observed.STALLED if readings.away is None else Observed.WAITING
 
 
 def status_of(
     name: str,
     snapshot: Snapshot,
-    around: Surroundings,
+    readings: ProbeReadings,
     *,
     policy: Policy,
     now: datetime,
@@ -117,16 +117,16 @@ def status_of(
 ) -> StreamStatus:
     """Return the status at `now`, from one snapshot and what the probes see."""
     state, newest = snapshot.state, snapshot.newest_batch
-    observed, since = observe(state, now, policy=policy, around=around)
-    waited, phase = waited_for(state, around), state.phase
+    observed, since = observe(state, now, policy=policy, readings=readings)
+    waited, phase = waited_for(state, readings), state.phase
     is_waiting = observed is Observed.WAITING
     # Where its source is another topic now, its position is none of that.
-    lag = None if observed is Observed.REFUSED and reads_kafka else around.lag
+    lag = None if observed is Observed.REFUSED and reads_kafka else readings.lag
     error = state.health.last_error
-    if around.jvm_silent_since is not None:
-        error = _silence(around.jvm_silent_since)
+    if readings.jvm_silent_since is not None:
+        error = _silence(readings.jvm_silent_since)
     elif is_waiting and waited is None:
-        error = around.held
+        error = readings.held
     return StreamStatus(
         name=name,
         desired=state.goal.desired,

@@ -100,11 +100,11 @@ Phase = Stopped | Starting | Running | Stopping | Waiting | Backoff | Broken | R
 
 @dataclass(frozen=True)
 class Goal:
-    """What is desired. `generation` numbers the commands; a query of a generation before `fresh` is replaced (restart)."""
+    """What is desired. `generation` numbers the commands; a query from before `restart_generation` is replaced."""
 
     desired: Desired = Desired.STOPPED
     generation: int = 0
-    fresh: int = 0
+    restart_generation: int = 0
 
 
 @dataclass(frozen=True)

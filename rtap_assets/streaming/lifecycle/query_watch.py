@@ -1,4 +1,4 @@
-"""One stream's query in the supervisor's hands: started, looked at, stopped; what came of it is returned as an event.
+"""One stream's query in the supervisor's hands: started, inspected at, stopped; what came of it is returned as an event.
 
 Decides nothing. Every call may be held up by Spark.
 """
@@ -20,7 +20,7 @@ from rtap_assets.streaming.lifecycle.state_machine import FINISHING_TRIGGER_SECO
 from rtap_assets.streaming.model.reports import CheckpointReading
 from rtap_assets.streaming.model.states import FailureNote
 from rtap_assets.streaming.probes.source_probe import Refusal
-from rtap_assets.streaming.queries.query_handle import Query, QueryAccess, Sight
+from rtap_assets.streaming.queries.query_handle import Query, QueryAccess, QueryProgress
 
 JVM_GONE = Diagnosis(
     Verdict.FAULT, "jvm_gone", "The Java process of the host has ended.", "Start a new host: `rtap streams serve`."
@@ -28,7 +28,7 @@ JVM_GONE = Diagnosis(
 
 
 @dataclass(frozen=True)
-class Outside:
+class Context:
     """What a stream's supervisor calls beside its query. `refusal` is what the probe found wrong with the source.
 
     `has_room` tells whether a disk that was full has room; `spark_log` is where the whole story of a failure is.
@@ -46,9 +46,9 @@ class QueryWatch:
     """The query of one stream, while there is one. `note` gets each batch as the progress log has it."""
 
     def __init__(
-        self, access: QueryAccess, *, log: ProgressLog, outside: Outside, note: Callable[[Mapping[str, Any]], None]
+        self, access: QueryAccess, *, log: ProgressLog, context: Context, note: Callable[[Mapping[str, Any]], None]
     ) -> None:
-        self._access, self._log, self._outside, self._note = access, log, outside, note
+        self._access, self._log, self._context, self._note = access, log, context, note
         self._query: Query | None = None
         self._checkpoint = CheckpointReading()
         self._unread = ""  # why the checkpoint could not be read, as it was logged
@@ -72,13 +72,13 @@ class QueryWatch:
         except StreamError as error:
             return self._refused(error)
         except Exception as error:  # judged, counted and shown
-            return self._ended(error, events.Looked(self._checkpoint))
+            return self._ended(error, events.Inspected(self._checkpoint))
         how = "started"
         if trigger_seconds == FINISHING_TRIGGER_SECONDS:
             how = "finishes the batch that was cut off"
         elif trigger_seconds:
             how = f"started, every {trigger_seconds:g} s"
-        self._outside.say(f"{self._access.name}: {how}")
+        self._context.say(f"{self._access.name}: {how}")
         return None
 
     def stop(self, seconds: float) -> events.Event:
@@ -87,17 +87,17 @@ class QueryWatch:
             if self._query is None:
                 return events.QueryStopped(self._read())
             self._query.stop(seconds=seconds)
-            looked = self._take(self._query.look(self._outside.clock()))
+            inspected = self._take(self._query.look(self._context.clock()))
         except Exception as error:  # shown, and tried again
             return self._unstoppable(error)
         self._query = None
-        return events.QueryStopped(looked)
+        return events.QueryStopped(inspected)
 
     def look(self, state: StreamState) -> events.Event:
         """Return what became of checkpoint and query since the last look."""
         if state.has_jvm and not self._access.jvm_is_alive():
             self._query = None
-            return events.JvmEnded(note_of(JVM_GONE, self._outside.clock()))
+            return events.JvmEnded(note_of(JVM_GONE, self._context.clock()))
         query = self._query
         if query is None:
             return self._read()
@@ -108,53 +108,53 @@ class QueryWatch:
             query.stop(seconds=0.0)
             self._query = None
             return self._refused(error)
-        sight = query.look(self._outside.clock())
-        looked = self._take(sight)
-        if sight.is_active:
-            return looked
+        progress = query.look(self._context.clock())
+        inspected = self._take(progress)
+        if progress.is_active:
+            return inspected
         self._query = None
-        if sight.error is None:
-            return self._ended(StreamError(f"The query of {self._access.name} ended by itself."), looked)
-        own = error_in(sight.error)
-        return self._refused(own) if isinstance(own, StreamError) else self._ended(sight.error, looked)
+        if progress.error is None:
+            return self._ended(StreamError(f"The query of {self._access.name} ended by itself."), inspected)
+        own = error_in(progress.error)
+        return self._refused(own) if isinstance(own, StreamError) else self._ended(progress.error, inspected)
 
     def _verify_source(self, phase: Phase) -> None:
         """Raise what the probe has found since this query was started."""
-        found = self._outside.refusal()
+        found = self._context.refusal()
         if not isinstance(phase, Starting | Running):
             return
         began = phase.since if isinstance(phase, Starting) else phase.started_at
         if found is not None and found.at > began:
             raise found.error
 
-    def _read(self) -> events.Looked:
+    def _read(self) -> events.Inspected:
         """Look at the checkpoint alone; where it cannot be read, a start says why."""
         try:
             self._checkpoint, self._unread = self._access.read_checkpoint(), ""
         except (OSError, StreamError) as error:
             if self._unread != str(error):
                 self._unread = str(error)
-                self._outside.say(f"{self._access.name}: the checkpoint cannot be read: {error}")
-        return events.Looked(self._checkpoint)
+                self._context.say(f"{self._access.name}: the checkpoint cannot be read: {error}")
+        return events.Inspected(self._checkpoint)
 
-    def _take(self, sight: Sight) -> events.Looked:
+    def _take(self, progress: QueryProgress) -> events.Inspected:
         """Take over a look at the query: its batches go into the progress log, to the quality results and to the drains."""
         self._checkpoint = self._access.read_checkpoint()
-        looked = events.Looked(self._checkpoint, sight.proven_at)
-        for report in sight.batches:
+        inspected = events.Inspected(self._checkpoint, progress.proven_at)
+        for report in progress.batches:
             entry = entry_of(self._access.name, report)
             self._note(entry)
             try:
-                self._outside.on_batch(report)
+                self._context.on_batch(report)
             except StreamError as error:
-                self._outside.say(f"{self._access.name}: batch {entry['batch_id']} has no quality results: {error}")
+                self._context.say(f"{self._access.name}: batch {entry['batch_id']} has no quality results: {error}")
             try:
                 self._log.append(entry)
             except OSError as error:
-                self._outside.say(
+                self._context.say(
                     f"{self._access.name}: batch {entry['batch_id']} is missing from the progress log: {error}"
                 )
-        return looked
+        return inspected
 
     def fail(self, error: Exception) -> events.Event:
         """A query that runs on while looking after it failed is stopped, or the next could not start."""
@@ -164,18 +164,18 @@ class QueryWatch:
         except Exception as failure:  # shown, and tried again
             return self._unstoppable(failure)
         self._query = None
-        return self._ended(error, events.Looked(self._checkpoint))
+        return self._ended(error, events.Inspected(self._checkpoint))
 
     def _unstoppable(self, error: Exception) -> events.Event:
         if not self._access.jvm_is_alive():
             self._query = None
-            return events.JvmEnded(note_of(JVM_GONE, self._outside.clock()))
-        return events.StopFailed(note_of(diagnose(error, log=self._outside.spark_log), self._outside.clock()))
+            return events.JvmEnded(note_of(JVM_GONE, self._context.clock()))
+        return events.StopFailed(note_of(diagnose(error, log=self._context.spark_log), self._context.clock()))
 
-    def _ended(self, error: BaseException, looked: events.Looked) -> events.Event:
+    def _ended(self, error: BaseException, inspected: events.Inspected) -> events.Event:
         if not self._access.jvm_is_alive():
-            return events.JvmEnded(note_of(JVM_GONE, self._outside.clock()))
-        return events.QueryEnded(diagnose(error, log=self._outside.spark_log), looked)
+            return events.JvmEnded(note_of(JVM_GONE, self._context.clock()))
+        return events.QueryEnded(diagnose(error, log=self._context.spark_log), inspected)
 
     def _refused(self, error: StreamError) -> events.RefusalFound:
-        return events.RefusalFound(FailureNote("refused", error.message, self._outside.clock(), error.remedy))
+        return events.RefusalFound(FailureNote("refused", error.message, self._context.clock(), error.remedy))

@@ -10,28 +10,28 @@ from datetime import datetime, timedelta
 
 from rtap_assets.streaming.lifecycle.events import (
     Declared,
+    DiskHasRoom,
     DrainDeclared,
     DrainEnded,
     DrainNeedsQuery,
     Effect,
     Event,
-    Finding,
     HostClosing,
     HostResumed,
+    Inspected,
+    Instruction,
     JvmEnded,
     Log,
-    Looked,
+    Observation,
     PersistBreaker,
     QueryEnded,
     QueryStopped,
     RefusalFound,
-    RoomFound,
     StartQuery,
     StopFailed,
     StopQuery,
     TableWorkBegins,
     TableWorkEnds,
-    Wish,
 )
 from rtap_assets.streaming.lifecycle.failures import Diagnosis
 from rtap_assets.streaming.lifecycle.phases import (
@@ -58,8 +58,10 @@ Step = tuple[StreamState, tuple[Effect, ...]]
 
 def step(state: StreamState, event: Event, policy: Policy, now: datetime) -> Step:
     """Return the state after the event, driven towards what is desired, and what is to be done."""
-    state, effects = _wish(state, event, now) if isinstance(event, Wish) else _find(state, event, policy, now)
-    state, driven = _drive(state, policy, now, is_look=isinstance(event, Looked))
+    state, effects = (
+        _instructed(state, event, now) if isinstance(event, Instruction) else _observed(state, event, policy, now)
+    )
+    state, driven = _drive(state, policy, now, is_look=isinstance(event, Inspected))
     if not isinstance(state.phase, Stopping):
         state = replace(state, observed_generation=state.goal.generation)
     return state, effects + driven
@@ -74,7 +76,7 @@ def wanted_trigger(state: StreamState, policy: Policy) -> float | None:
     return 0.0 if state.drains else None
 
 
-def _wish(state: StreamState, event: Wish, now: datetime) -> Step:
+def _instructed(state: StreamState, event: Instruction, now: datetime) -> Step:
     """Take over what a command or the host wants."""
     match event:
         case Declared():
@@ -96,18 +98,18 @@ def _wish(state: StreamState, event: Wish, now: datetime) -> Step:
     return state, ()
 
 
-def _find(state: StreamState, event: Finding, policy: Policy, now: datetime) -> Step:
+def _observed(state: StreamState, event: Observation, policy: Policy, now: datetime) -> Step:
     """Take over what became of the query."""
     effects: tuple[Effect, ...] = ()
     match event:
-        case Looked():
-            state, effects = _looked(state, event, now, policy)
-        case QueryEnded(diagnosis, looked):
-            state, seen = _looked(state, looked, now, policy)
+        case Inspected():
+            state, effects = _inspected(state, event, now, policy)
+        case QueryEnded(diagnosis, inspected):
+            state, seen = _inspected(state, inspected, now, policy)
             state, effects = _query_ended(state, diagnosis, policy, now)
             effects = seen + effects
-        case QueryStopped(looked):
-            state, seen = _looked(state, looked, now, policy)
+        case QueryStopped(inspected):
+            state, seen = _inspected(state, inspected, now, policy)
             state, effects = _query_stopped(state, policy, now)
             effects = seen + effects
         case StopFailed(note):
@@ -117,15 +119,15 @@ def _find(state: StreamState, event: Finding, policy: Policy, now: datetime) -> 
         case JvmEnded(note):
             health = replace(state.health, failures=state.health.failures + state.has_query, last_error=note)
             state = replace(state, phase=Stopped(now), has_jvm=False, health=health)
-        case RoomFound() if state.health.breaker.opened_at is not None:
+        case DiskHasRoom() if state.health.breaker.opened_at is not None:
             state, effects = _reset(state, now)
             effects = (Log("there is room on the disk again: goes on"), *effects)
     return state, effects
 
 
 def _declared(state: StreamState, event: Declared, now: datetime) -> Step:
-    fresh = event.generation if event.is_restart else state.goal.fresh
-    state = replace(state, goal=Goal(event.desired, event.generation, fresh))
+    restart_generation = event.generation if event.is_restart else state.goal.restart_generation
+    state = replace(state, goal=Goal(event.desired, event.generation, restart_generation))
     if event.desired is Desired.RUNNING:
         return _reset(replace(state, is_resumed=True), now)
     return replace(state, drains=frozenset()), ()
@@ -142,13 +144,13 @@ def _reset(state: StreamState, now: datetime) -> Step:
     return replace(state, phase=phase, health=health), (PersistBreaker(Breaker(), None),)
 
 
-def _looked(state: StreamState, looked: Looked, now: datetime, policy: Policy) -> Step:
+def _inspected(state: StreamState, inspected: Inspected, now: datetime, policy: Policy) -> Step:
     """Take over what a look found; a commit or a finished trigger proves the query."""
-    has_committed = looked.checkpoint.committed != state.checkpoint.committed
-    state = replace(state, checkpoint=looked.checkpoint)
-    phase, proven_at = state.phase, looked.proven_at
+    has_committed = inspected.checkpoint.committed != state.checkpoint.committed
+    state = replace(state, checkpoint=inspected.checkpoint)
+    phase, proven_at = state.phase, inspected.proven_at
     if proven_at is None or (isinstance(phase, Running) and proven_at == phase.proven_at):
-        proven_at = (looked.checkpoint.committed_at or now) if has_committed else None
+        proven_at = (inspected.checkpoint.committed_at or now) if has_committed else None
     if proven_at is None or not state.has_query:
         return state, ()
     state = replace(state, health=replace(state.health, failures=0))
@@ -201,7 +203,7 @@ def _drive(state: StreamState, policy: Policy, now: datetime, *, is_look: bool) 
     if isinstance(phase, Stopping):
         return _drive_stop(state, phase, policy, now) if is_look else (state, ())
     if isinstance(phase, Starting | Running):
-        is_as_wanted = wanted == phase.trigger_seconds and phase.generation >= state.goal.fresh
+        is_as_wanted = wanted == phase.trigger_seconds and phase.generation >= state.goal.restart_generation
         return (state, ()) if is_as_wanted else _stop(state, policy, now)
     if wanted is not None:
         return _start(state, wanted, now)

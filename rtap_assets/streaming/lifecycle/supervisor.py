@@ -13,11 +13,11 @@ from threading import Event, Lock, Thread
 
 from rtap_assets.streaming.checkpoints.progress import ProgressLog
 from rtap_assets.streaming.lifecycle import events
-from rtap_assets.streaming.lifecycle.command_desk import CommandDesk
+from rtap_assets.streaming.lifecycle.command_tracker import CommandTracker
 from rtap_assets.streaming.lifecycle.desired import DurableStates, KeptBreaker
 from rtap_assets.streaming.lifecycle.failures import DISK_FULL_CODE
 from rtap_assets.streaming.lifecycle.phases import Goal, Health, Snapshot, Stopped, Stopping, StreamState
-from rtap_assets.streaming.lifecycle.query_watch import Outside, QueryWatch
+from rtap_assets.streaming.lifecycle.query_watch import Context, QueryWatch
 from rtap_assets.streaming.lifecycle.restart_policy import Policy
 from rtap_assets.streaming.lifecycle.state_machine import step
 from rtap_assets.streaming.model.operation import Action, Operation
@@ -28,25 +28,25 @@ LOG = logging.getLogger(__name__)
 
 
 class StreamSupervisor:
-    """One stream. `snapshot`, `submit`, `cancel`, `tell`, `pause` and `close` are for other threads."""
+    """One stream. `snapshot`, `submit`, `cancel`, `post`, `pause` and `close` are for other threads."""
 
     def __init__(
         self,
         access: QueryAccess,
         *,
         policy: Policy,
-        desk: CommandDesk,
+        commands: CommandTracker,
         durable: DurableStates,
         log: ProgressLog,
-        outside: Outside,
+        context: Context,
     ) -> None:
         self.name, self.policy, self.log = access.name, policy, log
-        self._desk, self._durable, self._outside = desk, durable, outside
-        self._watch = QueryWatch(access, log=log, outside=outside, note=desk.note)
+        self._commands, self._durable, self._context = commands, durable, context
+        self._watch = QueryWatch(access, log=log, context=context, note=commands.note)
         kept, generation = durable.breaker(self.name), durable.generation(self.name)
         goal = Goal(durable.desired(self.name), generation)
         health = Health(last_error=kept.note, breaker=kept.breaker)
-        state = StreamState(Stopped(outside.clock()), goal, observed_generation=generation, health=health)
+        state = StreamState(Stopped(context.clock()), goal, observed_generation=generation, health=health)
         self.snapshot = Snapshot(state, (log.newest(1) or [{}])[0])
         self._inbox: SimpleQueue[events.Event] = SimpleQueue()
         self._wake, self._resting, self._submitting = Event(), Event(), Lock()
@@ -61,35 +61,35 @@ class StreamSupervisor:
     def submit(self, action: Action) -> Operation:
         """Set what is desired and return at once."""
         with self._submitting:
-            operation, event = self._desk.submit(action, self.snapshot.state)
+            operation, event = self._commands.submit(action, self.snapshot.state)
             if event is not None:
-                self.tell(event)
+                self.post(event)
         return operation
 
     def operation(self, identifier: str) -> Operation | None:
         """Return the course of a command."""
-        return self._desk.operations.get(identifier)
+        return self._commands.operations.get(identifier)
 
     def cancel(self, identifier: str) -> Operation | None:
         """Give a command up; what it made desired stays so."""
-        operation = self._desk.operations.cancel(identifier)
+        operation = self._commands.operations.cancel(identifier)
         self._wake.set()
         return operation
 
-    def tell(self, event: events.Event) -> None:
+    def post(self, event: events.Event) -> None:
         """Report an event; the thread handles it next."""
         self._inbox.put(event)
         self._wake.set()
 
     def pause(self, *, seconds: float) -> bool:
-        """Ask for a rest between two batches; return whether it began in time. `tell` a `TableWorkEnds` in any case."""
+        """Ask for a rest between two batches; return whether it began in time. `post` a `TableWorkEnds` in any case."""
         self._resting.clear()
-        self.tell(events.TableWorkBegins())
+        self.post(events.TableWorkBegins())
         return self._resting.wait(seconds)
 
     def close(self, *, stop_seconds: float) -> None:
         """Ask the thread to stop its query and to end; what is desired stays."""
-        self.tell(events.HostClosing(stop_seconds))
+        self.post(events.HostClosing(stop_seconds))
 
     def join(self, seconds: float) -> bool:
         """Return whether the thread ended in time with no batch unfinished."""
@@ -107,16 +107,16 @@ class StreamSupervisor:
                 if isinstance(event, events.QueryEnded):  # else Spark is gone or hangs, which needs no stack trace
                     LOG.exception("%s: looking after the stream failed", self.name, exc_info=error)
                 self._handle(event)
-        self._desk.close()
+        self._commands.close()
 
     @property
     def _state(self) -> StreamState:
         return self.snapshot.state
 
     def _tick_seconds(self) -> float:
-        if self._desk.has_drains:
+        if self._commands.has_drains:
             return DRAIN_TICK_SECONDS
-        is_busy = self._desk.is_busy or isinstance(self._state.phase, Stopping)
+        is_busy = self._commands.is_busy or isinstance(self._state.phase, Stopping)
         return TICK_SECONDS if is_busy else min(IDLE_TICK_SECONDS, self.policy.running_proof_seconds / 4)
 
     def _tick(self) -> None:
@@ -124,8 +124,8 @@ class StreamSupervisor:
             self._handle(self._inbox.get())
         self._handle(self._watch.look(self._state))
         if self._room_is_back():
-            self._handle(events.RoomFound())
-        while found := self._desk.settle(self._state, reported=self._watch.reported):
+            self._handle(events.DiskHasRoom())
+        while found := self._commands.settle(self._state, reported=self._watch.reported):
             for event in found:
                 self._handle(event)
         if self._state.is_paused and not self._state.has_query:
@@ -135,7 +135,7 @@ class StreamSupervisor:
         """Take the step, publish the state, perform the effects, and handle what came of them."""
         pending = deque([event])
         while pending:
-            now = self._outside.clock()
+            now = self._context.clock()
             state, effects = step(self._state, pending.popleft(), self.policy, now)
             self.snapshot = Snapshot(state, (self.log.newest(1) or [{}])[0])
             pending.extend(outcome for effect in effects if (outcome := self._perform(effect)) is not None)
@@ -157,14 +157,14 @@ class StreamSupervisor:
 
     def _room_is_back(self) -> bool:
         """Whether a full disk that opened the breaker has room; looks once in the longest back-off."""
-        health, now = self._state.health, self._outside.clock()
+        health, now = self._state.health, self._context.clock()
         if health.breaker.opened_at is None or health.last_error is None or health.last_error.code != DISK_FULL_CODE:
             return False
         longest = timedelta(seconds=self.policy.backoff_longest_seconds)
         if self._room_looked_at is not None and now - self._room_looked_at < longest:
             return False
         self._room_looked_at = now
-        return self._outside.has_room()
+        return self._context.has_room()
 
     def _say(self, text: str) -> None:
-        self._outside.say(f"{self.name}: {text}")
+        self._context.say(f"{self.name}: {text}")

@@ -34,7 +34,7 @@ STOP_POLL_SECONDS, IDLE_SECONDS = 0.005, 1.0
 
 
 @dataclass(frozen=True)
-class Sight:
+class QueryProgress:
     """What one look found: reports of new batches, the end of the newest trigger, the error that ended the query."""
 
     batches: tuple[dict[str, Any], ...] = ()
@@ -48,7 +48,7 @@ class Query(Protocol):
 
     reported: int
 
-    def look(self, now: datetime) -> Sight: ...
+    def look(self, now: datetime) -> QueryProgress: ...
     def verify(self) -> None: ...
     def stop(self, *, seconds: float) -> None: ...
 
@@ -124,14 +124,14 @@ class SparkQuery:
         """Stop between batches, or hard after `seconds`."""
         stop_between_batches(self._query, self._stream.checkpoint(self._settings), seconds=seconds)
 
-    def look(self, now: datetime) -> Sight:
+    def look(self, now: datetime) -> QueryProgress:
         """Return what is new since the last look."""
         is_active = self._query.isActive
         last = self._query.lastProgress
         report = None if last is None else json.loads(last.json)
         batches = () if report is None else self._new(report)
         error = None if is_active else self._query.exception()
-        return Sight(batches, None if report is None else min(end_of_trigger(report), now), is_active, error)
+        return QueryProgress(batches, None if report is None else min(end_of_trigger(report), now), is_active, error)
 
     def _new(self, newest: dict[str, Any]) -> tuple[dict[str, Any], ...]:
         executed = newest["batchId"] - (EXECUTED not in newest["durationMs"])

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from rtap_assets.streaming.lifecycle.observation import Surroundings, observe, status_of
+from rtap_assets.streaming.lifecycle.observation import ProbeReadings, observe, status_of
 from rtap_assets.streaming.lifecycle.phases import (
     Backoff,
     Broken,
@@ -78,13 +78,13 @@ MATRIX: dict[str, tuple[Phase, float, str | None, Observed, float]] = {
 @pytest.mark.parametrize("case", MATRIX)
 def test_the_state_follows_from_phase_and_time(case: str) -> None:
     phase, seconds, away, state, since = MATRIX[case]
-    assert observe(StreamState(phase), at(seconds), policy=POLICY, around=Surroundings(away)) == (state, at(since))
+    assert observe(StreamState(phase), at(seconds), policy=POLICY, readings=ProbeReadings(away)) == (state, at(since))
 
 
 @pytest.mark.parametrize("case", MATRIX)
 def test_what_runs_in_a_silent_jvm_is_stalled_and_all_else_stays_as_it_was(case: str) -> None:
     phase, seconds, away, state, since = MATRIX[case]
-    found = observe(StreamState(phase), at(seconds), policy=POLICY, around=Surroundings(away, at(12)))
+    found = observe(StreamState(phase), at(seconds), policy=POLICY, readings=ProbeReadings(away, at(12)))
     began = phase.started_at if isinstance(phase, Running) else phase.since
     stalls = isinstance(phase, Starting | Running)
     assert found == ((Observed.STALLED, max(at(12), began)) if stalls else (state, at(since)))
@@ -100,7 +100,8 @@ def test_no_phase_of_a_silent_query_says_running_for_longer_than_a_proof_lasts()
     for phase in (TRYING, PROVEN, AGAIN):
         for away in ("broker", None):
             assert (
-                observe(StreamState(phase), at(10_000), policy=POLICY, around=Surroundings(away))[0] is not Observed.RUNNING
+                observe(StreamState(phase), at(10_000), policy=POLICY, readings=ProbeReadings(away))[0]
+                is not Observed.RUNNING
             )
 
 
@@ -108,7 +109,7 @@ def test_an_open_transaction_makes_a_stream_that_runs_wait_and_hides_no_other_st
     held = FailureNote("open_transaction", "held", NOON - timedelta(seconds=300), "")
 
     def state(phase: Phase, seconds: float) -> tuple[Observed, datetime]:
-        return observe(StreamState(phase), at(seconds), policy=POLICY, around=Surroundings(held=held))
+        return observe(StreamState(phase), at(seconds), policy=POLICY, readings=ProbeReadings(held=held))
 
     assert state(PROVEN, 41) == (Observed.WAITING, held.at)
     assert state(PROVEN, 71) == (Observed.STALLED, at(70))
@@ -117,11 +118,11 @@ def test_an_open_transaction_makes_a_stream_that_runs_wait_and_hides_no_other_st
 
 
 def test_a_status_is_made_from_one_snapshot_and_names_what_is_waited_for() -> None:
-    def status(state: StreamState, around: Surroundings) -> tuple[str | None, str | None, int | None]:
+    def status(state: StreamState, readings: ProbeReadings) -> tuple[str | None, str | None, int | None]:
         found = status_of(
             "bronze",
             Snapshot(state, {"batch_seconds": 0.5}),
-            around,
+            readings,
             policy=POLICY,
             now=at(41),
             validity_seconds=60,
@@ -131,9 +132,11 @@ def test_a_status_is_made_from_one_snapshot_and_names_what_is_waited_for() -> No
         return found.waiting_for, None if found.last_error is None else found.last_error.code, found.lag_records
 
     lag, held = Lag(at(40), 7, None), FailureNote("open_transaction", "held", at(0), "")
-    assert status(StreamState(PROVEN), Surroundings(lag=lag)) == (None, None, 7)
-    assert status(StreamState(PROVEN), Surroundings(held=held)) == ("an open transaction", "open_transaction", None)
-    assert status(StreamState(AGAIN), Surroundings(held=held)) == ("registry", None, None)
-    assert status(StreamState(PROVEN), Surroundings(jvm_silent_since=at(12))) == (None, "jvm_silent", None)
+    assert status(StreamState(PROVEN), ProbeReadings(lag=lag)) == (None, None, 7)
+    assert status(StreamState(PROVEN), ProbeReadings(held=held)) == ("an open transaction", "open_transaction", None)
+    assert status(StreamState(AGAIN), ProbeReadings(held=held)) == ("registry", None, None)
+    assert status(StreamState(PROVEN), ProbeReadings(jvm_silent_since=at(12))) == (None, "jvm_silent", None)
     refused = replace(StreamState(Refused(at(9))))
-    assert status(refused, Surroundings(lag=lag)) == (None, None, None), "its position is not one of the topic that is there"
+    assert status(refused, ProbeReadings(lag=lag)) == (None, None, None), (
+        "its position is not one of the topic that is there"
+    )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rtap_assets.streaming.lifecycle.events import (
     Declared,
+    DiskHasRoom,
     DrainDeclared,
     DrainEnded,
     DrainNeedsQuery,
@@ -18,14 +19,13 @@ from rtap_assets.streaming.lifecycle.events import (
     Event,
     HostClosing,
     HostResumed,
+    Inspected,
     JvmEnded,
     Log,
-    Looked,
     PersistBreaker,
     QueryEnded,
     QueryStopped,
     RefusalFound,
-    RoomFound,
     StartQuery,
     StopFailed,
     StopQuery,
@@ -73,7 +73,7 @@ def at(seconds: float) -> datetime:
 
 TWENTY = at(20)
 NOTE = FailureNote("boom", "it burst", at(20), "mend it")
-CLEAN, DIRTY = Looked(CheckpointReading()), Looked(CheckpointReading(is_dirty=True))
+CLEAN, DIRTY = Inspected(CheckpointReading()), Inspected(CheckpointReading(is_dirty=True))
 FAULT = Diagnosis(Verdict.FAULT, "boom", "it burst", "mend it")
 AWAY = Diagnosis(Verdict.WAIT, "registry_away", "no answer", "wait", "registry")
 AGAIN = Diagnosis(Verdict.RESTART, "restart", "SPARK-54027", "")
@@ -102,7 +102,7 @@ EVENTS: dict[str, Event] = {
     "table work begins": TableWorkBegins(),
     "table work ends": TableWorkEnds(),
     "look": CLEAN,
-    "proof": Looked(CheckpointReading(), at(19)),
+    "proof": Inspected(CheckpointReading(), at(19)),
     "fault": QueryEnded(FAULT, CLEAN),
     "dependency away": QueryEnded(AWAY, CLEAN),
     "stopped, clean": QueryStopped(CLEAN),
@@ -110,7 +110,7 @@ EVENTS: dict[str, Event] = {
     "stop failed": StopFailed(NOTE),
     "refusal": RefusalFound(NOTE),
     "JVM ended": JvmEnded(NOTE),
-    "room": RoomFound(),
+    "room": DiskHasRoom(),
 }
 SHORT = {StartQuery: "start", StopQuery: "stop", PersistBreaker: "breaker", Log: "log"}
 
@@ -315,7 +315,7 @@ def test_a_dependency_that_is_away_is_waited_for_without_end_and_logged_once() -
     assert (state.health.failures, state.health.breaker, len(said)) == (100, Breaker(), 1)
     assert isinstance(state.phase, Starting)
     assert state.phase.waited == Wait("registry", at(0))
-    state, effects = run(state, Looked(CheckpointReading(1, at(4_000)), None), now=at(4_000))
+    state, effects = run(state, Inspected(CheckpointReading(1, at(4_000)), None), now=at(4_000))
     assert (state.health.failures, effects) == (0, [Log("goes on after waiting for registry")])
 
 
@@ -357,9 +357,9 @@ def test_nothing_runs_before_the_host_resumes_or_someone_asks() -> None:
     assert run(state, DrainNeedsQuery(2))[1] == [StartQuery(0.0)]
 
 
-FINDINGS = ["look", "proof", "fault", "away", "again", "refusal", "stop fails", "JVM ends", "room"]
-WISHES = [name for name in EVENTS if isinstance(EVENTS[name], Declared | DrainDeclared | DrainNeedsQuery | DrainEnded)]
-WISHES += ["host resumed", "host closing", "table work begins", "table work ends"]
+OBSERVATIONS = ["look", "proof", "fault", "away", "again", "refusal", "stop fails", "JVM ends", "room"]
+INSTRUCTIONS = [name for name in EVENTS if isinstance(EVENTS[name], Declared | DrainDeclared | DrainNeedsQuery | DrainEnded)]
+INSTRUCTIONS += ["host resumed", "host closing", "table work begins", "table work ends"]
 
 
 class World:
@@ -384,8 +384,8 @@ class World:
             self._verify(is_settled=not pending)
 
     def _event(self, name: str) -> Event | None:
-        looked = Looked(CheckpointReading(self.commits, self.now, 0, self.is_dirty))
-        if name in WISHES:
+        inspected = Inspected(CheckpointReading(self.commits, self.now, 0, self.is_dirty))
+        if name in INSTRUCTIONS:
             event = EVENTS[name]
             if isinstance(event, Declared | DrainDeclared | DrainNeedsQuery | DrainEnded):
                 self.generation += not isinstance(event, DrainEnded)
@@ -395,24 +395,24 @@ class World:
             return event
         if name == "proof" and self.has_query:
             self.commits += 1
-            return Looked(CheckpointReading(self.commits, self.now, 0, self.is_dirty), self.now)
+            return Inspected(CheckpointReading(self.commits, self.now, 0, self.is_dirty), self.now)
         if name in ("fault", "away", "again", "refusal") and self.has_query:
             self.has_query = False
             found = {"fault": FAULT, "away": AWAY, "again": AGAIN}
-            return RefusalFound(NOTE) if name == "refusal" else QueryEnded(found[name], looked)
+            return RefusalFound(NOTE) if name == "refusal" else QueryEnded(found[name], inspected)
         if name == "JVM ends":
             self.has_query = False
             return JvmEnded(NOTE)
-        return RoomFound() if name == "room" else looked
+        return DiskHasRoom() if name == "room" else inspected
 
     def _perform(self, effect: Effect) -> list[Event]:
-        looked = Looked(CheckpointReading(self.commits, self.now, 0, self.is_dirty))
+        inspected = Inspected(CheckpointReading(self.commits, self.now, 0, self.is_dirty))
         if isinstance(effect, StartQuery):
             assert not self.has_query, "a second query beside the first"
             assert self.state.has_jvm
             if self.fails:
                 self.fails = False
-                return [QueryEnded(FAULT, looked)]
+                return [QueryEnded(FAULT, inspected)]
             self.has_query = True
         elif isinstance(effect, StopQuery):
             assert self.has_query, "a stop of nothing"
@@ -420,7 +420,7 @@ class World:
                 self.fails = False
                 return [StopFailed(NOTE)]
             self.has_query = False
-            return [QueryStopped(looked)]
+            return [QueryStopped(inspected)]
         return []
 
     def _verify(self, *, is_settled: bool) -> None:
@@ -439,7 +439,10 @@ class World:
 
 
 HAPPENINGS = st.tuples(
-    st.sampled_from(FINDINGS + WISHES), st.floats(0, 60), st.booleans(), st.sampled_from([False, False, False, True])
+    st.sampled_from(OBSERVATIONS + INSTRUCTIONS),
+    st.floats(0, 60),
+    st.booleans(),
+    st.sampled_from([False, False, False, True]),
 )
 
 

@@ -14,7 +14,7 @@ from polling import wait_until
 from rtap_assets.config import Settings, load_settings
 from rtap_assets.errors import DependencyUnavailable, StreamError
 from rtap_assets.streaming.checkpoints.progress import ProgressLog
-from rtap_assets.streaming.lifecycle.command_desk import CommandDesk
+from rtap_assets.streaming.lifecycle.command_tracker import CommandTracker
 from rtap_assets.streaming.lifecycle.desired import DurableStates, read_breakers, read_desired, read_generations
 from rtap_assets.streaming.lifecycle.drains import Drain
 from rtap_assets.streaming.lifecycle.events import HostResumed, TableWorkEnds
@@ -28,13 +28,13 @@ from rtap_assets.streaming.lifecycle.phases import (
     StreamState,
     Waiting,
 )
-from rtap_assets.streaming.lifecycle.query_watch import Outside
+from rtap_assets.streaming.lifecycle.query_watch import Context
 from rtap_assets.streaming.lifecycle.restart_policy import Policy
 from rtap_assets.streaming.lifecycle.supervisor import StreamSupervisor
 from rtap_assets.streaming.model.operation import STREAM_ACTIONS, Action, Operation, OperationState
 from rtap_assets.streaming.model.reports import CheckpointReading
 from rtap_assets.streaming.model.states import Desired
-from rtap_assets.streaming.queries.query_handle import Query, Sight
+from rtap_assets.streaming.queries.query_handle import Query, QueryProgress
 
 SECONDS = 20
 REPORT: Mapping[str, Any] = {"id": "q", "runId": "r", "timestamp": "2026-03-01T12:00:00.000Z", "durationMs": {}}
@@ -90,14 +90,14 @@ class FakeQuery:
 
     def verify(self) -> None: ...
 
-    def look(self, now: datetime) -> Sight:
+    def look(self, now: datetime) -> QueryProgress:
         stream, batches = self.stream, []
         if self.is_active and not stream.is_paced and stream.committed + 1 < stream.available:
             stream.committed, stream.is_dirty = stream.committed + 1, False
             batches.append({**REPORT, "batchId": stream.committed, "numInputRows": 10})
             self.reported = stream.committed
         proven_at = None if stream.is_paced or not self.is_active else now
-        return Sight(tuple(batches), proven_at, self.is_active, self.error)
+        return QueryProgress(tuple(batches), proven_at, self.is_active, self.error)
 
     def stop(self, *, seconds: float) -> None:
         if self.stream.stop_errors:
@@ -130,7 +130,7 @@ class Setup:
             end = self.stream.available
             return lambda: self.stream.committed + 1 >= end
 
-        desk = CommandDesk(
+        commands = CommandTracker(
             "silver",
             policy=policy,
             durable=durable,
@@ -141,8 +141,10 @@ class Setup:
             clock=clock,
             spark_log="spark.log",
         )
-        outside = Outside(clock, self.said.append, "spark.log", lambda: self.has_room, lambda: None, lambda _: None)
-        self.supervisor = StreamSupervisor(self.stream, policy=policy, desk=desk, durable=durable, log=log, outside=outside)
+        context = Context(clock, self.said.append, "spark.log", lambda: self.has_room, lambda: None, lambda _: None)
+        self.supervisor = StreamSupervisor(
+            self.stream, policy=policy, commands=commands, durable=durable, log=log, context=context
+        )
         self.supervisor.start()
 
     @property
@@ -297,7 +299,7 @@ def test_the_breaker_opens_survives_and_is_reset_by_a_start(setup: Setup) -> Non
     assert failed.error.message.startswith("silver is broken: ")
     assert read_breakers(setup.settings)["silver"].breaker.opened_at == setup.state.phase.since
     next_host = Setup(setup.settings)
-    next_host.supervisor.tell(HostResumed())
+    next_host.supervisor.post(HostResumed())
     next_host.wait_for(Broken)
     drained = next_host.done(Action.DRAIN)
     assert drained.error is not None
@@ -369,7 +371,7 @@ def test_a_rest_for_table_work_ends_the_query_and_leaves_what_is_desired(setup: 
     setup.done(Action.START)
     assert setup.supervisor.pause(seconds=SECONDS)
     assert (setup.stream.active, setup.state.goal.desired) == ([], Desired.RUNNING)
-    setup.supervisor.tell(TableWorkEnds())
+    setup.supervisor.post(TableWorkEnds())
     setup.wait_for(Running)
 
 
@@ -379,7 +381,7 @@ def test_a_host_that_closes_stops_cleanly_and_the_next_one_resumes(setup: Setup)
     assert setup.stream.active == []
     next_host = Setup(setup.settings)
     assert isinstance(next_host.state.phase, Stopped)
-    next_host.supervisor.tell(HostResumed())
+    next_host.supervisor.post(HostResumed())
     next_host.wait_for(Running)
     assert next_host.state.goal.generation == 1
     assert next_host.close()

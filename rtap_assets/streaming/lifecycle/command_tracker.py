@@ -23,7 +23,7 @@ from rtap_assets.streaming.lifecycle.commands import (
 from rtap_assets.streaming.lifecycle.desired import DurableStates
 from rtap_assets.streaming.lifecycle.drains import Drain
 from rtap_assets.streaming.lifecycle.failures import as_error
-from rtap_assets.streaming.lifecycle.observation import Surroundings
+from rtap_assets.streaming.lifecycle.observation import ProbeReadings
 from rtap_assets.streaming.lifecycle.operation_log import Command, OperationLog
 from rtap_assets.streaming.lifecycle.phases import StreamState
 from rtap_assets.streaming.lifecycle.restart_policy import Policy
@@ -48,7 +48,7 @@ class Pending:
     drain: Drain | None = None
 
 
-class CommandDesk:
+class CommandTracker:
     """The commands of one stream. `submit` is for any thread, the rest for the stream's own.
 
     `timeouts` and `patience_seconds` bound a command; `begin_drain` returns a drain that begins with this state.
@@ -140,7 +140,7 @@ class CommandDesk:
             self.operations.fail(command, OperationError("The stream host ended.", "Ask again once it runs."))
 
     def _view(self, state: StreamState) -> View:
-        return View(state, self._policy, Surroundings(away=self._away()), self._clock())
+        return View(state, self._policy, ProbeReadings(away=self._away()), self._clock())
 
     def _judge(self, one: Pending, state: StreamState, reported: int | None) -> Outcome | None:
         view, action = self._view(state), one.command.action
