@@ -73,8 +73,8 @@ lint: $(READY) ## Check style (ruff) and types (mypy strict)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: $(READY) ## Measure throughput, CPU and memory of the chain (N=events)
-	@$(BIN)/python -m bench $(if $(N),--events $(N))
+bench: $(READY) ## Measure the chain, cold and warm, per stream (N=events, AGAINST=another commit)
+	@$(BIN)/python -m bench $(if $(N),--events $(N)) $(if $(AGAINST),--against $(AGAINST))
 
 lock: $(READY) ## Resolve the dependencies anew and write both lock files (hashes, no index)
 	@$(COMPILE) --no-strip-extras --extra dev pyproject.toml -o requirements.lock

@@ -1,101 +1,140 @@
-"""Drains the four streams one after the other in this fresh process and prints one JSON line for each.
+"""Drain the four streams on request, in one session, and print one JSON line per stream.
 
-Run by `python -m bench`; the settings come from the environment.
+Runs in the environment of the commit that is measured, which may be an older one of this repository: it uses the standard
+library, psutil and as little of the package as possible. Each line `drain` on standard input is one round; the end of input
+ends the process.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import psutil
 
-from rtap_assets.config import Settings, get_settings
-from rtap_assets.lake.catalog import load_table, open_catalog
-from rtap_assets.lake.history.snapshots import table_state
-from rtap_assets.streaming.checkpoints.layers import open_layers
-from rtap_assets.streaming.operations.drain import drain_stream
-from rtap_assets.streaming.queries.definitions import STREAMS, StreamDefinition
-from rtap_assets.streaming.session import start_session
-
 SAMPLE_SECONDS = 0.25
-MEBIBYTE = 1024 * 1024
+CLOCK_TICKS = 100.0
+# Thread names of the JVM (cut to 15 characters by the kernel) -> what their CPU is counted as.
+THREAD_ROLES = {
+    "C1 CompilerThre": "jit_c1",
+    "C2 CompilerThre": "jit_c2",
+    "Executor task l": "tasks",
+    "stream executio": "planning",
+    "GC Thread": "gc",
+    "VM Thread": "gc",
+}
+# Where the names have been, newest first.
+HOMES = {
+    "open_layers": ("rtap_assets.streaming.checkpoints.layers", "rtap_assets.streaming.layers"),
+    "drain_stream": ("rtap_assets.streaming.operations.drain", "rtap_assets.streaming.drain"),
+    "STREAMS": ("rtap_assets.streaming.queries.definitions", "rtap_assets.streaming.queries"),
+    "start_session": ("rtap_assets.streaming.session",),
+    "get_settings": ("rtap_assets.config",),
+}
 
 
-@dataclass(frozen=True)
-class StreamReading:
-    """One stream's drain: rows in, wall and CPU seconds of the whole process tree, batches, files and snapshots written."""
-
-    stream: str
-    rows: int
-    wall_seconds: float
-    cpu_seconds: float
-    batches: int
-    files: int
-    snapshots: int
+def found(name: str) -> Any:
+    """Return the object of that name from the first module that has it."""
+    for home in HOMES[name]:
+        try:
+            return getattr(import_module(home), name)
+        except (ImportError, AttributeError):
+            continue
+    raise SystemExit(f"This commit has no {name}: add its module to HOMES.")
 
 
 class TreeMeter:
     """CPU seconds and peak resident memory of this process and everything below it, the JVM included."""
 
     def __init__(self) -> None:
-        self.process = psutil.Process()
+        self._process = psutil.Process()
+        self._cpu: dict[int, float] = {}
+        self._threads: dict[tuple[int, int], tuple[str, float]] = {}
+        self._lock = threading.Lock()
         self.peak_bytes = 0
-        self.ended_cpu: dict[int, float] = {}
         threading.Thread(target=self._sample, daemon=True).start()
 
-    def cpu_seconds(self) -> float:
-        for process in [self.process, *self.process.children(recursive=True)]:
-            try:
-                times = process.cpu_times()
-                self.ended_cpu[process.pid] = times.user + times.system
-            except psutil.NoSuchProcess:
-                continue
-        return sum(self.ended_cpu.values())
-
-    def _sample(self) -> None:
-        while True:
-            resident = 0
-            for process in [self.process, *self.process.children(recursive=True)]:
+    def reading(self) -> dict[str, float]:
+        """Return CPU seconds so far: `cpu_seconds` in all, and per role of the JVM's threads where the kernel tells."""
+        with self._lock:
+            for process in self._tree():
                 try:
-                    resident += process.memory_info().rss
+                    times = process.cpu_times()
+                    self._cpu[process.pid] = times.user + times.system
+                    self._read_threads(process.pid)
                 except psutil.NoSuchProcess:
                     continue
+            roles = dict.fromkeys([*THREAD_ROLES.values()], 0.0)
+            for role, seconds in self._threads.values():
+                roles[role] += seconds
+        return {"cpu_seconds": sum(self._cpu.values())} | roles
+
+    def _read_threads(self, pid: int) -> None:
+        for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+            try:
+                text = stat.read_text(encoding="ascii", errors="replace")
+            except OSError:
+                continue
+            name = text[text.index("(") + 1 : text.rindex(")")]
+            role = next((role for prefix, role in THREAD_ROLES.items() if name.startswith(prefix)), None)
+            if role is not None:
+                fields = text[text.rindex(")") + 2 :].split()
+                self._threads[pid, int(stat.parent.name)] = (role, (int(fields[11]) + int(fields[12])) / CLOCK_TICKS)
+
+    def _tree(self) -> list[psutil.Process]:
+        return [self._process, *self._process.children(recursive=True)]
+
+    def _sample(self) -> None:
+        """Keep the peak of memory, and the CPU of threads that end between two readings."""
+        while True:
+            resident = 0
+            with self._lock:
+                for process in self._tree():
+                    try:
+                        resident += process.memory_info().rss
+                        self._read_threads(process.pid)
+                    except psutil.NoSuchProcess:
+                        continue
             self.peak_bytes = max(self.peak_bytes, resident)
             time.sleep(SAMPLE_SECONDS)
 
 
+def measured(meter: TreeMeter, compilations: Callable[[], int], work: Callable[[], Any]) -> tuple[dict[str, float], Any]:
+    """Run `work`; return what it cost (CPU seconds by role, wall seconds, code compilations) and what it returned."""
+    before, compiled, began = meter.reading(), compilations(), time.monotonic()
+    result = work()
+    wall, after = time.monotonic() - began, meter.reading()
+    cost = {name: after[name] - before[name] for name in after}
+    return cost | {"wall_seconds": wall, "compilations": compilations() - compiled}, result
+
+
 def main() -> None:
-    """Start a session, drain bronze, dlq, silver and gold, print a reading of each and of the start."""
-    settings = get_settings()
-    meter = TreeMeter()
-    started = time.monotonic()
-    with open_layers(start_session(settings), settings) as session:
-        start = {"start_seconds": time.monotonic() - started, "start_cpu_seconds": meter.cpu_seconds()}
-        for stream in STREAMS.values():
-            before, cpu = time.monotonic(), meter.cpu_seconds()
-            report = drain_stream(session, settings, stream.name)
-            files, snapshots = _written(settings, stream)
-            reading = StreamReading(
-                stream=stream.name,
-                rows=report.input_rows,
-                wall_seconds=time.monotonic() - before,
-                cpu_seconds=meter.cpu_seconds() - cpu,
-                batches=report.batches,
-                files=files,
-                snapshots=snapshots,
-            )
-            print(json.dumps({"reading": asdict(reading)}), flush=True)
-        print(json.dumps({"start": start, "peak_mebibytes": meter.peak_bytes // MEBIBYTE}), flush=True)
+    """Start a session, then drain bronze, dlq, silver and gold for each line `drain`."""
+    settings, meter, streams = found("get_settings")(), TreeMeter(), found("STREAMS")
+    start, session = measured(meter, lambda: 0, lambda: found("start_session")(settings))
 
+    def compilations() -> int:
+        metrics = session.sparkContext._jvm.org.apache.spark.metrics.source.CodegenMetrics
+        return int(metrics.METRIC_COMPILATION_TIME().getCount())
 
-def _written(settings: Settings, stream: StreamDefinition) -> tuple[int, int]:
-    if stream.writes is None:
-        return 0, 0
-    snapshots = len(load_table(open_catalog(settings), stream.writes.identifier).snapshots())
-    return table_state(settings, stream.writes).files, snapshots
+    with found("open_layers")(session, settings):
+        print(json.dumps({"start": start}), flush=True)
+        for line in sys.stdin:
+            if line.strip() != "drain":
+                continue
+            readings = []
+            for name in streams:
+                cost, report = measured(
+                    meter, compilations, lambda name=name: found("drain_stream")(session, settings, name)
+                )
+                readings.append({"stream": name, "rows": report.input_rows, "batches": report.batches} | cost)
+            print(json.dumps({"round": readings, "peak_mebibytes": meter.peak_bytes >> 20}), flush=True)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from rtap_assets.kafka.clients import client_config
 
 SLICE_RECORDS = 2_000
 POLL_SECONDS = 0.05
+# The shortest wait of a steady run: records that come due within it are sent together.
+ROUND_SECONDS = 0.02
 QUEUE_RECORDS = 200_000
 # These are raised before a record leaves the producer, or by a broker that refused to append it.
 NEVER_APPENDED = frozenset(
@@ -135,8 +137,8 @@ class Sender:
                 yield range(start, stop)
                 start = stop
             else:
-                # The row may have come due meanwhile, and a negative time would be taken as for ever.
-                self._producer.poll(min(max(0.0, due_seconds(start)), POLL_SECONDS))
+                # In rounds: librdkafka takes less than a millisecond as zero, and a loop of such waits burns a core.
+                self._producer.poll(min(max(ROUND_SECONDS, due_seconds(start)), POLL_SECONDS))
 
     def _queue(self, delivery: Delivery, rows: range) -> None:
         columns, timestamps = delivery.chunk.columns, delivery.chunk.timestamps_ms

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from rtap_assets.generator.chunks import GOOD, Chunk
-from rtap_assets.generator.delivery import POLL_SECONDS, Sender
+from rtap_assets.generator.delivery import POLL_SECONDS, ROUND_SECONDS, Sender
 from rtap_assets.generator.events import objects
 
 ROWS = 50
@@ -60,3 +60,11 @@ def test_rows_are_sent_no_sooner_than_they_are_due() -> None:
     assert producer.sent == ROWS
     assert producer.now >= (ROWS - 1) * 0.2
     assert max(producer.waits) == POLL_SECONDS
+
+
+def test_a_fast_pace_is_kept_in_rounds() -> None:
+    """A wait of less than a millisecond is none: a loop of them would burn a core."""
+    producer = sent_every(0.005)
+    assert producer.sent == ROWS
+    assert (ROWS - 1) * 0.005 <= producer.now <= ROWS * 0.005 + ROUND_SECONDS + 0.1
+    assert {wait for wait in producer.waits if wait} == {ROUND_SECONDS}
