@@ -5,7 +5,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 READY := .venv/.ready
 SETUP_INPUTS := .ci/setup pyproject.toml requirements.lock requirements-setup.lock \
-  rtap_assets/runtime/ivy.xml rtap_assets/runtime/jars.sha256
+  rtap_assets/java/ivy.xml rtap_assets/java/jars.sha256
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
 
 .DEFAULT_GOAL := help
@@ -68,9 +68,10 @@ test-integration: $(READY) ## Run the tests against a real broker and registry
 test-e2e: $(READY) ## Run the whole platform through its own commands
 	@$(BIN)/pytest tests/e2e
 
-lint: $(READY) ## Check style (ruff) and types (mypy strict)
+lint: $(READY) ## Check style (ruff), the direction of imports (import-linter) and types (mypy strict)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache --no-logo
 	@$(BIN)/mypy
 
 bench: $(READY) ## Measure the chain, cold and warm, per stream (N=events, AGAINST=another commit)

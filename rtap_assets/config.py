@@ -18,10 +18,12 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import SettingsConfigDict
 
 from rtap_assets.errors import ConfigurationError
-from rtap_assets.runtime import setting_rules as rules
-from rtap_assets.runtime.addresses import Addresses
-from rtap_assets.runtime.quality_settings import QualitySettings
-from rtap_assets.runtime.state_paths import StatePaths
+from rtap_assets.settings import rules
+from rtap_assets.settings.addresses import Addresses
+from rtap_assets.settings.quality import QualitySettings
+from rtap_assets.settings.state_paths import StatePaths
+from rtap_assets.settings.streams import StreamSettings
+from rtap_assets.settings.tables import TableSettings
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,7 +46,7 @@ RULES: dict[str, Callable[[str], str]] = {
 }
 
 
-class Settings(Addresses, StatePaths, QualitySettings):
+class Settings(Addresses, StatePaths, TableSettings, StreamSettings, QualitySettings):
     """Everything that may differ between a laptop and a cluster. Times are in the unit the name ends with."""
 
     model_config = SettingsConfigDict(
@@ -137,53 +139,6 @@ class Settings(Addresses, StatePaths, QualitySettings):
         30, gt=0, description="How long a commit waits while another program holds the embedded catalog's file."
     )
 
-    # Table maintenance
-    snapshot_retention_seconds: float = Field(
-        900,
-        ge=0,
-        description="How long a snapshot is kept after a newer one took its place; longer than any reader's query.",
-    )
-    snapshots_to_keep: int = Field(20, ge=1, description="Snapshots of a table that are kept whatever their age.")
-    snapshot_expiry_batch: int = Field(
-        100, ge=1, description="Between maintenance runs, snapshots are expired when this many of a table may go."
-    )
-    reader_pin_seconds: float = Field(900, ge=0, description="How long a reader's pin keeps the snapshots that it planned.")
-    consumer_alert_seconds: float = Field(
-        86_400, gt=0, description="A stream this far behind its table holds expiry back and is reported."
-    )
-    compaction_target_bytes: int = Field(
-        134_217_728, ge=1_048_576, description="Size of the data files that a compaction aims at."
-    )
-    compaction_min_files: int = Field(5, ge=2, description="Fewest files of one table partition that are worth compacting.")
-    compaction_open_days: int = Field(
-        2, ge=1, description="Newest day partitions that are left alone: 2 are today's and yesterday's (UTC)."
-    )
-    manifest_rewrite_count: int = Field(50, ge=2, description="Manifests of a table above which they are rewritten.")
-    orphan_retention_seconds: float = Field(
-        259_200, ge=86_400, description="Age at which a file that no snapshot names is removed."
-    )
-    snapshot_expiry_interval_seconds: float = Field(
-        300, gt=0, description="How often the stream host looks whether snapshots may expire."
-    )
-    maintenance_timeout_seconds: float = Field(3600, gt=0, description="Deadline for one maintenance of all tables.")
-    correction_horizon_days: int = Field(
-        7,
-        ge=1,
-        description="Horizon within which an event_id counts once and late rows are added, by the broker's timestamps.",
-    )
-    corrections_interval_minutes: int = Field(
-        15, ge=1, le=59, description="How often late rows and later copies are corrected, minutes."
-    )
-    correction_wait_seconds: float = Field(
-        60, ge=0, description="How long a correction waits for gold to have read what it corrects; the next run goes on."
-    )
-    table_lock_seconds: float = Field(60, ge=0, description="How long maintenance waits for another one on the same table.")
-    table_most_snapshots: int = Field(2_000, ge=1, description="Bound of a table's snapshots; above it is an alert.")
-    table_most_manifests: int = Field(200, ge=1, description="Bound of the newest snapshot's manifests.")
-    table_most_metadata_bytes: int = Field(4_194_304, ge=1, description="Bound of a table's metadata file.")
-    table_most_data_files: int = Field(50_000, ge=1, description="Bound of the newest snapshot's data files.")
-    event_log_retention_days: float = Field(7, gt=0, description="Age at which Dagster's runs and events are pruned.")
-
     # Spark
     spark_master: str = Field(
         "local[8]",
@@ -199,57 +154,6 @@ class Settings(Addresses, StatePaths, QualitySettings):
     )
     spark_extra_conf: dict[str, str] = Field({}, repr=False, description="More Spark settings, as a JSON object.")
 
-    # Streams
-    trigger_bronze_seconds: float = Field(5, ge=0, description="Trigger interval of bronze in continuous mode.")
-    trigger_dlq_seconds: float = Field(5, ge=0, description="Trigger interval of the DLQ query in continuous mode.")
-    trigger_silver_seconds: float = Field(5, ge=0, description="Trigger interval of silver in continuous mode.")
-    trigger_gold_seconds: float = Field(10, ge=0, description="Trigger interval of gold in continuous mode.")
-    watermark_delay_seconds: int = Field(600, ge=1, description="Silver's watermark delay; gold's is twice that.")
-    window_seconds: int = Field(300, ge=60, description="Length of gold's windows.")
-    slide_seconds: int = Field(60, ge=1, description="Slide of gold's windows.")
-    bronze_max_offsets_per_batch: int = Field(250_000, ge=1, description="Most Kafka records in one bronze batch.")
-    source_max_files_per_batch: int = Field(
-        64, ge=1, description="Most files of a table in one batch; at least half the files of one upstream snapshot."
-    )
-    source_max_rows_per_batch: int = Field(
-        500_000, ge=1, description="Rows of a table in one batch (soft: the next whole file is included)."
-    )
-    drain_timeout_seconds: float = Field(900, gt=0, description="Deadline for draining one stream.")
-
-    stop_timeout_seconds: float = Field(30, gt=0, description="How long a stop waits for the batch in flight.")
-    start_timeout_seconds: float = Field(120, gt=0, description="How long a start waits for the first proof that it runs.")
-    running_proof_seconds: float = Field(
-        30, gt=0, description="How long a commit or idle input proves that a stream runs (a trigger interval is added)."
-    )
-    waiting_alert_seconds: float = Field(600, gt=0, description="A stream that has waited this long raises an alert.")
-    status_validity_seconds: float = Field(75, gt=0, description="How long a stream's status may be believed.")
-    backoff_first_seconds: float = Field(1, gt=0, description="First pause before a failed stream starts again; it doubles.")
-    backoff_longest_seconds: float = Field(30, gt=0, description="Longest pause before a failed stream starts again.")
-    breaker_failures: int = Field(5, ge=2, description="The same failure this many times in a row opens the breaker.")
-    breaker_healthy_seconds: float = Field(300, ge=0, description="A stream that ran this long has its failures forgotten.")
-    lag_probe_seconds: float = Field(10, gt=0, description="How often the ends of the streams' sources are looked at.")
-    open_transaction_alert_seconds: float = Field(
-        60, gt=0, description="A transaction on the events topic that is open for longer shows bronze as waiting."
-    )
-    progress_log_max_bytes: int = Field(
-        16_000_000, ge=10_000, description="Size at which a stream's progress log is rotated; one older file is kept."
-    )
-
-    # Stream host
-    streams_url: str = Field("", description="URL of an external stream host. Empty: the embedded one, started when needed.")
-    streams_bind: str = Field("127.0.0.1", description="Address that the stream host listens on.")
-    streams_allowed_hosts: list[str] = Field(
-        [], description="Host names besides the loopback ones by which the stream host may be called, as a JSON list."
-    )
-    streams_request_timeout_seconds: float = Field(3, gt=0, description="Deadline of one call to the stream host.")
-    host_idle_seconds: float = Field(
-        900, gt=0, description="An embedded stream host with nothing to run and nothing asked of it leaves after this time."
-    )
-    host_watch_seconds: float = Field(1, gt=0, description="How often the stream host looks whether its JVM lives.")
-    checkpoint_takeover_seconds: float = Field(
-        60, ge=0, description="How long a new owner of the checkpoints waits for the JVM of a dead one to end."
-    )
-
     # Serving
     audit_memory_mb: int = Field(
         400, ge=100, description="Memory of the database that `rtap reconcile` works in, MB; it spills to disk beyond."
@@ -260,13 +164,6 @@ class Settings(Addresses, StatePaths, QualitySettings):
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()
-
-    @field_validator("slide_seconds")
-    @classmethod
-    def _slide_divides_window(cls, value: int, info) -> int:  # type: ignore[no-untyped-def]
-        if info.data.get("window_seconds", value) % value:
-            raise ValueError("RTAP_SLIDE_SECONDS must divide RTAP_WINDOW_SECONDS, or the windows do not tile the day")
-        return value
 
     @field_validator(
         "kafka_security_protocol", "kafka_sasl_mechanism", "kafka_bootstrap", "spark_driver_memory", "registry_url",

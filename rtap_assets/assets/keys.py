@@ -6,16 +6,16 @@ The lineage shows an asset by the last part of its key alone, so each layer of t
 
 from __future__ import annotations
 
-from dagster import AssetKey
+import dagster as dg
 
-EVENTS_TOPIC = AssetKey(["kafka", "sales_events"])
-DLQ_TOPIC = AssetKey(["kafka", "sales_events_dlq"])
-REVENUE_TOPIC = AssetKey(["kafka", "revenue_5m_agg"])
-DQ_TOPIC = AssetKey(["kafka", "dq_results"])
-BRONZE = AssetKey(["bronze", "sales_events"])
-SILVER = AssetKey(["silver", "sales_events"])
-GOLD = AssetKey(["gold", "revenue_5m"])
-REVENUE_PARQUET = AssetKey(["export", "revenue_5m"])
+EVENTS_TOPIC = dg.AssetKey(["kafka", "sales_events"])
+DLQ_TOPIC = dg.AssetKey(["kafka", "sales_events_dlq"])
+REVENUE_TOPIC = dg.AssetKey(["kafka", "revenue_5m_agg"])
+DQ_TOPIC = dg.AssetKey(["kafka", "dq_results"])
+BRONZE = dg.AssetKey(["bronze", "sales_events"])
+SILVER = dg.AssetKey(["silver", "sales_events"])
+GOLD = dg.AssetKey(["gold", "revenue_5m"])
+REVENUE_PARQUET = dg.AssetKey(["export", "revenue_5m"])
 
 # A layer's group is its namespace (bronze, silver, gold).
 SOURCE_GROUP = "source"
@@ -25,5 +25,5 @@ PUBLISHED_GROUP = "published"  # what others read: topics and the Parquet folder
 OWNERS = ["team:data-platform"]
 
 
-def mart_key(name: str) -> AssetKey:
-    return AssetKey(["marts", name])
+def mart_key(name: str) -> dg.AssetKey:
+    return dg.AssetKey(["marts", name])

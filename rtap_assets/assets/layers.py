@@ -1,12 +1,12 @@
-"""Bronze, the dead-letter topic, silver and gold. Materialising one means: make it complete up to now."""
+"""Bronze, the dead-letter topic, silver and gold. Materializing one makes it complete up to now."""
 
 from typing import Any
 
-from dagster import AssetExecutionContext, AssetKey, AssetsDefinition, MaterializeResult, asset
+import dagster as dg
 
 from rtap_assets.assets.keys import BRONZE, DLQ_TOPIC, EVENTS_TOPIC, GOLD, OWNERS, PUBLISHED_GROUP, SILVER
 from rtap_assets.assets.metadata import column_schema, freshness_policy, instant_of, source_offsets, watermark
-from rtap_assets.config import get_settings
+from rtap_assets.config import Settings
 from rtap_assets.contracts import tables
 from rtap_assets.contracts.tables import Column, TableSpec
 from rtap_assets.lake.history.snapshots import TableState, table_state
@@ -14,8 +14,9 @@ from rtap_assets.resources.streams import StreamHost
 from rtap_assets.streaming.checkpoints.rollups import Standing, standing
 from rtap_assets.streaming.model.reports import DrainReport
 
+TABLE_OF_STREAM = {spec.namespace: spec for spec in tables.TABLES}
 WITH_WATERMARK = {"silver", "gold"}
-# By these two the sensor checkpoint_progress knows what was told already.
+# From these two the sensor checkpoint_progress knows what was reported already.
 NEWEST_BATCH, QUERY_ID = "newest batch", "query id"
 
 DEAD_LETTER_COLUMNS = (
@@ -30,16 +31,15 @@ DEAD_LETTER_COLUMNS = (
 )
 
 
-def _table(spec: TableSpec, *, deps: list[AssetKey], note: str) -> AssetsDefinition:
+def _table(settings: Settings, spec: TableSpec, *, deps: list[dg.AssetKey], note: str) -> dg.AssetsDefinition:
     return _layer(
-        AssetKey([spec.namespace, spec.name]),
+        dg.AssetKey([spec.namespace, spec.name]),
         stream=spec.namespace,
-        spec=spec,
         deps=deps,
         description=f"{spec.doc} {note}\n\nGrain: {spec.grain}.\n\nKey: {', '.join(spec.key)}.",
         group_name=spec.namespace,
         kinds={"spark", "iceberg", "parquet"},
-        freshness_policy=freshness_policy(),
+        freshness_policy=freshness_policy(settings),
         metadata={
             "dagster/column_schema": column_schema(spec.columns),
             "dagster/table_name": spec.identifier,
@@ -48,20 +48,27 @@ def _table(spec: TableSpec, *, deps: list[AssetKey], note: str) -> AssetsDefinit
     )
 
 
-def _layer(key: AssetKey, *, stream: str, spec: TableSpec | None, **shown: Any) -> AssetsDefinition:
-    def layer(context: AssetExecutionContext, streams: StreamHost) -> MaterializeResult[None]:
+def _layer(key: dg.AssetKey, *, stream: str, **shown: Any) -> dg.AssetsDefinition:
+    def layer(
+        context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], streams: StreamHost
+    ) -> dg.MaterializeResult[None]:
         report = streams.drain(stream, echo=context.log.info)
         context.log.info(drain_line(report))
-        settings = get_settings()
-        state = None if spec is None else table_state(settings, spec)
-        return MaterializeResult(metadata=drain_metadata(report, state, reached=standing(settings, stream)))
+        return dg.MaterializeResult(metadata=layer_metadata(settings, report))
 
-    definition: AssetsDefinition = asset(key=key, owners=OWNERS, **shown)(layer)
+    definition: dg.AssetsDefinition = dg.asset(key=key, owners=OWNERS, **shown)(layer)
     return definition
 
 
+def layer_metadata(settings: Settings, report: DrainReport) -> dict[str, Any]:
+    """Return what a materialization shows of a stream that was drained, with its table and checkpoint as they are now."""
+    spec = TABLE_OF_STREAM.get(report.stream)
+    state = None if spec is None else table_state(settings, spec)
+    return drain_metadata(report, state, reached=standing(settings, report.stream))
+
+
 def drain_line(report: DrainReport) -> str:
-    """One line of the run's log."""
+    """Return one line for the run's log."""
     if not report.batches:
         return f"{report.stream}: complete already, nothing new ({report.seconds:.1f} s)"
     batches = "1 micro-batch" if report.batches == 1 else f"{report.batches} micro-batches"
@@ -69,7 +76,7 @@ def drain_line(report: DrainReport) -> str:
 
 
 def drain_metadata(report: DrainReport, state: TableState | None, *, reached: Standing | None) -> dict[str, Any]:
-    """What a materialisation says: rows, snapshot, where in its source the stream stands, watermark, duration."""
+    """Return what a materialization shows: rows, snapshot, where in its source the stream stands, watermark, duration."""
     metadata: dict[str, Any] = {
         "rows read": report.input_rows,
         "micro-batches": report.batches,
@@ -88,21 +95,22 @@ def drain_metadata(report: DrainReport, state: TableState | None, *, reached: St
     return metadata
 
 
-bronze_sales_events = _table(
-    tables.BRONZE, deps=[EVENTS_TOPIC], note="Nothing is left out: an invalid record is a row too, with its reason."
-)
-kafka_sales_events_dlq = _layer(
-    DLQ_TOPIC,
-    stream="dlq",
-    spec=None,
-    deps=[BRONZE],
-    description="The dead-letter topic: bronze's quarantined records with their original bytes, the context in headers. "
-    "At least once; topic, Kafka partition and offset in the headers identify a record, so that repeats can be dropped.",
-    group_name=PUBLISHED_GROUP,
-    kinds={"spark", "kafka"},
-    metadata={"topic": get_settings().topic_dlq, "dagster/column_schema": column_schema(DEAD_LETTER_COLUMNS)},
-)
-silver_sales_events = _table(tables.SILVER, deps=[BRONZE], note="Rows later than the watermark are added by a job.")
-gold_revenue_5m = _table(tables.GOLD, deps=[SILVER], note="A window is final once gold's watermark has passed its end.")
-assert [bronze_sales_events.key, silver_sales_events.key, gold_revenue_5m.key] == [BRONZE, SILVER, GOLD]
-LAYERS = [bronze_sales_events, kafka_sales_events_dlq, silver_sales_events, gold_revenue_5m]
+def layer_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    """Return the assets that the streams write, in the order of the flow."""
+    dead_letters = _layer(
+        DLQ_TOPIC,
+        stream="dlq",
+        deps=[BRONZE],
+        description="The dead-letter topic: bronze's quarantined records with their original bytes, the context in headers. "
+        "At least once; topic, Kafka partition and offset in the headers identify a record, so that repeats can be dropped.",
+        group_name=PUBLISHED_GROUP,
+        kinds={"spark", "kafka"},
+        metadata={"topic": settings.topic_dlq, "dagster/column_schema": column_schema(DEAD_LETTER_COLUMNS)},
+    )
+    note = "Nothing is left out: an invalid record is a row too, with its reason."
+    bronze = _table(settings, tables.BRONZE, deps=[EVENTS_TOPIC], note=note)
+    silver = _table(settings, tables.SILVER, deps=[BRONZE], note="Rows later than the watermark are added by a job.")
+    note = "A window is final once gold's watermark has passed its end."
+    gold = _table(settings, tables.GOLD, deps=[SILVER], note=note)
+    assert [bronze.key, silver.key, gold.key] == [BRONZE, SILVER, GOLD]
+    return [bronze, dead_letters, silver, gold]

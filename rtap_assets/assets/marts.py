@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from dagster import AssetExecutionContext, AssetSpec, MaterializeResult, MetadataValue, TableColumn, TableSchema, multi_asset
+import dagster as dg
 
 from rtap_assets.assets.keys import BRONZE, GOLD, MARTS_GROUP, OWNERS, PUBLISHED_GROUP, REVENUE_PARQUET, SILVER, mart_key
 from rtap_assets.assets.metadata import column_schema, freshness_policy, watermark
-from rtap_assets.config import get_settings
+from rtap_assets.config import Settings
 from rtap_assets.contracts import tables
 from rtap_assets.resources.marts import Marts
 from rtap_assets.serving.export import ExportReport, export_gold
@@ -35,17 +35,17 @@ PREVIEW_ORDER = {
 }
 
 
-def _mart_spec(name: str) -> AssetSpec:
+def _mart_spec(name: str, settings: Settings) -> dg.AssetSpec:
     header, statement = _split_header(mart_sql(name))
-    return AssetSpec(
+    return dg.AssetSpec(
         mart_key(name),
         deps=[SOURCES.get(name, mart_key("tumbling_revenue"))],
         description=header,
         group_name=MARTS_GROUP,
         kinds={"duckdb", "sql"},
-        freshness_policy=freshness_policy(),
+        freshness_policy=freshness_policy(settings),
         owners=OWNERS,
-        metadata={"dagster/table_name": name, "SQL": MetadataValue.md(f"```sql\n{statement}\n```")},
+        metadata={"dagster/table_name": name, "SQL": dg.MetadataValue.md(f"```sql\n{statement}\n```")},
     )
 
 
@@ -57,7 +57,7 @@ def _split_header(sql: str) -> tuple[str, str]:
     return re.sub(r"\n(?=\w+: )", "\n\n", text), "\n".join(lines[size:])
 
 
-EXPORT_SPEC = AssetSpec(
+EXPORT_SPEC = dg.AssetSpec(
     REVENUE_PARQUET,
     deps=[GOLD],
     description="Gold as a plain folder of Parquet files, partitioned by window_date and region in Hive's way, for tools "
@@ -69,29 +69,40 @@ EXPORT_SPEC = AssetSpec(
 )
 
 
-@multi_asset(specs=[*(_mart_spec(name) for name in MARTS), EXPORT_SPEC], name="build_marts")
-def refreshed_marts(context: AssetExecutionContext, marts: Marts) -> Iterator[MaterializeResult[None]]:
+MART_KEYS = [*(mart_key(name) for name in MARTS), REVENUE_PARQUET]
+
+
+def refreshed_marts(settings: Settings) -> dg.AssetsDefinition:
+    """Return the asset of all marts and the Parquet folder: one step."""
+    specs = [*(_mart_spec(name, settings) for name in MARTS), EXPORT_SPEC]
+    definition: dg.AssetsDefinition = dg.multi_asset(specs=specs, name="build_marts")(_refresh)
+    return definition
+
+
+def _refresh(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], marts: Marts
+) -> Iterator[dg.MaterializeResult[None]]:
     """Build all marts from the newest snapshots, swap them in, publish gold as Parquet."""
-    settings, now = get_settings(), datetime.now(UTC)
+    now = datetime.now(UTC)
     report = refresh_marts(settings, refreshed_at=now)
     context.log.info(f"marts: {sum(report.rows.values()):,} rows in {len(report.rows)} marts, {report.seconds:.1f} s")
     with marts.get_connection() as connection:
         for name in MARTS:
             metadata = mart_metadata(report, name) | table_metadata(connection, name)
-            yield MaterializeResult(asset_key=mart_key(name), metadata=metadata)
+            yield dg.MaterializeResult(asset_key=mart_key(name), metadata=metadata)
     export = export_gold(settings, now=now)
     context.log.info(f"export: {export.rows:,} rows in {export.leaves} Parquet files, {export.leaves_written} of them new")
-    yield MaterializeResult(asset_key=REVENUE_PARQUET, metadata=export_metadata(export))
+    yield dg.MaterializeResult(asset_key=REVENUE_PARQUET, metadata=export_metadata(export))
 
 
 def mart_metadata(report: MartsReport, name: str) -> dict[str, Any]:
     """What a refresh says of one mart."""
     return {
         "dagster/row_count": report.rows[name],
-        "source snapshots": MetadataValue.json({table: str(id_) for table, id_ in report.snapshot_ids.items()}),
+        "source snapshots": dg.MetadataValue.json({table: str(id_) for table, id_ in report.snapshot_ids.items()}),
         "watermark": watermark(report.watermark),
         "duration (s)": round(report.seconds, 3),
-        "file": MetadataValue.path(report.path),
+        "file": dg.MetadataValue.path(report.path),
     }
 
 
@@ -103,8 +114,8 @@ def table_metadata(connection: "DuckDBPyConnection", name: str) -> dict[str, Any
         f"SELECT COLUMNS(*)::VARCHAR FROM (FROM {name} ORDER BY {order} LIMIT {PREVIEW_ROWS})"
     ).fetchall()
     return {
-        "dagster/column_schema": TableSchema([TableColumn(column[0], column[1].lower()) for column in columns]),
-        "preview": MetadataValue.md(_markdown([column[0] for column in columns], rows)),
+        "dagster/column_schema": dg.TableSchema([dg.TableColumn(column[0], column[1].lower()) for column in columns]),
+        "preview": dg.MetadataValue.md(_markdown([column[0] for column in columns], rows)),
     }
 
 
@@ -116,7 +127,7 @@ def export_metadata(export: ExportReport) -> dict[str, Any]:
         "files written": export.leaves_written,
         "snapshot id": str(export.snapshot_id),
         "duration (s)": round(export.seconds, 3),
-        "folder": MetadataValue.path(export.path),
+        "folder": dg.MetadataValue.path(export.path),
     }
 
 

@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from dagster import (
-    AssetCheckEvaluation,
-    AssetCheckResult,
-    FreshnessPolicy,
-    JsonMetadataValue,
-    MetadataValue,
-    TableColumn,
-    TableSchema,
-)
+import dagster as dg
 
-from rtap_assets.config import get_settings
+from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import Column
+from rtap_assets.runtime.clock import EPOCH, from_milliseconds
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-
-def column_schema(columns: Iterable[Column]) -> TableSchema:
+def column_schema(columns: Iterable[Column]) -> dg.TableSchema:
     """The contract's columns as Dagster shows them."""
-    return TableSchema([TableColumn(column.name, column.type, description=column.doc) for column in columns])
+    return dg.TableSchema([dg.TableColumn(column.name, column.type, description=column.doc) for column in columns])
 
 
-def freshness_policy() -> FreshnessPolicy:
-    """For how long a layer or mart may be without news; a roll-up of a running stream is news."""
-    settings = get_settings()
-    return FreshnessPolicy.time_window(
+def freshness_policy(settings: Settings) -> dg.FreshnessPolicy:
+    """Return how long a layer or mart may go without a materialization; a roll-up of a running stream is one."""
+    return dg.FreshnessPolicy.time_window(
         fail_window=timedelta(minutes=settings.freshness_fail_minutes),
         warn_window=timedelta(minutes=settings.freshness_warn_minutes),
     )
 
 
-def as_check_result(evaluation: AssetCheckEvaluation, *, more: Mapping[str, Any] | None = None) -> AssetCheckResult:
+def as_check_result(evaluation: dg.AssetCheckEvaluation, *, more: Mapping[str, Any] | None = None) -> dg.AssetCheckResult:
     """The same verdict, given by a run; `more` is metadata that it adds."""
-    return AssetCheckResult(
+    return dg.AssetCheckResult(
         asset_key=evaluation.asset_key,
         check_name=evaluation.check_name,
         passed=evaluation.passed,
@@ -48,24 +38,24 @@ def as_check_result(evaluation: AssetCheckEvaluation, *, more: Mapping[str, Any]
     )
 
 
-def source_offsets(position: Mapping[str, Any] | None) -> JsonMetadataValue:
+def source_offsets(position: Mapping[str, Any] | None) -> dg.JsonMetadataValue:
     """Where a stream stands in its source: the next offset of each Kafka partition, or a snapshot and the files read of it.
 
     A snapshot id is shown as text: it exceeds 2^53, and a browser would round the number.
     """
     position = position or {}
     if "snapshot_id" in position:
-        return MetadataValue.json({"snapshot id": str(position["snapshot_id"]), "files read": position["position"]})
-    return MetadataValue.json(dict(position))
+        return dg.MetadataValue.json({"snapshot id": str(position["snapshot_id"]), "files read": position["position"]})
+    return dg.MetadataValue.json(dict(position))
 
 
-def watermark(instant: datetime | None) -> MetadataValue[Any]:
+def watermark(instant: datetime | None) -> dg.MetadataValue[Any]:
     """A watermark; it first moves with the second micro-batch of a stream, and stands at the epoch until then."""
     if instant is None or instant <= EPOCH:
-        return MetadataValue.text("none yet")
-    return MetadataValue.timestamp(instant)
+        return dg.MetadataValue.text("none yet")
+    return dg.MetadataValue.timestamp(instant)
 
 
 def instant_of(milliseconds: int | None) -> datetime | None:
     """Milliseconds since the epoch as an instant, without a detour over floats."""
-    return None if milliseconds is None else EPOCH + timedelta(milliseconds=milliseconds)
+    return None if milliseconds is None else from_milliseconds(milliseconds)

@@ -8,16 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from dagster import (
-    AssetCheckEvaluation,
-    AssetCheckExecutionContext,
-    AssetCheckResult,
-    AssetCheckSeverity,
-    AssetCheckSpec,
-    AssetKey,
-    MetadataValue,
-    multi_asset_check,
-)
+import dagster as dg
 
 from rtap_assets.assets.keys import BRONZE, DLQ_TOPIC, GOLD, SILVER
 from rtap_assets.assets.metadata import as_check_result
@@ -31,7 +22,7 @@ AS_DESIRED = {Desired.RUNNING: Observed.RUNNING, Desired.STOPPED: Observed.STOPP
 NEEDS_A_PERSON = frozenset({Observed.BROKEN, Observed.REFUSED})
 
 SPECS = [
-    AssetCheckSpec(
+    dg.AssetCheckSpec(
         STREAM_STATE,
         asset=key,
         description=f"Whether the {stream} stream is as desired (running or stopped), as the stream host observes it. "
@@ -42,25 +33,25 @@ SPECS = [
 ]
 
 
-def state_evaluation(status: StreamStatus) -> AssetCheckEvaluation:
+def state_evaluation(status: StreamStatus) -> dg.AssetCheckEvaluation:
     """What the check says of a status, without a run.
 
     Passed when observed is as desired; an error when only a person can help, else a warning.
     """
-    return AssetCheckEvaluation(
+    return dg.AssetCheckEvaluation(
         asset_key=ASSET_OF_STREAM[status.name],
         check_name=STREAM_STATE,
         passed=AS_DESIRED.get(status.desired) is status.observed,
-        severity=AssetCheckSeverity.ERROR if status.observed in NEEDS_A_PERSON else AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.ERROR if status.observed in NEEDS_A_PERSON else dg.AssetCheckSeverity.WARN,
         description=_description(status),
         metadata=_metadata(status),
     )
 
 
-@multi_asset_check(specs=SPECS, name=STREAM_STATE, can_subset=True)
-def stream_state(context: AssetCheckExecutionContext, streams: StreamHost) -> Iterator[AssetCheckResult]:
+@dg.multi_asset_check(specs=SPECS, name=STREAM_STATE, can_subset=True)
+def stream_state(context: dg.AssetCheckExecutionContext, streams: StreamHost) -> Iterator[dg.AssetCheckResult]:
     """Ask the stream host now."""
-    selected: set[AssetKey] = {key.asset_key for key in context.selected_asset_check_keys}
+    selected: set[dg.AssetKey] = {key.asset_key for key in context.selected_asset_check_keys}
     for status in streams.statuses():
         if ASSET_OF_STREAM[status.name] in selected:
             yield as_check_result(state_evaluation(status))
@@ -104,7 +95,7 @@ def _metadata(status: StreamStatus) -> dict[str, Any]:
         "next step": None if error is None or status.error_is_over else error.remedy,
     }
     return {
-        name: MetadataValue.timestamp(value) if isinstance(value, datetime) else value
+        name: dg.MetadataValue.timestamp(value) if isinstance(value, datetime) else value
         for name, value in values.items()
         if value is not None
     }

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dagster import AssetKey, AssetSpec
+import dagster as dg
 
 from rtap_assets.assets.keys import DQ_TOPIC, EVENTS_TOPIC, GOLD, OWNERS, PUBLISHED_GROUP, REVENUE_TOPIC, SOURCE_GROUP
 from rtap_assets.assets.metadata import column_schema
-from rtap_assets.config import get_settings
+from rtap_assets.config import Settings
 from rtap_assets.contracts import tables
 from rtap_assets.contracts.tables import Column
 
 
-def topic_specs() -> list[AssetSpec]:
-    """One spec per topic that no asset of ours writes: by producers, by gold's stream, by the quality checks."""
-    settings = get_settings()
+def topic_specs(settings: Settings) -> list[dg.AssetSpec]:
+    """Return a spec for each topic that no asset of ours writes: by producers, by gold's stream, by the quality checks."""
     return [
         _topic(
             EVENTS_TOPIC,
@@ -43,16 +42,16 @@ def topic_specs() -> list[AssetSpec]:
 
 
 def _topic(
-    key: AssetKey,
+    key: dg.AssetKey,
     name: str,
     description: str,
     *,
     group: str,
-    deps: Sequence[AssetKey] = (),
+    deps: Sequence[dg.AssetKey] = (),
     columns: Sequence[Column] = (),
-) -> AssetSpec:
+) -> dg.AssetSpec:
     schema = {"dagster/column_schema": column_schema(columns)} if columns else {}
-    return AssetSpec(
+    return dg.AssetSpec(
         key,
         description=description,
         group_name=group,

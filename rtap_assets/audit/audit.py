@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 import duckdb
 from pyiceberg.exceptions import NoSuchTableError
-from sqlalchemy.exc import SQLAlchemyError
 
 from rtap_assets.audit.compare import compare_bronze, compare_gold, compare_silver
 from rtap_assets.audit.gaps import load_corrections, load_gaps
@@ -21,7 +20,7 @@ from rtap_assets.audit.state import LakeState, look
 from rtap_assets.audit.topic import Progress, find_ranges, read_records, read_rows_without_record
 from rtap_assets.audit.workspace import load_lake, one, open_workspace
 from rtap_assets.config import Settings
-from rtap_assets.errors import DependencyUnavailable, ServingError
+from rtap_assets.errors import ServingError
 
 # Between two of the layers a correction may be under way; what is still so after the system has moved on is damage.
 MOST_LOOKS = 3
@@ -124,12 +123,6 @@ def _translated() -> Iterator[None]:
         raise ServingError(
             f"The audit could not read the lake: {_first_line(error)}.",
             remedy="Run `rtap reconcile` again: a snapshot may have expired meanwhile. If it stays, check the disk.",
-        ) from error
-    except SQLAlchemyError as error:
-        raise DependencyUnavailable(
-            f"The Iceberg catalog did not answer: {_first_line(error)}.",
-            remedy="Check RTAP_CATALOG_URI, and that no other program holds the embedded catalog's file.",
-            dependency="catalog",
         ) from error
 
 

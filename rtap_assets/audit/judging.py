@@ -11,7 +11,6 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fastavro import schemaless_reader
@@ -29,8 +28,8 @@ from rtap_assets.contracts.avro.wire import (
 )
 from rtap_assets.contracts.dead_letters import Headers
 from rtap_assets.contracts.rules import Reason
+from rtap_assets.runtime.clock import from_milliseconds
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LARGEST_UNSCALED = 10**18 - 1  # of decimal(18,4)
 UUID = re.compile(rules.UUID_PATTERN)
 OUTER = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # categories that are trimmed from both ends of a code or id
@@ -218,7 +217,7 @@ def _rule_codes(event: dict[str, Any], broken: set[str]) -> None:
 def is_currency(code: str, event_time_ms: int) -> bool:
     """Whether ISO 4217 had the code in force on the day of the event (UTC); a day that no calendar has is none."""
     try:
-        day = (EPOCH + timedelta(milliseconds=event_time_ms)).date()
+        day = (from_milliseconds(event_time_ms)).date()
     except OverflowError:
         return False
     return rules.currency_fault(code, day) is None

@@ -8,7 +8,7 @@ newest that it can have been.
 from __future__ import annotations
 
 from bisect import bisect_right
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import duckdb
 
@@ -16,11 +16,11 @@ from rtap_assets.audit.state import LakeState
 from rtap_assets.config import Settings
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.stream_offsets import FilePosition, end_of_batch, file_positions
+from rtap_assets.runtime.clock import from_milliseconds
 from rtap_assets.serving.lake_files import local_path
 from rtap_assets.streaming.checkpoints.files import LoggedBatch, planned_batches, read_batch
 from rtap_assets.streaming.queries.definitions import SILVER_STREAM
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BEFORE_EVERYTHING = datetime(1, 1, 2, tzinfo=UTC)  # the first batch has no watermark: nothing is late in it
 
 
@@ -65,4 +65,4 @@ def _watermark(
     # The log's oldest batch may be the reader of everything before it, too: only what lies behind another's end is its own.
     if before is None:
         return None
-    return EPOCH + timedelta(milliseconds=before.watermark_ms) if before.watermark_ms else BEFORE_EVERYTHING
+    return from_milliseconds(before.watermark_ms) if before.watermark_ms else BEFORE_EVERYTHING

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from rtap_assets.config import Settings
-from rtap_assets.lake.catalog import open_catalog
+from rtap_assets.lake.catalog import catalog_session
 from rtap_assets.lake.history.snapshot_leases import pin_snapshots
 from rtap_assets.lake.history.snapshots import (
     NATIVE_EPOCH_ID,
@@ -29,6 +28,7 @@ from rtap_assets.lake.history.snapshots import (
     ancestors,
     summary_value,
 )
+from rtap_assets.runtime.clock import utc_now
 from rtap_assets.serving.lake_files import TableFiles, local_path, plan_lake
 from rtap_assets.streaming.checkpoints.files import (
     BEFORE_THE_FIRST_SNAPSHOT,
@@ -72,7 +72,7 @@ class LakeState:
 
     def keep(self, settings: Settings) -> None:
         """Renew the pins: the files stay for another `reader_pin_seconds`."""
-        pin_snapshots(settings, self.snapshots, now=datetime.now(UTC))
+        pin_snapshots(settings, self.snapshots, now=utc_now())
 
 
 def look(settings: Settings) -> LakeState:
@@ -105,7 +105,7 @@ def look(settings: Settings) -> LakeState:
 
 def _tables(settings: Settings, plans: Mapping[str, TableFiles]) -> dict[str, Table]:
     found = {}
-    with open_catalog(settings) as catalog:
+    with catalog_session(settings) as catalog:
         for name, plan in plans.items():
             try:
                 found[name] = catalog.load_table(plan.spec.identifier)

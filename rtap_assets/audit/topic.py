@@ -19,7 +19,7 @@ from rtap_assets.audit.judging import TEXTS, Judge
 from rtap_assets.audit.state import LakeState
 from rtap_assets.config import Settings
 from rtap_assets.contracts.dead_letters import Headers
-from rtap_assets.kafka.committed_reader import read_committed
+from rtap_assets.kafka.bounded_read import read_committed
 from rtap_assets.kafka.topics import beginning_offsets, end_offsets
 
 # Kafka offset, timestamp in milliseconds, key, value, headers

@@ -7,7 +7,8 @@ from itertools import permutations
 
 import click
 
-from rtap_assets.config import get_settings
+from rtap_assets.commands.settings import pass_settings
+from rtap_assets.config import Settings
 from rtap_assets.contracts.avro.compatibility import check_subject
 from rtap_assets.contracts.avro.schemas import load_subject, publication_breaks, subjects
 
@@ -18,12 +19,12 @@ def contracts() -> None:
 
 
 @contracts.command()
-def check() -> None:
+@pass_settings
+def check(settings: Settings) -> None:
     """Compare all versions of each subject with one another, and published ones with their sums. Needs no registry.
 
     Exit code 1 when there is a finding.
     """
-    settings = get_settings()
     findings = []
     for subject in subjects(settings.schemas_dir):
         versions = load_subject(settings.schemas_dir, subject)
@@ -43,25 +44,27 @@ def check() -> None:
 
 
 @contracts.command()
-def register() -> None:
+@pass_settings
+def register(settings: Settings) -> None:
     """Register every version under its subject, compatibility BACKWARD. A second call changes nothing."""
     from rtap_assets.registry.registration import register_contracts  # noqa: PLC0415 - `check` must work without a registry client
 
-    for subject, ids in register_contracts(get_settings()).items():
+    for subject, ids in register_contracts(settings).items():
         for version, schema_id in ids.items():
             click.echo(f"{subject}: version {version} has schema id {schema_id}")
 
 
 @contracts.command()
 @click.argument("schema_id", type=click.IntRange(1))
-def explain(schema_id: int) -> None:
+@pass_settings
+def explain(settings: Settings, schema_id: int) -> None:
     """Say how records of a schema id are read, or precisely why they are quarantined. Asks the registry.
 
     Exit code 1 when they are quarantined.
     """
     from rtap_assets.streaming.queries.explaining import explain_schema  # noqa: PLC0415 - `check` must work without a registry client
 
-    explained = explain_schema(get_settings(), schema_id)
+    explained = explain_schema(settings, schema_id)
     for line in explained.lines:
         click.echo(line)
     sys.exit(0 if explained.is_read else 1)
@@ -70,7 +73,8 @@ def explain(schema_id: int) -> None:
 @contracts.command()
 @click.argument("schema_ids", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Forget all ids: the registry was replaced, and its ids count.")
-def forget(schema_ids: tuple[str, ...], everything: bool) -> None:
+@pass_settings
+def forget(settings: Settings, schema_ids: tuple[str, ...], everything: bool) -> None:
     """Forget what was found of schema ids, so that the registry's answers of now count. Bronze must be stopped.
 
     Records that are still unread and carry an id of the registry before are decoded with what the id means now.
@@ -80,7 +84,6 @@ def forget(schema_ids: tuple[str, ...], everything: bool) -> None:
 
     if everything == bool(schema_ids):
         raise click.UsageError("Name the ids, or give --all.")
-    settings = get_settings()
     refuse_a_living_owner(settings)
     dropped = forget_judgments(settings, None if everything else schema_ids)
     click.echo(f"forgotten: {', '.join(dropped) or 'nothing'}")

@@ -10,7 +10,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from rtap_assets.config import get_settings
+from rtap_assets.commands.settings import pass_settings
+from rtap_assets.config import Settings
 from rtap_assets.quality.archive import archive_results
 from rtap_assets.quality.catalog import CHECKS, DqResult, Outcome
 from rtap_assets.quality.full_pass import run_checks
@@ -29,9 +30,10 @@ def dq() -> None:
 @dq.command()
 @click.option("--lookback-hours", type=click.FloatRange(min=0), default=0, help="Leave older rows out; 0: look at all.")
 @click.option("--publish/--no-publish", default=True, show_default=True, help="Send the results to the topic and the table.")
-def run(lookback_hours: float, publish: bool) -> None:
+@pass_settings
+def run(settings: Settings, lookback_hours: float, publish: bool) -> None:
     """Check bronze, silver and gold at their newest snapshots. Exit code 1 when a blocking check fails."""
-    settings, now = get_settings(), datetime.now(UTC)
+    now = datetime.now(UTC)
     positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
     gaps = explain_gaps(settings, positions=positions)
     if gaps.recorded:
@@ -51,9 +53,9 @@ def run(lookback_hours: float, publish: bool) -> None:
 
 
 @dq.command("list")
-def list_checks() -> None:
+@pass_settings
+def list_checks(settings: Settings) -> None:
     """Show every check with its threshold."""
-    settings = get_settings()
     table = Table("table", "check", "severity", "setting", "threshold", "what it says", box=None, pad_edge=False)
     for check in CHECKS.values():
         severity = f"{check.severity}, blocking" if check.blocking else str(check.severity)

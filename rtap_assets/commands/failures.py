@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from rtap_assets.config import get_settings
+from rtap_assets.commands.settings import command_settings
 from rtap_assets.errors import ConfigurationError, RtapError, ServingError, StreamError
 
 OF_SPARK = ("py4j", "pyspark")
@@ -21,7 +21,7 @@ def explain(failure: Exception) -> RtapError:
     log = keep_trace(failure)
     module = type(failure).__module__.split(".")[0]
     if module in OF_SPARK or isinstance(failure, ConnectionError):
-        from rtap_assets.streaming.lifecycle.failures import as_error  # noqa: PLC0415 - it imports Spark, which most commands do not need
+        from rtap_assets.streaming.failures import as_error  # noqa: PLC0415 - it imports Spark, which most commands do not need
 
         return as_error(failure, log=log)
     if isinstance(failure, OSError) and failure.filename is not None:
@@ -42,7 +42,7 @@ def explain(failure: Exception) -> RtapError:
 def keep_trace(failure: BaseException) -> str:
     """Append the stack trace to the log of failures; return where it is."""
     try:
-        path = get_settings().log_dir / "failures.log"
+        path = command_settings().log_dir / "failures.log"
         path.parent.mkdir(parents=True, exist_ok=True)
         text = "".join(traceback.format_exception(failure))[-KEPT_CHARACTERS:]
         _append(path, f"--- {datetime.now(UTC).isoformat(timespec='seconds')}\n{text}")

@@ -1,21 +1,18 @@
-"""`rtap maintain` and `rtap rebuild`: care for the tables."""
+"""`rtap maintain` and `rtap rebuild`: care for the tables; `table_work_of`, by which commands work on them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
+from contextlib import AbstractContextManager
 
 import click
 
-from rtap_assets.config import Settings, get_settings
+from rtap_assets.commands.settings import pass_settings
+from rtap_assets.config import Settings
 from rtap_assets.errors import StreamError
+from rtap_assets.host import table_work
 from rtap_assets.host.client import StreamsClient
-from rtap_assets.host.lock import running_host
-from rtap_assets.streaming.checkpoints.layers import open_layers
-from rtap_assets.streaming.model.operation import Action
-from rtap_assets.streaming.operations.maintenance import maintain_tables
-from rtap_assets.streaming.operations.rebuild import downstream_of, rebuild_layer
+from rtap_assets.streaming.operations.rebuild import downstream_of
 from rtap_assets.streaming.queries.definitions import STREAMS
 from rtap_assets.streaming.session import start_session
 
@@ -24,9 +21,11 @@ REBUILDABLE = click.Choice([name for name, stream in STREAMS.items() if stream.r
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def maintain(as_json: bool) -> None:
+@pass_settings
+def maintain(settings: Settings, as_json: bool) -> None:
     """Compact closed partitions, expire snapshots and remove orphan files: in the stream host when one runs, else here."""
-    report = _maintained(get_settings(), echo=lambda line: click.echo(line, err=as_json))
+    with table_work_of(settings, requested_by="rtap maintain", quiet=as_json) as tables:
+        report = tables.maintain()
     if as_json:
         click.echo(json.dumps(report, indent=2))
     if faults := [fault for table in report["tables"] for fault in table["faults"]]:
@@ -35,24 +34,31 @@ def maintain(as_json: bool) -> None:
         )
 
 
-def _maintained(settings: Settings, *, echo: Callable[[str], None]) -> dict[str, Any]:
-    if running_host(settings) is not None:
-        with StreamsClient(settings) as client:
-            return client.wait(client.submit_for_tables(Action.MAINTAIN), echo=echo).result or {}
-    with open_layers(start_session(settings), settings) as session:
-        return maintain_tables(session, settings, echo=echo).to_json()
-
-
 @click.command()
 @click.argument("name", type=REBUILDABLE)
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def rebuild(name: str, yes: bool) -> None:
-    """Drop a layer and what is below it, and build them anew from the table above. NAME: dlq, silver or gold."""
-    settings = get_settings()
-    streams = downstream_of(STREAMS[name])
+@pass_settings
+def rebuild(settings: Settings, name: str, yes: bool) -> None:
+    """Drop a layer and what is below it, and build them again from the table above. NAME: dlq, silver or gold.
+
+    Stop the streams first; a stream host without running streams is ended.
+    """
     if not yes:
+        streams = downstream_of(STREAMS[name])
         names = ", ".join(stream.writes.identifier if stream.writes else stream.name for stream in streams)
-        click.confirm(f"Drop and build anew: {names}?", abort=True)
-    doomed = [stream.writes for stream in streams if stream.writes is not None]
-    with open_layers(start_session(settings), settings, doomed=doomed) as session:
-        rebuild_layer(session, settings, name, echo=click.echo)
+        click.confirm(f"Drop and build again: {names}?", abort=True)
+    client = StreamsClient(settings)
+    table_work.rebuild(settings, name, client=client, session=lambda: start_session(settings), echo=click.echo)
+
+
+def table_work_of(
+    settings: Settings, *, requested_by: str, quiet: bool = False
+) -> AbstractContextManager[table_work.TableWork]:
+    """Open work on the tables for a command: in the stream host when one runs, else here. `quiet` keeps stdout free."""
+    return table_work.table_work(
+        settings,
+        client=table_work.client_of_host(settings),
+        session=lambda: start_session(settings),
+        requested_by=requested_by,
+        echo=lambda text: click.echo(text, err=quiet),
+    )

@@ -8,7 +8,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from rtap_assets.config import get_settings
+from rtap_assets.commands.settings import pass_settings
+from rtap_assets.config import Settings
 from rtap_assets.serving.export import ExportReport, export_gold
 from rtap_assets.serving.marts import MartsReport, refresh_marts
 
@@ -19,9 +20,9 @@ def marts() -> None:
 
 
 @marts.command()
-def refresh() -> None:
+@pass_settings
+def refresh(settings: Settings) -> None:
     """Build the marts from the newest snapshots, swap them in, and publish gold as Parquet."""
-    settings = get_settings()
     now = datetime.now(UTC)
     report = refresh_marts(settings, refreshed_at=now)
     export = export_gold(settings, now=now)

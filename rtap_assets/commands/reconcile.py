@@ -15,7 +15,8 @@ from rich.status import Status
 from rtap_assets.audit.audit import audit
 from rtap_assets.audit.report import COULD_NOT_COMPARE, Apart, DetailSet, Line, Report, Section
 from rtap_assets.audit.topic import Progress
-from rtap_assets.config import get_settings
+from rtap_assets.commands.settings import pass_settings
+from rtap_assets.config import Settings
 from rtap_assets.errors import RtapError
 
 NAME_WIDTH, VALUE_WIDTH = 42, 20
@@ -24,7 +25,8 @@ INTERRUPTED = 130
 
 
 @click.command()
-def reconcile() -> None:
+@pass_settings
+def reconcile(settings: Settings) -> None:
     """Read the topic again and compare it with bronze, silver and gold, record by record and cent by cent.
 
     Works beside running streams and with records of any producer: each layer is compared up to the position that it had
@@ -33,7 +35,7 @@ def reconcile() -> None:
     Exit code 0: everything holds. 1: something does not. 2: nothing, or not everything, could be compared yet. 3: the
     comparison itself failed.
     """
-    settings, console = get_settings(), Console(highlight=False)
+    console = Console(highlight=False)
     try:
         with shown_steps(console) as progress:
             report = audit(settings, progress=progress)

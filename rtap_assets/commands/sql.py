@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rtap_assets.config import get_settings
+from rtap_assets.commands.settings import pass_settings
+from rtap_assets.config import Settings
 from rtap_assets.serving.connection import open_lake
 from rtap_assets.serving.query import Answer, answer
 
@@ -28,7 +29,8 @@ NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(
 @click.argument("statement")
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 @click.option("--max-rows", type=click.IntRange(min=0), default=100, show_default=True, help="0 shows all rows.")
-def sql(statement: str, form: str, max_rows: int) -> None:
+@pass_settings
+def sql(settings: Settings, statement: str, form: str, max_rows: int) -> None:
     """Answer one query (with `-`, read from the standard input) over the newest snapshots. Nothing can be changed.
 
     Tables: bronze, silver, gold, quality (results of checks), offset_gaps (offsets of Kafka that have no row, and why),
@@ -36,7 +38,7 @@ def sql(statement: str, form: str, max_rows: int) -> None:
     `rtap sql "SHOW ALL TABLES"`). Times are in UTC.
     """
     text = sys.stdin.read() if statement == "-" else statement
-    with open_lake(get_settings()) as connection:
+    with open_lake(settings) as connection:
         result = answer(connection, text, max_rows=max_rows)
     WRITERS[form](result)
     if result.is_cut:

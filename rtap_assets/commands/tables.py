@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 
 import click
 
-from rtap_assets.config import get_settings
+from rtap_assets.commands.settings import pass_settings
+from rtap_assets.config import Settings
 from rtap_assets.lake.table_changes import acknowledge_change, read_changes
 
 
@@ -20,9 +21,10 @@ def tables() -> None:
 @tables.command()
 @click.option("--all", "show_all", is_flag=True, help="Show acknowledged changes, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print the changes as JSON.")
-def changes(show_all: bool, as_json: bool) -> None:
+@pass_settings
+def changes(settings: Settings, show_all: bool, as_json: bool) -> None:
     """Show the changes of bronze, silver and gold that other programs made. Changes nothing."""
-    found = [one for one in read_changes(get_settings()) if show_all or one.acknowledged_at is None]
+    found = [one for one in read_changes(settings) if show_all or one.acknowledged_at is None]
     if as_json:
         click.echo(json.dumps([asdict(one) for one in found], default=str, indent=2))
         return
@@ -34,7 +36,8 @@ def changes(show_all: bool, as_json: bool) -> None:
 
 @tables.command()
 @click.argument("change_id")
-def ack(change_id: str) -> None:
+@pass_settings
+def ack(settings: Settings, change_id: str) -> None:
     """Acknowledge a change, so that the check `foreign_changes` no longer fails for it. The rows stay as they are."""
-    done = acknowledge_change(get_settings(), change_id, now=datetime.now(UTC))
+    done = acknowledge_change(settings, change_id, now=datetime.now(UTC))
     click.echo(f"acknowledged: {done.sentence}")

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from rtap_assets.contracts.avro.body import Reading, named_types, read_body
+from rtap_assets.contracts.avro.body import named_types, read_body
+from rtap_assets.contracts.avro.body_values import Reading
 from rtap_assets.contracts.avro.wire import HEADER_BYTES, MAGIC_BYTE, WIDE_HEADER_BYTES
 from rtap_assets.contracts.avro.writer_schemas import RegisteredSchema
 

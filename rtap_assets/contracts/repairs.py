@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 
-from rtap_assets.contracts.avro.body import Fault, Reading, Value
+from rtap_assets.contracts.avro.body_values import Fault, Reading, Value
 from rtap_assets.contracts.avro.wire import HEADER_BYTES, MAX_SCHEMA_ID, frame, unframe
 from rtap_assets.contracts.dead_letters import DeadLetter, SchemaOf, read_value
 from rtap_assets.contracts.text import trim

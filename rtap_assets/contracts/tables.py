@@ -154,3 +154,30 @@ GOLD = TableSpec(
 )
 
 TABLES = (BRONZE, SILVER, GOLD)
+
+DQ_RESULTS = TableSpec(
+    namespace="quality",
+    name="dq_results",
+    doc="Every evaluation of every data-quality check, from the topic of results.",
+    grain="one evaluation of one check on one table",
+    key=("result_id",),
+    partition="",
+    columns=(
+        Column("result_id", "string", "Identity of the evaluation; a repeated message has the same."),
+        Column("check_name", "string", "Name of the check."),
+        Column("table_name", "string", "Table that it looked at."),
+        Column("source", "string", "stream: measured in a micro-batch; pass: by reading the lake."),
+        Column("severity", "string", "warn or error."),
+        Column("blocking", "boolean", "True when a failure stops what builds on the table."),
+        Column("passed", "boolean", "True when observed is at most threshold; with rows_checked 0 nothing was looked at."),
+        Column("observed", "double", "What was measured, in the unit of the check's threshold setting."),
+        Column("threshold", "double", "The bound that held at the time."),
+        Column("rows_checked", "bigint", "Rows that were looked at."),
+        Column("rows_failed", "bigint", "Rows that broke the rule."),
+        Column("measured_from", "timestamp", "Start of the time looked at, UTC; null when there is none."),
+        Column("measured_at", "timestamp", "When it was measured, UTC."),
+        Column("batch_id", "bigint", "Micro-batch of the stream; null for a pass."),
+        Column("snapshot_id", "bigint", "Snapshot of the table that a pass read; null for a stream."),
+        Column("detail", "string", "More figures, as a JSON object of strings."),
+    ),
+)

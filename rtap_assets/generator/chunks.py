@@ -21,6 +21,7 @@ from rtap_assets.generator.copies import copy_later
 from rtap_assets.generator.events import AWKWARD_AMOUNTS, Columns, good_events, objects
 from rtap_assets.generator.options import TRANSACTION_ENDS, TRANSACTION_EVENTS, GeneratorOptions
 from rtap_assets.generator.population import Integers
+from rtap_assets.runtime.clock import to_milliseconds
 
 GOOD, DUPLICATE, BAD = "good", "duplicate", "bad"
 OWN_RUN = ""  # the ledger puts the run's id here
@@ -65,7 +66,7 @@ def make_chunks(
 
     Time: without a rate, event times go from `span_seconds` before `start_time` up to it; with one, they follow it.
     """
-    start_ms = int(start_time.timestamp() * 1000)
+    start_ms = to_milliseconds(start_time)
     run = _Run(options, contract, start_ms, replay, pending_reasons=list(options.reasons))
     first, number = 0, 0
     for number in count():

@@ -13,7 +13,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from types import FrameType
 from typing import Any, Protocol
 
@@ -31,6 +30,7 @@ from rtap_assets.generator.preparation import prepare_contract, usable_for_repla
 from rtap_assets.generator.transactions import send_in_transaction
 from rtap_assets.kafka.patience import with_patience
 from rtap_assets.kafka.topics import end_offsets
+from rtap_assets.runtime.clock import utc_now
 
 CHUNKS_IN_FLIGHT = 2
 KEPT_CHUNKS = 8
@@ -62,7 +62,7 @@ def generate(
     with_patience(
         lambda: end_offsets(settings, settings.topic_events), what="looking for the events topic", seconds=patience
     )
-    start, started = datetime.now(UTC), time.monotonic()
+    start, started = utc_now(), time.monotonic()
     run_id = options.run_id or f"{start:%Y%m%dT%H%M%S}-{start.microsecond:06d}-{options.seed}"
     replay = read_replay(settings.ledger_dir, usable=usable_for_replay(contract, start)) if options.duplicates else None
     run = _Run(settings, options, LedgerWriter(settings.ledger_dir, run_id), progress, started)

@@ -7,7 +7,6 @@ A record without an outcome (the process was killed) is as good as one whose out
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from rtap_assets.errors import ConfigurationError
 from rtap_assets.generator.chunks import BAD, DUPLICATE, GOOD, OWN_RUN, Chunk
 from rtap_assets.generator.events import Columns, objects
+from rtap_assets.runtime.files import replacing
 
 # `rolled back`: in a transaction that was aborted, or left open for the broker to abort; no reader may get it.
 ACKNOWLEDGED, UNKNOWN, FAILED, ROLLED_BACK = "acknowledged", "unknown", "failed", "rolled back"
@@ -144,17 +144,8 @@ def outcome_table(chunk: Chunk, outcomes: Outcomes, *, run_id: str) -> pa.Table:
 
 def write_durably(table: pa.Table, path: Path) -> None:
     """Write a Parquet file that is on disk, whole, when this returns, or not there at all."""
-    temporary = path.with_suffix(".unfinished")
-    with temporary.open("wb") as file:
+    with replacing(path, durable=True) as file:
         pq.write_table(table, file, compression="lz4", use_dictionary=[name for name in CODES if name in table.column_names])
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def read_replay(ledger_dir: Path, *, usable: Callable[[Columns], NDArray[np.bool_]]) -> Columns | None:

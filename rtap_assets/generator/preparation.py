@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.avro.schemas import EVENTS_SUBJECT_FOLDER, load_subject, parsed
-from rtap_assets.contracts.avro.wire import unframe
+from rtap_assets.contracts.avro.wire import unframe, value_subject
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.errors import ConfigurationError
 from rtap_assets.generator.bad_records import DAY_MS, Contract, physical
@@ -19,6 +19,7 @@ from rtap_assets.generator.events import Columns, WriterIds
 from rtap_assets.generator.options import DELAY_SECONDS, GeneratorOptions
 from rtap_assets.registry.client import Registry
 from rtap_assets.registry.registration import register_contracts
+from rtap_assets.runtime.clock import to_milliseconds
 
 HEADERS_ALLOWANCE_BYTES = 1024
 INCOMPATIBLE_SCALE = 2
@@ -41,7 +42,7 @@ def prepare_contract(settings: Settings, options: GeneratorOptions) -> Contract:
         }
     if options.invalid and Reason.INCOMPATIBLE_SCHEMA in options.reasons:
         incompatible = _register_for_other_team(settings, incompatible_schema(other_team_schema(versions[1].text)))
-    foreign = registered[f"{settings.topic_revenue}-value"][1]
+    foreign = registered[value_subject(settings.topic_revenue)][1]
     return Contract(
         schemas={version.version: physical(parsed(version.text)) for version in versions},
         ids=WriterIds(registered[settings.events_subject], incompatible, foreign, other_team),
@@ -91,7 +92,7 @@ def _check_limits(settings: Settings, options: GeneratorOptions) -> None:
 def usable_for_replay(contract: Contract, start: datetime) -> Callable[[Columns], NDArray[np.bool_]]:
     """Records whose schema id is still the contract's, and that are not too old to be accepted once more."""
     known = {*contract.ids.versions.values(), *contract.ids.other_team.values()}
-    oldest = int(start.timestamp() * 1000) - contract.event_time_past_ms + DAY_MS
+    oldest = to_milliseconds(start) - contract.event_time_past_ms + DAY_MS
 
     def usable(columns: Columns) -> NDArray[np.bool_]:
         current = np.array([unframe(value)[0] in known for value in columns["value"]], dtype=bool)

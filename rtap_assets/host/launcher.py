@@ -6,12 +6,9 @@ import os
 import signal
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import psutil
 
 from rtap_assets.config import Settings, settings_environment
 from rtap_assets.errors import DependencyUnavailable, StreamError
@@ -19,10 +16,10 @@ from rtap_assets.host.client import StreamsClient, is_port_closed
 from rtap_assets.host.description import HostDescription
 from rtap_assets.host.lock import running_host
 from rtap_assets.runtime.background import interrupted_afterwards, spawn_background
+from rtap_assets.runtime.processes import living_process, tail
 
 HOST_COMMAND = [sys.executable, "-m", "rtap_assets.cli", "streams", "serve", "--background"]
 POLL_SECONDS = 0.1
-TAIL_LINES = 15
 END_SECONDS = 30.0  # for the ends of its API and its JVM, on a busy machine
 MOST_STARTS = 2  # the first may meet a host that is just ending
 
@@ -95,7 +92,7 @@ def _ensure(settings: Settings, client: StreamsClient, echo: Callable[[str], Non
             except DependencyUnavailable as error:
                 if not settings.uses_embedded_host or time.monotonic() > deadline:
                     raise
-                if running_host(settings) is None and not any(_runs(pid) for pid in started):
+                if running_host(settings) is None and not any(living_process(pid) for pid in started):
                     if len(started) == MOST_STARTS:
                         raise _died(settings, started[-1]) from error
                     with interrupted_afterwards():
@@ -123,7 +120,7 @@ def _ended_when_interrupted(started: list[int]) -> Iterator[None]:
         raise
     except BaseException:
         for pid in started:
-            if _runs(pid):
+            if living_process(pid):
                 os.kill(pid, signal.SIGTERM)
         raise
 
@@ -138,19 +135,10 @@ def _has_ended(client: StreamsClient, settings: Settings) -> bool:
     return False
 
 
-def _runs(pid: int) -> bool:
-    try:
-        return bool(pid and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
 def _died(settings: Settings, pid: int) -> StreamError:
-    path = host_output(settings)
-    with path.open(encoding="utf-8", errors="replace") as file:
-        tail = "".join(f"  {line.rstrip()[:300]}\n" for line in deque(file, maxlen=TAIL_LINES))
+    output = tail(host_output(settings)) or "(it wrote nothing)"
     return StreamError(
-        f"The stream host (pid {pid}) died while it started. Its last lines:\n{tail or '(it wrote nothing)'}\n",
+        f"The stream host (pid {pid}) died while it started. Its last lines:\n{output}\n",
         remedy=f"Its log is {settings.log_dir / 'stream-host.log'}; `rtap doctor` checks this machine.",
         pid=pid,
     )

@@ -5,8 +5,6 @@ It refuses a second host at once; the checkpoints themselves are guarded by the 
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +12,7 @@ from pathlib import Path
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import StreamError
-from rtap_assets.runtime.owner_notes import OwnerNote
+from rtap_assets.runtime.locks import OwnerNote, file_lock
 
 LOCK_FILE, NOTE_FILE = "host.lock", "host.json"
 # The holder leaves its note right after it took the lock; of two that start at once, the second may look in between.
@@ -23,34 +21,27 @@ NOTE_SECONDS, POLL_SECONDS = 2.0, 0.02
 
 @contextmanager
 def only_host(settings: Settings) -> Iterator[OwnerNote]:
-    """Be the host of this state folder for the time of the block.
+    """Hold the lock of the host of this state folder for the time of the block.
 
     Raises:
         StreamError: there is one already; the message names its pid and since when it runs.
     """
     folder = settings.streams_dir
-    folder.mkdir(parents=True, exist_ok=True)
-    # Of BSD's kind: no other descriptor of the file, closed by whomever, frees it.
-    descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+    with file_lock(folder / LOCK_FILE, seconds=0) as held:
+        if not held:
             owner = _owner(folder / NOTE_FILE)
             raise StreamError(
                 f"The streams of {settings.state_dir} have a host already: {owner or 'a process that just starts'}.",
                 remedy="Talk to it with `rtap streams …`, or end it with `rtap down`.",
                 pid=owner.pid if owner else None,
-            ) from error
+            )
         note = OwnerNote.of_this_process("stream host")
         note.write(folder / NOTE_FILE)
         yield note
-    finally:
-        os.close(descriptor)
 
 
 def _owner(path: Path) -> OwnerNote | None:
-    """The note of the living holder, which may be about to replace that of a dead one; None when it leaves none in time."""
+    """Return the note of the living holder, waiting for one that is just starting; None if none comes in time."""
     deadline = time.monotonic() + NOTE_SECONDS
     while (owner := OwnerNote.read(path)) is None or not owner.is_alive:
         if time.monotonic() > deadline:
@@ -60,6 +51,6 @@ def _owner(path: Path) -> OwnerNote | None:
 
 
 def running_host(settings: Settings) -> OwnerNote | None:
-    """The host process of this state folder if it lives, whether it answers or not."""
+    """Return the host process of this state folder if it is alive, whether it answers or not."""
     note = OwnerNote.read(settings.streams_dir / NOTE_FILE)
     return note if note is not None and note.is_alive else None

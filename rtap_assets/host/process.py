@@ -36,10 +36,10 @@ from rtap_assets.host.lock import only_host
 from rtap_assets.host.token import ensure_token
 from rtap_assets.lake.tables import ensure_tables
 from rtap_assets.quality.batch_reports import QualityReports
-from rtap_assets.runtime.owner_notes import OwnerNote
+from rtap_assets.runtime.locks import OwnerNote
 from rtap_assets.streaming.checkpoints.ownership import owned_checkpoints, refuse_a_living_owner
+from rtap_assets.streaming.failures import Verdict, judge
 from rtap_assets.streaming.lifecycle.engine import StreamEngine
-from rtap_assets.streaming.lifecycle.failures import Verdict, judge
 from rtap_assets.streaming.session import start_session
 
 JVM_DIED_EXIT_CODE = 3

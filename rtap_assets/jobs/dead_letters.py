@@ -2,16 +2,18 @@
 
 from typing import Any
 
-from dagster import Config, Failure, MetadataValue, OpExecutionContext, in_process_executor, job, op
+import dagster as dg
 from pydantic import Field
 
 from rtap_assets.contracts.selection import Selection
 from rtap_assets.contracts.visible import visible_markdown
-from rtap_assets.errors import RtapError
+from rtap_assets.jobs.failures import failing_with_next_step
+from rtap_assets.resources.spark import SparkSessionResource
 from rtap_assets.resources.streams import StreamHost
+from rtap_assets.streaming.operations.rejudge import RejudgeOptions
 
 
-class RejudgeConfig(Config):
+class RejudgeConfig(dg.Config):
     """Which rows, and whether their new verdicts are written."""
 
     apply: bool = Field(default=False, description="Write the new verdicts. By default a dry run counts them.")
@@ -27,22 +29,22 @@ class RejudgeConfig(Config):
         return Selection.from_json(chosen | {"since": self.since or None, "until": self.until or None})
 
 
-@op
-def judge_again(context: OpExecutionContext, config: RejudgeConfig, streams: StreamHost) -> None:
+@dg.op
+def judge_again(
+    context: dg.OpExecutionContext, config: RejudgeConfig, streams: StreamHost, spark: SparkSessionResource
+) -> None:
     """Judge the selected rows of bronze again; what is valid now is added to silver, and gold is brought up to date."""
-    try:
-        report = streams.rejudge(
-            config.selection(), apply=config.apply, requested_by=f"run {context.run_id}", echo=context.log.info
-        )
-    except RtapError as error:
-        raise Failure(error.message, metadata={"next step": error.remedy}, allow_retries=False) from error
+    with failing_with_next_step():
+        options = RejudgeOptions(config.selection(), apply=config.apply)
+        with streams.table_work(spark, requested_by=f"run {context.run_id}", echo=context.log.info) as tables:
+            report = tables.rejudge(options)
     context.add_output_metadata(
         {
-            "from → to": MetadataValue.md(changes_table(report)),
-            "rows judged": MetadataValue.int(report["judged"]),
-            "rows with a new verdict": MetadataValue.int(report["changed"]),
-            "events added to silver": MetadataValue.int(report["added"]),
-            "dry run": MetadataValue.bool(not config.apply),
+            "from → to": dg.MetadataValue.md(changes_table(report)),
+            "rows judged": dg.MetadataValue.int(report["judged"]),
+            "rows with a new verdict": dg.MetadataValue.int(report["changed"]),
+            "events added to silver": dg.MetadataValue.int(report["added"]),
+            "dry run": dg.MetadataValue.bool(not config.apply),
         }
     )
 
@@ -54,11 +56,11 @@ def changes_table(report: dict[str, Any]) -> str:
     return "\n".join(["| from | to | rows |", "|---|---|---:|", *rows]) if rows else "no quarantined row is selected"
 
 
-@job(
-    executor_def=in_process_executor,
+@dg.job(
+    executor_def=dg.in_process_executor,
     description="Judge quarantined rows again from their raw bytes, after contract, a setting or the registry was put "
     "right. A dry run by default.",
 )
 def rejudge_dead_letters() -> None:
-    """One step: what it does twice changes nothing."""
+    """One step. A second run changes nothing more."""
     judge_again()

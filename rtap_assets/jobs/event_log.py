@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import sqlalchemy as sa
-from dagster import DagsterInstance, RunsFilter
 from dagster._core.instance.utils import RUNLESS_RUN_ID
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, AssetEventTagsTable, SqlEventLogStorageTable
@@ -33,10 +33,10 @@ class Pruning:
     check_results: int
 
 
-def prune_event_log(instance: DagsterInstance, *, older_than: timedelta, now: datetime) -> Pruning:
+def prune_event_log(instance: dg.DagsterInstance, *, older_than: timedelta, now: datetime) -> Pruning:
     """Remove finished runs, runless events and check results older than `older_than`.
 
-    Kept whatever their age: the runs that hold an asset's newest materialisation or a check's newest result, and each
+    Kept whatever their age: the runs that hold an asset's newest materialization or a check's newest result, and each
     asset's newest runless event of each type.
     """
     before = now - older_than
@@ -51,9 +51,9 @@ def prune_event_log(instance: DagsterInstance, *, older_than: timedelta, now: da
     return Pruning(len(runs), _delete_runless_events(storage, naive), _delete_check_results(storage, naive))
 
 
-def _finished_before(instance: DagsterInstance, before: datetime) -> list[str]:
+def _finished_before(instance: dg.DagsterInstance, before: datetime) -> list[str]:
     found: list[str] = []
-    wanted = RunsFilter(statuses=list(FINISHED_STATUSES), updated_before=before)
+    wanted = dg.RunsFilter(statuses=list(FINISHED_STATUSES), updated_before=before)
     while True:
         page = instance.get_run_records(wanted, limit=RUNS_AT_A_TIME, cursor=found[-1] if found else None)
         found += [record.dagster_run.run_id for record in page]
@@ -61,7 +61,7 @@ def _finished_before(instance: DagsterInstance, before: datetime) -> list[str]:
             return found
 
 
-def _runs_of_newest_events(instance: DagsterInstance) -> set[str]:
+def _runs_of_newest_events(instance: dg.DagsterInstance) -> set[str]:
     keys = instance.all_asset_keys()
     newest = instance.get_latest_materialization_events(keys)
     runs = {event.run_id for event in newest.values() if event is not None}
@@ -77,7 +77,7 @@ def _runs_of_newest_events(instance: DagsterInstance) -> set[str]:
     return runs
 
 
-def _delete_run(instance: DagsterInstance, run_id: str) -> None:
+def _delete_run(instance: dg.DagsterInstance, run_id: str) -> None:
     """The run, its events and its captured output."""
     instance.delete_run(run_id)
     instance.compute_log_manager.delete_logs(prefix=[run_id])

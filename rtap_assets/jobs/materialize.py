@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dagster import AssetSelection, define_asset_job
+import dagster as dg
 
-materialize_everything = define_asset_job(
+materialize_everything = dg.define_asset_job(
     "materialize_everything",
-    selection=AssetSelection.all(),
+    selection=dg.AssetSelection.all(),
     description="Drain bronze, the dead-letter topic, silver and gold in order, then refresh the marts.",
 )

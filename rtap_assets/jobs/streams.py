@@ -1,8 +1,8 @@
-"""The jobs by which people command the streams: start, stop, restart, drain. Each is short and ends with proof or cause."""
+"""The jobs that start, stop, restart and drain the streams. Each is short and ends with proof or cause."""
 
 from enum import StrEnum
 
-from dagster import Config, Failure, JobDefinition, OpExecutionContext, job, op
+import dagster as dg
 from pydantic import Field
 
 from rtap_assets.errors import RtapError
@@ -10,7 +10,7 @@ from rtap_assets.resources.streams import StreamHost
 from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.operation import Action, Operation
 
-# A command overtakes materialisations that wait in the queue.
+# A command overtakes materializations that wait in the queue.
 PRIORITY = {"dagster/priority": "10"}
 
 
@@ -23,7 +23,7 @@ class StreamName(StrEnum):
     gold = "gold"
 
 
-class Selection(Config):
+class Selection(dg.Config):
     """Which streams a command is for."""
 
     streams: list[StreamName] = Field(
@@ -35,18 +35,18 @@ class Selection(Config):
     )
 
 
-def _command(action: Action, description: str) -> JobDefinition:
-    @op(name=action.value, description=description)
-    def command(context: OpExecutionContext, config: Selection, streams: StreamHost) -> None:
+def _command(action: Action, description: str) -> dg.JobDefinition:
+    @dg.op(name=action.value, description=description)
+    def command(context: dg.OpExecutionContext, config: Selection, streams: StreamHost) -> None:
         chosen = [stream for stream in STREAM_NAMES if stream in config.streams]
         context.log.info(f"{action}: {', '.join(chosen)}")
         try:
             for operation in streams.command(action, chosen, echo=context.log.info):
                 context.log.info(f"{operation.stream}: {action} proven{_summary(operation)}")
         except RtapError as error:
-            raise Failure(error.message, metadata={"next step": error.remedy or "See `rtap streams status`."}) from error
+            raise dg.Failure(error.message, metadata={"next step": error.remedy or "See `rtap streams status`."}) from error
 
-    @job(
+    @dg.job(
         name=f"{action}_streams",
         description=description,
         config={"ops": {action.value: {"config": {"streams": list(STREAM_NAMES)}}}},  # fills the launchpad

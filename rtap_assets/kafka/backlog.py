@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from rtap_assets.config import Settings
 from rtap_assets.kafka.clients import consumer_config, translate
 from rtap_assets.kafka.topics import beginning_offsets, end_offsets
+from rtap_assets.runtime.clock import from_milliseconds
 
 
 @dataclass(frozen=True)
@@ -69,4 +70,4 @@ def _oldest(settings: Settings, topic: str, offsets: Mapping[int, int]) -> datet
         raise translate(error, settings=settings, what=f"tell the age of the records of {topic}") from error
     finally:
         consumer.close()
-    return datetime.fromtimestamp(min(stamps.values()) / 1000, tz=UTC) if stamps else None
+    return from_milliseconds(min(stamps.values())) if stamps else None

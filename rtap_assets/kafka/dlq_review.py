@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
@@ -18,6 +18,7 @@ from rtap_assets.kafka.bounded_read import read_after, start_of
 from rtap_assets.kafka.clients import consumer_config, translate
 from rtap_assets.kafka.dead_letters import HEADER_PREFIX
 from rtap_assets.kafka.topics import beginning_offsets, end_offsets
+from rtap_assets.runtime.clock import from_milliseconds
 
 REVIEW_GROUP = "rtap-dlq-review"
 SAMPLES = 3  # of each reason
@@ -148,7 +149,7 @@ def letter_of(message: Message) -> UnseenLetter:
     return UnseenLetter(
         kafka_partition=message.partition() or 0,
         kafka_offset=message.offset() or 0,
-        appended_at=datetime.fromtimestamp(milliseconds / 1000, tz=UTC),
+        appended_at=from_milliseconds(milliseconds),
         reason=context.get("reason", UNREADABLE),
         detail=context.get("detail", ""),
         source=source,

@@ -5,16 +5,15 @@ Bounded by the ranges asked for: gaps that lie near each other are read through 
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.offset_gaps import GapKind
-from rtap_assets.errors import DependencyUnavailable
+from rtap_assets.kafka.bounded_read import AT_ONCE, SKIP_REMOVED, consumed, is_end
 from rtap_assets.kafka.clients import READ_COMMITTED, READ_UNCOMMITTED, consumer_config, translate
 from rtap_assets.kafka.topics import beginning_offsets, cleanup_policy, end_offsets
 
@@ -120,12 +119,15 @@ def _handed_out(
     settings: Settings, topic: str, ranges: Mapping[int, Sequence[Range]], *, isolation: str
 ) -> dict[int, list[Range]]:
     """Return the parts of the ranges that a consumer of this isolation level gets, by Kafka partition."""
-    config = consumer_config(settings, GROUP) | {
-        "isolation.level": isolation,
-        "enable.partition.eof": True,
-        "fetch.wait.max.ms": 50,
-        "auto.offset.reset": "earliest",  # retention has moved on: the caller looks at the beginning again
-    }
+    config = (
+        consumer_config(settings, GROUP)
+        | AT_ONCE
+        | SKIP_REMOVED
+        | {
+            "isolation.level": isolation,
+            "enable.partition.eof": True,
+        }
+    )
     consumer = Consumer(config)
     try:
         return {
@@ -159,28 +161,16 @@ def _offsets(settings: Settings, consumer: Consumer, topic: str, partition: int,
     last = span[-1][1]
     found: list[Range] = []
     consumer.assign([TopicPartition(topic, partition, span[0][0])])
-    deadline = time.monotonic() + settings.request_timeout_seconds
-    while True:
-        messages = consumer.consume(BATCH, timeout=0.2)
-        if messages:
-            deadline = time.monotonic() + settings.request_timeout_seconds
-        elif time.monotonic() > deadline:
-            raise DependencyUnavailable(
-                f"The Kafka broker at {settings.bootstrap_servers} sent nothing more of {topic}.",
-                remedy="See `rtap status`.",
-                dependency="kafka",
-            )
+    for messages in consumed(settings, consumer, topic, size=BATCH):
         for message in messages:
-            error = message.error()
-            if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                raise KafkaException(error)
             offset = message.offset() or 0
-            if error is not None or offset > last:
+            if is_end(message) or offset > last:
                 return found
             if found and offset == found[-1][1] + 1:
                 found[-1] = (found[-1][0], offset)
             else:
                 found.append((offset, offset))
+    return found
 
 
 def _within(span: Sequence[Range], found: Sequence[Range]) -> list[Range]:

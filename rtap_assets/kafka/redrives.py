@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
 from rtap_assets.config import Settings
@@ -28,6 +28,7 @@ from rtap_assets.errors import ConfigurationError
 from rtap_assets.kafka.bounded_read import read_after
 from rtap_assets.kafka.topics import DLQ_HEADER_BYTES, end_offsets, ensure_topics, has_topic, redrive_topic_specs
 from rtap_assets.kafka.transactions import TransactionalProducer
+from rtap_assets.runtime.clock import utc_now
 
 EVENTS, PARKED = "events", "parked"
 RUN_KEY, IDENTITY_KEY = "run/", "record/"
@@ -101,7 +102,7 @@ class Redriver:
         return run
 
     def _transaction(self, part: Sequence[tuple[str, Outgoing]], run: Run) -> Run:
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        now = utc_now().isoformat(timespec="milliseconds")
         parked = sum(one.is_parked for _, one in part)
         run = Run(**asdict(run) | {"sent": run.sent + len(part) - parked, "parked": run.parked + parked, "newest_at": now})
         entries = {key: _entry(one, run, now) for key, one in part}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from rtap_assets.config import Settings
 from rtap_assets.kafka.clients import READ_UNCOMMITTED, consumer_config, translate
+from rtap_assets.runtime.clock import from_milliseconds
 
 GROUP = "rtap-single-records"
 
@@ -55,7 +56,7 @@ def records_at(settings: Settings, topic: str, offsets: Mapping[int, int]) -> di
                 if error is not None or message.offset() != offsets[partition]:
                     ended.add(partition)
                     continue
-                stamp = datetime.fromtimestamp(message.timestamp()[1] / 1000, tz=UTC)
+                stamp = from_milliseconds(message.timestamp()[1])
                 found.setdefault(
                     partition, SingleRecord(partition, offsets[partition], stamp, message.key(), message.value())
                 )

@@ -6,10 +6,12 @@ place by configuration.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pyiceberg.catalog import Catalog, load_catalog
-from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.exceptions import CommitFailedException, NoSuchTableError
 from pyiceberg.table import Table
 from requests import RequestException
 from sqlalchemy.engine import make_url
@@ -19,19 +21,22 @@ from rtap_assets.config import Settings
 from rtap_assets.errors import DependencyUnavailable, ServingError
 from rtap_assets.lake.drivers import require_drivers
 
+CHECK_THE_CATALOG = "Check RTAP_CATALOG_URI, and that no other program holds the embedded catalog's file."
+NOTHING_WAS_CHANGED = "Try again; nothing was changed."
+
 
 def warehouse_uri(settings: Settings) -> str:
-    """Where the tables' files are."""
+    """Return the address of the tables' files."""
     return settings.warehouse or f"file://{settings.lake_dir / 'warehouse'}"
 
 
 def sqlite_path(settings: Settings) -> Path:
-    """The embedded catalog's file."""
+    """Return the path of the embedded catalog's file."""
     return settings.lake_dir / "catalog.db"
 
 
 def spark_catalog_conf(settings: Settings) -> dict[str, str]:
-    """Spark settings that mount the catalog under `settings.catalog_name`.
+    """Return the Spark settings that mount the catalog under `settings.catalog_name`.
 
     The cache is off: a table that is read often would otherwise stay on an old snapshot (apache/iceberg#14440).
     """
@@ -56,7 +61,7 @@ def spark_catalog_conf(settings: Settings) -> dict[str, str]:
 
 
 def open_catalog(settings: Settings) -> Catalog:
-    """The same catalog for PyIceberg; creates the embedded file when it is missing.
+    """Return the same catalog for PyIceberg; creates the embedded file when it is missing.
 
     Raises:
         DependencyUnavailable: the catalog does not answer.
@@ -71,27 +76,51 @@ def open_catalog(settings: Settings) -> Catalog:
         settings.lake_dir.mkdir(parents=True, exist_ok=True)
         path = sqlite_path(settings)
         properties = {"type": "sql", "uri": f"sqlite:///{path}?timeout={settings.catalog_busy_seconds:g}"}
-    try:
+    with translated(settings.catalog_name):
         return load_catalog(settings.catalog_name, warehouse=warehouse_uri(settings), **properties)
+
+
+@contextmanager
+def catalog_session(settings: Settings, *, remedy: str = NOTHING_WAS_CHANGED) -> Iterator[Catalog]:
+    """Open the catalog for the time of the block, whose commits and look-ups are translated too.
+
+    Raises:
+        DependencyUnavailable: the catalog does not answer, or another program changed the table at the same time.
+        ConfigurationError: a driver is missing.
+    """
+    with translated(settings.catalog_name, remedy=remedy), open_catalog(settings) as catalog:
+        yield catalog
+
+
+@contextmanager
+def translated(name: str, *, remedy: str = CHECK_THE_CATALOG) -> Iterator[None]:
+    """Turn the errors of PyIceberg and its catalog inside the block into `DependencyUnavailable`; others pass through."""
+    try:
+        yield
+    except CommitFailedException as error:
+        raise DependencyUnavailable(
+            f"Another program has changed the table at the same time: {error}.", remedy=remedy, dependency="catalog"
+        ) from error
     except (SQLAlchemyError, RequestException) as error:
-        raise _unavailable(settings.catalog_name, error) from error
+        raise DependencyUnavailable(
+            f"The Iceberg catalog {name} did not answer: {error}.", remedy=remedy, dependency="catalog"
+        ) from error
 
 
 def load_table(catalog: Catalog, identifier: str) -> Table:
-    """The table as of now.
+    """Return the table as of now.
 
     Raises:
         ServingError: there is no such table yet.
         DependencyUnavailable: the catalog does not answer.
     """
     try:
-        return catalog.load_table(identifier)
+        with translated(catalog.name):
+            return catalog.load_table(identifier)
     except NoSuchTableError as error:
         raise ServingError(
-            f"There is no table {identifier} in the catalog.", remedy="Materialise the layers first: `rtap drain`."
+            f"There is no table {identifier} in the catalog.", remedy="Materialize the layers first: `rtap drain`."
         ) from error
-    except SQLAlchemyError as error:
-        raise _unavailable(catalog.name, error) from error
 
 
 def _sqlalchemy_url(settings: Settings) -> str:
@@ -100,11 +129,3 @@ def _sqlalchemy_url(settings: Settings) -> str:
     if settings.catalog_user:
         address = address.set(username=settings.catalog_user, password=settings.catalog_password.get_secret_value())
     return address.render_as_string(hide_password=False)
-
-
-def _unavailable(name: str, error: Exception) -> DependencyUnavailable:
-    return DependencyUnavailable(
-        f"The Iceberg catalog {name} did not answer: {error}.",
-        remedy="Check RTAP_CATALOG_URI, and that no other program holds the embedded catalog's file.",
-        dependency="catalog",
-    )

@@ -7,51 +7,25 @@ offsets, since those of a Kafka partition only grow, whatever happens to snapsho
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import count
 from typing import Any
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
-from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.expressions import And, EqualTo, In, NotEqualTo, Or
-from pyiceberg.io.pyarrow import schema_to_pyarrow
-from pyiceberg.schema import Schema
 from pyiceberg.table import Table
-from pyiceberg.types import (
-    DecimalType,
-    IcebergType,
-    IntegerType,
-    LongType,
-    NestedField,
-    StringType,
-    TimestamptzType,
-)
-from sqlalchemy.exc import SQLAlchemyError
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.corrections import CORRECTIONS, Cause, Change, Entry
-from rtap_assets.errors import DependencyUnavailable
-from rtap_assets.lake.catalog import open_catalog
+from rtap_assets.lake.catalog import catalog_session
+from rtap_assets.lake.record_table import RecordTable, as_rows
 
 POSITION_PROPERTY = "rtap.corrections-position"
-TABLE_PROPERTIES = {
-    "format-version": "2",
-    "write.parquet.compression-codec": "zstd",
-    "write.metadata.delete-after-commit.enabled": "true",
-    "write.metadata.previous-versions-max": "20",
-}
-_TYPES: dict[str, IcebergType] = {
-    "string": StringType(),
-    "int": IntegerType(),
-    "bigint": LongType(),
-    "timestamp": TimestamptzType(),
-    "decimal(18,4)": DecimalType(18, 4),
-    "decimal(28,4)": DecimalType(28, 4),
-}
+RECORDS = RecordTable(CORRECTIONS)
+REMEDY = "Try again; a correction under way is finished by the next run."
 _HEADERS = (Entry.PLANNED, Entry.DONE, Entry.ABANDONED)
 
 
@@ -83,8 +57,7 @@ def ensure_corrections(settings: Settings) -> None:
         DependencyUnavailable: the catalog does not answer.
     """
     with _catalog(settings) as catalog:
-        catalog.create_namespace_if_not_exists(CORRECTIONS.namespace)
-        catalog.create_table_if_not_exists(CORRECTIONS.identifier, schema=_schema(), properties=TABLE_PROPERTIES)
+        RECORDS.ensure(catalog)
 
 
 def append_entries(settings: Settings, entries: Sequence[Mapping[str, Any]]) -> None:
@@ -95,8 +68,7 @@ def append_entries(settings: Settings, entries: Sequence[Mapping[str, Any]]) -> 
     """
     with _catalog(settings) as catalog:
         table = catalog.load_table(CORRECTIONS.identifier)
-        schema = schema_to_pyarrow(table.schema(), include_field_ids=False)
-        table.append(pa.Table.from_pylist([dict(entry) for entry in entries], schema=schema))
+        table.append(as_rows(table, entries))
 
 
 def set_position(settings: Settings, position: Position) -> None:
@@ -117,7 +89,7 @@ def set_position(settings: Settings, position: Position) -> None:
 
 
 def read_state(settings: Settings) -> CorrectionsState:
-    """What is pending and up to where was looked; empty where nothing was ever corrected.
+    """Return what is pending, and up to where records were looked at; empty where nothing was ever corrected.
 
     Raises:
         DependencyUnavailable: the catalog does not answer.
@@ -133,33 +105,33 @@ def read_state(settings: Settings) -> CorrectionsState:
 
 
 def read_entries(settings: Settings, *entries: Entry) -> pa.Table:
-    """The record's entries of these kinds, with all columns; no rows where nothing was ever corrected.
+    """Return the record's entries of these kinds, with all columns; no rows where nothing was ever corrected.
 
     Raises:
         DependencyUnavailable: the catalog does not answer.
     """
     table = _table(settings)
     if table is None:
-        return schema_to_pyarrow(_schema(), include_field_ids=False).empty_table()
+        return RECORDS.no_rows
     return _read(table, entries)
 
 
 def read_rows(settings: Settings, pending: Sequence[str]) -> pa.Table:
-    """The rows of these corrections, and those that were removed for another reason than being a copy.
+    """Return the rows of these corrections, and those that were removed for another reason than being a copy.
 
     Raises:
         DependencyUnavailable: the catalog does not answer.
     """
     table = _table(settings)
     if table is None:
-        return schema_to_pyarrow(_schema(), include_field_ids=False).empty_table()
+        return RECORDS.no_rows
     withdrawn = And(EqualTo("action", str(Change.REMOVE)), NotEqualTo("cause", str(Cause.LATER_COPY)))
     wanted = Or(withdrawn, In("correction_id", list(pending))) if pending else withdrawn
     return table.scan(row_filter=And(EqualTo("entry", str(Entry.ROW)), wanted)).to_arrow()
 
 
 def has_pending_corrections(settings: Settings) -> bool:
-    """Whether a correction was begun and not ended: gold's snapshots are kept until then, since they say what it did."""
+    """Return whether a correction was begun and not ended: until then gold's snapshots, which say what it did, are kept."""
     return bool(read_state(settings).pending)
 
 
@@ -180,30 +152,8 @@ def _position(table: Table) -> Position:
 
 def _table(settings: Settings) -> Table | None:
     with _catalog(settings) as catalog:
-        try:
-            return catalog.load_table(CORRECTIONS.identifier)
-        except NoSuchTableError:
-            return None
+        return RECORDS.find(catalog)
 
 
-def _schema() -> Schema:
-    numbers = count(1)
-    return Schema(
-        *(
-            NestedField(next(numbers), column.name, _TYPES[column.type], required=False, doc=column.doc)
-            for column in CORRECTIONS.columns
-        )
-    )
-
-
-@contextmanager
-def _catalog(settings: Settings) -> Iterator[Catalog]:
-    try:
-        with open_catalog(settings) as catalog:
-            yield catalog
-    except SQLAlchemyError as error:
-        raise DependencyUnavailable(
-            f"The Iceberg catalog of {settings.state_dir} did not answer: {error}.",
-            remedy="Try again; a correction under way is finished by the next run.",
-            dependency="catalog",
-        ) from error
+def _catalog(settings: Settings) -> AbstractContextManager[Catalog]:
+    return catalog_session(settings, remedy=REMEDY)

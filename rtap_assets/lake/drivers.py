@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import ConfigurationError
-from rtap_assets.runtime.jars import jars_of
+from rtap_assets.java.jars import jars_of
 
 # Settings of Spark that bring more jars.
 JAR_SETTINGS = ("spark.jars", "spark.jars.packages", "spark.driver.extraClassPath")

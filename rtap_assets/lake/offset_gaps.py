@@ -1,4 +1,4 @@
-"""`quality.offset_gaps`: offsets that have no row in bronze, written down while it can still be said why.
+"""`quality.offset_gaps`: offsets that have no row in bronze, recorded while their cause can still be found.
 
 PyIceberg appends, so that no Spark session is needed. Up to which offsets a pass has looked for gaps is a property of the
 table, changed in the same commit as the rows. Writers take turns (a lock on this machine), and a lost race is no commit.
@@ -7,41 +7,21 @@ table, changed in the same commit as the rows. Writers take turns (a lock on thi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 
-import pyarrow as pa
-from pyiceberg.catalog import Catalog
-from pyiceberg.exceptions import CommitFailedException, NoSuchTableError
-from pyiceberg.io.pyarrow import schema_to_pyarrow
-from pyiceberg.schema import Schema
 from pyiceberg.table import Table
-from pyiceberg.types import IntegerType, LongType, NestedField, PrimitiveType, StringType, TimestamptzType
-from sqlalchemy.exc import SQLAlchemyError
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.offset_gaps import OFFSET_GAPS, OffsetGap
-from rtap_assets.errors import DependencyUnavailable, StreamError
-from rtap_assets.lake.catalog import open_catalog
-from rtap_assets.lake.table_lock import table_lock
+from rtap_assets.lake.catalog import catalog_session
+from rtap_assets.lake.record_table import RecordTable, as_rows
+from rtap_assets.lake.table_lock import locked_table
+from rtap_assets.runtime.clock import utc_now
 
 LOOKED_AT_PROPERTY = "rtap.gaps-looked-at"
-TABLE_PROPERTIES = {
-    "format-version": "2",
-    "write.parquet.compression-codec": "zstd",
-    "write.metadata.delete-after-commit.enabled": "true",
-    "write.metadata.previous-versions-max": "20",
-    # PyIceberg would append the rows again to whatever another writer has committed meanwhile.
-    "commit.retry.num-retries": "0",
-}
-_TYPES: dict[str, PrimitiveType] = {
-    "string": StringType(),
-    "int": IntegerType(),
-    "bigint": LongType(),
-    "timestamp": TimestamptzType(),
-}
+# PyIceberg would append the rows again to whatever another writer has committed meanwhile.
+RECORDS = RecordTable(OFFSET_GAPS, {"commit.retry.num-retries": "0"})
 
 
 def read_gaps(settings: Settings) -> list[OffsetGap]:
@@ -50,8 +30,8 @@ def read_gaps(settings: Settings) -> list[OffsetGap]:
     Raises:
         DependencyUnavailable: the catalog does not answer.
     """
-    with _translated(settings), open_catalog(settings) as catalog:
-        table = _existing(catalog)
+    with catalog_session(settings) as catalog:
+        table = RECORDS.find(catalog)
         return [] if table is None else _gaps_of(table)
 
 
@@ -61,8 +41,8 @@ def looked_at(settings: Settings, topic: str, topic_epoch: int) -> dict[int, int
     Raises:
         DependencyUnavailable: the catalog does not answer.
     """
-    with _translated(settings), open_catalog(settings) as catalog:
-        table = _existing(catalog)
+    with catalog_session(settings) as catalog:
+        table = RECORDS.find(catalog)
         return {} if table is None else _looked_at(table).get(_key(topic, topic_epoch), {})
 
 
@@ -102,18 +82,12 @@ def record_pass(
 
 def _commit(settings: Settings, gaps: Sequence[OffsetGap], moved: object) -> int | None:
     assert callable(moved)
-    now = datetime.now(UTC)
+    now = utc_now()
     with (
-        _translated(settings),
-        table_lock(settings, OFFSET_GAPS.identifier, seconds=settings.table_lock_seconds) as held,
-        open_catalog(settings) as catalog,
+        locked_table(settings, OFFSET_GAPS.identifier),
+        catalog_session(settings) as catalog,
     ):
-        if not held:
-            raise StreamError(
-                f"Another program has held {OFFSET_GAPS.identifier} for over {settings.table_lock_seconds:.0f} s.",
-                remedy="Wait for it to end, then try again; or raise RTAP_TABLE_LOCK_SECONDS.",
-            )
-        table = _table(catalog)
+        table = RECORDS.ensure(catalog)
         properties = moved(table)
         if properties is None:
             return None
@@ -122,54 +96,10 @@ def _commit(settings: Settings, gaps: Sequence[OffsetGap], moved: object) -> int
         if fresh or properties:
             with table.transaction() as transaction:
                 if fresh:
-                    transaction.append(_rows(table, fresh))
+                    transaction.append(as_rows(table, map(asdict, fresh)))
                 if properties:
                     transaction.set_properties(properties)
         return len(fresh)
-
-
-@contextmanager
-def _translated(settings: Settings) -> Iterator[None]:
-    try:
-        yield
-    except CommitFailedException as error:
-        raise DependencyUnavailable(
-            f"Another program has changed {OFFSET_GAPS.identifier} at the same time: {error}.",
-            remedy="Try again; nothing was changed.",
-            dependency="catalog",
-        ) from error
-    except SQLAlchemyError as error:
-        raise DependencyUnavailable(
-            f"The Iceberg catalog of {settings.state_dir} did not answer: {error}.",
-            remedy="Try again; nothing was changed.",
-            dependency="catalog",
-        ) from error
-
-
-def _existing(catalog: Catalog) -> Table | None:
-    try:
-        return catalog.load_table(OFFSET_GAPS.identifier)
-    except NoSuchTableError:
-        return None
-
-
-def _table(catalog: Catalog) -> Table:
-    catalog.create_namespace_if_not_exists(OFFSET_GAPS.namespace)
-    return catalog.create_table_if_not_exists(OFFSET_GAPS.identifier, schema=_schema(), properties=TABLE_PROPERTIES)
-
-
-def _schema() -> Schema:
-    return Schema(
-        *(
-            NestedField(number, column.name, _TYPES[column.type], required=False, doc=column.doc)
-            for number, column in enumerate(OFFSET_GAPS.columns, start=1)
-        )
-    )
-
-
-def _rows(table: Table, gaps: Sequence[OffsetGap]) -> pa.Table:
-    schema = schema_to_pyarrow(table.schema(), include_field_ids=False)
-    return pa.Table.from_pylist([asdict(gap) for gap in gaps], schema=schema)
 
 
 def _gaps_of(table: Table) -> list[OffsetGap]:

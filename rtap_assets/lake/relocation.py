@@ -16,6 +16,8 @@ from typing import Any
 
 import fastavro
 
+from rtap_assets.runtime.files import replacing
+
 SCHEME = "file:"
 REMOVED = 2  # the status of a manifest's entry that records a removal
 CATALOG_COLUMNS = (
@@ -133,7 +135,5 @@ def _rewrite(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
         records = [record for record in reader if isinstance(record, dict)]
     for record in records:
         change(record)
-    fresh = path.with_name(f"{path.name}.new")
-    with fresh.open("wb") as file:
+    with replacing(path) as file:
         fastavro.writer(file, schema, records, codec=codec, metadata=header)
-    fresh.replace(path)

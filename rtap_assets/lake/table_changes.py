@@ -6,37 +6,27 @@ PyIceberg appends, so that no Spark session is needed; rows are never changed: a
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
-import pyarrow as pa
 from pyiceberg.catalog import Catalog
-from pyiceberg.exceptions import CommitFailedException, NoSuchTableError
-from pyiceberg.io.pyarrow import schema_to_pyarrow
-from pyiceberg.schema import Schema
-from pyiceberg.types import LongType, NestedField, PrimitiveType, StringType, TimestamptzType
-from sqlalchemy.exc import SQLAlchemyError
+from pyiceberg.exceptions import NoSuchTableError
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.offset_gaps import OffsetGap
 from rtap_assets.contracts.table_changes import TABLE_CHANGES, TableChange
 from rtap_assets.contracts.tables import BRONZE, TABLES, TableSpec
-from rtap_assets.errors import DependencyUnavailable, ServingError
-from rtap_assets.lake.catalog import open_catalog
+from rtap_assets.errors import ServingError
+from rtap_assets.lake.catalog import catalog_session
 from rtap_assets.lake.history.foreign_changes import foreign_changes
 from rtap_assets.lake.history.removed_offsets import removed_offsets
 from rtap_assets.lake.offset_gaps import record_gaps
+from rtap_assets.lake.record_table import RecordTable, as_rows
+from rtap_assets.runtime.clock import utc_now
 
 LOG = logging.getLogger(__name__)
-TABLE_PROPERTIES = {
-    "format-version": "2",
-    "write.parquet.compression-codec": "zstd",
-    "write.metadata.delete-after-commit.enabled": "true",
-    "write.metadata.previous-versions-max": "20",
-}
-_TYPES: dict[str, PrimitiveType] = {"string": StringType(), "bigint": LongType(), "timestamp": TimestamptzType()}
+RECORDS = RecordTable(TABLE_CHANGES)
 
 
 def read_changes(settings: Settings, *, now: datetime | None = None) -> list[TableChange]:
@@ -45,9 +35,9 @@ def read_changes(settings: Settings, *, now: datetime | None = None) -> list[Tab
     Raises:
         DependencyUnavailable: the catalog does not answer.
     """
-    with _translated(settings), open_catalog(settings) as catalog:
+    with catalog_session(settings) as catalog:
         recorded = _recorded(catalog)
-        found = _found(catalog, TABLES, now=now or datetime.now(UTC))
+        found = _found(catalog, TABLES, now=now or utc_now())
     known = {change.change_id for change in recorded}
     return sorted([*recorded, *(one for one in found if one.change_id not in known)], key=lambda one: one.changed_at)
 
@@ -61,7 +51,7 @@ def note_changes(settings: Settings, specs: Sequence[TableSpec] = TABLES, *, now
         StreamError: another writer kept the table of gaps for long.
         DependencyUnavailable: the catalog does not answer, or another program changed the table at the same time.
     """
-    with _translated(settings), open_catalog(settings) as catalog:
+    with catalog_session(settings) as catalog:
         found = _found(catalog, specs, now=now)
         if not found:
             return []
@@ -88,7 +78,7 @@ def acknowledge_change(settings: Settings, change_id: str, *, now: datetime) -> 
         raise ServingError(f"There is no change {change_id}.", remedy="`rtap tables changes` lists them.")
     if change.acknowledged_at is not None:
         return change
-    with _translated(settings), open_catalog(settings) as catalog:
+    with catalog_session(settings) as catalog:
         done = replace(change, acknowledged_at=now)
         _append(catalog, [done])
     return done
@@ -124,12 +114,9 @@ def _removed_from_bronze(catalog: Catalog, changes: Sequence[TableChange]) -> li
 
 def _recorded(catalog: Catalog) -> list[TableChange]:
     """Return the changes written down, each once, acknowledged when any of its rows is."""
-    try:
-        rows = catalog.load_table(TABLE_CHANGES.identifier).scan().to_arrow().to_pylist()
-    except NoSuchTableError:
-        return []
+    table = RECORDS.find(catalog)
     changes: dict[str, TableChange] = {}
-    for row in rows:
+    for row in [] if table is None else table.scan().to_arrow().to_pylist():
         change = TableChange(**row)
         if change.change_id not in changes or change.acknowledged_at is not None:
             changes[change.change_id] = change
@@ -137,34 +124,5 @@ def _recorded(catalog: Catalog) -> list[TableChange]:
 
 
 def _append(catalog: Catalog, changes: Sequence[TableChange]) -> None:
-    catalog.create_namespace_if_not_exists(TABLE_CHANGES.namespace)
-    table = catalog.create_table_if_not_exists(TABLE_CHANGES.identifier, schema=_schema(), properties=TABLE_PROPERTIES)
-    schema = schema_to_pyarrow(table.schema(), include_field_ids=False)
-    table.append(pa.Table.from_pylist([asdict(change) for change in changes], schema=schema))
-
-
-def _schema() -> Schema:
-    return Schema(
-        *(
-            NestedField(number, column.name, _TYPES[column.type], required=False, doc=column.doc)
-            for number, column in enumerate(TABLE_CHANGES.columns, start=1)
-        )
-    )
-
-
-@contextmanager
-def _translated(settings: Settings) -> Iterator[None]:
-    try:
-        yield
-    except CommitFailedException as error:
-        raise DependencyUnavailable(
-            f"Another program has changed {TABLE_CHANGES.identifier} at the same time: {error}.",
-            remedy="Try again; nothing was changed.",
-            dependency="catalog",
-        ) from error
-    except SQLAlchemyError as error:
-        raise DependencyUnavailable(
-            f"The Iceberg catalog of {settings.state_dir} did not answer: {error}.",
-            remedy="Try again; nothing was changed.",
-            dependency="catalog",
-        ) from error
+    table = RECORDS.ensure(catalog)
+    table.append(as_rows(table, map(asdict, changes)))

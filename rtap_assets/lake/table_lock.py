@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import fcntl
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from rtap_assets.config import Settings
+from rtap_assets.errors import StreamError
+from rtap_assets.runtime.locks import file_lock
 
-POLL_SECONDS = 0.1
+
+def table_lock(settings: Settings, identifier: str, *, seconds: float) -> AbstractContextManager[bool]:
+    """Hold the table's lock file; yields False when another holder kept it for longer than `seconds`."""
+    return file_lock(settings.table_locks_dir / identifier, seconds=seconds)
 
 
 @contextmanager
-def table_lock(settings: Settings, identifier: str, *, seconds: float) -> Iterator[bool]:
-    """Hold the table's lock file for the time of the block; yields False when another kept it for longer than `seconds`.
+def locked_table(settings: Settings, identifier: str) -> Iterator[None]:
+    """Keep maintenance and corrections from the table for the time of the block.
 
-    It holds between threads as between processes, and the kernel frees it when its holder ends.
+    Raises:
+        StreamError: another holder kept it for longer than `table_lock_seconds`.
     """
-    settings.table_locks_dir.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + seconds
-    with (settings.table_locks_dir / identifier).open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    yield False
-                    return
-                time.sleep(POLL_SECONDS)
-        yield True
+    with table_lock(settings, identifier, seconds=settings.table_lock_seconds) as held:
+        if not held:
+            raise StreamError(
+                f"Other maintenance, or a correction, has held {identifier} for over {settings.table_lock_seconds:.0f} s.",
+                remedy="Wait for it to end, then try again; or raise RTAP_TABLE_LOCK_SECONDS.",
+            )
+        yield

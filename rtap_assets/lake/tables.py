@@ -32,7 +32,7 @@ def ensure_tables(session: SparkSession, catalog: str, *, specs: Sequence[TableS
     """Create the tables that are missing and add the columns that a spec has gained; idempotent.
 
     A column that the table had once and another tool dropped is not added again: it would be null in every row there is.
-    The streams refuse such a table (`streaming/ownership.py`).
+    The streams refuse such a table (`streaming/queries/bindings.py`).
 
     Raises:
         ContractError: a column exists with another type than its spec says.

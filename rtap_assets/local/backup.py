@@ -7,7 +7,6 @@ backup that was interrupted is none.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -16,7 +15,6 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,7 +29,9 @@ from rtap_assets.lake.relocation import lake_files, relocate
 from rtap_assets.local.lock import LOCK_NAME
 from rtap_assets.local.pid_files import record_of
 from rtap_assets.local.state import MARKER_NAME, PRIVATE, claim_state_dir
-from rtap_assets.runtime.owner_notes import LOCK_FILE, OWNER_FILE, OwnerNote
+from rtap_assets.runtime.clock import utc_now
+from rtap_assets.runtime.files import write_json
+from rtap_assets.runtime.locks import LOCK_FILE, OWNER_FILE, OwnerNote, posix_lock
 from rtap_assets.streaming.checkpoints.ownership import in_use, refuse_a_living_owner
 
 Echo = Callable[[str], None]
@@ -78,16 +78,14 @@ def back_up(settings: Settings, destination: Path, *, echo: Echo = print) -> Bac
     _require_whole_lake(settings, destination)
     document = {
         "format": FORMAT,
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created_at": utc_now().isoformat(timespec="seconds"),
         "version": version("rtap-assets"),
         "state_dir": str(settings.state_dir),
         "catalog_name": settings.catalog_name,
         "left_out": running,
         "files": {name: {"sha256": digest, "bytes": size} for name, (digest, size) in sorted(kept.items())},
     }
-    fresh = destination / f"{MANIFEST}.new"
-    fresh.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    fresh.replace(destination / MANIFEST)
+    write_json(destination / MANIFEST, document, durable=True)
     return Backup(len(kept), sum(size for _, size in kept.values()), running)
 
 
@@ -167,12 +165,9 @@ def _streams_at_rest(settings: Settings) -> Iterator[None]:
     """Hold what a stream host and a drain would hold, so that none runs or starts."""
     with only_host(settings):
         refuse_a_living_owner(settings)
-        settings.checkpoint_dir.mkdir(parents=True, exist_ok=True)
-        with (settings.checkpoint_dir / LOCK_FILE).open("a+b") as file:  # the lock that the JVM of an owner takes
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise in_use(settings, OwnerNote.read(settings.checkpoint_dir / OWNER_FILE)) from error
+        with posix_lock(settings.checkpoint_dir / LOCK_FILE) as held:
+            if not held:
+                raise in_use(settings, OwnerNote.read(settings.checkpoint_dir / OWNER_FILE))
             OwnerNote.of_this_process("backup").write(settings.checkpoint_dir / OWNER_FILE)
             yield
 

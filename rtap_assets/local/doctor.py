@@ -16,10 +16,10 @@ import psutil
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import ConfigurationError
+from rtap_assets.java.jars import jars_are_fetched, jars_folder
+from rtap_assets.java.jvm import java_command, java_major_version
 from rtap_assets.local.pid_files import records
 from rtap_assets.local.ports import is_free
-from rtap_assets.runtime.jars import jars_are_fetched, jars_folder
-from rtap_assets.runtime.jvm import java_command, java_major_version
 
 GIB = 1024**3
 NEEDED_MEMORY_BYTES = 4 * GIB
@@ -40,7 +40,7 @@ class Check:
 
 
 def check_machine(settings: Settings) -> list[Check]:
-    """All checks, in the order in which they would stop a newcomer."""
+    """Return all checks, in the order in which they would stop a newcomer."""
     return [
         check_python(sys.version_info[:3]),
         check_java(settings),
@@ -55,7 +55,7 @@ def check_machine(settings: Settings) -> list[Check]:
 
 
 def check_python(version: tuple[int, ...]) -> Check:
-    """Whether the running Python is recent enough."""
+    """Check whether the running Python is recent enough."""
     return Check(
         "Python",
         ok=version >= OLDEST_PYTHON,
@@ -65,7 +65,7 @@ def check_python(version: tuple[int, ...]) -> Check:
 
 
 def check_java(settings: Settings) -> Check:
-    """Which Java runs Spark, broker and registry, and whether it can."""
+    """Check which Java runs Spark, broker and registry, and whether it can."""
     source = "from the packages" if settings.java_home is None else "RTAP_JAVA_HOME"
     try:
         (java,) = java_command(settings)
@@ -75,7 +75,7 @@ def check_java(settings: Settings) -> Check:
 
 
 def check_jars(settings: Settings) -> Check:
-    """Whether this version's jars were fetched and verified."""
+    """Check whether this version's jars were fetched and verified."""
     folder = jars_folder(settings)
     fetched = jars_are_fetched(settings)
     return Check("Jars", ok=fetched, finding=str(folder) if fetched else f"not in {folder}", fix="rtap jars fetch")
@@ -87,7 +87,7 @@ def embedded_ports(settings: Settings) -> dict[str, int]:
 
 
 def check_ports(settings: Settings) -> Iterator[Check]:
-    """For each embedded port: free, held by this state folder's own process, or held by another."""
+    """Check each embedded port: free, held by this state folder's own process, or held by another."""
     for variable, port in embedded_ports(settings).items():
         name = f"Port {port}"
         if is_free(port):
@@ -102,7 +102,7 @@ def check_ports(settings: Settings) -> Iterator[Check]:
 
 
 def listener_on(port: int) -> psutil.Process | None:
-    """The process that listens on the port, as far as this user may see it."""
+    """Return the process that listens on the port, as far as this user may see it."""
     for process in psutil.process_iter():
         try:
             connections = process.net_connections(kind="tcp")
@@ -114,13 +114,13 @@ def listener_on(port: int) -> psutil.Process | None:
 
 
 def is_ours(process: psutil.Process, settings: Settings) -> bool:
-    """Whether the process, or the one that started it, has a record in the run folder."""
+    """Return whether the process, or the one that started it, has a record in the run folder."""
     own = {record.pid for record in records(settings) if record.process() is not None}
     return process.pid in own or any(parent.pid in own for parent in process.parents())
 
 
 def check_memory(available_bytes: int) -> Check:
-    """Whether broker, registry and a Spark driver with its default heap fit."""
+    """Check whether broker, registry and a Spark driver with its default heap fit."""
     return Check(
         "Memory",
         ok=available_bytes >= NEEDED_MEMORY_BYTES,
@@ -130,7 +130,7 @@ def check_memory(available_bytes: int) -> Check:
 
 
 def check_disk(state_dir: Path) -> Check:
-    """Whether the state folder's disk has room for a demo and more."""
+    """Check whether the state folder's disk has room for a demo and more."""
     free = shutil.disk_usage(nearest_existing(state_dir)).free
     return Check(
         "Disk",
@@ -141,7 +141,7 @@ def check_disk(state_dir: Path) -> Check:
 
 
 def check_state_dir(state_dir: Path) -> Check:
-    """Whether the state folder can be written, or created."""
+    """Check whether the state folder can be written, or created."""
     existing = nearest_existing(state_dir)
     writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
     return Check(
@@ -153,7 +153,7 @@ def check_state_dir(state_dir: Path) -> Check:
 
 
 def check_path(state_dir: Path) -> Check:
-    """Whether the state folder's path is free of characters that Java options and addresses treat specially."""
+    """Check whether the state folder's path is free of characters that Java options and addresses treat specially."""
     odd = sorted({character for character in str(state_dir) if character.isspace() or character in "%#?;,"})
     return Check(
         "Path",
@@ -165,12 +165,12 @@ def check_path(state_dir: Path) -> Check:
 
 
 def mounts() -> dict[Path, str]:
-    """Mount point -> file system type."""
+    """Return, by mount point, the file system type."""
     return {Path(disk.mountpoint): disk.fstype.lower() for disk in psutil.disk_partitions(all=True)}
 
 
 def check_file_system(state_dir: Path, mounted: dict[Path, str]) -> Check:
-    """Whether the state folder is on a local disk: SQLite's WAL mode does not work on network file systems."""
+    """Check whether the state folder is on a local disk: SQLite's WAL mode does not work on network file systems."""
     where = nearest_existing(state_dir).resolve()
     fstype = next((mounted[folder] for folder in [where, *where.parents] if folder in mounted), "unknown")
     return Check(
@@ -183,5 +183,5 @@ def check_file_system(state_dir: Path, mounted: dict[Path, str]) -> Check:
 
 
 def nearest_existing(path: Path) -> Path:
-    """The path itself, or the closest folder above it that exists."""
+    """Return the path itself, or the closest folder above it that exists."""
     return next(folder for folder in [path, *path.parents] if folder.exists())

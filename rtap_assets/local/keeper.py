@@ -1,4 +1,4 @@
-"""The keeper: starts parts of the embedded stack again that died without having been told to end.
+"""The keeper: starts parts of the embedded stack again that died without a request to end.
 
 It looks at the records of the run folder: a part whose record is there and whose process is gone has died, since an end that
 was meant removes the record. After a death it is started at once, then with growing pauses; one that dies again and again is
@@ -9,31 +9,28 @@ Run as `python -m rtap_assets.local.keeper`; `rtap up` does, and `rtap down` end
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from threading import Event
 from types import FrameType
-
-import psutil
 
 from rtap_assets.config import Settings, get_settings, settings_environment
 from rtap_assets.errors import RtapError
 from rtap_assets.host.launcher import HOST_COMMAND, host_output
 from rtap_assets.host.lock import running_host
-from rtap_assets.local.generator import NAME as GENERATOR
-from rtap_assets.local.generator import generator_service
 from rtap_assets.local.lock import stack_lock
-from rtap_assets.local.pid_files import ProcessRecord, record_of, records, write_record
+from rtap_assets.local.pid_files import ProcessRecord, record_of, records, write_given_up, write_record
 from rtap_assets.local.processes import Service, start
+from rtap_assets.local.services.generator import NAME as GENERATOR
+from rtap_assets.local.services.generator import generator_service
+from rtap_assets.local.services.stream_host import NAME as STREAM_HOST
 from rtap_assets.local.stack import services_to_run
-from rtap_assets.local.stream_host import NAME as STREAM_HOST
 from rtap_assets.runtime.background import spawn_background
+from rtap_assets.runtime.processes import creation_time
 
 NAME = "keeper"
 TITLE = "Keeper"
@@ -42,7 +39,6 @@ LOOKS = 2  # dead at this many looks on end: an end that was meant removes the r
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 STEADY_SECONDS = 60.0  # a part that lived this long has its deaths forgotten
 MOST_DEATHS = 5
-STATE_NAME = "keeper.state"
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +55,7 @@ class Part:
 
     @property
     def is_given_up(self) -> bool:
-        """Whether the breaker is open."""
+        """Return whether the breaker is open."""
         return self.deaths > MOST_DEATHS
 
 
@@ -68,7 +64,7 @@ def after_look(part: Part, *, pid: int, lives: bool, now: float) -> Part:
     if lives:
         is_steady = part.seen_pid == pid and now - part.started_at > STEADY_SECONDS
         is_new = part.seen_pid != pid
-        # A part that somebody else started (`rtap up`) begins with a clean sheet where it had been given up.
+        # A part that another command started (`rtap up`) begins with a clean sheet where it had been given up.
         deaths = 0 if is_steady or (is_new and part.is_given_up) else part.deaths
         return replace(part, deaths=deaths, dead_looks=0, seen_pid=pid, started_at=now if is_new else part.started_at)
     looks = part.dead_looks + 1
@@ -80,7 +76,7 @@ def after_look(part: Part, *, pid: int, lives: bool, now: float) -> Part:
 
 
 def pause_seconds(deaths: int) -> float:
-    """Return how long to wait after so many deaths in a row: not at all after the first."""
+    """Return how long to wait after so many deaths in a row: no time after the first."""
     return 0.0 if deaths <= 1 else min(FIRST_PAUSE_SECONDS * 2.0 ** (deaths - 2), LONGEST_PAUSE_SECONDS)
 
 
@@ -123,7 +119,7 @@ class Keeper:
         with stack_lock(self.settings, echo=lambda _: None):
             current = record_of(self.settings, record.service)
             if current is None or current.process() is not None:
-                return  # ended on purpose, or started by somebody else, meanwhile
+                return  # ended on purpose, or started by another command, meanwhile
             log.warning("the %s (pid %d) died: started again (death %d)", record.title, record.pid, part.deaths)
             self.is_starting = True
             try:
@@ -146,33 +142,13 @@ def keeper_service(settings: Settings) -> Service:
     )
 
 
-def given_up(settings: Settings) -> list[str]:
-    """Return the services that the keeper does not start any more."""
-    try:
-        return list(json.loads(_state_path(settings).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return []
-
-
-def write_given_up(settings: Settings, names: list[str]) -> None:
-    """Leave the names of the parts that were given up, for `rtap status`."""
-    settings.run_dir.mkdir(parents=True, exist_ok=True)
-    fresh = _state_path(settings).with_suffix(".new")
-    fresh.write_text(json.dumps(names), encoding="utf-8")
-    fresh.replace(_state_path(settings))
-
-
-def _state_path(settings: Settings) -> Path:
-    return settings.run_dir / STATE_NAME
-
-
 def revive(settings: Settings, record: ProcessRecord) -> None:
     """Start the part that left this record."""
     if record.service == STREAM_HOST:
         if running_host(settings) is None:
             pid = spawn_background(HOST_COMMAND, output=host_output(settings), environment=settings_environment(settings))
             # It leaves its own record once it has made sure that it is the only host; until then it is known by this one.
-            write_record(settings, replace(record, pid=pid, create_time=psutil.Process(pid).create_time()))
+            write_record(settings, replace(record, pid=pid, create_time=creation_time(pid)))
         return
     if record.service == GENERATOR:
         start(settings, generator_service(settings, rate=float(record.command[-1])))

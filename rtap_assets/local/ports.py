@@ -41,7 +41,7 @@ def require_free_ports(ports: dict[str, int]) -> None:
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on the port and it may be bound."""
+    """Return whether the port is free and may be bound."""
     # Both questions: a listener on 0.0.0.0 lets a second socket bind 127.0.0.1 on macOS, and a bound port need not listen.
     if listens(port):
         return False
@@ -56,19 +56,19 @@ def is_free(port: int) -> bool:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody accepts connections on the port."""
+    """Return whether a process accepts connections on the port."""
     with socket.socket() as probe:
         probe.settimeout(PROBE_SECONDS)
         return probe.connect_ex((LOOPBACK, port)) == 0
 
 
 def free_port() -> int:
-    """A port that is free at the moment."""
+    """Return a port that is free at the moment."""
     return free_ports(1)[0]
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports that are free at the moment."""
+    """Return different ports that are free at the moment."""
     with ExitStack() as held:
         probes = [held.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:

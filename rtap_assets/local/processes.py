@@ -14,6 +14,7 @@ from rtap_assets.config import Settings
 from rtap_assets.errors import LocalStackError
 from rtap_assets.local.pid_files import ProcessRecord, write_record
 from rtap_assets.runtime.background import interrupted_afterwards, spawn_background
+from rtap_assets.runtime.processes import creation_time
 
 POLL_SECONDS = 0.05
 KILL_SECONDS = 5.0
@@ -49,7 +50,7 @@ def start(settings: Settings, service: Service) -> ProcessRecord:
             service=service.name,
             title=service.title,
             pid=pid,
-            create_time=_create_time(pid),
+            create_time=creation_time(pid),
             address=service.address,
             command=service.command,
             log_files=[str(output), *map(str, service.log_files)],
@@ -79,7 +80,7 @@ def wait_ready(service: Service, record: ProcessRecord, *, seconds: float) -> No
 
 
 def died(record: ProcessRecord, *, when: str) -> LocalStackError:
-    """The error that names a dead process with its last words."""
+    """Return the error for a dead process, with the last lines of its log."""
     return LocalStackError(
         f"The {record.title} (pid {record.pid}) died {when}. Its last lines:\n{record.tail() or '(it wrote nothing)'}\n",
         remedy=f"Its log is {record.log_files[-1]}.",
@@ -103,7 +104,7 @@ def stop(record: ProcessRecord, *, seconds: float | None = None) -> str:
     family = [process, *_children(process)]
     _signal([process], signal.SIGTERM)
     if _all_gone([process], seconds=seconds):
-        # Its children were told by it, or notice by themselves; those that do not are told here.
+        # It ends its children, or they notice by themselves; the others get the signal here.
         _signal(family, signal.SIGTERM)
         if _all_gone(family, seconds=KILL_SECONDS):
             return "stopped"
@@ -154,11 +155,3 @@ def _is_gone(process: psutil.Process) -> bool:
         return bool(process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1)
     except psutil.NoSuchProcess:
         return True
-
-
-def _create_time(pid: int) -> float:
-    try:
-        created: float = psutil.Process(pid).create_time()
-    except psutil.NoSuchProcess:
-        return time.time()  # it died at once; `wait_ready` says so
-    return created

@@ -1,4 +1,4 @@
-"""The embedded stack as a whole: `up`, `down`, `status` and `reset` over its services.
+"""The embedded stack as a whole: `up`, `down` and `reset` over its services.
 
 Composition only. With an external broker or registry configured, nothing is started in its place; topics and schemas are
 made sure of all the same.
@@ -9,10 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-
-import psutil
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import LocalStackError
@@ -22,6 +18,7 @@ from rtap_assets.local.pid_files import ProcessRecord, forget, record_of, record
 from rtap_assets.local.ports import require_free_ports
 from rtap_assets.local.processes import Service, died, start, stop, wait_ready
 from rtap_assets.local.state import claim_state_dir, remove_state_dir, require_state_dir
+from rtap_assets.local.status import status
 
 Echo = Callable[[str], None]
 
@@ -36,20 +33,6 @@ STOP_ORDER = (
     "registry",
     "kafka",
 )
-
-
-@dataclass(frozen=True)
-class ServiceStatus:
-    """One line of `rtap status`."""
-
-    service: str
-    title: str
-    state: str  # "running", "died", or "failed" where the keeper has given it up
-    address: str
-    pid: int
-    since: datetime
-    memory_bytes: int  # with its children, such as the JVM of the stream host
-    tail: str  # last lines of the log of a process that died, else empty
 
 
 def up(
@@ -101,15 +84,6 @@ def down(settings: Settings, echo: Echo = print) -> None:
         )
 
 
-def status(settings: Settings) -> list[ServiceStatus]:
-    """Return what runs, and what died without having been told to; empty when nothing does."""
-    from rtap_assets.local.keeper import given_up  # noqa: PLC0415
-
-    names = given_up(settings)
-    lines = [_status_of(record) for record in records(settings)]
-    return [replace(line, state="failed") if line.state == "died" and line.service in names else line for line in lines]
-
-
 def reset(settings: Settings, *, echo: Echo = print) -> None:
     """Remove the state folder.
 
@@ -129,14 +103,14 @@ def reset(settings: Settings, *, echo: Echo = print) -> None:
 
 
 def services_to_run(settings: Settings, *, ui: bool) -> list[Service]:
-    """What `up` makes sure of, in starting order: broker and registry, then the UI.
+    """Return what `up` makes sure of, in starting order: broker and registry, then the UI.
 
     The registry needs no preparation, so it comes up while the broker's data are being formatted.
     """
     # Imported when something is to be started: what they need takes a second to import, and `rtap status` needs none of it.
-    from rtap_assets.local.broker import broker_service  # noqa: PLC0415
     from rtap_assets.local.dagster_ui import ui_services  # noqa: PLC0415
-    from rtap_assets.local.schema_registry import registry_service  # noqa: PLC0415
+    from rtap_assets.local.services.broker import broker_service  # noqa: PLC0415
+    from rtap_assets.local.services.schema_registry import registry_service  # noqa: PLC0415
 
     registry = [registry_service(settings)] if settings.uses_embedded_registry else []
     broker = [broker_service(settings)] if settings.uses_embedded_broker else []
@@ -144,12 +118,12 @@ def services_to_run(settings: Settings, *, ui: bool) -> list[Service]:
 
 
 def generators_to_run(settings: Settings, *, rate: float | None) -> list[Service]:
-    """The steady generator, when one is asked for.
+    """Return the steady generator, when one is asked for.
 
     Raises:
         LocalStackError: one runs at another rate.
     """
-    from rtap_assets.local.generator import generator_service  # noqa: PLC0415
+    from rtap_assets.local.services.generator import generator_service  # noqa: PLC0415
 
     if rate is None:
         return []
@@ -191,7 +165,7 @@ def _start_services(settings: Settings, services: list[Service], *, echo: Echo) 
 
 @contextmanager
 def _all_or_nothing(settings: Settings, *, echo: Echo) -> Iterator[None]:
-    """End what was started in the block when it is left early: a half-started stack is of no use to anybody."""
+    """End what was started in the block when it is left early: a half-started stack is of no use."""
     before = {record.pid for record in records(settings)}
     try:
         yield
@@ -206,7 +180,7 @@ def _all_or_nothing(settings: Settings, *, echo: Echo) -> Iterator[None]:
 
 
 def _adopt(settings: Settings, service: Service) -> ProcessRecord | None:
-    """The record of the running process of this service, if there is one."""
+    """Return the record of the running process of this service, if there is one."""
     record = record_of(settings, service.name)
     if record is None or record.process() is None:
         return None
@@ -236,7 +210,7 @@ def _ensure_topics_and_contracts(settings: Settings, *, echo: Echo) -> None:
 def _ensure_stream_host(settings: Settings, *, echo: Echo) -> None:
     from rtap_assets.host.launcher import ensure_host  # noqa: PLC0415
     from rtap_assets.host.lock import running_host  # noqa: PLC0415
-    from rtap_assets.local.stream_host import TITLE  # noqa: PLC0415
+    from rtap_assets.local.services.stream_host import TITLE  # noqa: PLC0415
 
     began = time.monotonic()
     is_there = not settings.uses_embedded_host or running_host(settings) is not None
@@ -248,7 +222,7 @@ def _ensure_stream_host(settings: Settings, *, echo: Echo) -> None:
 
 
 def _line(title: str, address: str, pid: int, *, took: float | None) -> str:
-    """What `up` says of a service that answers; `took` is None for one that ran before."""
+    """Return the line that `up` prints for a service that answers; `took` is None for one that ran before."""
     how, seconds = ("adopted", "") if took is None else ("started", f"  ({took:.1f} s)")
     return f"{title:<18} {how}  {address or '-':<15}  pid {pid}{seconds}"
 
@@ -265,33 +239,3 @@ def _stop_and_forget(settings: Settings, record: ProcessRecord, *, echo: Echo) -
 
 def _stop_rank(record: ProcessRecord) -> int:
     return STOP_ORDER.index(record.service) if record.service in STOP_ORDER else -1
-
-
-def _memory_of_children(process: psutil.Process) -> int:
-    memory = 0
-    for child in process.children(recursive=True):
-        try:
-            memory += child.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue  # it has just ended
-    return memory
-
-
-def _status_of(record: ProcessRecord) -> ServiceStatus:
-    process = record.process()
-    memory = 0
-    if process is not None:
-        try:
-            memory = process.memory_info().rss + _memory_of_children(process)
-        except psutil.NoSuchProcess:
-            process = None
-    return ServiceStatus(
-        service=record.service,
-        title=record.title,
-        state="died" if process is None else "running",
-        address=record.address,
-        pid=record.pid,
-        since=datetime.fromtimestamp(record.create_time, tz=UTC),
-        memory_bytes=memory,
-        tail=record.tail() if process is None else "",
-    )

@@ -15,7 +15,7 @@ PRIVATE = 0o700  # logs, events and the token of the stream host
 
 
 def known_entries(settings: Settings) -> set[str]:
-    """The names that the platform itself puts into the state folder."""
+    """Return the names that the platform itself puts into the state folder."""
     folders = [
         settings.lake_dir, settings.checkpoint_dir, settings.marts_path.parent, settings.export_dir.parent,
         settings.ledger_dir, settings.run_dir, settings.log_dir, settings.dagster_home, settings.streams_dir,
@@ -26,7 +26,7 @@ def known_entries(settings: Settings) -> set[str]:
 
 
 def claim_state_dir(settings: Settings) -> None:
-    """Make the folder for this user alone, and mark it as ours if nothing in it is anybody else's.
+    """Make the folder for this user alone, and mark it as ours if it holds nothing foreign.
 
     Raises:
         ConfigurationError: it cannot be made or written.

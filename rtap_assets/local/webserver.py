@@ -1,17 +1,16 @@
 """Dagster's webserver behind the guard: what `dagster-webserver` does, with `UiGuard` around its application.
 
-Run as `python -m rtap_assets.local.webserver [WORKSPACE]`; without a workspace file it loads the definitions itself. Address
-and names come from the settings.
+Run as `python -m rtap_assets.local.webserver WORKSPACE`; address and names come from the settings.
 """
 
 from __future__ import annotations
 
 import sys
 
+import dagster as dg
 import uvicorn
-from dagster import DagsterInstance
 from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import ModuleTarget, WorkspaceFileTarget
+from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._utils.interrupts import setup_interrupt_handlers
 from dagster_webserver.app import create_app_from_workspace_process_context
 from dagster_webserver.cli import DEFAULT_DB_STATEMENT_TIMEOUT, DEFAULT_POOL_MAX_OVERFLOW, DEFAULT_POOL_RECYCLE
@@ -19,20 +18,18 @@ from dagster_webserver.version import __version__
 
 from rtap_assets.config import Settings, get_settings
 from rtap_assets.host.connections import ImpatientProtocol
-from rtap_assets.local.dagster_ui import DEFINITIONS
 from rtap_assets.local.ui_guard import UiGuard
 
 LIVE_DATA_POLL_MILLISECONDS = 2_000
 STOP_SECONDS = 3
 
 
-def serve(settings: Settings, workspace: str | None) -> None:
+def serve(settings: Settings, workspace: str) -> None:
     """Serve the UI until SIGTERM or SIGINT."""
     setup_interrupt_handlers()
-    with DagsterInstance.get() as instance:
+    with dg.DagsterInstance.get() as instance:
         instance.optimize_for_webserver(DEFAULT_DB_STATEMENT_TIMEOUT, DEFAULT_POOL_RECYCLE, DEFAULT_POOL_MAX_OVERFLOW)
-        module = ModuleTarget(DEFINITIONS, attribute=None, working_directory=None, location_name=DEFINITIONS)
-        target = WorkspaceFileTarget(paths=[workspace]) if workspace else module
+        target = WorkspaceFileTarget(paths=[workspace])
         with WorkspaceProcessContext(instance, version=__version__, workspace_load_target=target) as context:
             app = create_app_from_workspace_process_context(context, "", LIVE_DATA_POLL_MILLISECONDS)
             uvicorn.run(
@@ -46,4 +43,4 @@ def serve(settings: Settings, workspace: str | None) -> None:
 
 
 if __name__ == "__main__":
-    serve(get_settings(), sys.argv[1] if sys.argv[1:] else None)
+    serve(get_settings(), sys.argv[1])

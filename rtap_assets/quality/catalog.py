@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.rules import REQUIRED_FIELDS
-from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, Column, TableSpec
+from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
 
 # Valid events have all of these; the rest may be null.
 REQUIRED_COLUMNS = REQUIRED_FIELDS
@@ -194,22 +194,6 @@ class DqResult:
         return outcome_of(passed=self.passed, rows_checked=self.rows_checked)
 
 
-@dataclass(frozen=True)
-class StreamPositions:
-    """How far the streams have read, from their checkpoints.
-
-    `bronze`: Kafka partition -> next offset, of the topic in its `topic_epoch` and with its `topic_id` (None: not known).
-    `silver`: silver's position in bronze. `gold_batches`: gold's positions in silver by batch id, the newest ones. A stream
-    that has committed nothing has none.
-    """
-
-    bronze: Mapping[int, int] = field(default_factory=dict)
-    topic_epoch: int = 0
-    topic_id: str | None = None
-    silver: Mapping[str, int] | None = None
-    gold_batches: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
-
-
 def judge(
     check: Check,
     settings: Settings,
@@ -255,31 +239,3 @@ def share(failed: int, checked: int) -> float:
 def to_millisecond(instant: datetime) -> datetime:
     """The instant as Avro's timestamp-millis keeps it."""
     return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
-
-
-DQ_RESULTS = TableSpec(
-    namespace="quality",
-    name="dq_results",
-    doc="Every evaluation of every data-quality check, from the topic of results.",
-    grain="one evaluation of one check on one table",
-    key=("result_id",),
-    partition="",
-    columns=(
-        Column("result_id", "string", "Identity of the evaluation; a repeated message has the same."),
-        Column("check_name", "string", "Name of the check."),
-        Column("table_name", "string", "Table that it looked at."),
-        Column("source", "string", "stream: measured in a micro-batch; pass: by reading the lake."),
-        Column("severity", "string", "warn or error."),
-        Column("blocking", "boolean", "True when a failure stops what builds on the table."),
-        Column("passed", "boolean", "True when observed is at most threshold; with rows_checked 0 nothing was looked at."),
-        Column("observed", "double", "What was measured, in the unit of the check's threshold setting."),
-        Column("threshold", "double", "The bound that held at the time."),
-        Column("rows_checked", "bigint", "Rows that were looked at."),
-        Column("rows_failed", "bigint", "Rows that broke the rule."),
-        Column("measured_from", "timestamp", "Start of the time looked at, UTC; null when there is none."),
-        Column("measured_at", "timestamp", "When it was measured, UTC."),
-        Column("batch_id", "bigint", "Micro-batch of the stream; null for a pass."),
-        Column("snapshot_id", "bigint", "Snapshot of the table that a pass read; null for a stream."),
-        Column("detail", "string", "More figures, as a JSON object of strings."),
-    ),
-)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from importlib import resources
 from typing import Any
 from uuid import uuid4
@@ -21,15 +21,15 @@ from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER
 from rtap_assets.errors import ServingError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.snapshots import STAMP_EPOCH_ID, ancestors, summary_value
-from rtap_assets.lake.history.stream_offsets import FilePosition, end_of_batch, file_positions
+from rtap_assets.lake.history.stream_offsets import FilePosition, StreamPositions, end_of_batch, file_positions
 from rtap_assets.lake.table_changes import read_changes
-from rtap_assets.quality.catalog import PASS_CHECKS, REQUIRED_COLUMNS, Check, DqResult, StreamPositions, judge
+from rtap_assets.quality.catalog import PASS_CHECKS, REQUIRED_COLUMNS, Check, DqResult, judge
+from rtap_assets.runtime.clock import EPOCH
 from rtap_assets.serving.connection import connect_lake, with_first_epoch
 from rtap_assets.serving.corrections import load_corrections
 from rtap_assets.serving.duckdb_types import typed_empty_select
 from rtap_assets.serving.lake_files import PLANNING_ORDER, TableFiles, local_path, plan_lake
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EVERYTHING = FilePosition(2**62, 0)
 NOTHING = FilePosition(-1, 0)
 # Checks of the same name on several tables have a statement for each table.

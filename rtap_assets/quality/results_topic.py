@@ -17,7 +17,7 @@ from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.avro.schemas import DQ_SUBJECT_FOLDER, load_subject
-from rtap_assets.contracts.avro.wire import frame, unframe
+from rtap_assets.contracts.avro.wire import frame, unframe, value_subject
 from rtap_assets.errors import DependencyUnavailable
 from rtap_assets.kafka.bounded_read import read_after
 from rtap_assets.kafka.clients import client_config, translate
@@ -84,7 +84,7 @@ def read_results(settings: Settings, *, after: Mapping[int, int], limit: int) ->
     messages, offsets = read_after(settings, settings.topic_dq, after=after, limit=limit)
     schemas: dict[int, Any] = {}
     if messages:
-        versions = Registry(settings).versions(f"{settings.topic_dq}-value")
+        versions = Registry(settings).versions(value_subject(settings.topic_dq))
         schemas = {schema_id: parse_schema(json.loads(text)) for schema_id, text in versions.items()}
     return ResultBatch([_decode(message, schemas) for message in messages], offsets)
 
@@ -118,5 +118,5 @@ def _decode(message: Message, schemas: Mapping[int, Any]) -> DqResult:
 def _newest_schema(settings: Settings) -> tuple[int, Any]:
     """The id and the schema that this version of the platform writes: registered when it is not yet."""
     ours = load_subject(settings.schemas_dir, DQ_SUBJECT_FOLDER)[-1]
-    schema_id = Registry(settings).register(f"{settings.topic_dq}-value", ours.text)
+    schema_id = Registry(settings).register(value_subject(settings.topic_dq), ours.text)
     return schema_id, parse_schema(json.loads(ours.text))

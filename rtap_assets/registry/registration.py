@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.avro.schemas import DQ_SUBJECT_FOLDER, EVENTS_SUBJECT_FOLDER, REVENUE_SUBJECT_FOLDER, load_subject
+from rtap_assets.contracts.avro.wire import value_subject
 from rtap_assets.errors import ContractError
 from rtap_assets.registry.client import Registry
 
@@ -14,8 +15,8 @@ def subject_folders(settings: Settings) -> dict[str, str]:
     """Subject in the registry -> folder below `settings.schemas_dir`; they differ where a topic was renamed by a setting."""
     return {
         settings.events_subject: EVENTS_SUBJECT_FOLDER,
-        f"{settings.topic_revenue}-value": REVENUE_SUBJECT_FOLDER,
-        f"{settings.topic_dq}-value": DQ_SUBJECT_FOLDER,
+        value_subject(settings.topic_revenue): REVENUE_SUBJECT_FOLDER,
+        value_subject(settings.topic_dq): DQ_SUBJECT_FOLDER,
     }
 
 

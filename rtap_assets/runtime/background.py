@@ -38,7 +38,7 @@ def spawn_background(command: Sequence[str], *, output: Path, environment: Mappi
 
 @contextmanager
 def interrupted_afterwards() -> Iterator[None]:
-    """Put off a Ctrl-C to the end of the block, so that no process is started of which nobody knows."""
+    """Put off a Ctrl-C to the end of the block, so that no process is started without a record."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python gives signals to the main thread alone
         return

@@ -1,21 +1,13 @@
-"""The sensor `dlq_lag`: what in the dead-letter topic nobody has looked at yet, as an observation of that asset."""
+"""The sensor `dlq_lag`: observes the dead-letter topic for records past the committed offsets of the review group."""
 
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dagster import (
-    AssetObservation,
-    DefaultSensorStatus,
-    MetadataValue,
-    SensorEvaluationContext,
-    SensorResult,
-    SkipReason,
-    sensor,
-)
+import dagster as dg
 
 from rtap_assets.assets.keys import DLQ_TOPIC
-from rtap_assets.config import get_settings
+from rtap_assets.config import Settings
 from rtap_assets.contracts.visible import visible_markdown
 from rtap_assets.errors import DependencyUnavailable
 from rtap_assets.kafka.dlq_review import REVIEW_GROUP, DlqLag, dlq_lag
@@ -26,24 +18,26 @@ RECORDS_READ = 2_000
 REASONS_SHOWN = 12
 
 
-@sensor(
+@dg.sensor(
     name="dlq_lag",
     minimum_interval_seconds=INTERVAL_SECONDS,
-    default_status=DefaultSensorStatus.RUNNING,
+    default_status=dg.DefaultSensorStatus.RUNNING,
     description=f"Observes the dead letters past the committed offsets of {REVIEW_GROUP}: how many, for what reasons, how "
     "old the oldest is. `rtap dlq ack` commits them as looked at.",
 )
-def dlq_lag_sensor(context: SensorEvaluationContext) -> SensorResult | SkipReason:
-    settings, now = get_settings(), datetime.now(UTC)
+def dlq_lag_sensor(
+    context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]
+) -> dg.SensorResult | dg.SkipReason:
+    now = datetime.now(UTC)
     try:
         lag = dlq_lag(settings, limit=RECORDS_READ)
     except DependencyUnavailable as error:
-        return SkipReason(f"{error} The lag is read at a later tick.")
+        return dg.SkipReason(f"{error} The lag is read at a later tick.")
     last = json.loads(context.cursor) if context.cursor else {}
     if not is_due(last, lag, now=now, interval=timedelta(seconds=settings.dq_rollup_seconds)):
-        return SkipReason(f"{lag.records} records, told already")
+        return dg.SkipReason(f"{lag.records} records, reported already")
     cursor = json.dumps({"records": lag.records, "at": now.isoformat()})
-    return SensorResult(asset_events=[lag_observation(lag, now=now)], cursor=cursor)
+    return dg.SensorResult(asset_events=[lag_observation(lag, now=now)], cursor=cursor)
 
 
 def is_due(last: dict[str, Any], lag: DlqLag, *, now: datetime, interval: timedelta) -> bool:
@@ -54,23 +48,23 @@ def is_due(last: dict[str, Any], lag: DlqLag, *, now: datetime, interval: timede
     return changed and now - datetime.fromisoformat(last["at"]) >= interval
 
 
-def lag_observation(lag: DlqLag, *, now: datetime) -> AssetObservation:
+def lag_observation(lag: DlqLag, *, now: datetime) -> dg.AssetObservation:
     """The lag as Dagster shows it; the age is given as the instant of the oldest, which stays true."""
     metadata: dict[str, Any] = {
         "records not looked at": lag.records,
-        "by reason": MetadataValue.json(lag.by_reason),
+        "by reason": dg.MetadataValue.json(lag.by_reason),
         "review group": REVIEW_GROUP,
-        "observed at": MetadataValue.timestamp(now),
+        "observed at": dg.MetadataValue.timestamp(now),
     }
     if lag.read < lag.records:
         metadata["reasons are of the oldest"] = lag.read
     if lag.samples:
-        metadata["newest of each reason"] = MetadataValue.md(samples_table(lag))
+        metadata["newest of each reason"] = dg.MetadataValue.md(samples_table(lag))
     if lag.oldest is not None:
-        metadata["oldest"] = MetadataValue.timestamp(lag.oldest)
+        metadata["oldest"] = dg.MetadataValue.timestamp(lag.oldest)
         metadata["age of the oldest (s)"] = round((now - lag.oldest).total_seconds(), 1)
     description = f"{lag.records} dead letters nobody has looked at" if lag.records else "every dead letter was looked at"
-    return AssetObservation(asset_key=DLQ_TOPIC, description=description, metadata=metadata)
+    return dg.AssetObservation(asset_key=DLQ_TOPIC, description=description, metadata=metadata)
 
 
 def samples_table(lag: DlqLag) -> str:

@@ -8,10 +8,10 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dagster import DefaultSensorStatus, SensorEvaluationContext, SensorResult, SkipReason, sensor
+import dagster as dg
 
 from rtap_assets.assets.quality_checks import rolled_evaluation
-from rtap_assets.config import get_settings
+from rtap_assets.config import Settings
 from rtap_assets.errors import DependencyUnavailable
 from rtap_assets.quality.catalog import Source
 from rtap_assets.quality.results_topic import ResultBatch, read_results
@@ -21,23 +21,24 @@ MESSAGES_PER_TICK = 5_000
 INTERVAL_SECONDS = 30
 
 
-@sensor(
+@dg.sensor(
     name="dq_results",
     minimum_interval_seconds=INTERVAL_SECONDS,
-    default_status=DefaultSensorStatus.RUNNING,
+    default_status=dg.DefaultSensorStatus.RUNNING,
     description="Shows what the streams measured of their batches as check results: a new failure at once, the rest "
     "rolled up.",
 )
-def dq_results_sensor(context: SensorEvaluationContext) -> SensorResult | SkipReason:
-    settings = get_settings()
+def dq_results_sensor(
+    context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]
+) -> dg.SensorResult | dg.SkipReason:
     cursor = json.loads(context.cursor) if context.cursor else {}
     try:
         batch = read_results(settings, after=offsets_of(cursor), limit=MESSAGES_PER_TICK)
     except DependencyUnavailable as error:
-        return SkipReason(f"{error} The results are read at a later tick.")
+        return dg.SkipReason(f"{error} The results are read at a later tick.")
     interval = timedelta(seconds=settings.dq_rollup_seconds)
     said, advanced = advance(cursor, batch, now=datetime.now(UTC), interval=interval)
-    return SensorResult(asset_events=[rolled_evaluation(one) for one in said], cursor=json.dumps(advanced))
+    return dg.SensorResult(asset_events=[rolled_evaluation(one) for one in said], cursor=json.dumps(advanced))
 
 
 def offsets_of(cursor: dict[str, Any]) -> dict[int, int]:

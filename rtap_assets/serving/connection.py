@@ -12,9 +12,8 @@ import duckdb
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.offset_gaps import OFFSET_GAPS
-from rtap_assets.contracts.tables import TableSpec
+from rtap_assets.contracts.tables import DQ_RESULTS, TableSpec
 from rtap_assets.errors import ServingError
-from rtap_assets.quality.catalog import DQ_RESULTS
 from rtap_assets.serving.duckdb_types import typed_empty_select
 from rtap_assets.serving.lake_files import PLANNING_ORDER, TableFiles, plan_lake
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import duckdb
@@ -13,6 +13,7 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.dead_letters import REDRIVE_ATTEMPT, DeadLetter, Group
 from rtap_assets.contracts.selection import Selection
 from rtap_assets.errors import ServingError
+from rtap_assets.runtime.clock import from_microseconds
 from rtap_assets.serving.connection import open_lake
 
 PERIODS = ("day", "hour")
@@ -92,4 +93,4 @@ def _letter(row: tuple[Any, ...]) -> DeadLetter:
 
 
 def _instant(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=microseconds)
+    return from_microseconds(microseconds)

@@ -7,22 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table
-from sqlalchemy.exc import SQLAlchemyError
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
-from rtap_assets.errors import DependencyUnavailable, ServingError
-from rtap_assets.lake.catalog import open_catalog
+from rtap_assets.errors import ServingError
+from rtap_assets.lake.catalog import catalog_session
 from rtap_assets.lake.history.snapshot_leases import pin_snapshots
 from rtap_assets.lake.history.snapshots import newest_watermark_ms
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from rtap_assets.runtime.clock import from_milliseconds, utc_now
 
 # Downstream first: a row is upstream before it is downstream, so what a layer holds is also in the layers planned after it.
 PLANNING_ORDER = (GOLD, SILVER, BRONZE)
@@ -47,23 +45,17 @@ def plan_lake(settings: Settings, specs: Sequence[TableSpec] = PLANNING_ORDER) -
         DependencyUnavailable: the catalog did not answer.
         ServingError: a snapshot holds delete files, or its files are gone or out of DuckDB's reach.
     """
-    try:
-        with open_catalog(settings) as catalog:
-            plans = {spec.view: _plan_with_one_reload(catalog, spec) for spec in specs}
-    except SQLAlchemyError as error:
-        raise DependencyUnavailable(
-            f"The Iceberg catalog of {settings.state_dir} did not answer: {error}.",
-            remedy="Try again; nothing was read or changed.",
-        ) from error
+    with catalog_session(settings) as catalog:
+        plans = {spec.view: _plan_with_one_reload(catalog, spec) for spec in specs}
     planned = {plan.spec.identifier: plan.snapshot_id for plan in plans.values() if plan.snapshot_id is not None}
-    pin_snapshots(settings, planned, now=datetime.now(UTC))
+    pin_snapshots(settings, planned, now=utc_now())
     return plans
 
 
 def watermark_of(table: Table) -> datetime | None:
     """Gold's watermark; None before its first batch."""
     stamp = newest_watermark_ms(table)
-    return None if stamp is None else EPOCH + timedelta(milliseconds=stamp)
+    return None if stamp is None else from_milliseconds(stamp)
 
 
 def local_path(location: str) -> str:

@@ -6,7 +6,6 @@ SQL is in `sql/`, one file per mart; they read `bronze`, `silver`, `gold`, `refr
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import duckdb
 from rtap_assets.config import Settings
 from rtap_assets.contracts.rules import EXPLANATIONS
 from rtap_assets.errors import ServingError
-from rtap_assets.runtime.files import sync_file, sync_folder
+from rtap_assets.runtime.files import put_in_place
 from rtap_assets.serving.connection import connect_lake
 from rtap_assets.serving.corrections import load_corrections, mark_provisional_windows
 from rtap_assets.serving.lake_files import TableFiles, plan_lake
@@ -67,9 +66,7 @@ def refresh_marts(settings: Settings, *, refreshed_at: datetime) -> MartsReport:
         _remove_building(building)
         try:
             plans, rows = _build_with_one_retry(settings, building, refreshed_at=refreshed_at)
-            sync_file(building)
-            os.replace(building, target)
-            sync_folder(target.parent)
+            put_in_place(building, target)
         except duckdb.Error as error:
             raise ServingError(
                 f"The marts could not be built in {building}: {error}.",

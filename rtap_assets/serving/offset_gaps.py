@@ -18,8 +18,8 @@ from rtap_assets.contracts.tables import BRONZE
 from rtap_assets.errors import ServingError
 from rtap_assets.kafka.readable_offsets import Explanation, Range, explain_ranges
 from rtap_assets.kafka.topics import topic_identity
+from rtap_assets.lake.history.stream_offsets import StreamPositions
 from rtap_assets.lake.offset_gaps import looked_at, read_gaps, record_pass
-from rtap_assets.quality.catalog import StreamPositions
 from rtap_assets.serving.connection import connect_lake
 from rtap_assets.serving.lake_files import plan_lake
 

@@ -12,10 +12,10 @@ from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from rtap_assets.config import Settings
+from rtap_assets.java.jars import jars_of
+from rtap_assets.java.jvm import spark_java_home
 from rtap_assets.lake.catalog import spark_catalog_conf, sqlite_path
 from rtap_assets.lake.drivers import require_drivers
-from rtap_assets.runtime.jars import jars_of
-from rtap_assets.runtime.jvm import spark_java_home
 
 LOG_CONFIGURATION = Path(__file__).with_name("log4j2.properties")
 

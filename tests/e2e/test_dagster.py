@@ -15,6 +15,7 @@ from dagster_runs import (
     TICKS,
     FinishedRun,
     ask_ui,
+    execute_job,
     materialise,
     newest_metadata,
     newest_run_of,
@@ -35,7 +36,8 @@ from rtap_assets.generator.options import GeneratorOptions
 from rtap_assets.kafka.topics import end_offsets
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.local.ports import free_port, is_free
-from rtap_assets.local.stack import down, status
+from rtap_assets.local.stack import down
+from rtap_assets.local.status import status
 from rtap_assets.serving.connection import open_lake
 from rtap_assets.streaming.checkpoints.rollups import standing
 from rtap_assets.streaming.model.names import STREAM_NAMES
@@ -268,6 +270,22 @@ def test_down_ends_the_ui_and_leaves_no_process(ui: Settings) -> None:
     assert status(ui) == []
     assert [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
     assert is_free(ui.ui_port)
+
+
+def test_gold_is_rebuilt_by_a_run_of_its_own_while_no_host_runs(pipeline: Settings, first_run: FinishedRun) -> None:
+    question = "SELECT count(*), sum(orders), sum(net_amount), (SELECT count(*) FROM silver) FROM gold"
+    before, old = ask(pipeline, question), snapshots(pipeline)
+    run = execute_job(pipeline, "rebuild_layer")
+    assert run.exit_code == 0, run.output[-5_000:]
+    assert len(run.jvms) == 1
+    assert ask(pipeline, question) == before
+    new = snapshots(pipeline)
+    assert {name for name in LAYERS if new[name] != old[name]} == {"gold/revenue_5m"}
+    assert not set(new["gold/revenue_5m"]) & set(old["gold/revenue_5m"])
+    shown = newest_metadata(pipeline)["gold/revenue_5m"]
+    assert (shown["rows read"], shown["dagster/row_count"]) == (before[3], before[0])
+    assert shown[NEWEST_BATCH] == committed_batch(pipeline, "gold")
+    assert status(pipeline) == []
 
 
 def test_a_run_without_a_broker_fails_in_bounded_time_and_says_so(pipeline: Settings) -> None:

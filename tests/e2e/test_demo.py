@@ -18,7 +18,8 @@ from rtap_assets.config import Settings, load_settings, settings_environment
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.generator.options import TRANSACTION_EVENTS
 from rtap_assets.local.ports import free_ports
-from rtap_assets.local.stack import down, status, up
+from rtap_assets.local.stack import down, up
+from rtap_assets.local.status import status
 from rtap_assets.serving.lake_files import plan_lake
 
 EVENTS = 20_000

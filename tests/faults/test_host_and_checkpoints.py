@@ -37,7 +37,7 @@ from rtap_assets.host.client import StreamsClient
 from rtap_assets.host.launcher import ensure_host
 from rtap_assets.host.lock import running_host
 from rtap_assets.local.stack import down
-from rtap_assets.local.stack import status as services
+from rtap_assets.local.status import status as services
 from rtap_assets.streaming.checkpoints.files import newest_committed
 from rtap_assets.streaming.model.operation import Action
 from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus

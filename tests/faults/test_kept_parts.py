@@ -17,7 +17,7 @@ from operated import Fault, Operated, kill, operated_platform
 from rtap_assets.errors import RtapError
 from rtap_assets.kafka.topics import end_offsets
 from rtap_assets.local.pid_files import record_of
-from rtap_assets.local.stack import status
+from rtap_assets.local.status import status
 from rtap_assets.registry.client import Registry
 
 RATE = 50

@@ -37,7 +37,7 @@ from rtap_assets.host.lock import running_host
 from rtap_assets.host.process import JVM_DIED_EXIT_CODE
 from rtap_assets.host.token import token_path
 from rtap_assets.local.ports import free_port
-from rtap_assets.local.stack import status as services
+from rtap_assets.local.status import status as services
 from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.states import Desired, Observed
 

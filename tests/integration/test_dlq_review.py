@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import pytest
 from click.testing import CliRunner
 from confluent_kafka import Producer
 
-from rtap_assets.commands import dlq as command
+from rtap_assets.commands.dlq import group as command
 from rtap_assets.config import Settings
 from rtap_assets.kafka.clients import client_config
 from rtap_assets.kafka.dlq_review import UNREADABLE, acknowledge, committed, dlq_lag, unseen_letters
@@ -51,11 +50,10 @@ def test_a_letter_without_context_is_shown_all_the_same(settings: Settings) -> N
     assert (letter.reason, letter.source) == (UNREADABLE, "?/?/?")
 
 
-def test_list_and_ack_on_the_command_line(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "get_settings", lambda: settings)
+def test_list_and_ack_on_the_command_line(settings: Settings) -> None:
     quarantine(settings, ["bad_magic"])
-    shown = CliRunner().invoke(command.dlq, ["list"], catch_exceptions=False)
+    shown = CliRunner().invoke(command.dlq, ["list"], obj=settings, catch_exceptions=False)
     assert "1 records not looked at" in " ".join(shown.output.split())
     assert "no quarantined row is selected" in shown.output  # of bronze, which is not there yet
-    assert "1 records acknowledged" in CliRunner().invoke(command.dlq, ["ack"]).output
-    assert "everything was looked at" in " ".join(CliRunner().invoke(command.dlq, ["list"]).output.split())
+    assert "1 records acknowledged" in CliRunner().invoke(command.dlq, ["ack"], obj=settings).output
+    assert "everything was looked at" in " ".join(CliRunner().invoke(command.dlq, ["list"], obj=settings).output.split())

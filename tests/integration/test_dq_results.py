@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
-from dagster import DagsterInstance
+import dagster as dg
 from lake_fixtures import NOON, bronze_row, gold_row, make_lake, silver_row
 from quality_fixtures import stream_result
 
-from rtap_assets.config import Settings, get_settings
-from rtap_assets.local.dagster_ui import settings_environment
+from rtap_assets.config import Settings
+from rtap_assets.definitions import build_definitions
 from rtap_assets.quality.archive import archive_results
 from rtap_assets.quality.results_topic import DqPublisher, newest_results, read_results
 from rtap_assets.serving.connection import open_lake
@@ -69,20 +67,8 @@ def test_an_offset_past_the_end_starts_over(settings: Settings) -> None:
 NOTHING_TO_CHECK = {"bronze/volume", "silver/conservation", "silver/duplicate_share", "silver/late_share"}
 
 
-@pytest.fixture
-def as_process(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """The test's settings as those that Dagster's code reads."""
-    for name, value in settings_environment(settings).items():
-        monkeypatch.setenv(name, value)
-    get_settings.cache_clear()
-    yield settings
-    get_settings.cache_clear()
-
-
 def evaluations(gold: list[dict[str, Any]], settings: Settings) -> tuple[bool, dict[str, bool]]:
     """Run the job over a small lake; whether it succeeded, and the verdict of each check."""
-    from rtap_assets.definitions import defs  # noqa: PLC0415
-
     now = datetime.now(UTC)
     event = {"event_time": now - timedelta(hours=1), "kafka_timestamp": now - timedelta(seconds=5)}
     start = event["event_time"].replace(second=0, microsecond=0)
@@ -93,23 +79,23 @@ def evaluations(gold: list[dict[str, Any]], settings: Settings) -> tuple[bool, d
         gold=[gold_row(start - timedelta(minutes=step), updated_at=now, **columns) for step, columns in enumerate(gold)],
         watermark=now - timedelta(minutes=20),
     )
-    with DagsterInstance.ephemeral() as instance:
-        job = defs.resolve_job_def("check_quality")
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = build_definitions(settings).resolve_job_def("check_quality")
         done = job.execute_in_process(instance=instance, raise_on_error=False)
     return done.success, {
         f"{found.asset_key.path[0]}/{found.check_name}": found.passed for found in done.get_asset_check_evaluations()
     }
 
 
-def test_the_scheduled_job_shows_every_check_and_publishes_the_results(as_process: Settings) -> None:
-    succeeded, verdicts = evaluations([{}] * 5, as_process)
+def test_the_scheduled_job_shows_every_check_and_publishes_the_results(settings: Settings) -> None:
+    succeeded, verdicts = evaluations([{}] * 5, settings)
     assert succeeded, verdicts
     assert {name for name, passed in verdicts.items() if not passed} == NOTHING_TO_CHECK
-    assert len(archived(as_process)) == len(verdicts)
+    assert len(archived(settings)) == len(verdicts)
 
 
-def test_the_scheduled_job_fails_when_a_blocking_check_does(as_process: Settings) -> None:
-    succeeded, verdicts = evaluations([{"orders": 2}] * 5, as_process)
+def test_the_scheduled_job_fails_when_a_blocking_check_does(settings: Settings) -> None:
+    succeeded, verdicts = evaluations([{"orders": 2}] * 5, settings)
     assert not succeeded
     assert {name for name, passed in verdicts.items() if not passed} == {"gold/gold_equals_silver", *NOTHING_TO_CHECK}
-    assert len(archived(as_process)) == len(verdicts)
+    assert len(archived(settings)) == len(verdicts)

@@ -17,7 +17,7 @@ from stream_fixtures import drain, send_events
 from rtap_assets.config import Settings, settings_environment
 from rtap_assets.errors import RtapError
 from rtap_assets.streaming.checkpoints.files import newest_committed
-from rtap_assets.streaming.lifecycle.failures import as_error
+from rtap_assets.streaming.failures import as_error
 from rtap_assets.streaming.operations.drain import drain_stream
 from rtap_assets.streaming.queries.definitions import STREAMS
 

@@ -16,7 +16,6 @@ from pyspark.sql import SparkSession
 from stream_fixtures import ask, drain, send
 
 from rtap_assets.commands.dlq import group as dlq
-from rtap_assets.commands.dlq import redrive as dlq_redrive
 from rtap_assets.commands.dlq.view import WIDTH
 from rtap_assets.config import Settings
 from rtap_assets.contracts.redrive_plan import Outcome
@@ -92,13 +91,11 @@ def test_letters_are_shown_repaired_sent_once_and_parked(
     assert ask(settings, SILVER)[0][0] == 1
 
     # Look: by reason, and each letter with the field and byte that failed.
-    monkeypatch.setattr(dlq, "get_settings", lambda: settings)
-    monkeypatch.setattr(dlq_redrive, "get_settings", lambda: settings)
-    listed = CliRunner().invoke(dlq.dlq, ["list"], catch_exceptions=False).output
+    listed = CliRunner().invoke(dlq.dlq, ["list"], obj=settings, catch_exceptions=False).output
     assert "10 quarantined rows" in listed
     assert "10 records not looked at" in " ".join(listed.split())
     assert max(len(line) for line in listed.splitlines()) <= WIDTH
-    shown = CliRunner().invoke(dlq.dlq, ["show", "--limit", "0"], catch_exceptions=False).output
+    shown = CliRunner().invoke(dlq.dlq, ["show", "--limit", "0"], obj=settings, catch_exceptions=False).output
     assert shown.isprintable() or "\x1b" not in shown
     assert "\\x1b[2J\\u202eseat" in shown
     assert "2 bytes follow the end of the event (trailing_bytes)" in shown
@@ -107,7 +104,7 @@ def test_letters_are_shown_repaired_sent_once_and_parked(
     (group,) = count_dead_letters(settings, Selection(reasons=("too_short",), key="odd"), period="hour")
     assert (group.records, group.schema_id, group.redriven) == (1, None, 0)
     (letter,) = read_dead_letters(settings, Selection(reasons=("trailing_bytes",)))
-    one = CliRunner().invoke(dlq.dlq, ["show", f"{letter.kafka_partition}/{letter.kafka_offset}"]).output
+    one = CliRunner().invoke(dlq.dlq, ["show", f"{letter.kafka_partition}/{letter.kafka_offset}"], obj=settings).output
     assert one.startswith(letter.identity)
 
     judged: list[int] = []
@@ -213,7 +210,7 @@ def test_letters_are_shown_repaired_sent_once_and_parked(
         ("set-key-from-account-id", 3, 0),
         ("set-key-from-account-id", 2, 0),
     ]
-    audit = CliRunner().invoke(dlq.dlq, ["redrives"], catch_exceptions=False).output
+    audit = CliRunner().invoke(dlq.dlq, ["redrives"], obj=settings, catch_exceptions=False).output
     assert found[0].id in audit
     with open_redriver(settings) as first, open_redriver(settings):
         request = RedriveRequest("resend", Selection(), {}, 100, 3)

@@ -20,7 +20,8 @@ from rtap_assets.config import Settings, settings_environment
 from rtap_assets.errors import LocalStackError
 from rtap_assets.kafka.clients import client_config
 from rtap_assets.local.ports import free_port, is_free
-from rtap_assets.local.stack import down, status, up
+from rtap_assets.local.stack import down, up
+from rtap_assets.local.status import status
 from rtap_assets.registry.client import Registry
 
 COMMAND_SECONDS = 180

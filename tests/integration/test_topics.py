@@ -13,7 +13,8 @@ from rtap_assets.errors import ConfigurationError
 from rtap_assets.kafka.backlog import Backlog, backlog
 from rtap_assets.kafka.clients import Admin, client_config
 from rtap_assets.kafka.topics import beginning_offsets, end_offsets, ensure_topics
-from rtap_assets.local.stack import status, up
+from rtap_assets.local.stack import up
+from rtap_assets.local.status import status
 
 FLUSH_SECONDS = 30
 

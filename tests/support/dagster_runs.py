@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
 
+import dagster as dg
 import psutil
-from dagster import AssetCheckKey, AssetKey, DagsterEventType, DagsterInstance
 from polling import wait_until
 
 from rtap_assets.assets.stream_state import ASSET_OF_STREAM, STREAM_STATE
@@ -90,9 +90,18 @@ def rtap(settings: Settings, *arguments: str, exit_code: int = 0) -> str:
 
 def materialise(settings: Settings, select: str) -> FinishedRun:
     """Run `dagster asset materialize` to its end."""
+    return _run_dagster(settings, "asset", "materialize", "-m", DEFINITIONS, "--select", select)
+
+
+def execute_job(settings: Settings, job: str) -> FinishedRun:
+    """Run `dagster job execute` to its end, with the configuration that the launchpad offers."""
+    return _run_dagster(settings, "job", "execute", "-m", DEFINITIONS, "-j", job)
+
+
+def _run_dagster(settings: Settings, *arguments: str) -> FinishedRun:
     write_dagster_home(settings)
     process = subprocess.Popen(
-        [sys.executable, "-m", "dagster", "asset", "materialize", "-m", DEFINITIONS, "--select", select],
+        [sys.executable, "-m", "dagster", *arguments],
         env=environment(settings),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -124,10 +133,10 @@ def _collect_jvms(pid: int, jvms: set[int], ended: threading.Event) -> None:
 
 def newest_metadata(settings: Settings) -> dict[str, dict[str, Any]]:
     """Asset -> what its newest materialisation says; JSON, timestamps and text as plain values."""
-    with DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         found = {}
         for key in instance.all_asset_keys():
-            event = instance.get_latest_materialization_event(AssetKey(key.path))
+            event = instance.get_latest_materialization_event(dg.AssetKey(key.path))
             assert event is not None
             assert event.asset_materialization is not None
             found[key.to_user_string()] = {name: value.value for name, value in event.asset_materialization.metadata.items()}
@@ -137,9 +146,11 @@ def newest_metadata(settings: Settings) -> dict[str, dict[str, Any]]:
 def newest_state_checks(settings: Settings) -> dict[str, dict[str, Any]]:
     """Asset -> what the newest evaluation of its `stream_state` says; "passed" and "run" are of the evaluation itself."""
     found = {}
-    with DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         for key in ASSET_OF_STREAM.values():
-            history = instance.event_log_storage.get_asset_check_execution_history(AssetCheckKey(key, STREAM_STATE), limit=1)
+            history = instance.event_log_storage.get_asset_check_execution_history(
+                dg.AssetCheckKey(key, STREAM_STATE), limit=1
+            )
             for record in history:
                 assert record.event is not None
                 evaluation = record.event.dagster_event.asset_check_evaluation_data  # type: ignore[union-attr]
@@ -161,9 +172,9 @@ def shown_state_checks(settings: Settings) -> dict[str, dict[str, Any]]:
     return found
 
 
-def newest_run_of(settings: Settings, asset: AssetKey) -> str:
+def newest_run_of(settings: Settings, asset: dg.AssetKey) -> str:
     """The run that materialised an asset last; empty when it was told without a run."""
-    with DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         event = instance.get_latest_materialization_event(asset)
     return "" if event is None else event.run_id
 
@@ -202,8 +213,8 @@ def run_status(settings: Settings, run_id: str) -> str:
 
 def run_worker(settings: Settings, run_id: str) -> int:
     """The pid of the process that executes a run; 0 before it has said so."""
-    with DagsterInstance.from_config(str(settings.dagster_home)) as instance:
-        for entry in instance.all_logs(run_id, of_type=DagsterEventType.ENGINE_EVENT):
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
             if (pid := entry.get_dagster_event().engine_event_data.metadata.get("pid")) is not None:
                 return int(str(pid.value))
     return 0

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
+from rtap_assets.config import Settings
 from rtap_assets.errors import StreamError
+from rtap_assets.resources.spark import SparkSessionResource
 from rtap_assets.resources.streams import StreamHost
 from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.operation import Action, Operation, OperationState
@@ -69,6 +71,16 @@ class FakeClient:
         return Operation(operation_id, stream, Action(action), state=OperationState.CANCELLED)
 
 
+class NoSpark(SparkSessionResource):
+    """The resource of a run that must start no session."""
+
+    def _init_session(self) -> None:
+        raise AssertionError("a Spark session was started")
+
+
+NO_SPARK = NoSpark(settings=Settings())
+
+
 def host_over(client: FakeClient, *, begins: Iterator[bool] | None = None) -> StreamHost:
     """The resource over a fake client; `begins` says what each attempt to start a host does."""
 
@@ -83,4 +95,8 @@ def host_over(client: FakeClient, *, begins: Iterator[bool] | None = None) -> St
             assert begins is not None, "nobody was to start a host"
             return next(begins)
 
-    return FakeHost()
+        def client_in_charge(self, echo: Callable[[str], None]) -> Any:
+            echo("stream host adopted")
+            return client
+
+    return FakeHost(settings=Settings())

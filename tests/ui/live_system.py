@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dagster as dg
 import psutil
-from dagster import AssetKey, DagsterInstance
 from dagster_runs import environment
 from stack_fixtures import embedded_settings
 
@@ -92,9 +92,9 @@ def evaluated(settings: Settings, asset: str) -> dict[str, str]:
     A result that a run found is of the materialisation that was the newest then; Dagster lists it as "Not Evaluated" once
     there is a newer one, and shows it on the check's own page still.
     """
-    key = AssetKey(asset.split("/"))
+    key = dg.AssetKey(asset.split("/"))
     checks = [check for check in defs.resolve_asset_graph().asset_check_keys if check.asset_key == key]
-    with DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(checks)
         (latest,) = instance.fetch_materializations(key, limit=1).records
     found = {}

@@ -46,7 +46,8 @@ from rtap_assets.kafka.topics import end_offsets
 from rtap_assets.local.pid_files import forget, record_of
 from rtap_assets.local.ports import is_free
 from rtap_assets.local.processes import stop
-from rtap_assets.local.stack import down, status
+from rtap_assets.local.stack import down
+from rtap_assets.local.status import status
 from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.operation import OperationState
 from rtap_assets.streaming.model.states import Desired, Observed

@@ -11,7 +11,8 @@ from rtap_assets.commands.dlq.options import selection_of, selection_options
 from rtap_assets.commands.dlq.redrive import redrive_command, redrives_command, repairs_command
 from rtap_assets.commands.dlq.rejudge import rejudge_command
 from rtap_assets.commands.dlq.view import groups_table, letter_lines, wrapped
-from rtap_assets.config import Settings, get_settings
+from rtap_assets.commands.settings import pass_settings
+from rtap_assets.config import Settings
 from rtap_assets.contracts.dead_letters import DeadLetter
 from rtap_assets.contracts.selection import Selection
 from rtap_assets.errors import ConfigurationError, DependencyUnavailable
@@ -33,9 +34,9 @@ def dlq() -> None:
 @dlq.command(name="list")
 @selection_options(40, "Most groups shown; 0: all.")
 @click.option("--by", "period", type=click.Choice(PERIODS), default="day", show_default=True, help="Day or hour, UTC.")
-def list_letters(period: str, limit: int, **chosen: Any) -> None:
+@pass_settings
+def list_letters(settings: Settings, period: str, limit: int, **chosen: Any) -> None:
     """Count the quarantined rows of bronze by reason, producer's schema id and day. Changes nothing."""
-    settings = get_settings()
     for line in wrapped(_review_line(settings)):
         click.echo(line)
     groups = count_dead_letters(settings, selection_of(**chosen), period=period)
@@ -51,13 +52,13 @@ def list_letters(period: str, limit: int, **chosen: Any) -> None:
 @dlq.command()
 @click.argument("identities", nargs=-1, metavar="[PARTITION/OFFSET]…")
 @selection_options(5, "Most letters shown; 0: all.")
-def show(identities: tuple[str, ...], **chosen: Any) -> None:
+@pass_settings
+def show(settings: Settings, identities: tuple[str, ...], **chosen: Any) -> None:
     """Show dead letters in full, newest first, or those at PARTITION/OFFSET. Changes nothing.
 
     Each with its identity, reason, detail, headers, and the value decoded as far as possible: the byte and the field that
     failed, and why.
     """
-    settings = get_settings()
     selections = [_at(identity) for identity in identities] or [selection_of(**chosen)]
     schema_of, sent = schemas_by_id(settings), _sent(settings)
     found = 0
@@ -73,9 +74,9 @@ def show(identities: tuple[str, ...], **chosen: Any) -> None:
 
 
 @dlq.command()
-def ack() -> None:
+@pass_settings
+def ack(settings: Settings) -> None:
     """Mark everything that is in the dead-letter topic now as looked at. Removes nothing."""
-    settings = get_settings()
     count = acknowledge(settings)
     click.echo(f"{settings.topic_dlq}: {count:,} records acknowledged (group {REVIEW_GROUP})")
 

@@ -10,7 +10,8 @@ import click
 
 from rtap_assets.commands.dlq.options import selection_of, selection_options
 from rtap_assets.commands.dlq.view import shown_value, table, wrapped
-from rtap_assets.config import Settings, get_settings
+from rtap_assets.commands.settings import pass_settings
+from rtap_assets.config import Settings
 from rtap_assets.contracts.dead_letters import SchemaOf, read_value
 from rtap_assets.contracts.redrive_plan import Outcome, Planned, Tally
 from rtap_assets.contracts.repairs import load_repairs
@@ -34,13 +35,15 @@ from rtap_assets.streaming.session import start_session
 @click.option("--send-invalid", is_flag=True, help="Send also what would be quarantined again. Default: leave it out.")
 @click.option("--no-verdict", is_flag=True, help="Do not judge the repaired records; saves the start of Spark (about 15 s).")
 @click.option("--yes", is_flag=True, help="Send. Default: a dry run with samples before and after.")
-def redrive_command(repair: str, parameters: tuple[str, ...], *, no_verdict: bool, yes: bool, **chosen: Any) -> None:
+@pass_settings
+def redrive_command(
+    settings: Settings, repair: str, parameters: tuple[str, ...], *, no_verdict: bool, yes: bool, **chosen: Any
+) -> None:
     """Repair dead letters with REPAIR (see `rtap dlq repairs`) and send them to the events topic again.
 
     Each identity once: records and ledger are written in one transaction, a repeated or killed command goes on where the
     last transaction ended. Letters that were sent too often are parked.
     """
-    settings = get_settings()
     rate, max_attempts, send_invalid = (chosen.pop(name) for name in ("rate", "max_attempts", "send_invalid"))
     request = RedriveRequest(
         repair,
@@ -82,9 +85,10 @@ def report_lines(report: RedriveReport, schema_of: SchemaOf) -> Iterator[str]:
 
 @click.command(name="redrives")
 @click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Most runs shown; 0: all.")
-def redrives_command(limit: int) -> None:
+@pass_settings
+def redrives_command(settings: Settings, limit: int) -> None:
     """Show who sent dead letters again, when, with which repair, and how many."""
-    found = runs(get_settings())
+    found = runs(settings)
     if not found:
         click.echo("no dead letter was ever sent again")
         return
@@ -104,9 +108,10 @@ def redrives_command(limit: int) -> None:
 
 
 @click.command(name="repairs")
-def repairs_command() -> None:
+@pass_settings
+def repairs_command(settings: Settings) -> None:
     """List the repairs that a redrive can apply, with their parameters."""
-    for name, found in load_repairs(get_settings().redrive_modules).items():
+    for name, found in load_repairs(settings.redrive_modules).items():
         given = "".join(f" -p {parameter}=…" for parameter in found.parameters)
         click.echo(f"{name}{given}")
         for line in wrapped(f"    {visible(found.doc)}"):

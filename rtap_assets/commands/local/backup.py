@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from rtap_assets.config import get_settings
+from rtap_assets.commands.settings import pass_settings
+from rtap_assets.config import Settings
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.host.launcher import end_host, ensure_host
 from rtap_assets.host.lock import running_host
@@ -15,13 +16,13 @@ from rtap_assets.local.backup import Backup, back_up, restore
 
 @click.command()
 @click.argument("destination", type=click.Path(path_type=Path))
-def backup(destination: Path) -> None:
+@pass_settings
+def backup(settings: Settings, destination: Path) -> None:
     """Back up lake, catalog, checkpoints, desired states, ledger and Dagster's history into the folder DESTINATION.
 
     A stream host that runs stops its streams between two batches, ends for that time and is started again; what is desired
     stays. The data of the embedded broker and registry are taken when these do not run: `rtap down` first.
     """
-    settings = get_settings()
     had_host = running_host(settings) is not None
     if had_host:
         with StreamsClient(settings) as client:
@@ -38,12 +39,12 @@ def backup(destination: Path) -> None:
 
 @click.command(name="restore")
 @click.argument("source", type=click.Path(path_type=Path, exists=True, file_okay=False))
-def restore_command(source: Path) -> None:
+@pass_settings
+def restore_command(settings: Settings, source: Path) -> None:
     """Make the state folder from the backup in the folder SOURCE. It must be empty, and may be at another path than before.
 
     Every file is compared with its checksum first.
     """
-    settings = get_settings()
     made = restore(settings, source.absolute(), echo=click.echo)
     click.echo(f"restored {_size(made)} into {settings.state_dir}")
     for name in made.left_out:

@@ -14,18 +14,18 @@ from rich.console import Console
 from rich.table import Table
 
 from rtap_assets.audit.report import Report
-from rtap_assets.commands.corrections import work_in_host
 from rtap_assets.commands.local.generate import shown_progress, summary
+from rtap_assets.commands.maintenance import table_work_of
 from rtap_assets.commands.reconcile import show_report, shown_steps
 from rtap_assets.commands.revenue_view import revenue_panel, revenue_rows
-from rtap_assets.config import Settings, get_settings
+from rtap_assets.commands.settings import pass_settings
+from rtap_assets.config import Settings
 from rtap_assets.demo.pipeline import demo_events, demo_settings, materialise, start_from_nothing
 from rtap_assets.demo.proof import LEAST_SILVER_BATCHES, prove, silver_batches
 from rtap_assets.generator.generate import generate
 from rtap_assets.host.launcher import ensure_host
 from rtap_assets.local.stack import down, up
 from rtap_assets.serving.marts import refresh_marts
-from rtap_assets.streaming.model.operation import Action
 
 DEFAULT_EVENTS = 200_000
 
@@ -33,7 +33,8 @@ DEFAULT_EVENTS = 200_000
 @click.command()
 @click.option("--events", type=click.IntRange(min=1_000), default=DEFAULT_EVENTS, show_default=True, help="Records to send.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of all randomness.")
-def demo(events: int, seed: int) -> None:
+@pass_settings
+def demo(settings: Settings, events: int, seed: int) -> None:
     """Events to revenue on real parts: broker, registry, Spark, Iceberg, DuckDB, run by Dagster, then reconciled.
 
     Works in `<state dir>/demo` on free ports and starts from nothing each time; a running system is not touched.
@@ -41,7 +42,7 @@ def demo(events: int, seed: int) -> None:
     """
     console = Console()
     started = time.monotonic()
-    settings = demo_settings(get_settings(), events=events)
+    settings = demo_settings(settings, events=events)
     start_from_nothing(settings)
     try:
         proof = _run(settings, console, events=events, seed=seed)
@@ -85,7 +86,8 @@ def _correct(settings: Settings, console: Console) -> None:
     """Put right what no stream could: rows that came too late, and events that came again much later."""
     _heading(console, "Correcting: late rows are added, later copies removed, gold and the marts follow")
     with console.status("The stream host corrects"):
-        report = work_in_host(settings, Action.CORRECT, {"requested_by": "rtap demo"}, quiet=True, drain_gold=True)
+        with table_work_of(settings, requested_by="rtap demo", quiet=True) as tables:
+            report = tables.correct()
         refresh_marts(settings, refreshed_at=datetime.now(UTC))
     console.print(f"  {report['late']:,} late rows added, {report['later_copies']:,} later copies removed", highlight=False)
 

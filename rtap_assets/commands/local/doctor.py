@@ -8,15 +8,16 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from rtap_assets.config import get_settings
+from rtap_assets.commands.settings import pass_settings
+from rtap_assets.config import Settings
 from rtap_assets.local.doctor import Check, check_machine
 from rtap_assets.local.external_checks import check_external
 
 
 @click.command()
-def doctor() -> None:
+@pass_settings
+def doctor(settings: Settings) -> None:
     """Check Java, jars, ports, memory, disk, and what runs elsewhere; exit with 1 when something required is missing."""
-    settings = get_settings()
     checks = [*check_machine(settings), *check_external(settings)]
     console = Console(highlight=False)
     console.print(_table(checks))

@@ -12,7 +12,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from rtap_assets.config import get_settings
+from rtap_assets.commands.settings import pass_settings
+from rtap_assets.config import Settings
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.generator.generate import Progress as ProgressCallback
 from rtap_assets.generator.generate import generate as run_generator
@@ -110,7 +111,9 @@ class Reasons(click.ParamType[tuple[Reason, ...]]):
     help=f"Transactions of {TRANSACTION_EVENTS} records each after all others: in turn committed, aborted, left open.",
 )
 @click.option("--run-id", help="Name of the run and of its ledger folder.  [default: time and seed]")
+@pass_settings
 def generate(
+    settings: Settings,
     *,
     events: int | None,
     rate: float | None,
@@ -152,7 +155,7 @@ def generate(
         run_id=run_id,
     )
     with shown_progress() as progress:
-        report = run_generator(get_settings(), options, echo=click.echo, progress=progress)
+        report = run_generator(settings, options, echo=click.echo, progress=progress)
     click.echo(summary(report))
     sys.exit(0 if report.acknowledged + report.aborted == report.intended else 1)
 

@@ -6,8 +6,9 @@ import time
 
 import click
 
-from rtap_assets.config import get_settings
-from rtap_assets.runtime.jars import expected_sums, fetch_jars, jars_are_fetched, jars_folder, verify_installed
+from rtap_assets.commands.settings import pass_settings
+from rtap_assets.config import Settings
+from rtap_assets.java.jars import expected_sums, fetch_jars, jars_are_fetched, jars_folder, verify_installed
 
 
 @click.group()
@@ -16,9 +17,9 @@ def jars() -> None:
 
 
 @jars.command()
-def fetch() -> None:
+@pass_settings
+def fetch(settings: Settings) -> None:
     """Fetch the jars and check their SHA-256 sums; does nothing when they are there."""
-    settings = get_settings()
     if jars_are_fetched(settings):
         click.echo(f"The jars are in {jars_folder(settings)}")
         return
@@ -29,9 +30,9 @@ def fetch() -> None:
 
 
 @jars.command()
-def verify() -> None:
+@pass_settings
+def verify(settings: Settings) -> None:
     """Hash every fetched file again and compare with the checked-in sums."""
-    settings = get_settings()
     count = verify_installed(settings)
     click.echo(f"{count} files in {jars_folder(settings)} are what was reviewed.")
 

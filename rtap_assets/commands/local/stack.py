@@ -6,11 +6,13 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from rtap_assets.commands.settings import pass_settings
 from rtap_assets.commands.streaming.stream_lines import stream_table
-from rtap_assets.config import Settings, get_settings
+from rtap_assets.config import Settings
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.local import stack
-from rtap_assets.local.stack import ServiceStatus
+from rtap_assets.local.status import ServiceStatus
+from rtap_assets.local.status import status as services
 from rtap_assets.streaming.model.states import Observed
 
 STATE_COLOURS = {"running": "green", "died": "red", "failed": "red"}
@@ -25,13 +27,13 @@ STATE_COLOURS = {"running": "green", "died": "red", "failed": "red"}
     type=click.FloatRange(min=0, min_open=True),
     help="Also generate so many records a second, steadily.",
 )
-def up(ui: bool, streams: bool, rate: float | None) -> None:
+@pass_settings
+def up(settings: Settings, ui: bool, streams: bool, rate: float | None) -> None:
     """Start the embedded Kafka broker and schema registry, create the topics and register the schemas.
 
     What runs already is adopted. The processes stay when this command ends; `rtap down` ends them. With
     RTAP_KAFKA_BOOTSTRAP or RTAP_REGISTRY_URL set, that broker or registry is used and none is started in its place.
     """
-    settings = get_settings()
     stack.up(settings, ui=ui, streams=streams, rate=rate, echo=click.echo)
     click.secho("ready", fg="green")
     click.echo("\n".join(what_next(settings, ui=ui, streams=streams, rate=rate)))
@@ -60,22 +62,23 @@ def what_next(settings: Settings, *, ui: bool, streams: bool, rate: float | None
 
 
 @click.command()
-def down() -> None:
+@pass_settings
+def down(settings: Settings) -> None:
     """End what runs: the generator, the UI, the stream host (with a drain), then the registry, then the broker. Data stay.
 
     Streams that were running count as desired still: the next stream host resumes them.
     """
-    stack.down(get_settings(), echo=click.echo)
+    stack.down(settings, echo=click.echo)
 
 
 @click.command()
-def status() -> None:
+@pass_settings
+def status(settings: Settings) -> None:
     """Show each embedded service: its state, address, pid, since when it runs and its memory; and the state of each stream.
 
     The exit code is 1 when one has died without having been told to.
     """
-    settings = get_settings()
-    lines = stack.status(settings)
+    lines = services(settings)
     if not lines:
         click.echo("nothing is running")
     else:
@@ -100,12 +103,12 @@ def status() -> None:
 
 @click.command()
 @click.option("--yes", is_flag=True, help="Really remove it.")
-def reset(yes: bool) -> None:
+@pass_settings
+def reset(settings: Settings, yes: bool) -> None:
     """Remove the state folder with everything in it: topics, schemas, lake, checkpoints, marts, logs.
 
     Refuses while something runs, and when the folder does not look like a state folder.
     """
-    settings = get_settings()
     if not yes:
         raise click.UsageError(f"This removes {settings.state_dir} and everything in it. Say `rtap reset --yes` to do so.")
     stack.reset(settings, echo=click.echo)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from rtap_assets.config import get_settings
+from rtap_assets.commands.settings import pass_settings
+from rtap_assets.config import Settings
 from rtap_assets.streaming.checkpoints.layers import open_layers
 from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.operations.drain import drain_stream
@@ -13,12 +14,12 @@ from rtap_assets.streaming.session import start_session
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(STREAM_NAMES))
-def drain(names: tuple[str, ...]) -> None:
+@pass_settings
+def drain(settings: Settings, names: tuple[str, ...]) -> None:
     """Process what is there now and end. NAMES: bronze, dlq, silver, gold; all four, in that order, by default.
 
     Refused while a stream host owns the checkpoints; `rtap streams drain` asks that host.
     """
-    settings = get_settings()
     with open_layers(start_session(settings), settings) as session:
         for name in [stream for stream in STREAM_NAMES if stream in (names or STREAM_NAMES)]:
             report = drain_stream(session, settings, name, echo=click.echo)

@@ -10,8 +10,9 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from rtap_assets.commands.settings import pass_settings
 from rtap_assets.commands.streaming.stream_lines import stream_table
-from rtap_assets.config import get_settings
+from rtap_assets.config import Settings
 from rtap_assets.errors import StreamError
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.host.following import carry_out
@@ -36,26 +37,26 @@ def streams() -> None:
 
 @streams.command()
 @click.option("--background", is_flag=True, help="As other commands start it: print nothing, end when no longer needed.")
-def serve(background: bool) -> None:
+@pass_settings
+def serve(settings: Settings, background: bool) -> None:
     """Be the stream host until Ctrl-C or SIGTERM; then stop the streams between batches, leaving what is desired.
 
     The exit code is 1 when a stream had to be stopped in the middle of a batch, and 3 when the JVM died.
     """
     # Imported when called: the other commands need no Spark.
     from rtap_assets.host.process import serve as serve_streams  # noqa: PLC0415
+    from rtap_assets.local.services.stream_host import recorded_host  # noqa: PLC0415
     from rtap_assets.local.state import claim_state_dir  # noqa: PLC0415
-    from rtap_assets.local.stream_host import recorded_host  # noqa: PLC0415
 
-    settings = get_settings()
     claim_state_dir(settings)
     with recorded_host(settings) as recorded:
         serve_streams(settings, background=background, recorded=recorded)
 
 
 @streams.command()
-def status() -> None:
+@pass_settings
+def status(settings: Settings) -> None:
     """Show the state of each stream. The exit code is 1 when one is broken, refused, stalled, dirty or unknown."""
-    settings = get_settings()
     with StreamsClient(settings) as client:
         found = client.statuses()
     Console().print(stream_table(found))
@@ -72,36 +73,40 @@ def status() -> None:
 
 @streams.command()
 @names_argument
-def start(names: tuple[str, ...]) -> None:
+@pass_settings
+def start(settings: Settings, names: tuple[str, ...]) -> None:
     """Start streams, and wait until each has proven that it runs."""
-    _command(names, Action.START)
+    _command(settings, names, Action.START)
 
 
 @streams.command()
 @names_argument
-def stop(names: tuple[str, ...]) -> None:
+@pass_settings
+def stop(settings: Settings, names: tuple[str, ...]) -> None:
     """Stop streams between batches, and wait for the proof."""
-    _command(names, Action.STOP)
+    _command(settings, names, Action.STOP)
 
 
 @streams.command()
 @names_argument
-def restart(names: tuple[str, ...]) -> None:
+@pass_settings
+def restart(settings: Settings, names: tuple[str, ...]) -> None:
     """Stop streams and start them again."""
-    _command(names, Action.RESTART)
+    _command(settings, names, Action.RESTART)
 
 
 @streams.command()
 @names_argument
-def drain(names: tuple[str, ...]) -> None:
+@pass_settings
+def drain(settings: Settings, names: tuple[str, ...]) -> None:
     """Complete the layers up to now, one after the other; a stream that was stopped is stopped again."""
-    _command(names, Action.DRAIN)
+    _command(settings, names, Action.DRAIN)
 
 
 @streams.command()
-def shutdown() -> None:
+@pass_settings
+def shutdown(settings: Settings) -> None:
     """End the host, and with it its streams, between batches. What is desired stays: the next host resumes it."""
-    settings = get_settings()
     with StreamsClient(settings) as client:
         end_host(client, settings, echo=click.echo)
 
@@ -109,9 +114,10 @@ def shutdown() -> None:
 @streams.command()
 @click.option("-n", "--lines", default=50, show_default=True, help="How many of the last lines.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on, until Ctrl-C.")
-def logs(lines: int, follow: bool) -> None:
+@pass_settings
+def logs(settings: Settings, lines: int, follow: bool) -> None:
     """Show the log of the stream host."""
-    path = get_settings().log_dir / "stream-host.log"
+    path = settings.log_dir / "stream-host.log"
     if not path.exists():
         raise StreamError(f"There is no log {path}: no stream host was started here.", remedy="`rtap streams start`")
     with path.open(encoding="utf-8", errors="replace") as file:
@@ -122,8 +128,7 @@ def logs(lines: int, follow: bool) -> None:
         position = _echo_from(path, position)
 
 
-def _command(names: Sequence[str], action: Action) -> None:
-    settings = get_settings()
+def _command(settings: Settings, names: Sequence[str], action: Action) -> None:
     ensure_host(settings, echo=click.echo)
     with StreamsClient(settings) as client:
         for _ in carry_out(client, action, names or STREAM_NAMES, echo=lambda name, text: click.echo(f"{name:<7} {text}")):

@@ -12,8 +12,9 @@ from rich.live import Live
 from rich.text import Text
 
 from rtap_assets.commands.revenue_view import WindowRevenue, newest_window
+from rtap_assets.commands.settings import pass_settings
 from rtap_assets.commands.streaming.stream_lines import age, stream_notes, wide_stream_table
-from rtap_assets.config import Settings, get_settings
+from rtap_assets.config import Settings
 from rtap_assets.errors import ServingError
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.streaming.model.states import StreamStatus
@@ -28,12 +29,13 @@ CURRENCIES_SHOWN = 4
 @click.option(
     "--interval", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds between two frames."
 )
-def top(once: bool, interval: float) -> None:
+@pass_settings
+def top(settings: Settings, once: bool, interval: float) -> None:
     """Watch each stream: desired and observed state, rates, lag, watermark, state, last error; and the newest revenue.
 
     What is not known is shown as “-”. Ctrl-C ends it.
     """
-    settings, console = get_settings(), Console()
+    console = Console()
     revenue = RevenueLine(settings)
     with StreamsClient(settings) as client:
 

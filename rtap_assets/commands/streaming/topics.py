@@ -6,17 +6,17 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from rtap_assets.config import Settings, get_settings
+from rtap_assets.commands.settings import pass_settings
+from rtap_assets.config import Settings
 from rtap_assets.errors import StreamError
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.kafka.topics import end_offsets, topic_config
-from rtap_assets.runtime.owner_notes import LOCK_FILE, lock_holder
+from rtap_assets.runtime.locks import LOCK_FILE, lock_holder
 from rtap_assets.streaming.checkpoints.topic_continuation import continue_with, plan_continuation
+from rtap_assets.streaming.checkpoints.topic_facts import TopicFacts, topic_facts
 from rtap_assets.streaming.checkpoints.topic_verification import (
     TIMESTAMP_TYPE,
-    TopicFacts,
     refuse_unfinished_continuation,
-    topic_facts,
     verify_facts,
     verify_records,
 )
@@ -32,9 +32,9 @@ def topics() -> None:
 
 
 @topics.command()
-def status() -> None:
+@pass_settings
+def status(settings: Settings) -> None:
     """Show the topic beside what bronze has read of it. Exit code 1 when bronze would be refused."""
-    settings = get_settings()
     facts = topic_facts(settings)
     stable = end_offsets(settings, facts.topic)
     bound = facts.binding
@@ -56,13 +56,13 @@ def status() -> None:
 @click.option("--accept-loss", is_flag=True, help="Records are gone before bronze read them: go on with what is there.")
 @click.option("--new-topic", is_flag=True, help="The topic was made again, or its log replaced: take it as a new epoch.")
 @click.option("--yes", is_flag=True, help="Do it; without this, only say what would be done.")
-def continue_(accept_loss: bool, new_topic: bool, yes: bool) -> None:
+@pass_settings
+def continue_(settings: Settings, accept_loss: bool, new_topic: bool, yes: bool) -> None:
     """Go on after a loss or a new topic: say what will be done, and with --yes do it.
 
     The loss is written to quality.offset_gaps, bronze's checkpoint is put aside, and the next start of bronze begins at the
     offsets that were said. Killed in between, the same command finishes it.
     """
-    settings = get_settings()
     plan = plan_continuation(settings, accept_loss=accept_loss, new_topic=new_topic)
     for sentence in plan.sentences():
         click.echo(f"- {sentence}")

@@ -10,82 +10,15 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal, localcontext
-from enum import StrEnum
 from typing import Any, NoReturn
+
+from rtap_assets.contracts.avro.body_values import Fault, Finding, Reading, Value, by_logical_type
 
 MOST_VALUES = 10_000
 MOST_DEPTH = 64
-MOST_DECIMAL_BYTES = 4_096
 LONG_BYTES = 10  # an integer of 64 bits takes ten bytes at most
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TEXT = frozenset({"string", "bytes", "fixed", "enum"})
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
-
-
-class Fault(StrEnum):
-    """What can be wrong with a body."""
-
-    TRUNCATED = "truncated"
-    LENGTH_BOMB = "length_bomb"
-    NEGATIVE_LENGTH = "negative_length"
-    INVALID_NUMBER = "invalid_number"
-    INVALID_BOOLEAN = "invalid_boolean"
-    INVALID_BRANCH = "invalid_union_branch"
-    INVALID_SYMBOL = "invalid_enum_index"
-    INVALID_UTF8 = "invalid_utf8"
-    TRAILING_BYTES = "trailing_bytes"
-    TOO_LARGE = "too_many_values"
-    UNUSABLE_SCHEMA = "unusable_schema"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One fault: in which field, at which byte of the value, and a sentence."""
-
-    fault: Fault
-    path: str
-    offset: int
-    detail: str
-
-    def __str__(self) -> str:
-        where = f"field {self.path}, " if self.path else ""
-        return f"{where}byte {self.offset}: {self.detail}"
-
-
-@dataclass(frozen=True)
-class Value:
-    """One value that was read: bytes `start` to `end` (exclusive), without the index of a union in front of it.
-
-    `content` is what a string, bytes or fixed holds; `value` is Python's, by its logical type where that is known.
-    """
-
-    path: str
-    kind: str
-    start: int
-    end: int
-    value: Any
-    content: bytes | None = None
-    logical: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """The values in the order of the bytes, and the faults. It is `complete` when all fields could be read.
-
-    Text that is not UTF-8 and bytes behind the end are faults of a complete reading.
-    """
-
-    values: tuple[Value, ...]
-    findings: tuple[Finding, ...]
-    complete: bool
-    end: int
-
-    def find(self, path: str) -> Value | None:
-        """Return the value at a path, for example `amount` or `tags[0]`."""
-        return next((value for value in self.values if value.path == path), None)
 
 
 def read_body(
@@ -236,7 +169,7 @@ class _Reader:
         if len(self.values) >= MOST_VALUES:
             self.stop(Fault.TOO_LARGE, path, start, f"more than {MOST_VALUES} values")
         logical = {name: schema[name] for name in ("logicalType", "precision", "scale") if name in schema}
-        self.values.append(Value(path, kind, start, self.at, _by_logical_type(value, logical), content, logical))
+        self.values.append(Value(path, kind, start, self.at, by_logical_type(value, logical), content, logical))
 
     def symbol(self, schema: Mapping[str, Any], path: str, namespace: str) -> tuple[str, bytes]:
         self.name(schema, namespace)
@@ -297,25 +230,3 @@ class _Reader:
     def stop(self, fault: Fault, path: str, offset: int, detail: str) -> NoReturn:
         self.findings.append(Finding(fault, path, offset, detail))
         raise _Stopped
-
-
-def _by_logical_type(value: Any, logical: Mapping[str, Any]) -> Any:
-    """Return the value by its logical type; as it is where that is unknown or out of Python's reach."""
-    kind = logical.get("logicalType")
-    try:
-        if kind in ("timestamp-millis", "timestamp-micros"):
-            return EPOCH + timedelta(microseconds=value * (1000 if kind.endswith("millis") else 1))
-        if kind == "date":
-            return date(1970, 1, 1) + timedelta(days=value)
-        if kind == "decimal" and isinstance(value, bytes) and len(value) <= MOST_DECIMAL_BYTES:
-            return unscaled_to_decimal(value, scale=int(logical.get("scale", 0)))
-    except (OverflowError, TypeError, ValueError):
-        pass  # shown as the number that it is: 1.8e18 milliseconds are no instant of the calendar
-    return value
-
-
-def unscaled_to_decimal(unscaled: bytes, *, scale: int) -> Decimal:
-    """Return an amount exactly: two's complement, big-endian, any width; no bytes are zero."""
-    with localcontext() as context:
-        context.prec = max(28, 3 * len(unscaled) + 3)
-        return Decimal(int.from_bytes(unscaled, "big", signed=True)).scaleb(-scale)

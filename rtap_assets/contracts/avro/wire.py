@@ -76,6 +76,11 @@ OTHER_FORMATS: dict[str, str] = {
 _HEADER = struct.Struct(">BI")
 
 
+def value_subject(topic: str) -> str:
+    """Return the subject of a topic's values, by the registry's topic name strategy."""
+    return f"{topic}-value"
+
+
 def header(schema_id: int) -> bytes:
     """The five bytes that precede every body written with `schema_id`."""
     return _HEADER.pack(MAGIC_BYTE, schema_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from pyiceberg.manifest import ManifestEntryStatus
@@ -12,6 +12,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from rtap_assets.lake.history.snapshots import added_files, ancestors, summary_value
+from rtap_assets.runtime.clock import from_milliseconds
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def backlog(table: Table, position: Mapping[str, Any] | None) -> Backlog | None:
     else:
         if position is not None:
             return None
-    return Backlog(rows, None if oldest_ms is None else datetime.fromtimestamp(oldest_ms / 1000, tz=UTC))
+    return Backlog(rows, None if oldest_ms is None else from_milliseconds(oldest_ms))
 
 
 def _rows_from(table: Table, snapshot: Snapshot, first_file: int) -> int:

@@ -7,7 +7,7 @@ no row, whoever made it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from zlib import crc32
 
 from pyiceberg.table import Table
@@ -17,6 +17,7 @@ from rtap_assets.contracts.table_changes import TableChange
 from rtap_assets.contracts.tables import TableSpec
 from rtap_assets.lake.history.snapshots import NATIVE_QUERY_ID, ancestors
 from rtap_assets.lake.table_layout import layout_changes
+from rtap_assets.runtime.clock import from_milliseconds
 
 OWN_PREFIX = "rtap."
 ENGINE_KEYS = ("engine-name", "app-name", "created-by")
@@ -125,4 +126,4 @@ def _count(summary: Mapping[str, str], key: str) -> int:
 
 
 def _time_of(snapshot: Snapshot) -> datetime:
-    return datetime.fromtimestamp(snapshot.timestamp_ms / 1000, tz=UTC)
+    return from_milliseconds(snapshot.timestamp_ms)

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from pyiceberg.manifest import ManifestEntryStatus
 from pyiceberg.table import Table
 
 from rtap_assets.lake.history.snapshots import added_files, ancestors
+
+
+@dataclass(frozen=True)
+class StreamPositions:
+    """The offsets up to which the streams have read, from their checkpoints.
+
+    `bronze`: Kafka partition -> next offset, of the topic in its `topic_epoch` and with its `topic_id` (None: not known).
+    `silver`: silver's position in bronze. `gold_batches`: gold's positions in silver by batch id, the newest ones. A stream
+    that has committed nothing has none.
+    """
+
+    bronze: Mapping[int, int] = field(default_factory=dict)
+    topic_epoch: int = 0
+    topic_id: str | None = None
+    silver: Mapping[str, int] | None = None
+    gold_batches: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, order=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rtap_assets.errors import StreamError
-from rtap_assets.quality.catalog import StreamPositions
+from rtap_assets.lake.history.stream_offsets import StreamPositions
 from rtap_assets.streaming.checkpoints.topic_binding import by_partition, read_binding
 
 # How many of gold's batches a pass of checks looks back for the one that its snapshot holds.
@@ -34,22 +34,22 @@ class LoggedBatch:
 
 
 def newest_planned(checkpoint: Path) -> int | None:
-    """Id of the newest batch in the offset log; None before the first."""
+    """Return the id of the newest batch in the offset log; None before the first."""
     return _newest(checkpoint / "offsets")
 
 
 def newest_committed(checkpoint: Path) -> int | None:
-    """Id of the newest batch in the commit log; None before the first."""
+    """Return the id of the newest batch in the commit log; None before the first."""
     return _newest(checkpoint / "commits")
 
 
 def has_unfinished_batch(checkpoint: Path) -> bool:
-    """True when a batch was planned and not committed: it will be run again at the next start."""
+    """Return whether a batch was planned and not committed: it will be run again at the next start."""
     return newest_planned(checkpoint) != newest_committed(checkpoint)
 
 
 def read_batch(checkpoint: Path, batch_id: int) -> LoggedBatch:
-    """The batch as it was planned.
+    """Return the batch as it was planned.
 
     Raises:
         StreamError: the entry is not there or has a form that this version does not know.
@@ -69,25 +69,25 @@ def read_batch(checkpoint: Path, batch_id: int) -> LoggedBatch:
 
 
 def planned_batches(checkpoint: Path) -> list[int]:
-    """Ids of all batches that the offset log still holds, oldest first."""
+    """Return the ids of all batches that the offset log still holds, oldest first."""
     folder = checkpoint / "offsets"
     return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else []
 
 
 def committed_position(checkpoint: Path) -> dict[str, Any] | None:
-    """Where the newest committed batch ends in its source; None when nothing of it was read."""
+    """Return where the newest committed batch ends in its source; None when nothing of it was read."""
     batch_id = newest_committed(checkpoint)
     source = None if batch_id is None else read_batch(checkpoint, batch_id).source
     return None if source is None or source.get("snapshot_id") == BEFORE_THE_FIRST_SNAPSHOT else source
 
 
 def commit_time(checkpoint: Path, batch_id: int) -> datetime:
-    """When the batch was committed: the time at which its entry in the commit log was written."""
+    """Return when the batch was committed: the time at which its entry in the commit log was written."""
     return datetime.fromtimestamp((checkpoint / "commits" / str(batch_id)).stat().st_mtime, tz=UTC)
 
 
 def stream_positions(checkpoints: Path, *, topic: str) -> StreamPositions:
-    """How far bronze, silver and gold have read, as the checkpoints below the folder say now."""
+    """Return the offsets up to which bronze, silver and gold have read, from the checkpoints as they are now."""
     bronze, binding = (committed_position(checkpoints / "bronze") or {}).get(topic), read_binding(checkpoints)
     begun = {} if binding is None or binding.topic != topic else dict(binding.starting_offsets)
     gold = checkpoints / "gold"
@@ -101,7 +101,7 @@ def stream_positions(checkpoints: Path, *, topic: str) -> StreamPositions:
 
 
 def query_id(checkpoint: Path) -> str | None:
-    """The id that the query's commits carry; None when nothing ever ran here.
+    """Return the id that the query's commits carry; None when nothing ever ran here.
 
     Raises:
         StreamError: the log has batches and `metadata` is gone. Spark 4.1 would make up a new id then, and the sink could no
@@ -119,12 +119,12 @@ def query_id(checkpoint: Path) -> str | None:
 
 
 def initial_offset_file(checkpoint: Path) -> Path:
-    """Where Iceberg's streaming source keeps the offset that the checkpoint began with."""
+    """Return the file in which Iceberg's streaming source keeps the offset that the checkpoint began with."""
     return checkpoint / "sources" / "0" / "offsets" / "0"
 
 
 def kafka_beginnings(checkpoint: Path, topic: str) -> dict[int, int]:
-    """Kafka partition -> the offset that the checkpoint began with; a partition that was added later has none."""
+    """Return, by Kafka partition, the offset that the checkpoint began with; a partition that was added later has none."""
     path = checkpoint / "sources" / "0" / "0"
     if not path.exists():
         return {}
@@ -135,7 +135,7 @@ def kafka_beginnings(checkpoint: Path, topic: str) -> dict[int, int]:
 
 
 def begins_with_everything(checkpoint: Path) -> bool:
-    """True when the checkpoint began, or is prepared to begin, with all files of a snapshot (see `streaming/rebuild.py`)."""
+    """Return whether the checkpoint begins with all files of a snapshot, as `rebuild` prepares it."""
     path = initial_offset_file(checkpoint)
     return path.exists() and bool(json.loads(path.read_text(encoding="utf-8"))["scan_all_files"])
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from rtap_assets.config import Settings
+from rtap_assets.runtime.clock import to_milliseconds
+from rtap_assets.streaming.model.batch_metrics import BatchMetrics
 from rtap_assets.streaming.model.wire import as_instant, as_text
-from rtap_assets.streaming.queries.batch_metrics import BatchMetrics
 
 KEPT_IN_MEMORY = 1_000
 
@@ -25,7 +26,7 @@ class ProgressLog:
         self._entries: deque[dict[str, Any]] = deque(_tail(self.path), maxlen=KEPT_IN_MEMORY)
 
     def newest(self, limit: int) -> list[dict[str, Any]]:
-        """Up to `limit` entries, oldest first."""
+        """Return up to `limit` entries, oldest first."""
         return list(self._entries)[-limit:] if limit > 0 else []
 
     def append(self, entry: dict[str, Any]) -> None:
@@ -39,7 +40,7 @@ class ProgressLog:
 
 
 def entry_of(stream: str, report: Mapping[str, Any]) -> dict[str, Any]:
-    """One line of the log, from Spark's report of a batch that it ran.
+    """Return one line of the log, from Spark's report of a batch that it ran.
 
     Units: seconds, rows, bytes; `observed_metrics` holds what the query's `observe` counted, by name.
     """
@@ -57,7 +58,7 @@ def entry_of(stream: str, report: Mapping[str, Any]) -> dict[str, Any]:
         "input_rows": BatchMetrics.rows_of(report["id"], report["batchId"], otherwise=report.get("numInputRows", 0)),
         "input_rows_per_second": report.get("inputRowsPerSecond"),
         "processed_rows_per_second": report.get("processedRowsPerSecond"),
-        "watermark_ms": None if watermark is None else round(as_instant(watermark).timestamp() * 1000),
+        "watermark_ms": None if watermark is None else to_milliseconds(as_instant(watermark)),
         "state_rows": sum(one["numRowsTotal"] for one in state) if state else None,
         "state_bytes": sum(one["memoryUsedBytes"] for one in state) if state else None,
         "dropped_late": sum(one["numRowsDroppedByWatermark"] for one in state),
@@ -67,7 +68,7 @@ def entry_of(stream: str, report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tail(path: Path) -> list[dict[str, Any]]:
-    """The newest whole lines of a log that an earlier host wrote; a line that a crash cut short is left out."""
+    """Return the newest whole lines of a log that an earlier host wrote; a line that a crash cut short is left out."""
     if not path.exists():
         return []
     entries = []

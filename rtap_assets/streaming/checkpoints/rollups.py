@@ -1,7 +1,7 @@
 """What a stream committed since a given batch, from its checkpoint and its progress log. Reads files; no Spark, no network.
 
 The checkpoint is the proof: it alone says what is committed. The log adds rows and durations, and may lack a batch after a
-crash or be rotated away; then that is said.
+crash or be rotated away; `is_complete` is false then.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class RollUp:
 
 
 def standing(settings: Settings, stream: str) -> Standing | None:
-    """Where the checkpoint stands; None before its first commit."""
+    """Return where the checkpoint stands; None before its first commit."""
     checkpoint = settings.checkpoint_dir / stream
     newest, query = newest_committed(checkpoint), query_id(checkpoint)
     return None if newest is None or query is None else Standing(query, newest)
 
 
 def roll_up(settings: Settings, stream: str, *, reached: Standing, after_batch: int) -> RollUp:
-    """The batches after `after_batch` up to `reached`; `after_batch` is -1 for all of them.
+    """Return the batches after `after_batch` up to `reached`; `after_batch` is -1 for all of them.
 
     Raises:
         StreamError: the checkpoint cannot be read.
@@ -69,7 +69,7 @@ def roll_up(settings: Settings, stream: str, *, reached: Standing, after_batch: 
 
 
 def _entries(path: Path, query: str, after_batch: int) -> list[dict[str, Any]]:
-    """The log's entries of this query, oldest first, back to the first that is not needed (and maybe some more)."""
+    """Return the log's entries of this query, oldest first, back to the first that is not needed (and maybe some more)."""
     needed: list[dict[str, Any]] = []
     for part in (path, path.with_suffix(".older.jsonl")):
         lines = part.read_bytes().splitlines() if part.exists() else []
@@ -84,7 +84,7 @@ def _entries(path: Path, query: str, after_batch: int) -> list[dict[str, Any]]:
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
-    """None for a line that a crash cut short."""
+    """Return None for a line that a crash cut short."""
     try:
         entry: dict[str, Any] = json.loads(line)
     except ValueError:

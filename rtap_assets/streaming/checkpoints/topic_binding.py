@@ -7,13 +7,13 @@ Reads and writes alone; what is wrong is judged in `topic_verification.py`.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from rtap_assets.errors import StreamError
+from rtap_assets.runtime.files import write_json
 
 BINDING_FILE, PLAN_FILE = "bronze-topic.json", "bronze-continuation.json"
 
@@ -67,7 +67,7 @@ def read_binding(checkpoints: Path) -> TopicBinding | None:
 
 def write_binding(checkpoints: Path, binding: TopicBinding) -> None:
     """Put the binding on disk; it counts once this returns."""
-    write_json(checkpoints / BINDING_FILE, asdict(binding))
+    write_json(checkpoints / BINDING_FILE, asdict(binding), durable=True, default=str)
 
 
 def by_partition(offsets: Mapping[str, int]) -> dict[int, int]:
@@ -88,28 +88,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     return document
-
-
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Replace the file as a whole, and wait until it is on disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
-    with fresh.open("w", encoding="utf-8") as file:
-        json.dump(document, file, indent=2, default=str)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the names in the folder are on disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unreadable(path: Path, error: Exception) -> StreamError:

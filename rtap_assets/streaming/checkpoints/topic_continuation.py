@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any, Self
 
 from rtap_assets.config import Settings
@@ -19,6 +18,8 @@ from rtap_assets.errors import StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.snapshots import newest_stream_commit
 from rtap_assets.lake.offset_gaps import record_gaps
+from rtap_assets.runtime.clock import utc_now
+from rtap_assets.runtime.files import sync_folder, write_json
 from rtap_assets.streaming.checkpoints.files import newest_committed, query_id, read_batch
 from rtap_assets.streaming.checkpoints.topic_binding import (
     PLAN_FILE,
@@ -27,11 +28,10 @@ from rtap_assets.streaming.checkpoints.topic_binding import (
     by_partition,
     read_binding,
     read_json,
-    sync_folder,
     write_binding,
-    write_json,
 )
-from rtap_assets.streaming.checkpoints.topic_verification import TopicFacts, replaced_partitions, topic_facts, verify_facts
+from rtap_assets.streaming.checkpoints.topic_facts import TopicFacts, topic_facts
+from rtap_assets.streaming.checkpoints.topic_verification import replaced_partitions, verify_facts
 
 ARCHIVE_FOLDER = "archive"
 Step = tuple[str, Callable[[], object]]
@@ -39,7 +39,7 @@ Step = tuple[str, Callable[[], object]]
 
 @dataclass(frozen=True)
 class Continuation:
-    """What will be done. `lost`: Kafka partition -> first and last offset that nobody can read any more."""
+    """The plan. `lost`: Kafka partition -> first and last offset that can no longer be read."""
 
     topic: str
     old_topic_id: str | None
@@ -67,24 +67,24 @@ class Continuation:
     def sentences(self) -> list[str]:
         """Return what will be done, in the order of the steps."""
         offsets = ", ".join(f"{partition}: {offset}" for partition, offset in sorted(self.starting_offsets.items()))
-        told = [
+        lines = [
             f"{BRONZE.identifier} has read {self.topic} up to "
             f"{', '.join(f'{partition}: {offset}' for partition, offset in sorted(self.positions.items())) or 'nothing'} "
             f"(Kafka partition: next offset), in epoch {self.old_epoch} of the topic.",
         ]
         for partition, (first, last) in sorted(self.lost.items()):
-            told.append(
+            lines.append(
                 f"Kafka partition {partition}, offsets {first} to {last} ({last - first + 1:,}) are written to "
                 "quality.offset_gaps as lost."
             )
         if self.new_epoch != self.old_epoch:
-            told.append(
+            lines.append(
                 f"The topic is taken as new (id {self.old_topic_id} -> {self.new_topic_id}): its rows get topic_epoch "
                 f"{self.new_epoch}. What the old one held past the offsets above was never read, and cannot be counted."
             )
-        told.append(f"The checkpoint of bronze is moved to {ARCHIVE_FOLDER}/{self.archive}; no row is changed.")
-        told.append(f"Bronze begins a new checkpoint at {offsets} (Kafka partition: offset) when it is started.")
-        return told
+        lines.append(f"The checkpoint of bronze is moved to {ARCHIVE_FOLDER}/{self.archive}; no row is changed.")
+        lines.append(f"Bronze begins a new checkpoint at {offsets} (Kafka partition: offset) when it is started.")
+        return lines
 
 
 def plan_continuation(settings: Settings, *, accept_loss: bool, new_topic: bool) -> Continuation:
@@ -121,7 +121,7 @@ def plan_continuation(settings: Settings, *, accept_loss: bool, new_topic: bool)
             if position < starting.get(partition, 0)
         }
     )
-    epoch, now = 0 if facts.binding is None else facts.binding.topic_epoch, datetime.now(UTC)
+    epoch, now = 0 if facts.binding is None else facts.binding.topic_epoch, utc_now()
     return Continuation(
         topic=facts.topic,
         old_topic_id=None if facts.binding is None else facts.binding.topic_id,
@@ -153,7 +153,10 @@ def continue_with(settings: Settings, plan: Continuation, *, echo: Callable[[str
 def steps_of(settings: Settings, plan: Continuation) -> list[Step]:
     """Return the steps in their order."""
     return [
-        ("the plan is written down", lambda: write_json(settings.checkpoint_dir / PLAN_FILE, asdict(plan))),
+        (
+            "the plan is written down",
+            lambda: write_json(settings.checkpoint_dir / PLAN_FILE, asdict(plan), durable=True, default=str),
+        ),
         (f"{plan.lost_records:,} offsets are recorded as lost", lambda: record_gaps(settings, _gaps(plan))),
         ("the checkpoint is put aside", lambda: _archive(settings, plan)),
         ("the topic is bound", lambda: write_binding(settings.checkpoint_dir, _binding(settings, plan))),

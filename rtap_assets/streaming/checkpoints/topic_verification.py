@@ -6,25 +6,23 @@ goes on only by `rtap topics continue`, which writes down what is lost.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import StreamError
 from rtap_assets.kafka.clients import Admin
 from rtap_assets.kafka.single_records import SingleRecord, records_at
-from rtap_assets.kafka.topics import TopicIdentity, beginning_offsets, high_watermarks, topic_config, topic_identity
+from rtap_assets.kafka.topics import high_watermarks, topic_config, topic_identity
 from rtap_assets.lake.history.newest_rows import RawRow, newest_rows
-from rtap_assets.streaming.checkpoints.files import committed_position
+from rtap_assets.runtime.clock import utc_now
 from rtap_assets.streaming.checkpoints.topic_binding import (
     PLAN_FILE,
     TopicBinding,
-    by_partition,
     read_binding,
     write_binding,
 )
+from rtap_assets.streaming.checkpoints.topic_facts import Lost, TopicFacts, bronze_positions, topic_facts
 
 TIMESTAMP_TYPE, BROKERS_TIME = "message.timestamp.type", "LogAppendTime"
 NEW_TOPIC = "`rtap topics status` shows both; `rtap topics continue --new-topic` goes on with it as a new epoch."
@@ -32,111 +30,6 @@ ACCEPT_LOSS = (
     "They cannot be read any more. `rtap topics status` shows them; `rtap topics continue --accept-loss` writes them down "
     "as lost and goes on with what the broker has."
 )
-
-
-@dataclass(frozen=True)
-class Lost:
-    """Offsets that the broker no longer keeps and bronze has not read; both ends inclusive."""
-
-    kafka_partition: int
-    first_offset: int
-    last_offset: int
-
-    @property
-    def records(self) -> int:
-        return self.last_offset - self.first_offset + 1
-
-    def __str__(self) -> str:
-        return (
-            f"Kafka partition {self.kafka_partition}, offsets {self.first_offset} to {self.last_offset} ({self.records:,})"
-        )
-
-
-@dataclass(frozen=True)
-class TopicFacts:
-    """What bronze has read, and what the broker has, of the events topic."""
-
-    topic: str
-    binding: TopicBinding | None
-    found: TopicIdentity
-    positions: Mapping[int, int]
-    beginnings: Mapping[int, int]
-    ends: Mapping[int, int]
-
-    @property
-    def is_other_topic(self) -> bool:
-        """Whether the id differs from the one that bronze is bound to; false where either is not known."""
-        bound = None if self.binding is None else self.binding.topic_id
-        return bound is not None and self.found.topic_id is not None and bound != self.found.topic_id
-
-    @property
-    def truncated(self) -> dict[int, int]:
-        """Kafka partition -> its end, where that is before what bronze has read."""
-        return {
-            partition: self.ends.get(partition, 0)
-            for partition, position in self.positions.items()
-            if position > self.ends.get(partition, 0)
-        }
-
-    @property
-    def lost(self) -> list[Lost]:
-        return [
-            Lost(partition, position, self.beginnings[partition] - 1)
-            for partition, position in sorted(self.positions.items())
-            if position < self.beginnings.get(partition, 0)
-        ]
-
-
-def topic_facts(settings: Settings) -> TopicFacts:
-    """Look at the checkpoint and ask the broker.
-
-    Raises:
-        StreamError: a file of the checkpoint cannot be read.
-        DependencyUnavailable: the broker did not answer.
-        ConfigurationError: there is no such topic.
-    """
-    topic, binding = settings.topic_events, read_binding(settings.checkpoint_dir)
-    # The id first and once more at the end: what lies between is of that topic.
-    found = topic_identity(settings, topic)
-    facts = TopicFacts(
-        topic,
-        binding,
-        found,
-        bronze_positions(settings, binding),
-        beginning_offsets(settings, topic),
-        high_watermarks(settings, topic),
-    )
-    again = topic_identity(settings, topic)
-    return facts if again.topic_id == found.topic_id else replace(facts, found=again)
-
-
-def bronze_positions(settings: Settings, binding: TopicBinding | None) -> dict[int, int]:
-    """Return where bronze reads on, by Kafka partition: its committed position, or where its checkpoint begins."""
-    committed = (committed_position(settings.checkpoint_dir / "bronze") or {}).get(settings.topic_events)
-    if committed is not None:
-        return by_partition(committed)
-    return {} if binding is None else dict(binding.starting_offsets)
-
-
-def topic_epoch(settings: Settings) -> int:
-    """Return how often the events topic had been made again, as the rows of bronze say it from now on."""
-    binding = read_binding(settings.checkpoint_dir)
-    return 0 if binding is None else binding.topic_epoch
-
-
-def starting_offsets(settings: Settings) -> str:
-    """Return where a fresh checkpoint of bronze begins, as Spark's Kafka source takes it; it looks at nothing later.
-
-    Raises:
-        DependencyUnavailable, ConfigurationError: as `topic_facts`.
-    """
-    binding = read_binding(settings.checkpoint_dir)
-    if binding is None or not binding.starting_offsets:
-        return "earliest"
-    partitions = topic_identity(settings, settings.topic_events).partitions
-    # Spark wants every Kafka partition named; -2 is the beginning.
-    offsets = {str(partition): binding.starting_offsets.get(partition, -2) for partition in partitions}
-    return json.dumps({settings.topic_events: offsets})
 
 
 def verify_topic(settings: Settings) -> None:
@@ -152,7 +45,7 @@ def verify_topic(settings: Settings) -> None:
     verify_facts(facts)
     verify_records(settings, facts)
     if facts.binding is None or (facts.binding.topic_id is None and facts.found.topic_id is not None):
-        fresh = TopicBinding(facts.topic, facts.found.topic_id, 0, datetime.now(UTC).isoformat())
+        fresh = TopicBinding(facts.topic, facts.found.topic_id, 0, utc_now().isoformat())
         bound = fresh if facts.binding is None else replace(facts.binding, topic_id=facts.found.topic_id)
         write_binding(settings.checkpoint_dir, bound)
 
@@ -175,7 +68,7 @@ def verify_position(settings: Settings) -> None:
 
 
 class TopicGuard:
-    """Asked before each micro-batch whether the topic still is the one that the query was started on: one request."""
+    """Checks before each micro-batch that the topic still is the one that the query was started on: one request."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._admin = settings, Admin(settings)
@@ -220,7 +113,7 @@ def _verify_same_topic(facts: TopicFacts) -> None:
     if facts.is_other_topic and binding is not None:
         raise StreamError(
             f"The topic {facts.topic} was created again under its name (id {binding.topic_id} -> {facts.found.topic_id}, "
-            f"noticed at {datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z). Bronze has read the old one ({_places(facts.positions)}), "
+            f"noticed at {utc_now():%Y-%m-%d %H:%M:%S}Z). Bronze has read the old one ({_places(facts.positions)}), "
             "and nothing of the new one.",
             remedy=NEW_TOPIC,
         )

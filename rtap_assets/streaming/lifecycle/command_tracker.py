@@ -10,6 +10,7 @@ from typing import Any
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import DependencyUnavailable, RtapError
+from rtap_assets.streaming.failures import as_error
 from rtap_assets.streaming.lifecycle import events
 from rtap_assets.streaming.lifecycle.commands import (
     Outcome,
@@ -22,7 +23,6 @@ from rtap_assets.streaming.lifecycle.commands import (
 )
 from rtap_assets.streaming.lifecycle.desired import DurableStates
 from rtap_assets.streaming.lifecycle.drains import Drain
-from rtap_assets.streaming.lifecycle.failures import as_error
 from rtap_assets.streaming.lifecycle.observation import ProbeReadings
 from rtap_assets.streaming.lifecycle.operation_log import Command, OperationLog
 from rtap_assets.streaming.lifecycle.phases import StreamState

@@ -6,7 +6,6 @@ Each is replaced atomically. Standard library only, so that a client can read th
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import StreamError
+from rtap_assets.runtime.files import write_json
 from rtap_assets.streaming.lifecycle.restart_policy import Breaker
 from rtap_assets.streaming.model.states import Desired, FailureNote
 from rtap_assets.streaming.model.wire import as_instant, as_text
@@ -118,23 +118,7 @@ class DurableStates:
 
     def _write(self, name: str, document: Mapping[str, Any]) -> None:
         if self._folder is not None:
-            write_durably(self._folder / name, document)
-
-
-def write_durably(path: Path, document: Mapping[str, Any]) -> None:
-    """Replace the file, so that a reader sees the old content or the new, and a power cut leaves one of them."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(".new")
-    with new.open("w", encoding="utf-8") as file:
-        json.dump(document, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+            write_json(self._folder / name, document, durable=True)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.snapshots import has_read_to, newest_append
 from rtap_assets.streaming.checkpoints.files import committed_position
 from rtap_assets.streaming.checkpoints.topic_binding import read_binding
-from rtap_assets.streaming.checkpoints.topic_verification import bronze_positions
+from rtap_assets.streaming.checkpoints.topic_facts import bronze_positions
 from rtap_assets.streaming.lifecycle.phases import StreamState
 from rtap_assets.streaming.model.reports import DrainReport
 from rtap_assets.streaming.queries.definitions import StreamDefinition

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -18,9 +18,10 @@ from pyspark.sql import SparkSession
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import StreamError
-from rtap_assets.host.jvm_heartbeat import JvmHeartbeat
+from rtap_assets.runtime.clock import utc_now
 from rtap_assets.streaming.checkpoints.files import committed_position
 from rtap_assets.streaming.checkpoints.progress import ProgressLog
+from rtap_assets.streaming.jvm_heartbeat import JvmHeartbeat
 from rtap_assets.streaming.lifecycle.command_tracker import HARD_STOP_SECONDS, CommandTracker, timeouts_of
 from rtap_assets.streaming.lifecycle.desired import DurableStates
 from rtap_assets.streaming.lifecycle.drains import Drain, everything_there_is
@@ -40,10 +41,6 @@ from rtap_assets.streaming.queries.query_handle import SparkAccess, jvm_is_alive
 
 PROBE_STOP_SECONDS = 2.0
 LOG = logging.getLogger(__name__)
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class StreamEngine:

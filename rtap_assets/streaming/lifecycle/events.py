@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from rtap_assets.streaming.lifecycle.failures import Diagnosis
+from rtap_assets.streaming.failures import Diagnosis
 from rtap_assets.streaming.lifecycle.restart_policy import Breaker
 from rtap_assets.streaming.model.reports import CheckpointReading
 from rtap_assets.streaming.model.states import Desired, FailureNote

@@ -12,8 +12,8 @@ from typing import Any
 
 from rtap_assets.errors import StreamError
 from rtap_assets.streaming.checkpoints.progress import ProgressLog, entry_of
+from rtap_assets.streaming.failures import Diagnosis, Verdict, diagnose, error_in
 from rtap_assets.streaming.lifecycle import events
-from rtap_assets.streaming.lifecycle.failures import Diagnosis, Verdict, diagnose, error_in
 from rtap_assets.streaming.lifecycle.phases import Phase, Running, Starting, StreamState
 from rtap_assets.streaming.lifecycle.recovery import note_of
 from rtap_assets.streaming.lifecycle.state_machine import FINISHING_TRIGGER_SECONDS

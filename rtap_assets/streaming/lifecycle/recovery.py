@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from rtap_assets.streaming.failures import Diagnosis, Verdict
 from rtap_assets.streaming.lifecycle.events import Effect, Log, PersistBreaker
-from rtap_assets.streaming.lifecycle.failures import Diagnosis, Verdict
 from rtap_assets.streaming.lifecycle.phases import Backoff, Broken, Running, Starting, StreamState, Waiting
 from rtap_assets.streaming.lifecycle.restart_policy import Policy, after_fault, fingerprint, restart_delay_seconds
 from rtap_assets.streaming.model.states import FailureNote

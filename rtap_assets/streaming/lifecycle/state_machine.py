@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from rtap_assets.streaming.failures import Diagnosis
 from rtap_assets.streaming.lifecycle.events import (
     Declared,
     DiskHasRoom,
@@ -33,7 +34,6 @@ from rtap_assets.streaming.lifecycle.events import (
     TableWorkBegins,
     TableWorkEnds,
 )
-from rtap_assets.streaming.lifecycle.failures import Diagnosis
 from rtap_assets.streaming.lifecycle.phases import (
     Backoff,
     Broken,

@@ -12,10 +12,10 @@ from queue import SimpleQueue
 from threading import Event, Lock, Thread
 
 from rtap_assets.streaming.checkpoints.progress import ProgressLog
+from rtap_assets.streaming.failures import DISK_FULL_CODE
 from rtap_assets.streaming.lifecycle import events
 from rtap_assets.streaming.lifecycle.command_tracker import CommandTracker
 from rtap_assets.streaming.lifecycle.desired import DurableStates, KeptBreaker
-from rtap_assets.streaming.lifecycle.failures import DISK_FULL_CODE
 from rtap_assets.streaming.lifecycle.phases import Goal, Health, Snapshot, Stopped, Stopping, StreamState
 from rtap_assets.streaming.lifecycle.query_watch import Context, QueryWatch
 from rtap_assets.streaming.lifecycle.restart_policy import Policy

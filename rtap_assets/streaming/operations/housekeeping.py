@@ -21,13 +21,14 @@ from pyspark.sql import SparkSession
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import TABLES
 from rtap_assets.errors import RtapError
-from rtap_assets.streaming.lifecycle.failures import as_error, root_cause
+from rtap_assets.runtime.clock import utc_now
+from rtap_assets.streaming.failures import as_error, root_cause
 from rtap_assets.streaming.lifecycle.operation_log import Command, OperationLog
 from rtap_assets.streaming.model.operation import TABLE_ACTIONS, Action, Operation, OperationError
 from rtap_assets.streaming.operations.corrections.api import correct
 from rtap_assets.streaming.operations.corrections.erase import erase_account
 from rtap_assets.streaming.operations.corrections.runs import CorrectionRun
-from rtap_assets.streaming.operations.maintenance import expire_when_due, maintain_tables, utc_now
+from rtap_assets.streaming.operations.maintenance import expire_when_due, maintain_tables
 from rtap_assets.streaming.operations.rejudge import RejudgeOptions, rejudge
 
 TABLES_NAME = "tables"  # in the place of a stream's name

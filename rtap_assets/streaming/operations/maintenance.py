@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
 from pyspark.sql import SparkSession
-from sqlalchemy.exc import SQLAlchemyError
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.corrections import CORRECTIONS
 from rtap_assets.contracts.offset_gaps import OFFSET_GAPS
-from rtap_assets.contracts.tables import GOLD, TABLES, TableSpec
-from rtap_assets.errors import DependencyUnavailable, StreamError
-from rtap_assets.lake.catalog import load_table, open_catalog
+from rtap_assets.contracts.tables import DQ_RESULTS, GOLD, TABLES, TableSpec
+from rtap_assets.errors import StreamError
+from rtap_assets.lake.catalog import catalog_session, load_table
 from rtap_assets.lake.corrections import has_pending_corrections
 from rtap_assets.lake.history.retention import Consumer, ExpiryPlan, plan_expiry
 from rtap_assets.lake.maintenance import (
@@ -34,20 +33,15 @@ from rtap_assets.lake.maintenance import (
     rewrite_manifests,
 )
 from rtap_assets.lake.table_changes import note_changes
-from rtap_assets.lake.table_lock import table_lock
+from rtap_assets.lake.table_lock import locked_table, table_lock
 from rtap_assets.lake.table_metrics import TableMetrics, breaches, measure_table
-from rtap_assets.quality.catalog import DQ_RESULTS
 from rtap_assets.quality.results_table import remove_old_results
+from rtap_assets.runtime.clock import utc_now
 from rtap_assets.streaming.checkpoints.files import BEFORE_THE_FIRST_SNAPSHOT, newest_committed, newest_planned, read_batch
 from rtap_assets.streaming.queries.definitions import GOLD_STREAM, STREAMS, StreamDefinition
 
 Done = TypeVar("Done")
 LOG = logging.getLogger(__name__)
-
-
-def utc_now() -> datetime:
-    """The clock of everything that is not a test."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
@@ -155,7 +149,7 @@ def _expire(
         LOG.warning("changed by another program: %s", change.sentence)
     # Positions first: they only move on, so what they protect is still there when the table is read after them.
     consumers = consumers_of(settings, spec)
-    with _catalog(settings) as catalog:
+    with catalog_session(settings) as catalog:
         plan: ExpiryPlan = plan_expiry(load_table(catalog, spec.identifier), settings, consumers, now=clock())
     if plan.expirable < (1 if plan.holds_erased else at_least):
         return Expiry(0, plan.kept + plan.expirable, plan.alerts)
@@ -173,12 +167,7 @@ def _maintain(
     clock: Callable[[], datetime],
 ) -> TableMaintenance:
     started = time.monotonic()
-    with table_lock(settings, spec.identifier, seconds=settings.table_lock_seconds) as held:
-        if not held:
-            raise StreamError(
-                f"Another maintenance has held {spec.identifier} for over {settings.table_lock_seconds:.0f} s.",
-                remedy="Wait for it to end, then try again; or raise RTAP_TABLE_LOCK_SECONDS.",
-            )
+    with locked_table(settings, spec.identifier):
         before = _measure(settings, spec)
         steps = _Steps(spec.identifier, echo)
         if spec == DQ_RESULTS:
@@ -235,24 +224,13 @@ def maintenance_line(done: TableMaintenance) -> str:
 
 
 def _exists(settings: Settings, spec: TableSpec) -> bool:
-    with _catalog(settings) as catalog:
+    with catalog_session(settings) as catalog:
         return bool(catalog.table_exists(spec.identifier))
 
 
 def _measure(settings: Settings, spec: TableSpec) -> TableMetrics:
-    with _catalog(settings) as catalog:
+    with catalog_session(settings) as catalog:
         return measure_table(load_table(catalog, spec.identifier), spec.identifier)
-
-
-@contextmanager
-def _catalog(settings: Settings) -> Iterator[Any]:
-    try:
-        with open_catalog(settings) as catalog:
-            yield catalog
-    except SQLAlchemyError as error:
-        raise DependencyUnavailable(
-            f"The Iceberg catalog did not answer: {error}.", remedy="Nothing was changed; try again.", dependency="catalog"
-        ) from error
 
 
 def _require_paused_gold(session: SparkSession) -> None:

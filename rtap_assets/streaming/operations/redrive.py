@@ -7,7 +7,6 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache
 from itertools import islice
 from uuid import uuid4
@@ -20,6 +19,7 @@ from rtap_assets.contracts.repairs import find_repair
 from rtap_assets.contracts.selection import Selection
 from rtap_assets.kafka.redrives import Outgoing, Redriver, Run, ledger_key, redrive_headers, sent_before
 from rtap_assets.registry.client import Registry
+from rtap_assets.runtime.clock import utc_now
 
 PART = 500
 
@@ -103,7 +103,7 @@ def new_run(request: RedriveRequest) -> Run:
     """Return the audit's entry of a redrive that begins now, by the user of this process."""
     return Run(
         id=uuid4().hex[:12],
-        started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        started_at=utc_now().isoformat(timespec="milliseconds"),
         by=f"{_user()}@{socket.gethostname()}",
         repair=request.repair,
         parameters=dict(request.parameters),

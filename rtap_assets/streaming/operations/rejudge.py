@@ -22,6 +22,7 @@ from rtap_assets.contracts.selection import Selection
 from rtap_assets.contracts.tables import BRONZE, REJUDGED_COLUMNS, SILVER
 from rtap_assets.errors import ConfigurationError
 from rtap_assets.lake.history.snapshots import STAMP_CAUSE, STAMP_CORRECTION_ID
+from rtap_assets.lake.merge import between, merge_statement
 from rtap_assets.streaming.operations.corrections.api import add_rows
 from rtap_assets.streaming.operations.corrections.runs import CorrectionRun, stamped_session
 from rtap_assets.streaming.operations.record_judge import judge_records
@@ -141,15 +142,7 @@ def _write(judged: DataFrame, run: CorrectionRun, *, correction_id: str, at: dat
     DataFrame(changed._jdf, session).createOrReplaceTempView(JUDGED_VIEW)
     # The stream appends meanwhile: new rows match nothing, and must not make this commit fail.
     session.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('write.merge.isolation-level'='snapshot')")
-    session.sql(_merge_statement(table, first=first, last=last))
-
-
-def _merge_statement(table: str, *, first: str, last: str) -> str:
     present = {"topic_epoch": "coalesce(t.topic_epoch, 0)"}
-    keys = " AND ".join(f"{present.get(name, f't.{name}')} = s.{name}" for name in BRONZE.key)
-    updates = ", ".join(f"t.{name} = s.{name}" for name in UPDATED)
-    return (
-        f"MERGE INTO {table} t USING {JUDGED_VIEW} s\n"
-        f"ON {keys} AND t.kafka_timestamp BETWEEN TIMESTAMP '{first}' AND TIMESTAMP '{last}'\n"
-        f"AND t.error_reason = s.rejudged_from\nWHEN MATCHED THEN UPDATE SET {updates}"
-    )
+    keys = [f"{present.get(name, f't.{name}')} = s.{name}" for name in BRONZE.key]
+    on = [*keys, between("t.kafka_timestamp", first, last), "t.error_reason = s.rejudged_from"]
+    session.sql(merge_statement(table, JUDGED_VIEW, on=on, updates=UPDATED))

@@ -17,7 +17,8 @@ from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.backlog import backlog as table_backlog
 from rtap_assets.streaming.checkpoints.files import committed_position
 from rtap_assets.streaming.checkpoints.topic_binding import read_binding
-from rtap_assets.streaming.checkpoints.topic_verification import bronze_positions, verify_position
+from rtap_assets.streaming.checkpoints.topic_facts import bronze_positions
+from rtap_assets.streaming.checkpoints.topic_verification import verify_position
 from rtap_assets.streaming.model.states import FailureNote
 from rtap_assets.streaming.probes.open_transactions import Describe, TransactionWatch
 from rtap_assets.streaming.queries.definitions import StreamDefinition

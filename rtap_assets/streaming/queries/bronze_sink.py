@@ -25,8 +25,8 @@ from rtap_assets.quality.batch_counts import bronze_counts
 from rtap_assets.quality.batch_results import BRONZE_METRICS
 from rtap_assets.streaming.checkpoints.files import query_id
 from rtap_assets.streaming.checkpoints.topic_verification import TopicGuard
-from rtap_assets.streaming.lifecycle.failures import carried
-from rtap_assets.streaming.queries.batch_metrics import BatchMetrics
+from rtap_assets.streaming.failures import carried
+from rtap_assets.streaming.model.batch_metrics import BatchMetrics
 from rtap_assets.streaming.queries.registered_schemas import WriterMemory
 from rtap_assets.transforms.bronze import bronze_rows
 from rtap_assets.transforms.decoding import UNLISTED_WRITER, Steps, decoding_steps, writer_keys

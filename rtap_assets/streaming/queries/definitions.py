@@ -18,7 +18,7 @@ from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
 from rtap_assets.kafka.clients import spark_sink_options, spark_source_options
 from rtap_assets.quality.batch_counts import dead_letter_counts, silver_counts, silver_input_counts
 from rtap_assets.quality.batch_results import DLQ_METRICS, SILVER_INPUT_METRICS, SILVER_METRICS
-from rtap_assets.streaming.checkpoints.topic_verification import starting_offsets, topic_epoch
+from rtap_assets.streaming.checkpoints.topic_facts import starting_offsets, topic_epoch
 from rtap_assets.streaming.queries.bronze_sink import bronze_sink
 from rtap_assets.streaming.queries.gold_sink import gold_sink
 from rtap_assets.streaming.queries.registered_schemas import WriterMemory

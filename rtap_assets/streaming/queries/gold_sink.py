@@ -18,6 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.avro.wire import value_subject
 from rtap_assets.contracts.tables import GOLD
 from rtap_assets.errors import ConfigurationError, RtapError, StreamError
 from rtap_assets.kafka.clients import spark_sink_options
@@ -33,9 +34,10 @@ from rtap_assets.lake.history.snapshots import (
     newest_watermark_ms,
     summary_value,
 )
+from rtap_assets.lake.merge import between, merge_statement
 from rtap_assets.registry.client import Registry
 from rtap_assets.streaming.checkpoints.files import query_id, read_batch
-from rtap_assets.streaming.lifecycle.failures import carried
+from rtap_assets.streaming.failures import carried
 from rtap_assets.transforms.gold import MEASURES, apply_changes, build_revenue_messages, sum_panes, sum_windows
 
 UPDATES_VIEW = "revenue_updates"
@@ -127,7 +129,7 @@ def newest_schema(registry: Registry, settings: Settings) -> tuple[int, str]:
         ConfigurationError: none is registered.
         DependencyUnavailable: the registry does not answer.
     """
-    subject = f"{settings.topic_revenue}-value"
+    subject = value_subject(settings.topic_revenue)
     versions = registry.versions(subject)
     if not versions:
         raise ConfigurationError(f"No schema is registered under {subject}.", remedy="Run `rtap contracts register`.")
@@ -159,7 +161,9 @@ def merge(rows: DataFrame, span: _Span, *, settings: Settings, stamp: Mapping[st
     try:
         for key, value in stamp.items():
             session.conf.set(SNAPSHOT_PROPERTY + key, value)
-        session.sql(merge_statement(_table_name(settings), first=span.first, last=span.last))
+        on = [*(f"t.{name} = s.{name}" for name in GOLD.key), between("t.window_start", span.first, span.last)]
+        updates = [name for name in GOLD.column_names if name not in GOLD.key]
+        session.sql(merge_statement(_table_name(settings), UPDATES_VIEW, on=on, updates=updates, inserts=GOLD.column_names))
     except PySparkException as error:
         if TWO_ROWS_OF_A_KEY not in str(error):
             raise
@@ -171,19 +175,6 @@ def merge(rows: DataFrame, span: _Span, *, settings: Settings, stamp: Mapping[st
         # The session may be that of other writers: what they commit is not this batch.
         for key in stamp:
             session.conf.unset(SNAPSHOT_PROPERTY + key)
-
-
-def merge_statement(table: str, *, first: str, last: str) -> str:
-    """Return the upsert. The bounds let Iceberg skip the table partitions and files that the batch does not touch."""
-    keys = " AND ".join(f"t.{name} = s.{name}" for name in GOLD.key)
-    updates = ", ".join(f"t.{name} = s.{name}" for name in GOLD.column_names if name not in GOLD.key)
-    # By name: the table may have a column that another tool added.
-    columns, values = ", ".join(GOLD.column_names), ", ".join(f"s.{name}" for name in GOLD.column_names)
-    return (
-        f"MERGE INTO {table} t USING {UPDATES_VIEW} s\n"
-        f"ON {keys} AND t.window_start BETWEEN TIMESTAMP '{first}' AND TIMESTAMP '{last}'\n"
-        f"WHEN MATCHED THEN UPDATE SET {updates}\nWHEN NOT MATCHED THEN INSERT ({columns}) VALUES ({values})"
-    )
 
 
 def _panes(events: DataFrame, settings: Settings) -> tuple[DataFrame, _Span | None]:
@@ -210,7 +201,7 @@ def _new_rows(
         final_before_ms=final_before_ms,
         sign=sign,
     )
-    bounds = f"window_start BETWEEN TIMESTAMP '{span.first}' AND TIMESTAMP '{span.last}'"
+    bounds = between("window_start", span.first, span.last)
     present = panes.sparkSession.table(_table_name(settings)).where(bounds)
     return apply_changes(changes, present).localCheckpoint()
 

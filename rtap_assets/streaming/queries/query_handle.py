@@ -22,10 +22,10 @@ from rtap_assets.streaming.checkpoints.files import (
     newest_committed,
     read_batch,
 )
-from rtap_assets.streaming.checkpoints.ownership import verify_binding, verify_in_place
+from rtap_assets.streaming.model.batch_metrics import BatchMetrics
 from rtap_assets.streaming.model.reports import CheckpointReading
 from rtap_assets.streaming.model.wire import as_instant
-from rtap_assets.streaming.queries.batch_metrics import BatchMetrics
+from rtap_assets.streaming.queries.bindings import verify_binding, verify_in_place
 from rtap_assets.streaming.queries.definitions import StreamDefinition
 from rtap_assets.streaming.queries.kafka_metrics import fill_missing_offsets
 

@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.avro.known_writers import GLOBAL_PREFIX, KnownWriters, may_exist, newest_number, number_of
@@ -19,6 +18,7 @@ from rtap_assets.contracts.avro.schemas import EVENTS_SUBJECT_FOLDER, load_subje
 from rtap_assets.contracts.avro.writer_schemas import Contract, Decoding, RegisteredSchema, Verdict, judge
 from rtap_assets.errors import ConfigurationError, ContractError, DependencyUnavailable, StreamError
 from rtap_assets.registry.client import Registry
+from rtap_assets.runtime.clock import utc_now
 from rtap_assets.streaming.queries.schema_findings import Judgment, fingerprint, read_judgments, write_judgments
 
 log = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ class WriterMemory:
         found = {key: schema for key, schema in _answers(self._registry, keys).items() if schema is not None}
         if not found:
             return
-        now = datetime.now(UTC)
+        now = utc_now()
         self._judgments |= {key: Judgment.of(schema, self._verdict(schema), now) for key, schema in found.items()}
         self._in_vain = {key: None for key in self._in_vain if key not in found}
         write_judgments(self._settings, self._judgments)

@@ -17,7 +17,7 @@ from typing import Any
 from rtap_assets.config import Settings
 from rtap_assets.contracts.avro.writer_schemas import Refusal, RegisteredSchema, Verdict
 from rtap_assets.errors import StreamError
-from rtap_assets.streaming.lifecycle.desired import write_durably
+from rtap_assets.runtime.files import write_json
 from rtap_assets.streaming.model.wire import as_text
 
 FILE = "writer_schemas.json"
@@ -74,7 +74,7 @@ def read_judgments(settings: Settings) -> dict[str, Judgment]:
 
 def write_judgments(settings: Settings, judgments: Mapping[str, Judgment]) -> None:
     """Replace what is kept."""
-    write_durably(judgments_path(settings), {key: asdict(one) for key, one in judgments.items()})
+    write_json(judgments_path(settings), {key: asdict(one) for key, one in judgments.items()}, durable=True)
 
 
 def forget_judgments(settings: Settings, keys: Iterable[str] | None) -> list[str]:

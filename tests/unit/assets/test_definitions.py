@@ -7,11 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
+from dagster._core.remote_representation.external_data import RepositorySnap
 
 from rtap_assets.assets.layers import drain_metadata
 from rtap_assets.assets.marts import table_metadata
-from rtap_assets.config import PROJECT_ROOT
+from rtap_assets.config import PROJECT_ROOT, load_settings
+from rtap_assets.definitions import build_definitions
 from rtap_assets.resources.marts import Marts
 from rtap_assets.streaming.checkpoints.rollups import Standing
 from rtap_assets.streaming.model.reports import DrainReport
@@ -93,3 +96,35 @@ def test_the_marts_are_opened_read_only_in_utc_and_closed_when_the_block_raises(
         ("hour", "timestamp with time zone"),
         ("plan_tier", "varchar"),
     ]
+
+
+def test_two_deployments_in_one_process_differ_by_their_settings_alone(tmp_path: Path) -> None:
+    shown = {}
+    for name, minutes in {"one": 5, "two": 7}.items():
+        settings = load_settings(state_dir=tmp_path / name, topic_dlq=f"{name}.dlq", dq_interval_minutes=minutes)
+        definitions = build_definitions(settings)
+        assert isinstance(definitions.resources, dict)
+        specs = {spec.key.to_user_string(): spec for spec in definitions.resolve_all_asset_specs()}
+        schedule = definitions.resolve_schedule_def("check_quality_schedule")
+        shown[name] = (
+            definitions.resources["streams"].settings.state_dir,
+            definitions.resources["marts"].database,
+            specs["kafka/sales_events_dlq"].metadata["topic"],
+            schedule.cron_schedule,
+        )
+    assert shown == {
+        name: (tmp_path / name, str(tmp_path / name / "marts" / "marts.duckdb"), f"{name}.dlq", f"*/{minutes} * * * *")
+        for name, minutes in {"one": 5, "two": 7}.items()
+    }
+    assert list(tmp_path.iterdir()) == []
+
+
+# Dagster's snapshot of a schedule reads a property that it has deprecated.
+@pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`:DeprecationWarning")
+def test_no_secret_is_in_what_dagster_shows_of_the_definitions() -> None:
+    settings = load_settings(
+        catalog_uri="jdbc:postgresql://db/lake", catalog_user="lake", catalog_password="hunter2", kafka_password="hunter2"
+    )
+    shown = dg.serialize_value(RepositorySnap.from_def(build_definitions(settings).get_repository_def()))
+    assert "may_start_host" in shown  # the configuration of the resources is in it
+    assert "hunter2" not in shown

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import dagster as dg
 import pytest
-from dagster import AssetCheckSeverity, DagsterInstance, Definitions
 from stream_host_fakes import NOW, FakeClient, host_over, status
 
 from rtap_assets.assets.keys import SILVER
-from rtap_assets.assets.layers import LAYERS
+from rtap_assets.assets.layers import layer_assets
 from rtap_assets.assets.stream_state import ASSET_OF_STREAM, state_evaluation, state_line, stream_state
+from rtap_assets.config import Settings
 from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.states import Desired, FailureNote, Observed
 
@@ -27,7 +28,11 @@ def test_only_what_is_as_desired_passes_and_only_what_needs_a_person_is_an_error
     desired: Desired, observed: Observed
 ) -> None:
     verdict = state_evaluation(status(observed=observed, desired=desired))
-    how = PASSED if verdict.passed else {AssetCheckSeverity.WARN: WARNED, AssetCheckSeverity.ERROR: FAILED}[verdict.severity]
+    how = (
+        PASSED
+        if verdict.passed
+        else {dg.AssetCheckSeverity.WARN: WARNED, dg.AssetCheckSeverity.ERROR: FAILED}[verdict.severity]
+    )
     assert how == EXPECTED.get((desired, observed), WARNED)
 
 
@@ -67,11 +72,13 @@ def test_a_line_says_what_a_stream_waits_for() -> None:
 
 
 def test_the_check_may_be_executed_by_hand_and_asks_the_host_then() -> None:
-    definitions = Definitions(
-        assets=LAYERS, asset_checks=[stream_state], resources={"streams": host_over(FakeClient())}
+    definitions = dg.Definitions(
+        assets=layer_assets(Settings()),
+        asset_checks=[stream_state],
+        resources={"settings": Settings(), "streams": host_over(FakeClient())},
     ).resolve_implicit_global_asset_job_def()
     selection = set(definitions.asset_layer.asset_graph.asset_check_keys)
-    with DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         result = definitions.get_subset(asset_selection=set(), asset_check_selection=selection).execute_in_process(
             instance=instance
         )

@@ -15,26 +15,24 @@ from rtap_assets.quality.catalog import CHECKS, PASS_CHECKS
 
 
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    own = load_settings(state_dir=tmp_path)
-    monkeypatch.setattr(command, "get_settings", lambda: own)
-    return own
+def settings(tmp_path: Path) -> Settings:
+    return load_settings(state_dir=tmp_path)
 
 
-def run(*options: str) -> Result:
-    return CliRunner().invoke(command.dq, ["run", "--no-publish", *options])
+def run(settings: Settings) -> Result:
+    return CliRunner().invoke(command.dq, ["run", "--no-publish"], obj=settings)
 
 
 def test_run_prints_each_verdict_and_ends_well(settings: Settings) -> None:
     make_lake(settings, silver=[silver_row("event-0")], gold=[gold_row(NOON)])
-    result = run()
+    result = run(settings)
     assert result.exit_code == 0, result.output
     assert (result.output.count(" pass "), result.output.count(" nothing to check ")) == (7, len(PASS_CHECKS) - 7)
 
 
 def test_run_ends_with_one_when_a_blocking_check_fails_and_names_it(settings: Settings) -> None:
     make_lake(settings, silver=[silver_row("event-0"), silver_row("event-0", kafka_offset=1)])
-    result = run()
+    result = run(settings)
     assert result.exit_code == 1
     assert "FAIL, blocking" in result.output
     assert "blocking checks failed: silver.sales_events uniqueness" in result.output
@@ -43,7 +41,7 @@ def test_run_ends_with_one_when_a_blocking_check_fails_and_names_it(settings: Se
 def test_run_ends_well_when_only_a_warning_is_found(settings: Settings) -> None:
     late = NOON - timedelta(hours=5)
     make_lake(settings, silver=[silver_row("event-0", event_time=late, delivery_latency_ms=5 * 3_600_000)])
-    result = run()
+    result = run(settings)
     assert result.exit_code == 0
     assert " warn " in result.output
 

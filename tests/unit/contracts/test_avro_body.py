@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from event_bytes import V1, V2, body, event, framed, varint
 
-from rtap_assets.contracts.avro.body import Fault, Reading, named_types, read_body
+from rtap_assets.contracts.avro.body import named_types, read_body
+from rtap_assets.contracts.avro.body_values import Fault, Reading
 from rtap_assets.contracts.avro.writer_schemas import RegisteredSchema
 from rtap_assets.contracts.dead_letters import read_value
 from rtap_assets.contracts.visible import shown_bytes, visible, visible_markdown

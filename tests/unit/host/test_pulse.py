@@ -8,7 +8,7 @@ from threading import Event
 from polling import wait_until
 from py4j.protocol import Py4JNetworkError
 
-from rtap_assets.host.jvm_heartbeat import SILENCE_SECONDS, JvmHeartbeat
+from rtap_assets.streaming.jvm_heartbeat import SILENCE_SECONDS, JvmHeartbeat
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 INTERVAL_SECONDS = 0.01

@@ -20,8 +20,9 @@ from rtap_assets.host.client import StreamsClient
 from rtap_assets.host.launcher import end_host, ensure_host
 from rtap_assets.host.token import ensure_token
 from rtap_assets.local.ports import free_port
-from rtap_assets.runtime.owner_notes import LOCK_FILE, lock_holder
-from rtap_assets.streaming.lifecycle.desired import DESIRED_FILE, write_durably
+from rtap_assets.runtime.files import write_json
+from rtap_assets.runtime.locks import LOCK_FILE, lock_holder
+from rtap_assets.streaming.lifecycle.desired import DESIRED_FILE
 from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.operation import OperationError, OperationState, Step
 from rtap_assets.streaming.model.states import Desired, Observed
@@ -164,7 +165,7 @@ def test_without_a_host_the_disk_tells_what_is_desired_and_what_is_dirty(setting
         for folder, batch in (("offsets", planned), ("commits", committed)):
             (settings.checkpoint_dir / name / folder).mkdir(parents=True)
             (settings.checkpoint_dir / name / folder / str(batch)).touch()
-    write_durably(settings.streams_dir / DESIRED_FILE, {"bronze": "running"})
+    write_json(settings.streams_dir / DESIRED_FILE, {"bronze": "running"})
     with StreamsClient(settings) as client:
         found = {one.name: one for one in client.statuses()}
     assert list(found) == list(STREAM_NAMES)
@@ -185,7 +186,7 @@ def test_nothing_was_ever_started_here_is_stopped_too(tmp_path: Path) -> None:
 
 
 def test_a_silent_host_whose_jvm_still_owns_the_checkpoints_is_unknown(settings: Settings) -> None:
-    write_durably(settings.streams_dir / DESIRED_FILE, {"bronze": "running"})
+    write_json(settings.streams_dir / DESIRED_FILE, {"bronze": "running"})
     with held(settings.checkpoint_dir / LOCK_FILE) as pid, StreamsClient(settings) as client:
         assert lock_holder(settings.checkpoint_dir / LOCK_FILE) == pid
         found = client.statuses()

@@ -15,7 +15,7 @@ from rtap_assets.config import Settings, load_settings
 from rtap_assets.errors import ConfigurationError, DependencyUnavailable, StreamError
 from rtap_assets.host.lock import only_host, running_host
 from rtap_assets.host.token import ensure_token, read_token, token_path
-from rtap_assets.runtime.owner_notes import OwnerNote
+from rtap_assets.runtime.locks import OwnerNote
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import dagster as dg
 import pytest
-from dagster import DagsterInstance, ExecuteInProcessResult
-from stream_host_fakes import FakeClient, host_over
+from stream_host_fakes import NO_SPARK, FakeClient, host_over
 
 from rtap_assets.commands.dlq.rejudge import report_lines
 from rtap_assets.contracts.selection import Selection
@@ -37,12 +37,12 @@ class JudgingClient(FakeClient):
         return replace(operation, state=OperationState.SUCCEEDED, result=REPORT if applied else REPORT | {"added": 0})
 
 
-def run(client: JudgingClient, **config: Any) -> ExecuteInProcessResult:
-    with DagsterInstance.ephemeral() as instance:
+def run(client: JudgingClient, **config: Any) -> dg.ExecuteInProcessResult:
+    with dg.DagsterInstance.ephemeral() as instance:
         return rejudge_dead_letters.execute_in_process(
             run_config={"ops": {"judge_again": {"config": config}}},
             instance=instance,
-            resources={"streams": host_over(client)},
+            resources={"streams": host_over(client), "spark": NO_SPARK},
             raise_on_error=False,
         )
 

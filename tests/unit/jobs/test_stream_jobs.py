@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import dagster as dg
 import pytest
-from dagster import DagsterInstance, ExecuteInProcessResult, JobDefinition
 from dagster._core.errors import DagsterExecutionInterruptedError
 from stream_host_fakes import FakeClient, host_over
 
@@ -16,19 +16,19 @@ from rtap_assets.streaming.model.names import STREAM_NAMES
 EACH_JOB = pytest.mark.parametrize("job", STREAM_JOBS, ids=lambda job: job.name)
 
 
-def run(job: JobDefinition, client: FakeClient, *, streams: list[str] | None = None) -> ExecuteInProcessResult:
+def run(job: dg.JobDefinition, client: FakeClient, *, streams: list[str] | None = None) -> dg.ExecuteInProcessResult:
     config = {"ops": {action_of(job): {"config": {"streams": streams}}}} if streams is not None else None
-    with DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         return job.execute_in_process(
             run_config=config, instance=instance, resources={"streams": host_over(client)}, raise_on_error=False
         )
 
 
-def action_of(job: JobDefinition) -> str:
+def action_of(job: dg.JobDefinition) -> str:
     return job.name.removesuffix("_streams")
 
 
-def failure_of(result: ExecuteInProcessResult) -> tuple[str, dict[str, Any]]:
+def failure_of(result: dg.ExecuteInProcessResult) -> tuple[str, dict[str, Any]]:
     (event,) = (event for event in result.all_node_events if event.is_step_failure)
     data = event.step_failure_data.user_failure_data
     assert data is not None
@@ -40,7 +40,7 @@ def test_the_launchpad_offers_the_streams_that_exist() -> None:
 
 
 @EACH_JOB
-def test_a_job_is_for_all_streams_by_default(job: JobDefinition) -> None:
+def test_a_job_is_for_all_streams_by_default(job: dg.JobDefinition) -> None:
     client = FakeClient()
     assert run(job, client).success
     assert [stream for asked, stream in client.asked if asked == action_of(job)] == list(STREAM_NAMES)
@@ -48,7 +48,7 @@ def test_a_job_is_for_all_streams_by_default(job: JobDefinition) -> None:
 
 
 @EACH_JOB
-def test_a_job_explains_its_configuration(job: JobDefinition) -> None:
+def test_a_job_explains_its_configuration(job: dg.JobDefinition) -> None:
     config = job.get_node_named(action_of(job)).definition.config_schema.config_type  # type: ignore[union-attr]
     assert "Which streams" in config.fields["streams"].description  # type: ignore[attr-defined, operator]
     assert job.description
@@ -67,7 +67,7 @@ def test_drains_follow_one_another_since_each_ends_where_the_next_must_read_to()
 
 
 def test_the_steps_of_each_stream_are_in_the_log_of_the_run() -> None:
-    with DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         result = stop_streams.execute_in_process(instance=instance, resources={"streams": host_over(FakeClient())})
         lines = [entry.user_message for entry in instance.all_logs(result.run_id)]
     assert [line for line in lines if line.startswith(("stream host", "bronze:", "gold:"))] == [
@@ -97,7 +97,7 @@ def test_a_failure_names_every_cause_and_next_step_and_the_other_streams_are_don
 
 def test_an_interrupted_run_cancels_what_has_not_ended() -> None:
     client = FakeClient(interruption=DagsterExecutionInterruptedError())
-    with pytest.raises(DagsterExecutionInterruptedError), DagsterInstance.ephemeral() as instance:
+    with pytest.raises(DagsterExecutionInterruptedError), dg.DagsterInstance.ephemeral() as instance:
         start_streams.execute_in_process(
             run_config={"ops": {"start": {"config": {"streams": ["bronze", "dlq"]}}}},
             instance=instance,

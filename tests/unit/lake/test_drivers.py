@@ -12,7 +12,7 @@ from rtap_assets.errors import ConfigurationError
 from rtap_assets.lake.catalog import open_catalog
 from rtap_assets.lake.drivers import missing_drivers, require_drivers
 from rtap_assets.local.external_checks import check_external
-from rtap_assets.streaming.lifecycle.failures import Verdict, judge
+from rtap_assets.streaming.failures import Verdict, judge
 from rtap_assets.streaming.session import start_session
 
 POSTGRES = {"catalog_uri": "jdbc:postgresql://db/lake", "catalog_user": "u", "catalog_password": "p"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER
 from rtap_assets.errors import ServingError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.snapshots import STAMP_CORRECTION_ID, newest_read
+from rtap_assets.lake.history.stream_offsets import StreamPositions
 from rtap_assets.lake.offset_gaps import read_gaps
 from rtap_assets.lake.table_changes import acknowledge_change, note_changes, read_changes
-from rtap_assets.quality.catalog import CHECKS, DqResult, StreamPositions
+from rtap_assets.quality.catalog import CHECKS, DqResult
 from rtap_assets.quality.full_pass import run_checks
 
 NOW = NOON + timedelta(hours=1)
@@ -220,9 +222,8 @@ def test_what_was_removed_behind_a_position_counts_as_read_up_to_the_next_append
     assert newest_read(table, None) is None
 
 
-def test_the_commands_list_and_acknowledge(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtap_assets.commands.tables.get_settings", lambda: settings)
-    run = CliRunner().invoke
+def test_the_commands_list_and_acknowledge(settings: Settings) -> None:
+    run = partial(CliRunner().invoke, obj=settings)
     assert run(cli, ["tables", "changes"]).output == "no change by another program that is not acknowledged\n"
     append(silver(settings))
     (change,) = read_changes(settings)

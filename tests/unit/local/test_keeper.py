@@ -20,14 +20,14 @@ from rtap_assets.local.keeper import (
     MOST_DEATHS,
     STEADY_SECONDS,
     Keeper,
-    given_up,
     keeper_service,
     pause_seconds,
 )
-from rtap_assets.local.pid_files import ProcessRecord, forget, record_of
+from rtap_assets.local.pid_files import ProcessRecord, forget, given_up, record_of
 from rtap_assets.local.processes import Service, start, stop
-from rtap_assets.local.stack import down, status
-from rtap_assets.local.stream_host import recorded_host
+from rtap_assets.local.services.stream_host import recorded_host
+from rtap_assets.local.stack import down
+from rtap_assets.local.status import status
 from rtap_assets.streaming.probes.disk_room import have_room
 
 

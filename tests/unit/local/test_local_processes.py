@@ -22,6 +22,7 @@ from rtap_assets.local.lock import stack_lock
 from rtap_assets.local.pid_files import records, write_record
 from rtap_assets.local.ports import is_free, require_free_ports
 from rtap_assets.local.processes import Service, start, stop, wait_ready
+from rtap_assets.local.status import status as services
 from rtap_assets.runtime.background import interrupted_afterwards
 
 
@@ -39,11 +40,11 @@ def test_a_started_process_is_nobodys_child_has_its_own_session_and_is_found_aga
     assert os.getsid(record.pid) != os.getsid(0)
     assert psutil.Process(record.pid).ppid() != os.getpid()
     assert records(settings) == [record]
-    assert [line.state for line in stack.status(settings)] == ["running"]
+    assert [line.state for line in services(settings)] == ["running"]
     said: list[str] = []
     stack.down(settings, echo=said.append)
     assert said == ["worker             stopped"]
-    assert stack.status(settings) == []
+    assert services(settings) == []
 
 
 def test_an_interrupt_waits_until_a_started_process_has_its_record(settings: Settings) -> None:

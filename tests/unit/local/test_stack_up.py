@@ -14,8 +14,8 @@ from rtap_assets.config import PROJECT_ROOT, Settings, load_settings
 from rtap_assets.demo.pipeline import demo_settings
 from rtap_assets.errors import LocalStackError
 from rtap_assets.local import stack
-from rtap_assets.local.generator import generator_service
 from rtap_assets.local.processes import Service, start
+from rtap_assets.local.services.generator import generator_service
 
 
 @pytest.fixture

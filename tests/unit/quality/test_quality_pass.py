@@ -14,7 +14,8 @@ from lake_fixtures import NOON, bronze_row, gold_row, make_lake, silver_row
 from rtap_assets.config import Settings, load_settings
 from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER
 from rtap_assets.lake.catalog import load_table, open_catalog
-from rtap_assets.quality.catalog import PASS_CHECKS, DqResult, StreamPositions
+from rtap_assets.lake.history.stream_offsets import StreamPositions
+from rtap_assets.quality.catalog import PASS_CHECKS, DqResult
 from rtap_assets.quality.full_pass import run_checks
 
 NOW = NOON + timedelta(minutes=5)

@@ -17,10 +17,11 @@ from rtap_assets.assets.keys import SILVER
 from rtap_assets.assets.quality_checks import check_result
 from rtap_assets.config import PROJECT_ROOT, Settings, load_settings
 from rtap_assets.contracts.avro.schemas import DQ_SUBJECT_FOLDER, load_subject
+from rtap_assets.contracts.tables import DQ_RESULTS
 from rtap_assets.errors import StreamError
 from rtap_assets.kafka.dlq_review import DlqLag, UnseenLetter
 from rtap_assets.quality.batch_results import results_of
-from rtap_assets.quality.catalog import CHECKS, DQ_RESULTS, DqResult, Outcome, Severity
+from rtap_assets.quality.catalog import CHECKS, DqResult, Outcome, Severity
 from rtap_assets.quality.results_table import append_results, archived_offsets, remove_old_results
 from rtap_assets.quality.results_topic import ResultBatch, decode, encode
 from rtap_assets.quality.rollup import RollUp, Told, due, roll_up, to_json

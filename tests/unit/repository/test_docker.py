@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from rtap_assets.config import PROJECT_ROOT, Settings
+from rtap_assets.config import PROJECT_ROOT, Settings, load_settings
 from rtap_assets.kafka.topics import DLQ_HEADER_BYTES
+from rtap_assets.local.dagster_ui import CODE_SERVER, DAEMON, WEBSERVER, code_socket, ui_services
 
 DOCKER = PROJECT_ROOT / "docker"
 COMPOSE: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text(encoding="utf-8"))
@@ -68,7 +69,7 @@ def test_a_named_volume_is_declared(name: str) -> None:
 
 
 def test_broker_and_registry_are_the_versions_of_the_embedded_stack() -> None:
-    ivy = (PROJECT_ROOT / "rtap_assets" / "runtime" / "ivy.xml").read_text(encoding="utf-8")
+    ivy = (PROJECT_ROOT / "rtap_assets" / "java" / "ivy.xml").read_text(encoding="utf-8")
     for service, artifact in {"broker": "kafka_2.13", "registry": "apicurio-registry-app"}.items():
         version = re.search(rf'name="{re.escape(artifact)}" rev="([^"]+)"', ivy).group(1)
         assert SERVICES[service]["image"].endswith(f":{version}")
@@ -77,6 +78,38 @@ def test_broker_and_registry_are_the_versions_of_the_embedded_stack() -> None:
 def test_the_broker_takes_the_largest_dead_letter() -> None:
     largest = Settings.model_fields["topic_max_message_bytes"].default + DLQ_HEADER_BYTES
     assert int(SERVICES["broker"]["environment"]["KAFKA_MESSAGE_MAX_BYTES"]) >= largest
+
+
+CONTAINER = load_settings(_env_file=None, state_dir=SERVICES["platform"]["environment"]["RTAP_STATE_DIR"])
+UI_SERVICES = {"code": CODE_SERVER, "daemon": DAEMON, "webserver": WEBSERVER}
+
+
+def test_dagster_runs_in_containers_by_the_commands_of_the_local_stack() -> None:
+    local = {service.name: ["python", *service.command[1:]] for service in ui_services(CONTAINER)}
+    assert {name: SERVICES[name]["command"] for name in UI_SERVICES} == {
+        name: local[service] for name, service in UI_SERVICES.items()
+    }
+
+
+@pytest.mark.parametrize("name", list(UI_SERVICES))
+def test_a_container_of_dagster_uses_the_instance_and_the_state_folder_of_the_settings(name: str) -> None:
+    assert SERVICES[name]["environment"]["DAGSTER_HOME"] == str(CONTAINER.dagster_home)
+    assert SERVICES[name]["environment"]["RTAP_STATE_DIR"] == str(CONTAINER.state_dir)
+    assert [volume.split(":")[1] for volume in SERVICES[name]["volumes"]] == [str(CONTAINER.state_dir)]
+
+
+def test_webserver_and_daemon_wait_for_the_code_server_on_its_socket() -> None:
+    assert SERVICES["code"]["healthcheck"]["test"][-2:] == ["--socket", str(code_socket(CONTAINER))]
+    assert [set(SERVICES[name]["depends_on"]) for name in ("daemon", "webserver")] == [{"code"}, {"code"}]
+
+
+def test_there_is_one_instance_file_and_one_workspace_file() -> None:
+    """Containers and the local stack write both from the package; the one of the repository's root is a link to it."""
+    tracked = [path for path in PROJECT_ROOT.rglob("*.yaml") if not {".venv", ".git", ".rtap"} & set(path.parts)]
+    package = PROJECT_ROOT / "rtap_assets" / "local"
+    found = {path.resolve() for path in tracked if path.name in {"dagster.yaml", "workspace.yaml"}}
+    assert found == {package / "dagster.yaml", package / "workspace.yaml"}
+    assert (PROJECT_ROOT / "workspace.yaml").resolve() == package / "workspace.yaml"
 
 
 def test_the_image_is_named_after_the_version_of_the_package() -> None:

@@ -1,24 +1,24 @@
-"""The sensor `checkpoint_progress` and the roll-ups it tells: over a checkpoint folder on disk, with the time passed in."""
+"""The sensor `checkpoint_progress` and the roll-ups it reports: over a checkpoint folder on disk, time passed in."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
-from dagster import AssetMaterialization, DagsterInstance, SensorResult, build_sensor_context
 from stream_host_fakes import NOW, FakeClient, host_over, status
 
 from rtap_assets.assets.keys import DLQ_TOPIC
 from rtap_assets.assets.layers import NEWEST_BATCH, QUERY_ID
-from rtap_assets.config import Settings, get_settings, load_settings
-from rtap_assets.definitions import defs
+from rtap_assets.config import Settings, load_settings
+from rtap_assets.definitions import build_definitions
 from rtap_assets.sensors.checkpoint_progress import (
     LEAD_SECONDS,
-    Told,
+    ReportedProgress,
     checkpoint_progress,
     is_being_drained,
     is_due,
@@ -54,14 +54,16 @@ def commit(settings: Settings, batches: Iterable[int], *, query: str = QUERY, lo
                 file.write(json.dumps(entry) + "\n")
 
 
-def told(batch: int, *, at: datetime = NOW, observed: Observed = Observed.RUNNING, query: str = QUERY) -> Told:
-    return Told(query, batch, as_text(at), observed)
+def reported(
+    batch: int, *, at: datetime = NOW, observed: Observed = Observed.RUNNING, query: str = QUERY
+) -> ReportedProgress:
+    return ReportedProgress(query, batch, as_text(at), observed)
 
 
 def progress(
-    settings: Settings, instance: DagsterInstance, before: Told | None, *, now: datetime = NOW
-) -> tuple[dict[str, Any] | None, Told | None]:
-    """The metadata of the materialisation that is due, if any, and what was told then."""
+    settings: Settings, instance: dg.DagsterInstance, before: ReportedProgress | None, *, now: datetime = NOW
+) -> tuple[dict[str, Any] | None, ReportedProgress | None]:
+    """The metadata of the materialization that is due, if any, and what had been reported then."""
     event, fresh = progress_of("dlq", settings, instance, before, observed=Observed.RUNNING, now=now)
     return (None if event is None else {name: value.value for name, value in event.metadata.items()}), fresh
 
@@ -73,21 +75,21 @@ INTERVAL, LEAD = timedelta(seconds=Settings().progress_rollup_seconds), timedelt
     "before, observed, after, due",
     [
         (None, Observed.RUNNING, timedelta(0), True),
-        (told(7), Observed.RUNNING, timedelta(hours=1), False),
-        (told(6), Observed.RUNNING, INTERVAL - LEAD - timedelta(seconds=1), False),
-        (told(6), Observed.RUNNING, INTERVAL - LEAD, True),
-        (told(6, at=NOW - LEAD - timedelta(seconds=1)), Observed.RUNNING, timedelta(seconds=28), False),
-        (told(6, at=NOW - LEAD - timedelta(seconds=1)), Observed.RUNNING, timedelta(seconds=29), True),
-        (told(6), Observed.STOPPED, timedelta(seconds=1), True),
-        (told(7), Observed.STOPPED, timedelta(seconds=1), False),
-        (told(9, query=OTHER_QUERY), Observed.RUNNING, timedelta(seconds=1), True),
+        (reported(7), Observed.RUNNING, timedelta(hours=1), False),
+        (reported(6), Observed.RUNNING, INTERVAL - LEAD - timedelta(seconds=1), False),
+        (reported(6), Observed.RUNNING, INTERVAL - LEAD, True),
+        (reported(6, at=NOW - LEAD - timedelta(seconds=1)), Observed.RUNNING, timedelta(seconds=28), False),
+        (reported(6, at=NOW - LEAD - timedelta(seconds=1)), Observed.RUNNING, timedelta(seconds=29), True),
+        (reported(6), Observed.STOPPED, timedelta(seconds=1), True),
+        (reported(7), Observed.STOPPED, timedelta(seconds=1), False),
+        (reported(9, query=OTHER_QUERY), Observed.RUNNING, timedelta(seconds=1), True),
     ],
     ids=[
-        "never told",
+        "never reported",
         "nothing new",
         "the same interval",
         "half a minute before the next",
-        "a new interval, but told less than a minute ago",
+        "a new interval, but reported less than a minute ago",
         "a new interval, a minute on",
         "state changed",
         "changed, nothing new",
@@ -95,7 +97,7 @@ INTERVAL, LEAD = timedelta(seconds=Settings().progress_rollup_seconds), timedelt
     ],
 )
 def test_a_roll_up_is_due_once_an_interval_and_at_a_change_and_only_when_something_was_committed(
-    before: Told | None, observed: Observed, after: timedelta, due: bool
+    before: ReportedProgress | None, observed: Observed, after: timedelta, due: bool
 ) -> None:
     assert is_due(before, Standing(QUERY, 7), observed=observed, now=NOW + after, interval=INTERVAL) is due
 
@@ -110,14 +112,14 @@ def test_a_roll_up_is_due_once_an_interval_and_at_a_change_and_only_when_somethi
         (Desired.STOPPED, Observed.UNKNOWN, False),
     ],
 )
-def test_a_drain_is_left_to_whoever_asked_for_it(desired: Desired, observed: Observed, drained: bool) -> None:
+def test_a_drain_is_left_to_the_drain(desired: Desired, observed: Observed, drained: bool) -> None:
     assert is_being_drained(status(desired=desired, observed=observed)) is drained
 
 
-def test_an_hour_without_a_daemon_is_told_once_and_whole(settings: Settings) -> None:
+def test_an_hour_without_a_daemon_is_reported_once_and_whole(settings: Settings) -> None:
     commit(settings, range(721))
-    with DagsterInstance.ephemeral() as instance:
-        metadata, fresh = progress(settings, instance, told(0), now=NOW + timedelta(hours=1))
+    with dg.DagsterInstance.ephemeral() as instance:
+        metadata, fresh = progress(settings, instance, reported(0), now=NOW + timedelta(hours=1))
         again, _ = progress(settings, instance, fresh, now=NOW + timedelta(hours=1, seconds=10))
     assert metadata is not None
     assert (metadata["rows read"], metadata["micro-batches"], metadata[NEWEST_BATCH]) == (720 * ROWS, 720, 720)
@@ -126,35 +128,35 @@ def test_an_hour_without_a_daemon_is_told_once_and_whole(settings: Settings) -> 
     assert again is None
 
 
-def test_what_a_drain_has_told_is_not_told_again(settings: Settings) -> None:
+def test_what_a_drain_has_reported_is_not_reported_again(settings: Settings) -> None:
     commit(settings, range(10))
-    with DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         drained = {NEWEST_BATCH: 7, QUERY_ID: QUERY}
-        instance.report_runless_asset_event(AssetMaterialization(DLQ_TOPIC, metadata=drained))
-        metadata, _ = progress(settings, instance, told(0), now=NOW + INTERVAL)
+        instance.report_runless_asset_event(dg.AssetMaterialization(DLQ_TOPIC, metadata=drained))
+        metadata, _ = progress(settings, instance, reported(0), now=NOW + INTERVAL)
         assert metadata is not None
         assert metadata["micro-batches"] == 2
-        instance.report_runless_asset_event(AssetMaterialization(DLQ_TOPIC, metadata=drained | {NEWEST_BATCH: 9}))
-        assert progress(settings, instance, told(0), now=NOW + INTERVAL) == (None, told(9, at=NOW + INTERVAL))
+        instance.report_runless_asset_event(dg.AssetMaterialization(DLQ_TOPIC, metadata=drained | {NEWEST_BATCH: 9}))
+        assert progress(settings, instance, reported(0), now=NOW + INTERVAL) == (None, reported(9, at=NOW + INTERVAL))
 
 
-def test_a_new_checkpoint_is_told_from_its_first_batch(settings: Settings) -> None:
+def test_a_new_checkpoint_is_reported_from_its_first_batch(settings: Settings) -> None:
     commit(settings, range(30), query=OTHER_QUERY)
     commit(settings, range(3))
     for stale in range(3, 30):
         (settings.checkpoint_dir / "dlq" / "commits" / str(stale)).unlink()
-    with DagsterInstance.ephemeral() as instance:
-        metadata, _ = progress(settings, instance, told(29, query=OTHER_QUERY))
+    with dg.DagsterInstance.ephemeral() as instance:
+        metadata, _ = progress(settings, instance, reported(29, query=OTHER_QUERY))
     assert metadata is not None
     assert (metadata["micro-batches"], metadata["rows read"]) == (3, 3 * ROWS)
 
 
-def test_sums_that_lack_a_batch_are_said_to_be_lower_bounds(settings: Settings) -> None:
+def test_sums_that_lack_a_batch_are_marked_as_lower_bounds(settings: Settings) -> None:
     commit(settings, range(5))
     commit(settings, [5], logged=False)
     commit(settings, range(6, 8))
-    with DagsterInstance.ephemeral() as instance:
-        metadata, _ = progress(settings, instance, told(2), now=NOW + INTERVAL)
+    with dg.DagsterInstance.ephemeral() as instance:
+        metadata, _ = progress(settings, instance, reported(2), now=NOW + INTERVAL)
     assert metadata is not None
     assert metadata["micro-batches"] == 5
     assert metadata["rows read, at least"] == 4 * ROWS
@@ -175,26 +177,18 @@ def test_a_roll_up_reads_into_the_rotated_log_and_over_a_line_that_a_crash_cut_s
 
 def test_a_stream_that_never_committed_stands_nowhere(settings: Settings) -> None:
     assert standing(settings, "dlq") is None
-    with DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         assert progress(settings, instance, None) == (None, None)
 
 
-@pytest.fixture
-def empty_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("RTAP_STATE_DIR", str(tmp_path / "empty"))
-    get_settings.cache_clear()
-    yield
-    get_settings.cache_clear()
-
-
-@pytest.mark.usefixtures("empty_state_folder")
-def test_a_tick_over_an_empty_state_folder_tells_nothing() -> None:
+def test_a_tick_over_an_empty_state_folder_reports_nothing(settings: Settings) -> None:
+    resources = {"settings": settings, "streams": host_over(FakeClient())}
     with (
-        DagsterInstance.ephemeral() as instance,
-        build_sensor_context(instance=instance, definitions=defs, resources={"streams": host_over(FakeClient())}) as context,
+        dg.DagsterInstance.ephemeral() as instance,
+        dg.build_sensor_context(instance=instance, definitions=build_definitions(settings), resources=resources) as context,
     ):
         result = checkpoint_progress(context)
-    assert isinstance(result, SensorResult)
+    assert isinstance(result, dg.SensorResult)
     assert result.asset_events == []
     assert result.skip_reason is not None
-    assert result.skip_reason.skip_message == "nothing to tell"
+    assert result.skip_reason.skip_message == "nothing to report"

@@ -21,7 +21,7 @@ from dagster._utils.schedules import cron_string_iterator
 from rtap_assets.config import Settings
 from rtap_assets.definitions import defs
 from rtap_assets.quality.catalog import PASS_CHECKS, STREAM_CHECKS
-from rtap_assets.sensors.supervisor import INTERVAL_SECONDS, Memory, tell
+from rtap_assets.sensors.supervisor import INTERVAL_SECONDS, Memory, due_events
 from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus
 
 MOST_EVENTS_A_DAY = 50_000
@@ -91,7 +91,9 @@ def states_told_a_day() -> int:
     for second in range(0, 86_400, INTERVAL_SECONDS):
         now = DAY + timedelta(seconds=second)
         running = StreamStatus("gold", Desired.RUNNING, Observed.RUNNING, DAY, now, now)
-        told += len(tell([running], memory, now=now, validity_seconds=Settings().status_validity_seconds, materialised={}))
+        told += len(
+            due_events([running], memory, now=now, validity_seconds=Settings().status_validity_seconds, materialized={})
+        )
     return told
 
 

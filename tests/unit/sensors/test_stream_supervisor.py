@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import dagster as dg
 import pytest
-from dagster import AssetCheckEvaluation, AssetObservation, DagsterInstance, SensorResult, build_sensor_context
 from stream_host_fakes import NOW, FakeClient, host_over, status
 
+from rtap_assets.config import Settings
 from rtap_assets.definitions import defs
 from rtap_assets.errors import StreamError
-from rtap_assets.sensors.supervisor import FIRST_PAUSE_SECONDS, Memory, revive_host, stream_supervisor, tell
+from rtap_assets.sensors.supervisor import FIRST_PAUSE_SECONDS, Memory, due_events, revive_host, stream_supervisor
 from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.states import Desired, FailureNote, Observed, StreamStatus
 
@@ -22,10 +23,10 @@ NOTE = FailureNote("checkpoint_foreign", "The checkpoint is another table's.", N
 
 
 def due(
-    statuses: list[StreamStatus], memory: Memory, now: datetime, *, materialised: dict[str, datetime] | None = None
-) -> list[AssetCheckEvaluation | AssetObservation]:
+    statuses: list[StreamStatus], memory: Memory, now: datetime, *, materialized: dict[str, datetime] | None = None
+) -> list[dg.AssetCheckEvaluation | dg.AssetObservation]:
     """What a tick tells; by default nothing was ever materialised."""
-    return tell(statuses, memory, now=now, validity_seconds=VALIDITY_SECONDS, materialised=materialised or {})
+    return due_events(statuses, memory, now=now, validity_seconds=VALIDITY_SECONDS, materialized=materialized or {})
 
 
 def told_over(seconds: int, *, memory: Memory, one: StreamStatus) -> list[int]:
@@ -40,11 +41,11 @@ def test_an_unchanged_state_is_renewed_before_it_lapses_and_not_at_every_tick() 
 
 def test_a_state_that_a_materialisation_hides_is_told_again_at_once_and_once() -> None:
     memory, gold = Memory(), status("gold")
-    due([gold], memory, NOW, materialised={"gold": NOW - TICK})
+    due([gold], memory, NOW, materialized={"gold": NOW - TICK})
     hidden = {"gold": NOW + TICK / 2}
-    (event,) = due([gold], memory, NOW + TICK, materialised=hidden)
-    assert isinstance(event, AssetCheckEvaluation)
-    assert due([gold], memory, NOW + 2 * TICK, materialised=hidden) == []
+    (event,) = due([gold], memory, NOW + TICK, materialized=hidden)
+    assert isinstance(event, dg.AssetCheckEvaluation)
+    assert due([gold], memory, NOW + 2 * TICK, materialized=hidden) == []
 
 
 def test_a_day_of_four_streams_stays_far_below_the_event_log_s_budget() -> None:
@@ -56,7 +57,7 @@ def test_a_change_is_told_at_once() -> None:
     due([status()], memory, NOW)
     changed = [status(observed=Observed.WAITING, waiting_for="broker")]
     (event,) = due(changed, memory, NOW + TICK)
-    assert isinstance(event, AssetCheckEvaluation)
+    assert isinstance(event, dg.AssetCheckEvaluation)
     assert not event.passed
 
 
@@ -64,10 +65,10 @@ def test_a_change_is_told_at_once() -> None:
 def test_a_stream_that_needs_a_person_is_an_alert_once(observed: Observed) -> None:
     memory, broken = Memory(), [status("gold", observed, last_error=NOTE)]
     first = due(broken, memory, NOW)
-    assert [type(event) for event in first] == [AssetCheckEvaluation, AssetObservation]
+    assert [type(event) for event in first] == [dg.AssetCheckEvaluation, dg.AssetObservation]
     assert "The checkpoint is another table's. Restore it." in str(first[1].description)
     later = due(broken, memory, NOW + timedelta(minutes=5))
-    assert [type(event) for event in later] == [AssetCheckEvaluation]
+    assert [type(event) for event in later] == [dg.AssetCheckEvaluation]
 
 
 def test_a_stream_that_waits_for_too_long_is_an_alert_once_and_again_after_it_ran() -> None:
@@ -76,10 +77,10 @@ def test_a_stream_that_waits_for_too_long_is_an_alert_once_and_again_after_it_ra
 
     def alerts(statuses: list[StreamStatus], seconds: int) -> int:
         now = NOW + timedelta(seconds=seconds)
-        events = tell(
-            statuses, memory, now=now, validity_seconds=VALIDITY_SECONDS, materialised={}, waiting_alert_seconds=600
+        events = due_events(
+            statuses, memory, now=now, validity_seconds=VALIDITY_SECONDS, materialized={}, waiting_alert_seconds=600
         )
-        return sum(isinstance(event, AssetObservation) for event in events)
+        return sum(isinstance(event, dg.AssetObservation) for event in events)
 
     assert [alerts(waiting, seconds) for seconds in (0, 300, 600, 610, 620, 1200)] == [0, 0, 0, 1, 0, 0]
     assert alerts([status("bronze")], 1300) == 0
@@ -93,6 +94,11 @@ def test_after_an_hour_without_a_daemon_every_state_is_told_at_once() -> None:
     due(every, memory, NOW)
     resumed = Memory.of(memory.as_cursor())
     assert len(due(every, resumed, NOW + timedelta(hours=1))) == len(STREAM_NAMES)
+
+
+def test_a_cursor_of_another_version_reports_every_state_again() -> None:
+    memory = Memory.of('{"told": {"gold": {"face": "running/running//", "at": "2026-03-01T12:00:00.000Z"}}, "starts": 2}')
+    assert memory == Memory()
 
 
 AWAY = [status(observed=Observed.STOPPED), status("gold", Observed.STOPPED, desired=Desired.STOPPED)]
@@ -147,15 +153,14 @@ def test_a_host_that_cannot_be_started_is_said_and_the_states_are_told_all_the_s
     assert "No Java. Install one." in revive_host(AWAY, Memory(), now=NOW, begin=broken_begin)
 
 
-def tick(client: FakeClient, *, cursor: str | None = None, begins: Iterator[bool] | None = None) -> SensorResult:
+def tick(client: FakeClient, *, cursor: str | None = None, begins: Iterator[bool] | None = None) -> dg.SensorResult:
+    resources = {"settings": Settings(), "streams": host_over(client, begins=begins)}
     with (
-        DagsterInstance.ephemeral() as instance,
-        build_sensor_context(
-            instance, cursor=cursor, definitions=defs, resources={"streams": host_over(client, begins=begins)}
-        ) as context,
+        dg.DagsterInstance.ephemeral() as instance,
+        dg.build_sensor_context(instance, cursor=cursor, definitions=defs, resources=resources) as context,
     ):
         result = stream_supervisor(context)
-    assert isinstance(result, SensorResult)
+    assert isinstance(result, dg.SensorResult)
     return result
 
 

@@ -6,7 +6,7 @@ import pytest
 from py4j.protocol import Py4JNetworkError
 
 from rtap_assets.errors import DependencyUnavailable, StreamError
-from rtap_assets.streaming.lifecycle.failures import Diagnosis, Verdict, as_error, carried, diagnose, error_in, root_cause
+from rtap_assets.streaming.failures import Diagnosis, Verdict, as_error, carried, diagnose, error_in, root_cause
 
 KAFKA = "org.apache.kafka.common.errors.TimeoutException: Timed out waiting for a node assignment. Call: describeTopics"
 POLL = "java.util.concurrent.TimeoutException: Cannot fetch record for offset 7 in 30000 milliseconds"

@@ -17,7 +17,8 @@ from rtap_assets.streaming.checkpoints.topic_binding import (
     read_binding,
     write_binding,
 )
-from rtap_assets.streaming.checkpoints.topic_verification import Lost, TopicFacts, verify_facts
+from rtap_assets.streaming.checkpoints.topic_facts import Lost, TopicFacts
+from rtap_assets.streaming.checkpoints.topic_verification import verify_facts
 
 TOPIC = "sales.events.v1"
 BOUND = TopicBinding(TOPIC, "id-a", 0, "2026-03-01T12:00:00+00:00")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import uuid4
@@ -12,9 +12,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import TableSpec
-from rtap_assets.errors import StreamError
-from rtap_assets.lake.table_lock import table_lock
-from rtap_assets.streaming.operations.maintenance import utc_now
+from rtap_assets.lake.table_lock import locked_table
+from rtap_assets.runtime.clock import utc_now
 
 SNAPSHOT_PROPERTY = "spark.sql.iceberg.snapshot-property."
 
@@ -48,21 +47,13 @@ class CorrectionRun:
         """The table's name in Spark."""
         return f"{self.settings.catalog_name}.{spec.identifier}"
 
-    @contextmanager
-    def locked(self, spec: TableSpec) -> Iterator[None]:
+    def locked(self, spec: TableSpec) -> AbstractContextManager[None]:
         """Keep maintenance and other corrections from the table for the time of the block.
 
         Raises:
             StreamError: another one has held it for long.
         """
-        with table_lock(self.settings, spec.identifier, seconds=self.settings.table_lock_seconds) as held:
-            if not held:
-                raise StreamError(
-                    f"A maintenance or another correction has held {spec.identifier} for over "
-                    f"{self.settings.table_lock_seconds:.0f} s.",
-                    remedy="Wait for it to end, then try again; or raise RTAP_TABLE_LOCK_SECONDS.",
-                )
-            yield
+        return locked_table(self.settings, spec.identifier)
 
 
 def stamped_session(session: SparkSession, properties: Mapping[str, str]) -> SparkSession:

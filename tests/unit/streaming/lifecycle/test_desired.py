@@ -11,6 +11,7 @@ from lake_fixtures import make_lake
 
 from rtap_assets.config import Settings, load_settings
 from rtap_assets.errors import StreamError
+from rtap_assets.runtime.files import write_json
 from rtap_assets.serving.connection import PROGRESS_COLUMNS, open_lake
 from rtap_assets.streaming.checkpoints.progress import ProgressLog, entry_of
 from rtap_assets.streaming.lifecycle.desired import (
@@ -19,7 +20,6 @@ from rtap_assets.streaming.lifecycle.desired import (
     KeptBreaker,
     read_breakers,
     read_desired,
-    write_durably,
 )
 from rtap_assets.streaming.lifecycle.restart_policy import Breaker
 from rtap_assets.streaming.model.states import Desired, FailureNote
@@ -78,7 +78,7 @@ def test_each_command_has_a_generation_of_its_own_across_hosts(settings: Setting
 
 
 def test_files_of_a_version_without_generations_are_read_and_stay_readable_by_it(settings: Settings) -> None:
-    write_durably(settings.streams_dir / DESIRED_FILE, {"gold": "running"})
+    write_json(settings.streams_dir / DESIRED_FILE, {"gold": "running"})
     durable = DurableStates(settings)
     assert (durable.desired("gold"), durable.generation("gold")) == (Desired.RUNNING, 0)
     durable.declare("silver", Desired.RUNNING)

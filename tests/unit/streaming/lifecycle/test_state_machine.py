@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rtap_assets.streaming.failures import Diagnosis, Verdict
 from rtap_assets.streaming.lifecycle.events import (
     Declared,
     DiskHasRoom,
@@ -32,7 +33,6 @@ from rtap_assets.streaming.lifecycle.events import (
     TableWorkBegins,
     TableWorkEnds,
 )
-from rtap_assets.streaming.lifecycle.failures import Diagnosis, Verdict
 from rtap_assets.streaming.lifecycle.phases import (
     Backoff,
     Broken,

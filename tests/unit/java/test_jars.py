@@ -11,7 +11,7 @@ import pytest
 
 from rtap_assets.config import Settings, load_settings
 from rtap_assets.errors import ConfigurationError
-from rtap_assets.runtime import jars
+from rtap_assets.java import jars
 
 
 @pytest.fixture

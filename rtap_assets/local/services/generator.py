@@ -11,11 +11,11 @@ NAME = "generator"
 
 
 def generator_service(settings: Settings, *, rate: float) -> Service:
-    """A generator of `rate` records a second. Told to end it settles its chunk, so that the ledger is complete."""
+    """Return a generator of `rate` records a second. Asked to end, it settles its chunk, so that the ledger is complete."""
     return Service(
         name=NAME,
         title="Generator",
         command=[sys.executable, "-m", "rtap_assets.cli", "generate", "--rate", f"{rate:.12g}"],
-        is_ready=lambda: True,  # it listens nowhere; `rtap status` tells when it has died
+        is_ready=lambda: True,  # it listens nowhere; `rtap status` shows when it has died
         environment=settings_environment(settings),
     )

@@ -9,7 +9,7 @@ import pytest
 
 from rtap_assets.config import load_settings
 from rtap_assets.errors import ConfigurationError
-from rtap_assets.runtime.jvm import SHIM, java_command, java_major_version, spark_java_home
+from rtap_assets.java.jvm import SHIM, java_command, java_major_version, spark_java_home
 
 
 def executable(path: Path, script: str) -> Path:

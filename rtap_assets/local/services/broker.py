@@ -9,12 +9,12 @@ from pathlib import Path
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import DependencyUnavailable, LocalStackError
+from rtap_assets.java.jars import jars_of
+from rtap_assets.java.jvm import java_command
 from rtap_assets.kafka.clients import Admin
 from rtap_assets.kafka.topics import DLQ_HEADER_BYTES
 from rtap_assets.local.ports import LOOPBACK, listens
 from rtap_assets.local.processes import Service
-from rtap_assets.runtime.jars import jars_of
-from rtap_assets.runtime.jvm import java_command
 
 NAME = "kafka"
 LOG_CONFIG = Path(__file__).parent / "log4j2.xml"
@@ -25,7 +25,7 @@ JVM_OPTIONS = ["-Xms64m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel
 
 
 def broker_service(settings: Settings) -> Service:
-    """The broker as a service that can be started."""
+    """Return the broker as a service that can be started."""
     folder = settings.state_dir / NAME
     log = settings.log_dir / "kafka.log"
     return Service(
@@ -118,7 +118,7 @@ def _properties(settings: Settings, folder: Path) -> dict[str, object]:
 
 
 def _escaped(value: object) -> str:
-    """A value as Java reads it from a properties file: backslashes doubled, anything beyond ASCII as \\uXXXX."""
+    """Return a value as Java reads it from a properties file: backslashes doubled, anything beyond ASCII as \\uXXXX."""
     units = str(value).replace("\\", "\\\\").encode("utf-16-be")
     codes = [int.from_bytes(units[index : index + 2], "big") for index in range(0, len(units), 2)]
     return "".join(chr(code) if code < 128 else f"\\u{code:04x}" for code in codes)

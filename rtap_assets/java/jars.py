@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12Certificat
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import ConfigurationError
-from rtap_assets.runtime.jvm import java_command
+from rtap_assets.java.jvm import java_command
 
 HERE = Path(__file__).parent
 SUMS = HERE / "jars.sha256"
@@ -32,18 +32,18 @@ UNPACKED = Path("registry") / "unpacked"
 
 
 def jars_folder(settings: Settings) -> Path:
-    """The cache folder of this version's jars, named after the descriptor and the sums."""
+    """Return the cache folder of this version's jars, named after the descriptor and the sums."""
     digest = hashlib.sha256((HERE / "ivy.xml").read_bytes() + SUMS.read_bytes()).hexdigest()[:12]
     return settings.cache_dir / f"jars-{digest}"
 
 
 def jars_are_fetched(settings: Settings) -> bool:
-    """True when this version's jars are in the cache, verified."""
+    """Return whether this version's jars are in the cache, verified."""
     return (jars_folder(settings) / STAMP).exists()
 
 
 def jars_of(settings: Settings, use: str) -> list[Path]:
-    """The jars of one use: ``spark``, ``broker`` or ``registry``.
+    """Return the jars of one use: ``spark``, ``broker`` or ``registry``.
 
     Raises:
         ConfigurationError: they have not been fetched yet.
@@ -59,12 +59,12 @@ def jars_of(settings: Settings, use: str) -> list[Path]:
 
 
 def expected_sums() -> dict[str, str]:
-    """Relative path to SHA-256 of every fetched file."""
+    """Return, by relative path, the SHA-256 of every fetched file."""
     return _from_lines(SUMS.read_text(encoding="utf-8"))
 
 
 def sums_in(folder: Path) -> dict[str, str]:
-    """Relative path to SHA-256 of every jar and archive below `folder` as retrieved."""
+    """Return, by relative path, the SHA-256 of every jar and archive below `folder` as retrieved."""
     files = [
         path for use in ("spark", "broker", "registry") for path in sorted((folder / use).glob("*.*")) if path.is_file()
     ]
@@ -177,7 +177,7 @@ def _retrieve(settings: Settings, folder: Path) -> None:
 
 
 def _trust_store(folder: Path) -> list[str]:
-    """JVM options that make Java trust this machine's certificate bundle, where Python knows of one.
+    """Return JVM options that make Java trust this machine's certificate bundle, where Python knows of one.
 
     The packaged Java runtime brings its own list, which lacks the certificates of a company's proxy.
     """

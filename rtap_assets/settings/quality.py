@@ -69,5 +69,5 @@ class QualitySettings(BaseSettings):
 
     @property
     def plausible_amounts(self) -> dict[str, Decimal]:
-        """Currency -> the largest plausible amount of one event; "*" for the currencies that are not named."""
+        """Return, by currency, the largest plausible amount of one event; "*" for the currencies that are not named."""
         return amounts_by_currency(self.dq_max_amount)

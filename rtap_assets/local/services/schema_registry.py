@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from rtap_assets.config import Settings
+from rtap_assets.java.jars import jars_of
+from rtap_assets.java.jvm import java_command
 from rtap_assets.local.ports import LOOPBACK, listens
 from rtap_assets.local.processes import Service
 from rtap_assets.registry.client import Registry
-from rtap_assets.runtime.jars import jars_of
-from rtap_assets.runtime.jvm import java_command
 
 NAME = "registry"
 PROBE_SECONDS = 1.0
@@ -15,7 +15,7 @@ JVM_OPTIONS = ["-Xms32m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel
 
 
 def registry_service(settings: Settings) -> Service:
-    """The registry as a service that can be started."""
+    """Return the registry as a service that can be started."""
     log = settings.log_dir / "registry.log"
     (runner,) = (jar for jar in jars_of(settings, "registry") if jar.name.endswith("-runner.jar"))
     properties = [f"-D{name}={value}" for name, value in _properties(settings, str(log)).items()]

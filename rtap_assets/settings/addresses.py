@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rtap_assets.contracts.avro.wire import value_subject
+
 
 class Addresses:
     """Addresses of the parts, whether embedded or elsewhere."""
@@ -19,7 +21,7 @@ class Addresses:
 
     @property
     def embedded_port_names(self) -> list[str]:
-        """The settings with the ports of the processes that this configuration starts."""
+        """Return the settings with the ports of the processes that this configuration starts."""
         names = ["kafka_port", "kafka_controller_port"] if self.uses_embedded_broker else []
         names += ["registry_port"] if self.uses_embedded_registry else []
         names += ["streams_port"] if self.uses_embedded_host else []
@@ -51,4 +53,4 @@ class Addresses:
 
     @property
     def events_subject(self) -> str:
-        return f"{self.topic_events}-value"
+        return value_subject(self.topic_events)
