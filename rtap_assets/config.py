@@ -24,6 +24,7 @@ from rtap_assets.settings.quality import QualitySettings
 from rtap_assets.settings.state_paths import StatePaths
 from rtap_assets.settings.streams import StreamSettings
 from rtap_assets.settings.tables import TableSettings
+from rtap_assets.settings.triggers import TriggerSettings
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -46,7 +47,7 @@ RULES: dict[str, Callable[[str], str]] = {
 }
 
 
-class Settings(Addresses, StatePaths, TableSettings, StreamSettings, QualitySettings):
+class Settings(Addresses, StatePaths, TableSettings, StreamSettings, QualitySettings, TriggerSettings):
     """Everything that may differ between a laptop and a cluster. Times are in the unit the name ends with."""
 
     model_config = SettingsConfigDict(
@@ -148,9 +149,6 @@ class Settings(Addresses, StatePaths, TableSettings, StreamSettings, QualitySett
     spark_shuffle_partitions: int = Field(2, ge=1, description="Shuffle partitions; pinned by a checkpoint's first start.")
     spark_quick_start: bool = Field(
         False, description="Compile Spark's code fast rather than well: for demos, tests and other runs of a few minutes."
-    )
-    spark_count_state_rows: bool = Field(
-        True, description="Count the live rows of the streams' state; costs a look-up per row written to it."
     )
     spark_extra_conf: dict[str, str] = Field({}, repr=False, description="More Spark settings, as a JSON object.")
 

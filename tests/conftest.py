@@ -16,6 +16,7 @@ pytest_plugins = [
     "spark_fixtures",
     "stream_fixtures",
     "host_fixtures",
+    "audited_lake",
 ]  # nothing is started until a test asks for it
 
 KEPT = {"RTAP_CACHE_DIR", "RTAP_JAVA_HOME"}

@@ -7,50 +7,36 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from rtap_assets.assets.keys import BRONZE, GOLD, MARTS_GROUP, OWNERS, PUBLISHED_GROUP, REVENUE_PARQUET, SILVER, mart_key
+from rtap_assets.assets.keys import GOLD_KEY, MARTS_GROUP, OWNERS, PUBLISHED_GROUP, REVENUE_PARQUET, data_key, mart_key
 from rtap_assets.assets.metadata import column_schema, freshness_policy, watermark
 from rtap_assets.config import Settings
-from rtap_assets.contracts import tables
+from rtap_assets.contracts.tables import GOLD
 from rtap_assets.resources.marts import Marts
 from rtap_assets.serving.export import ExportReport, export_gold
-from rtap_assets.serving.marts import MARTS, MartsReport, mart_sql, refresh_marts
+from rtap_assets.serving.marts import MARTS, MartSpec, MartsReport, refresh_marts
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-# What the statement of a mart reads; by default the tumbling windows.
-SOURCES = {
-    "rolling_revenue": GOLD,
-    "tumbling_revenue": mart_key("rolling_revenue"),
-    "dlq_by_reason": BRONZE,
-    "latency_percentiles": SILVER,
-    "corrections": GOLD,
-}
 PREVIEW_ROWS = 5
-# Which rows a preview shows first; by default the newest.
-PREVIEW_ORDER = {
-    "dlq_by_reason": "records DESC, reason",
-    "latency_percentiles": "hour DESC NULLS FIRST, latency",
-    "corrections": "planned_at DESC",
-}
 
 
-def _mart_spec(name: str, settings: Settings) -> dg.AssetSpec:
-    header, statement = _split_header(mart_sql(name))
+def _mart_spec(mart: MartSpec, settings: Settings) -> dg.AssetSpec:
+    header, statement = _split_header(mart.sql)
     return dg.AssetSpec(
-        mart_key(name),
-        deps=[SOURCES.get(name, mart_key("tumbling_revenue"))],
+        mart_key(mart.name),
+        deps=[mart_key(source) if isinstance(source, str) else data_key(source) for source in mart.reads],
         description=header,
         group_name=MARTS_GROUP,
         kinds={"duckdb", "sql"},
         freshness_policy=freshness_policy(settings),
         owners=OWNERS,
-        metadata={"dagster/table_name": name, "SQL": dg.MetadataValue.md(f"```sql\n{statement}\n```")},
+        metadata={"dagster/table_name": mart.name, "SQL": dg.MetadataValue.md(f"```sql\n{statement}\n```")},
     )
 
 
 def _split_header(sql: str) -> tuple[str, str]:
-    """The leading comment as Markdown, a paragraph for each line that opens with a word and a colon, and the statement."""
+    """Return the leading comment as Markdown, a paragraph per line that opens with a word and a colon; and the statement."""
     lines = sql.strip().splitlines()
     size = next(index for index, line in enumerate(lines) if not line.startswith("--"))
     text = "\n".join(line.removeprefix("--").strip() for line in lines[:size])
@@ -59,22 +45,22 @@ def _split_header(sql: str) -> tuple[str, str]:
 
 EXPORT_SPEC = dg.AssetSpec(
     REVENUE_PARQUET,
-    deps=[GOLD],
+    deps=[GOLD_KEY],
     description="Gold as a plain folder of Parquet files, partitioned by window_date and region in Hive's way, for tools "
     "that read no Iceberg: `read_parquet('<folder>/**/*.parquet', hive_partitioning = true)`.",
     group_name=PUBLISHED_GROUP,
     kinds={"duckdb", "parquet"},
     owners=OWNERS,
-    metadata={"dagster/column_schema": column_schema(tables.GOLD.columns)},
+    metadata={"dagster/column_schema": column_schema(GOLD.columns)},
 )
 
 
-MART_KEYS = [*(mart_key(name) for name in MARTS), REVENUE_PARQUET]
+MART_KEYS = [*(mart_key(mart.name) for mart in MARTS), REVENUE_PARQUET]
 
 
 def refreshed_marts(settings: Settings) -> dg.AssetsDefinition:
     """Return the asset of all marts and the Parquet folder: one step."""
-    specs = [*(_mart_spec(name, settings) for name in MARTS), EXPORT_SPEC]
+    specs = [*(_mart_spec(mart, settings) for mart in MARTS), EXPORT_SPEC]
     definition: dg.AssetsDefinition = dg.multi_asset(specs=specs, name="build_marts")(_refresh)
     return definition
 
@@ -87,16 +73,16 @@ def _refresh(
     report = refresh_marts(settings, refreshed_at=now)
     context.log.info(f"marts: {sum(report.rows.values()):,} rows in {len(report.rows)} marts, {report.seconds:.1f} s")
     with marts.get_connection() as connection:
-        for name in MARTS:
-            metadata = mart_metadata(report, name) | table_metadata(connection, name)
-            yield dg.MaterializeResult(asset_key=mart_key(name), metadata=metadata)
+        for mart in MARTS:
+            metadata = mart_metadata(report, mart.name) | table_metadata(connection, mart)
+            yield dg.MaterializeResult(asset_key=mart_key(mart.name), metadata=metadata)
     export = export_gold(settings, now=now)
     context.log.info(f"export: {export.rows:,} rows in {export.leaves} Parquet files, {export.leaves_written} of them new")
     yield dg.MaterializeResult(asset_key=REVENUE_PARQUET, metadata=export_metadata(export))
 
 
 def mart_metadata(report: MartsReport, name: str) -> dict[str, Any]:
-    """What a refresh says of one mart."""
+    """Return the metadata of one refreshed mart."""
     return {
         "dagster/row_count": report.rows[name],
         "source snapshots": dg.MetadataValue.json({table: str(id_) for table, id_ in report.snapshot_ids.items()}),
@@ -106,12 +92,11 @@ def mart_metadata(report: MartsReport, name: str) -> dict[str, Any]:
     }
 
 
-def table_metadata(connection: "DuckDBPyConnection", name: str) -> dict[str, Any]:
-    """A mart's columns and a few of its rows."""
-    columns = connection.execute(f"DESCRIBE {name}").fetchall()
-    order = PREVIEW_ORDER.get(name, "ALL DESC")
+def table_metadata(connection: "DuckDBPyConnection", mart: MartSpec) -> dict[str, Any]:
+    """Return a mart's columns and a few of its rows."""
+    columns = connection.execute(f"DESCRIBE {mart.name}").fetchall()
     rows = connection.execute(
-        f"SELECT COLUMNS(*)::VARCHAR FROM (FROM {name} ORDER BY {order} LIMIT {PREVIEW_ROWS})"
+        f"SELECT COLUMNS(*)::VARCHAR FROM (FROM {mart.name} ORDER BY {mart.preview_order} LIMIT {PREVIEW_ROWS})"
     ).fetchall()
     return {
         "dagster/column_schema": dg.TableSchema([dg.TableColumn(column[0], column[1].lower()) for column in columns]),
@@ -120,7 +105,7 @@ def table_metadata(connection: "DuckDBPyConnection", name: str) -> dict[str, Any
 
 
 def export_metadata(export: ExportReport) -> dict[str, Any]:
-    """What a publication of the Parquet folder says."""
+    """Return the metadata of a publication of the Parquet folder."""
     return {
         "dagster/row_count": export.rows,
         "files": export.leaves,

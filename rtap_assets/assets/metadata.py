@@ -1,4 +1,4 @@
-"""How the platform's facts look in Dagster: tables, where a source stands, watermarks."""
+"""The platform's facts as Dagster metadata: columns, source offsets, watermarks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from rtap_assets.runtime.clock import EPOCH, from_milliseconds
 
 
 def column_schema(columns: Iterable[Column]) -> dg.TableSchema:
-    """The contract's columns as Dagster shows them."""
+    """Return the contract's columns as Dagster shows them."""
     return dg.TableSchema([dg.TableColumn(column.name, column.type, description=column.doc) for column in columns])
 
 
 def freshness_policy(settings: Settings) -> dg.FreshnessPolicy:
-    """Return how long a layer or mart may go without a materialization; a roll-up of a running stream is one."""
+    """Return for how long a layer or mart may go without a materialization; the roll-up of a running stream is one."""
     return dg.FreshnessPolicy.time_window(
         fail_window=timedelta(minutes=settings.freshness_fail_minutes),
         warn_window=timedelta(minutes=settings.freshness_warn_minutes),
@@ -27,7 +27,7 @@ def freshness_policy(settings: Settings) -> dg.FreshnessPolicy:
 
 
 def as_check_result(evaluation: dg.AssetCheckEvaluation, *, more: Mapping[str, Any] | None = None) -> dg.AssetCheckResult:
-    """The same verdict, given by a run; `more` is metadata that it adds."""
+    """Return the same verdict as the result of a run, with the metadata `more`."""
     return dg.AssetCheckResult(
         asset_key=evaluation.asset_key,
         check_name=evaluation.check_name,
@@ -39,7 +39,7 @@ def as_check_result(evaluation: dg.AssetCheckEvaluation, *, more: Mapping[str, A
 
 
 def source_offsets(position: Mapping[str, Any] | None) -> dg.JsonMetadataValue:
-    """Where a stream stands in its source: the next offset of each Kafka partition, or a snapshot and the files read of it.
+    """Return a stream's position in its source: the next offset of each Kafka partition, or a snapshot and its files read.
 
     A snapshot id is shown as text: it exceeds 2^53, and a browser would round the number.
     """
@@ -50,12 +50,12 @@ def source_offsets(position: Mapping[str, Any] | None) -> dg.JsonMetadataValue:
 
 
 def watermark(instant: datetime | None) -> dg.MetadataValue[Any]:
-    """A watermark; it first moves with the second micro-batch of a stream, and stands at the epoch until then."""
+    """Return a watermark; it first moves with the second micro-batch of a stream, and is the epoch until then."""
     if instant is None or instant <= EPOCH:
         return dg.MetadataValue.text("none yet")
     return dg.MetadataValue.timestamp(instant)
 
 
 def instant_of(milliseconds: int | None) -> datetime | None:
-    """Milliseconds since the epoch as an instant, without a detour over floats."""
+    """Return milliseconds since the epoch as an instant, without a detour over floats."""
     return None if milliseconds is None else from_milliseconds(milliseconds)

@@ -10,14 +10,12 @@ from typing import Any
 
 import dagster as dg
 
-from rtap_assets.assets.keys import BRONZE, DLQ_TOPIC, GOLD, SILVER
+from rtap_assets.assets.keys import ASSET_OF_STREAM
 from rtap_assets.assets.metadata import as_check_result
 from rtap_assets.resources.streams import StreamHost
 from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus
 
 STREAM_STATE = "stream_state"
-ASSET_OF_STREAM = {"bronze": BRONZE, "dlq": DLQ_TOPIC, "silver": SILVER, "gold": GOLD}
-STREAM_OF_ASSET = {key: stream for stream, key in ASSET_OF_STREAM.items()}
 AS_DESIRED = {Desired.RUNNING: Observed.RUNNING, Desired.STOPPED: Observed.STOPPED}
 NEEDS_A_PERSON = frozenset({Observed.BROKEN, Observed.REFUSED})
 

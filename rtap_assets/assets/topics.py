@@ -2,61 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 
-from rtap_assets.assets.keys import DQ_TOPIC, EVENTS_TOPIC, GOLD, OWNERS, PUBLISHED_GROUP, REVENUE_TOPIC, SOURCE_GROUP
+from rtap_assets.assets.keys import OWNERS, PUBLISHED_GROUP, SOURCE_GROUP, data_key
 from rtap_assets.assets.metadata import column_schema
 from rtap_assets.config import Settings
-from rtap_assets.contracts import tables
-from rtap_assets.contracts.tables import Column
+from rtap_assets.contracts.streams import STREAM_SPECS
+from rtap_assets.contracts.topics import TOPICS, Topic
 
 
 def topic_specs(settings: Settings) -> list[dg.AssetSpec]:
-    """Return a spec for each topic that no asset of ours writes: by producers, by gold's stream, by the quality checks."""
-    return [
-        _topic(
-            EVENTS_TOPIC,
-            settings.topic_events,
-            "Sales events as producers send them: Avro in the registry's wire format, keyed by account_id.",
-            group=SOURCE_GROUP,
-            columns=tables.EVENT_COLUMNS,
-        ),
-        _topic(
-            REVENUE_TOPIC,
-            settings.topic_revenue,
-            "Gold's windows as Avro messages; the latest per key is the valid one. Gold's stream publishes each batch here "
-            "before it commits it to the table.",
-            group=PUBLISHED_GROUP,
-            deps=[GOLD],
-            columns=tables.GOLD.columns,
-        ),
-        _topic(
-            DQ_TOPIC,
-            settings.topic_dq,
-            "Results of data-quality checks as Avro messages, keyed by table and check.",
-            group=PUBLISHED_GROUP,
-        ),
-    ]
+    """Return a spec per topic that no asset of ours writes: producers do, a stream besides its table, the quality checks."""
+    materialized = [stream.target for stream in STREAM_SPECS]
+    return [_spec(topic, settings) for topic in TOPICS if topic not in materialized]
 
 
-def _topic(
-    key: dg.AssetKey,
-    name: str,
-    description: str,
-    *,
-    group: str,
-    deps: Sequence[dg.AssetKey] = (),
-    columns: Sequence[Column] = (),
-) -> dg.AssetSpec:
-    schema = {"dagster/column_schema": column_schema(columns)} if columns else {}
+def topic_metadata(topic: Topic, settings: Settings) -> dict[str, Any]:
+    """Return the metadata of a topic's asset: its name on the broker, and its columns where it has some."""
+    schema = {"dagster/column_schema": column_schema(topic.columns)} if topic.columns else {}
+    return {"topic": topic.name_in(settings), **schema}
+
+
+def _spec(topic: Topic, settings: Settings) -> dg.AssetSpec:
     return dg.AssetSpec(
-        key,
-        description=description,
-        group_name=group,
+        data_key(topic),
+        description=topic.doc,
+        group_name=SOURCE_GROUP if topic.is_source else PUBLISHED_GROUP,
         kinds={"kafka"},
         owners=OWNERS,
-        deps=deps,
-        metadata={"topic": name, **schema},
+        deps=[data_key(stream.target) for stream in STREAM_SPECS if stream.publishes is topic],
+        metadata=topic_metadata(topic, settings),
     )

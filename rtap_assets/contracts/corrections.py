@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from rtap_assets.contracts.tables import MONEY, MONEY_SUM, Column, TableSpec
+from rtap_assets.contracts.tables import MONEY, REVENUE_MEASURES, Column, TableSpec
 
 
 class Cause(StrEnum):
@@ -39,18 +39,10 @@ class Change(StrEnum):
     REMOVE = "remove"
 
 
-# The measures of a gold window, as the record keeps them before (`from_…`) and after (`to_…`).
-_MEASURES = {
-    "gross_amount": MONEY_SUM,
-    "refund_amount": MONEY_SUM,
-    "net_amount": MONEY_SUM,
-    "orders": "bigint",
-    "refunds": "bigint",
-}
-
 CORRECTIONS = TableSpec(
     namespace="quality",
     name="corrections",
+    view="corrections",
     doc="Every change of silver after its stream had written it: what, why, by which run, and the windows of gold restated.",
     grain="one entry of one correction: its plan, a row, an erased amount, a restated window, or its end",
     key=(),
@@ -78,9 +70,9 @@ CORRECTIONS = TableSpec(
         Column("window_start", "timestamp", "Start of a restated window, or of the slide that erased amounts lay in, UTC."),
         Column("window_end", "timestamp", "End of the restated window or of the slide, exclusive, UTC."),
         *(
-            Column(f"{side}_{name}", kind, f"{name} of the window {when} the correction; `from`: of erased rows.")
+            Column(f"{side}_{one.name}", one.type, f"{one.name} of the window {when} the change; `from`: of erased rows.")
             for side, when in (("from", "before"), ("to", "after"))
-            for name, kind in _MEASURES.items()
+            for one in REVENUE_MEASURES
         ),
         Column("revision", "int", "Revision of the restated window."),
         Column("rows_added", "bigint", "Rows added to silver; in the plan and at the end."),

@@ -48,11 +48,11 @@ class OffsetGap:
 OFFSET_GAPS = TableSpec(
     namespace="quality",
     name="offset_gaps",
+    view="offset_gaps",
     doc="Offsets of the events topic that have no row in bronze, and why. Conservation = rows + these = offsets consumed.",
     grain="one range of offsets of one kind",
     key=("topic", "topic_epoch", "kafka_partition", "first_offset", "kind"),
     partition="",
-    view_name="offset_gaps",
     columns=(
         Column("topic", "string", "Kafka topic."),
         Column("topic_epoch", "int", "How often the topic had been made again under its name."),

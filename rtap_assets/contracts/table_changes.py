@@ -40,6 +40,7 @@ class TableChange:
 TABLE_CHANGES = TableSpec(
     namespace="quality",
     name="table_changes",
+    view="table_changes",
     doc="Changes of bronze, silver and gold by other programs than the platform; an acknowledgement is a row of its own.",
     grain="one change, and one more row when it is acknowledged",
     key=("change_id", "acknowledged_at"),

@@ -15,7 +15,7 @@ MONEY_SUM = "decimal(28,4)"
 
 @dataclass(frozen=True)
 class Column:
-    """One column; `doc` says what it means, with the unit."""
+    """One column; `doc` describes it, with the unit."""
 
     name: str
     type: str
@@ -24,13 +24,17 @@ class Column:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """One table of the lake. `partition` is an Iceberg partition transform in Spark SQL.
+    """One table of the lake. Its namespace is its layer: the folder, the group in Dagster, the first part of the asset key.
 
-    `mostly_unique` names the columns whose values hardly repeat within a file, so that a dictionary of them saves nothing.
+    `view` is the name by which `rtap sql`, marts and checks read it. `partition` is an Iceberg partition transform in Spark
+    SQL. `mostly_unique` names the columns whose values hardly repeat within a file, so that a dictionary of them saves
+    nothing. `is_merged`: its stream changes rows by MERGE, so that it pauses while maintenance compacts the table. `note` is
+    what the asset's description adds to `doc`.
     """
 
     namespace: str
     name: str
+    view: str
     doc: str
     grain: str
     key: tuple[str, ...]
@@ -38,16 +42,12 @@ class TableSpec:
     columns: tuple[Column, ...]
     mostly_unique: tuple[str, ...] = ()
     properties: dict[str, str] = field(default_factory=dict)
-    view_name: str = ""
+    is_merged: bool = False
+    note: str = ""
 
     @property
     def identifier(self) -> str:
         return f"{self.namespace}.{self.name}"
-
-    @property
-    def view(self) -> str:
-        """Name of the view by which `rtap sql` and the checks read the table: the namespace, where it has one table."""
-        return self.view_name or self.namespace
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -92,6 +92,7 @@ REJUDGED_COLUMNS = ("rejudged_at", "rejudged_from")
 BRONZE = TableSpec(
     namespace="bronze",
     name="sales_events",
+    view="bronze",
     doc="Every record of the events topic, decoded as far as it goes, raw bytes kept; quarantined when error_reason is set.",
     grain="one Kafka record",
     key=("topic", "topic_epoch", "kafka_partition", "kafka_offset"),
@@ -108,11 +109,13 @@ BRONZE = TableSpec(
         Column("kafka_headers", "array<struct<key:string,value:binary>>", "The record's headers, unchanged."),
     ),
     mostly_unique=(*MOSTLY_UNIQUE, "raw_value"),
+    note="Nothing is left out: an invalid record is a row too, with its reason.",
 )
 
 SILVER = TableSpec(
     namespace="silver",
     name="sales_events",
+    view="silver",
     doc="Valid sales events, one row each, codes in canonical form, with signed net amount and latencies.",
     grain="one event",
     key=("event_id",),
@@ -128,11 +131,22 @@ SILVER = TableSpec(
         Column("processed_at", "timestamp", "Timestamp of the micro-batch that wrote the row, UTC."),
     ),
     mostly_unique=(*MOSTLY_UNIQUE, "net_amount"),
+    note="Rows later than the watermark are added by a job.",
+)
+
+# What is summed per window; `transforms/gold.py` has the sum of each. The record of corrections and the marts follow.
+REVENUE_MEASURES = (
+    Column("gross_amount", MONEY_SUM, "Sum of the amounts of everything but refunds."),
+    Column("refund_amount", MONEY_SUM, "Sum of the amounts paid back, as a positive number."),
+    Column("net_amount", MONEY_SUM, "gross_amount minus refund_amount."),
+    Column("orders", "bigint", "Number of events that are not refunds."),
+    Column("refunds", "bigint", "Number of refunds."),
 )
 
 GOLD = TableSpec(
     namespace="gold",
     name="revenue_5m",
+    view="gold",
     doc="Revenue per sliding five-minute window, plan tier, region and currency; windows are [start, end), UTC.",
     grain="one window x plan_tier x region x currency",
     key=("window_start", "plan_tier", "region", "currency"),
@@ -143,21 +157,21 @@ GOLD = TableSpec(
         Column("plan_tier", "string", "free, starter, pro or enterprise."),
         Column("region", "string", "na, emea, apac or latam."),
         Column("currency", "string", "ISO 4217 code; sums never cross currencies."),
-        Column("gross_amount", MONEY_SUM, "Sum of the amounts of everything but refunds."),
-        Column("refund_amount", MONEY_SUM, "Sum of the amounts paid back, as a positive number."),
-        Column("net_amount", MONEY_SUM, "gross_amount minus refund_amount."),
-        Column("orders", "bigint", "Number of events that are not refunds."),
-        Column("refunds", "bigint", "Number of refunds."),
+        *REVENUE_MEASURES,
         Column("revision", "int", "How often the row was changed after its window was final, by late rows or a correction."),
         Column("updated_at", "timestamp", "Timestamp of the micro-batch that last changed the row, UTC."),
     ),
+    is_merged=True,
+    note="A window is final once gold's watermark has passed its end.",
 )
 
+# In the order of the flow: a table comes after those that it is made from.
 TABLES = (BRONZE, SILVER, GOLD)
 
 DQ_RESULTS = TableSpec(
     namespace="quality",
     name="dq_results",
+    view="quality",
     doc="Every evaluation of every data-quality check, from the topic of results.",
     grain="one evaluation of one check on one table",
     key=("result_id",),
@@ -166,7 +180,7 @@ DQ_RESULTS = TableSpec(
         Column("result_id", "string", "Identity of the evaluation; a repeated message has the same."),
         Column("check_name", "string", "Name of the check."),
         Column("table_name", "string", "Table that it looked at."),
-        Column("source", "string", "stream: measured in a micro-batch; pass: by reading the lake."),
+        Column("source", "string", "pass: by reading the lake; stream: in a micro-batch, by earlier versions."),
         Column("severity", "string", "warn or error."),
         Column("blocking", "boolean", "True when a failure stops what builds on the table."),
         Column("passed", "boolean", "True when observed is at most threshold; with rows_checked 0 nothing was looked at."),

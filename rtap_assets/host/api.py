@@ -27,6 +27,7 @@ from rtap_assets.host.description import HostDescription
 from rtap_assets.host.idle import Activity, Engine
 from rtap_assets.host.metrics import CONTENT_TYPE, metrics_text
 from rtap_assets.host.openapi import openapi_document
+from rtap_assets.quality.batch_totals import BatchTotals
 from rtap_assets.streaming.model.operation import STREAM_ACTIONS, TABLE_ACTIONS, Operation
 
 DEFAULT_PROGRESS, MOST_PROGRESS = 20, 1000
@@ -44,6 +45,7 @@ class Host:
     activity: Activity
     shutdown: Callable[[str], None]
     stopping: Event = field(default_factory=Event)
+    totals: BatchTotals = field(default_factory=BatchTotals)
 
 
 def build_app(host: Host, settings: Settings, *, token: str) -> Starlette:
@@ -96,6 +98,7 @@ class _Endpoints:
             host={"version": info.version, "pid": str(info.pid), "jvm_pid": str(info.jvm_pid or "")},
             since=info.since,
             jvm_answers=self._host.engine.jvm_answers(),
+            counted=self._host.totals.read(),
         )
         return Response(text, media_type=CONTENT_TYPE)
 

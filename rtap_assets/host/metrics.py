@@ -18,6 +18,11 @@ Reading = float | int | bool | datetime | None
 STREAM_METRICS = {one.metric: (field, one.doc) for field, one in StreamStatus.shown().items() if one.metric is not None}
 STATE_METRIC = "rtap_stream_state"
 STATE_HELP = "1 for the state that is observed, 0 for the others."
+COUNT_METRIC = "rtap_stream_counted_rows_total"
+COUNT_HELP = (
+    "Rows that the batches counted since the stream host started: records and invalid ones in bronze, reasons in dlq, "
+    "late rows and copies that silver dropped."
+)
 HOST_METRICS = {
     "rtap_host_info": "Always 1; version, pid and JVM pid of the stream host are its labels.",
     "rtap_host_start_timestamp_seconds": "When the stream host started, seconds since the epoch.",
@@ -25,8 +30,15 @@ HOST_METRICS = {
 }
 
 
-def metrics_text(statuses: Iterable[StreamStatus], *, host: Mapping[str, str], since: datetime, jvm_answers: bool) -> str:
-    """Return everything, as one scrape. `host` becomes the labels of `rtap_host_info`."""
+def metrics_text(
+    statuses: Iterable[StreamStatus],
+    *,
+    host: Mapping[str, str],
+    since: datetime,
+    jvm_answers: bool,
+    counted: Mapping[tuple[str, str], int],
+) -> str:
+    """Return everything as one scrape. `host` becomes the labels of `rtap_host_info`; `counted` is by stream and count."""
     streams = list(statuses)
     families = [
         _family("rtap_host_info", HOST_METRICS["rtap_host_info"], [(dict(host), 1)]),
@@ -46,20 +58,23 @@ def metrics_text(statuses: Iterable[StreamStatus], *, host: Mapping[str, str], s
         _family(name, text, [({"stream": stream.name}, _reading(getattr(stream, field))) for stream in streams])
         for name, (field, text) in STREAM_METRICS.items()
     ]
-    return "".join(families)
+    counts = [({"stream": stream, "count": name}, rows) for (stream, name), rows in counted.items()]
+    return "".join([*families, _family(COUNT_METRIC, COUNT_HELP, counts, kind="counter")])
 
 
 def metric_names() -> set[str]:
     """Return the names of all metrics."""
-    return {*HOST_METRICS, STATE_METRIC, *STREAM_METRICS}
+    return {*HOST_METRICS, STATE_METRIC, COUNT_METRIC, *STREAM_METRICS}
 
 
 def _reading(value: Any) -> Reading:
     return value is Desired.RUNNING if isinstance(value, Desired) else value
 
 
-def _family(name: str, description: str, samples: Iterable[tuple[Mapping[str, str], Reading]]) -> str:
-    lines = [f"# HELP {name} {description}", f"# TYPE {name} gauge"]
+def _family(
+    name: str, description: str, samples: Iterable[tuple[Mapping[str, str], Reading]], *, kind: str = "gauge"
+) -> str:
+    lines = [f"# HELP {name} {description}", f"# TYPE {name} {kind}"]
     for labels, reading in samples:
         if reading is None:
             continue

@@ -9,10 +9,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.runtime.locks import LOCK_FILE, lock_holder
 from rtap_assets.streaming.checkpoints.files import has_unfinished_batch, newest_committed
 from rtap_assets.streaming.lifecycle.desired import KeptBreaker, read_breakers, read_desired, read_generations
-from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus
 
 

@@ -35,7 +35,7 @@ from rtap_assets.host.idle import Activity
 from rtap_assets.host.lock import only_host
 from rtap_assets.host.token import ensure_token
 from rtap_assets.lake.tables import ensure_tables
-from rtap_assets.quality.batch_reports import QualityReports
+from rtap_assets.quality.batch_totals import BatchTotals
 from rtap_assets.runtime.locks import OwnerNote
 from rtap_assets.streaming.checkpoints.ownership import owned_checkpoints, refuse_a_living_owner
 from rtap_assets.streaming.failures import Verdict, judge
@@ -133,12 +133,12 @@ def _serve_streams(
     leave_when_idle: bool,
 ) -> dict[str, bool]:
     """Run engine and API until there is a reason to end; returns for each stream whether its stop was clean."""
-    reports = QualityReports(settings)
+    totals = BatchTotals()
     jvm: Any = session.sparkContext._jvm
-    engine = StreamEngine(session, settings, on_batch=reports.report)
+    engine = StreamEngine(session, settings, on_batch=totals.add)
     jvm_pid = int(jvm.java.lang.ProcessHandle.current().pid())
     info = HostDescription(note.pid, note.since, str(settings.state_dir), version("rtap-assets"), jvm_pid)
-    host = Host(engine, info, Activity(engine), shutdown=ending.ask)
+    host = Host(engine, info, Activity(engine), shutdown=ending.ask, totals=totals)
     engine.resume()
     drained = Event()
     Thread(target=_watch_jvm, args=(host, settings, drained), name="jvm-watch", daemon=True).start()
@@ -149,7 +149,6 @@ def _serve_streams(
         _leave_by(stop_seconds(settings))
         log.info("stream host ends (%s): draining", ending.reason)
         clean = engine.close(seconds=settings.stop_timeout_seconds)
-        reports.close(seconds=API_STOP_SECONDS)
         drained.set()
     return clean
 

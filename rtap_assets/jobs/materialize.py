@@ -7,5 +7,5 @@ import dagster as dg
 materialize_everything = dg.define_asset_job(
     "materialize_everything",
     selection=dg.AssetSelection.all(),
-    description="Drain bronze, the dead-letter topic, silver and gold in order, then refresh the marts.",
+    description="Drain the streams in order, then refresh the marts.",
 )

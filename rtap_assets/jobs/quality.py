@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from rtap_assets.assets.keys import GOLD, mart_key
+from rtap_assets.assets.keys import GOLD_KEY, mart_key
 from rtap_assets.assets.marts import MART_KEYS
 from rtap_assets.assets.quality_checks import asset_key
 from rtap_assets.config import Settings
@@ -50,7 +50,7 @@ def quality_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
         description="Refreshes the marts when gold was rolled up since their last refresh.",
     )
     def refresh_marts_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        gold, marts = (_materialized_at(context.instance, key) for key in (GOLD, mart_key("rolling_revenue")))
+        gold, marts = (_materialized_at(context.instance, key) for key in (GOLD_KEY, mart_key("rolling_revenue")))
         if gold is None:
             return dg.SkipReason("gold was never materialized")
         if marts is not None and gold <= marts:

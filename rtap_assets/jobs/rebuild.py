@@ -5,8 +5,8 @@ from enum import StrEnum
 import dagster as dg
 from pydantic import Field
 
+from rtap_assets.assets.keys import ASSET_OF_STREAM
 from rtap_assets.assets.layers import layer_metadata
-from rtap_assets.assets.stream_state import ASSET_OF_STREAM
 from rtap_assets.host.table_work import rebuild
 from rtap_assets.jobs.failures import failing_with_next_step
 from rtap_assets.resources.spark import SparkSessionResource

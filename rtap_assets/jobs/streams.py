@@ -5,22 +5,17 @@ from enum import StrEnum
 import dagster as dg
 from pydantic import Field
 
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.errors import RtapError
 from rtap_assets.resources.streams import StreamHost
-from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.operation import Action, Operation
 
 # A command overtakes materializations that wait in the queue.
 PRIORITY = {"dagster/priority": "10"}
 
 
-class StreamName(StrEnum):
-    """A stream as the launchpad offers it; Dagster shows the names of an enum's members."""
-
-    bronze = "bronze"
-    dlq = "dlq"
-    silver = "silver"
-    gold = "gold"
+# The streams as the launchpad offers them: Dagster shows the names of an enum's members.
+StreamName = StrEnum("StreamName", [(name, name) for name in STREAM_NAMES])  # type: ignore[misc]
 
 
 class Selection(dg.Config):
@@ -30,8 +25,8 @@ class Selection(dg.Config):
         # As plain text: Dagster cannot keep a member of our enum as a default.
         default=list(STREAM_NAMES),  # type: ignore[arg-type]
         min_length=1,
-        description="Which streams: any of bronze, dlq, silver, gold. By default all four, which is what you want unless "
-        "one of them has a fault of its own.",
+        description=f"Which streams: any of {', '.join(STREAM_NAMES)}. By default all, which is what you want unless one of "
+        "them has a fault of its own.",
     )
 
 

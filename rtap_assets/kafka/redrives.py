@@ -24,9 +24,10 @@ from rtap_assets.contracts.dead_letters import (
     DeadLetter,
     Headers,
 )
+from rtap_assets.contracts.topics import DLQ_HEADER_BYTES
 from rtap_assets.errors import ConfigurationError
 from rtap_assets.kafka.bounded_read import read_after
-from rtap_assets.kafka.topics import DLQ_HEADER_BYTES, end_offsets, ensure_topics, has_topic, redrive_topic_specs
+from rtap_assets.kafka.topics import end_offsets, ensure_topics, has_topic, redrive_topic_specs
 from rtap_assets.kafka.transactions import TransactionalProducer
 from rtap_assets.runtime.clock import utc_now
 

@@ -13,14 +13,10 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCol
 from confluent_kafka.admin import ConfigResource, NewTopic, OffsetSpec, ResourceType, TopicDescription
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.topics import DLQ_HEADER_BYTES, TOPICS
 from rtap_assets.errors import ConfigurationError, DependencyUnavailable
 from rtap_assets.kafka.clients import Admin
 
-DAY_MS = 86_400_000
-EVENTS_RETENTION_MS = 7 * DAY_MS
-DLQ_RETENTION_MS = 30 * DAY_MS
-# A dead letter carries its context in headers, so that no record is too large to be quarantined.
-DLQ_HEADER_BYTES = 65_536
 POLL_SECONDS = 0.05
 
 # What librdkafka reports of a broker that knows no topic ids.
@@ -40,27 +36,8 @@ class TopicSpec:
 
 
 def topic_specs(settings: Settings) -> list[TopicSpec]:
-    """The four topics of the platform."""
-    partitions, largest = settings.topic_partitions, settings.topic_max_message_bytes
-    return [
-        TopicSpec(
-            settings.topic_events,
-            partitions,
-            {
-                # Event times are judged against this timestamp, so it must be the broker's and not a producer's claim.
-                "message.timestamp.type": "LogAppendTime",
-                "max.message.bytes": str(largest),
-                "retention.ms": str(EVENTS_RETENTION_MS),
-            },
-        ),
-        TopicSpec(
-            settings.topic_dlq,
-            partitions,
-            {"max.message.bytes": str(largest + DLQ_HEADER_BYTES), "retention.ms": str(DLQ_RETENTION_MS)},
-        ),
-        TopicSpec(settings.topic_revenue, partitions, {"cleanup.policy": "compact"}),
-        TopicSpec(settings.topic_dq, partitions),
-    ]
+    """Return the topics of the platform as they should be."""
+    return [TopicSpec(one.name_in(settings), settings.topic_partitions, one.config_in(settings)) for one in TOPICS]
 
 
 def redrive_topic_specs(settings: Settings) -> list[TopicSpec]:
@@ -77,7 +54,7 @@ def redrive_topic_specs(settings: Settings) -> list[TopicSpec]:
 
 
 def ensure_topics(settings: Settings, specs: Sequence[TopicSpec] | None = None) -> dict[str, str]:
-    """Create the missing topics, by default the platform's four.
+    """Create the missing topics, by default those of the platform.
 
     Returns topic -> "created", "exists", or "differs: …" for one that was left as it is.
     Returns only when each created topic has a leader for each Kafka partition, so that the next client finds it.

@@ -51,13 +51,16 @@ class CorrectionsState:
 
 
 def ensure_corrections(settings: Settings) -> None:
-    """Create the table where it is missing; idempotent.
+    """Create the table where it is missing and add the columns that its spec has gained; idempotent.
 
     Raises:
         DependencyUnavailable: the catalog does not answer.
     """
     with _catalog(settings) as catalog:
-        RECORDS.ensure(catalog)
+        table = RECORDS.ensure(catalog)
+        if {column.name for column in CORRECTIONS.columns} - set(table.schema().column_names):
+            with table.update_schema() as update:
+                update.union_by_name(RECORDS.schema)
 
 
 def append_entries(settings: Settings, entries: Sequence[Mapping[str, Any]]) -> None:

@@ -25,6 +25,8 @@ from rtap_assets.lake.table_metrics import TableMetrics
 
 # A file group is one Spark job: small groups, one after the other, let the streams' jobs in between.
 GROUP_SIZE_IN_TARGETS = 2
+OPEN_DAYS = 2  # today's and yesterday's day partitions still get files
+MOST_MANIFESTS = 50
 MANIFEST_TARGET_BYTES = 8 * 1024 * 1024  # Iceberg's default
 
 
@@ -44,7 +46,7 @@ def compact_closed_partitions(session: SparkSession, settings: Settings, spec: T
 
     Gold has one writer: call it for gold only while its stream does not run, or one of the two fails.
 
-    Time: the newest `compaction_open_days` days, by UTC, are left alone.
+    Time: today and yesterday, by UTC, are left alone.
     Raises:
         StreamError: the rewrite failed; the table is as it was.
     """
@@ -61,9 +63,9 @@ def compact_closed_partitions(session: SparkSession, settings: Settings, spec: T
     return Compaction(row.rewritten_data_files_count, row.added_data_files_count, row.rewritten_bytes_count)
 
 
-def manifests_are_worth_rewriting(metrics: TableMetrics, settings: Settings) -> bool:
-    """True for many manifests: appends merge the newest ones, so many means that compactions or merges left small ones."""
-    return metrics.manifests > settings.manifest_rewrite_count
+def manifests_are_worth_rewriting(metrics: TableMetrics) -> bool:
+    """Return True for many manifests: appends merge the newest ones, so compactions or merges have left small ones."""
+    return metrics.manifests > MOST_MANIFESTS
 
 
 def rewrite_manifests(session: SparkSession, settings: Settings, spec: TableSpec) -> int:
@@ -110,7 +112,7 @@ def partition_column(spec: TableSpec) -> str:
 
 def _closed(settings: Settings, spec: TableSpec, *, now: datetime) -> str:
     day = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    closed_before = day - timedelta(days=settings.compaction_open_days - 1)
+    closed_before = day - timedelta(days=OPEN_DAYS - 1)
     return f'{partition_column(spec)} < TIMESTAMP "{_instant(closed_before)}"'
 
 

@@ -1,6 +1,6 @@
 """The full pass of data-quality checks: exact questions to the newest snapshots, answered by DuckDB. Changes nothing.
 
-One statement per check in `sql/dq/`; each returns how many rows it looked at, how many broke the rule, what was observed,
+One statement per check in `sql/`; each returns how many rows it looked at, how many broke the rule, what was observed,
 and a detail. The lake is planned downstream first, so what a layer holds is in the layers above it too.
 """
 
@@ -23,7 +23,7 @@ from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.snapshots import STAMP_EPOCH_ID, ancestors, summary_value
 from rtap_assets.lake.history.stream_offsets import FilePosition, StreamPositions, end_of_batch, file_positions
 from rtap_assets.lake.table_changes import read_changes
-from rtap_assets.quality.catalog import PASS_CHECKS, REQUIRED_COLUMNS, Check, DqResult, judge
+from rtap_assets.quality.catalog import PASS_CHECKS, REQUIRED_COLUMNS, CheckSpec, DqResult, judge
 from rtap_assets.runtime.clock import EPOCH
 from rtap_assets.serving.connection import connect_lake, with_first_epoch
 from rtap_assets.serving.corrections import load_corrections
@@ -32,16 +32,12 @@ from rtap_assets.serving.lake_files import PLANNING_ORDER, TableFiles, local_pat
 
 EVERYTHING = FilePosition(2**62, 0)
 NOTHING = FilePosition(-1, 0)
-# Checks of the same name on several tables have a statement for each table.
-STATEMENTS = {
-    (BRONZE.identifier, "conservation"): "conservation_bronze",
-    (SILVER.identifier, "conservation"): "conservation_silver",
-    (BRONZE.identifier, "freshness"): "freshness_bronze",
-    (SILVER.identifier, "freshness"): "freshness_silver",
-    (GOLD.identifier, "freshness"): "freshness_gold",
+# What the statements that hold for more than one table look at.
+VALID_ROWS = {
+    BRONZE.identifier: "(SELECT *, epoch_ms(kafka_timestamp) - epoch_ms(event_time) AS delivery_latency_ms "
+    "FROM bronze WHERE error_reason IS NULL)",
+    SILVER.identifier: "silver",
 }
-# These read the table that `silver_accounts` makes.
-ACCOUNTED = {"conservation_silver", "duplicate_share", "late_share"}
 # One CASE per required column; the list of columns is the contract's.
 NULL_COLUMNS = ", ".join(f"CASE WHEN {column} IS NULL THEN '{column}' END" for column in REQUIRED_COLUMNS)
 
@@ -52,9 +48,9 @@ def run_checks(
     positions: StreamPositions,
     now: datetime,
     lookback_hours: float = 0,
-    checks: Sequence[Check] = PASS_CHECKS,
+    checks: Sequence[CheckSpec] = PASS_CHECKS,
 ) -> list[DqResult]:
-    """The result of each of the checks, in their order; by default of the whole pass.
+    """Return the result of each of the checks, in their order; by default of the whole pass.
 
     `positions` says how far the streams had read; take them before the call. Rows older than `lookback_hours` are left out
     (0: none), but for the other copies of an event.
@@ -75,13 +71,8 @@ def run_checks(
         raise _unreadable(error) from error
 
 
-def statement(check: Check) -> str:
-    """The name of the check's file in `sql/dq/`."""
-    return STATEMENTS.get(check.key, check.name)
-
-
 def _run(
-    settings: Settings, *, positions: StreamPositions, now: datetime, lookback_hours: float, checks: Sequence[Check]
+    settings: Settings, *, positions: StreamPositions, now: datetime, lookback_hours: float, checks: Sequence[CheckSpec]
 ) -> list[DqResult]:
     plans = plan_lake(settings, (*PLANNING_ORDER, OFFSET_GAPS))
     since = now - timedelta(hours=lookback_hours) if lookback_hours else EPOCH
@@ -93,8 +84,9 @@ def _run(
             "now": now,
             "since": since,
             "correction_due": now - 2 * timedelta(minutes=settings.corrections_interval_minutes),
-            "watermark": plans["gold"].watermark,  # none: no window is closed, and the check looks at none
+            "watermark": plans[GOLD.view].watermark,  # none: no window is closed, and the check looks at none
             "interval_seconds": settings.dq_volume_minutes * 60,
+            "recent_seconds": 2 * settings.dq_interval_minutes * 60,  # no batch falls between two passes
             "bounded_currencies": list(settings.plausible_amounts),
             "largest_amounts": list(settings.plausible_amounts.values()),
             "skew_seconds": settings.dq_event_time_skew_seconds,
@@ -102,11 +94,12 @@ def _run(
             "window_seconds": settings.window_seconds,
             "slide_seconds": settings.slide_seconds,
         }
-        if any(statement(check) in ACCOUNTED for check in checks):
+        if any(check.needs_accounts for check in checks):
             _ask(connection, "silver_accounts", shared | _read(bounds["bronze"]))
         results = []
         for check in checks:
-            row = _ask(connection, statement(check), shared | _read(bounds["silver"]))
+            rows = VALID_ROWS.get(check.spec.identifier, "")
+            row = _ask(connection, check.statement, shared | _read(bounds["silver"]), rows=rows)
             results.append(
                 judge(
                     check,
@@ -117,7 +110,7 @@ def _run(
                     rows_failed=row["rows_failed"],
                     measured_from=since if lookback_hours else None,
                     measured_at=now,
-                    snapshot_id=plans[check.spec.namespace].snapshot_id,
+                    snapshot_id=plans[check.spec.view].snapshot_id,
                     detail=row["detail"],
                 )
             )
@@ -134,10 +127,10 @@ def _prepare(
     for partition, offset in positions.bronze.items():
         connection.execute("INSERT INTO consumed_offsets VALUES (?, ?, ?)", [positions.topic_epoch, partition, offset])
     _create_foreign_changes(connection, settings, histories=sum(plan.snapshot_id is not None for plan in plans.values()))
-    gold = _gold_position(settings, plans["gold"], positions)
+    gold = _gold_position(settings, plans[GOLD.view], positions)
     return {
-        "bronze": _follow(connection, settings, plans["bronze"], positions.silver, otherwise=NOTHING),
-        "silver": _follow(connection, settings, plans["silver"], gold, otherwise=EVERYTHING),
+        "bronze": _follow(connection, settings, plans[BRONZE.view], positions.silver, otherwise=NOTHING),
+        "silver": _follow(connection, settings, plans[SILVER.view], gold, otherwise=EVERYTHING),
     }
 
 
@@ -160,16 +153,16 @@ def _follow(
     *,
     otherwise: FilePosition,
 ) -> FilePosition:
-    """The view `<layer>_with_files`, the table `<layer>_order` with the place of each file, and the end of what was read."""
-    name, spec = files.spec.namespace, files.spec
+    """Make the view `<view>_with_files` and the table `<view>_order` of its files; return the end of what was read."""
+    name, spec = files.spec.view, files.spec
     _view_with_files(connection, files)
     connection.execute(f"CREATE TEMP TABLE {name}_order (path VARCHAR, sequence_number BIGINT, file_index BIGINT)")
-    if not files.paths or position is None:
+    if not files.paths:
         return otherwise
     with open_catalog(settings) as catalog:
         table = load_table(catalog, spec.identifier)
         rows = [[local_path(path), place.sequence_number, place.index] for path, place in file_positions(table).items()]
-        end = end_of_batch(table, dict(position))
+        end = None if position is None else end_of_batch(table, dict(position))
     if rows:
         connection.executemany(f"INSERT INTO {name}_order VALUES (?, ?, ?)", rows)
     # The snapshot of a position is protected from expiry; where it is gone all the same, nothing can be said of its order.
@@ -177,8 +170,8 @@ def _follow(
 
 
 def _view_with_files(connection: duckdb.DuckDBPyConnection, files: TableFiles) -> None:
-    """The rows of a layer with the name of the file that each is in."""
-    name = files.spec.namespace
+    """Make the view of a table's rows with the name of the file that each is in."""
+    name = files.spec.view
     select = f"SELECT *, NULL::VARCHAR AS filename FROM ({typed_empty_select(files.spec)})"
     if files.paths:
         options = "union_by_name = true, hive_partitioning = false, filename = true"
@@ -187,7 +180,7 @@ def _view_with_files(connection: duckdb.DuckDBPyConnection, files: TableFiles) -
 
 
 def _gold_position(settings: Settings, files: TableFiles, positions: StreamPositions) -> Mapping[str, Any] | None:
-    """Where in silver the batch ended that the planned snapshot of gold holds; None where the checkpoint does not say."""
+    """Return silver's offset at the end of the newest batch merged into gold; None where the checkpoint does not have it."""
     if files.snapshot_id is None:
         return None
     with open_catalog(settings) as catalog:
@@ -203,10 +196,10 @@ def _read(end: FilePosition) -> dict[str, int]:
     return {"read_sequence": end.sequence_number, "read_index": end.index}
 
 
-def _ask(connection: duckdb.DuckDBPyConnection, name: str, bound: Mapping[str, object]) -> dict[str, Any]:
+def _ask(connection: duckdb.DuckDBPyConnection, name: str, bound: Mapping[str, object], *, rows: str = "") -> dict[str, Any]:
     """Run one statement with those of the values that it names; its only row by column, {} when it makes a table."""
     text = resources.files("rtap_assets.quality").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
-    text = text.replace("{required}", NULL_COLUMNS)
+    text = text.replace("{required}", NULL_COLUMNS).replace("{valid_rows}", rows)
     used = {key: bound[key] for key in bound.keys() & set(re.findall(r"\$(\w+)", text))}
     cursor = connection.execute(text, used)
     columns = [column[0] for column in cursor.description or []]

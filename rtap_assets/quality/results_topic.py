@@ -21,7 +21,6 @@ from rtap_assets.contracts.avro.wire import frame, unframe, value_subject
 from rtap_assets.errors import DependencyUnavailable
 from rtap_assets.kafka.bounded_read import read_after
 from rtap_assets.kafka.clients import client_config, translate
-from rtap_assets.kafka.topics import end_offsets
 from rtap_assets.quality.catalog import DqResult
 from rtap_assets.registry.client import Registry
 
@@ -87,14 +86,6 @@ def read_results(settings: Settings, *, after: Mapping[int, int], limit: int) ->
         versions = Registry(settings).versions(value_subject(settings.topic_dq))
         schemas = {schema_id: parse_schema(json.loads(text)) for schema_id, text in versions.items()}
     return ResultBatch([_decode(message, schemas) for message in messages], offsets)
-
-
-def newest_results(settings: Settings, *, per_partition: int) -> list[DqResult]:
-    """The newest result of each check and table among the last `per_partition` messages of each Kafka partition."""
-    ends = end_offsets(settings, settings.topic_dq)
-    after = {partition: max(0, end - per_partition) for partition, end in ends.items()}
-    results = read_results(settings, after=after, limit=per_partition * len(ends)).results
-    return list({(one.table_name, one.check_name): one for one in sorted(results, key=lambda one: one.measured_at)}.values())
 
 
 def encode(result: DqResult, *, schema_id: int, schema: Any) -> bytes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.avro.schemas import DQ_SUBJECT_FOLDER, EVENTS_SUBJECT_FOLDER, REVENUE_SUBJECT_FOLDER, load_subject
+from rtap_assets.contracts.avro.schemas import load_subject
 from rtap_assets.contracts.avro.wire import value_subject
+from rtap_assets.contracts.topics import TOPICS
 from rtap_assets.errors import ContractError
 from rtap_assets.registry.client import Registry
 
@@ -12,12 +13,8 @@ COMPATIBILITY = "BACKWARD"
 
 
 def subject_folders(settings: Settings) -> dict[str, str]:
-    """Subject in the registry -> folder below `settings.schemas_dir`; they differ where a topic was renamed by a setting."""
-    return {
-        settings.events_subject: EVENTS_SUBJECT_FOLDER,
-        value_subject(settings.topic_revenue): REVENUE_SUBJECT_FOLDER,
-        value_subject(settings.topic_dq): DQ_SUBJECT_FOLDER,
-    }
+    """Return the folder below `settings.schemas_dir` by subject; they differ where a setting renames a topic."""
+    return {value_subject(topic.name_in(settings)): topic.schemas for topic in TOPICS if topic.schemas}
 
 
 def register_contracts(settings: Settings) -> dict[str, dict[int, int]]:

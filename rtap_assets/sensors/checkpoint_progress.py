@@ -16,8 +16,8 @@ from typing import Any
 
 import dagster as dg
 
+from rtap_assets.assets.keys import ASSET_OF_STREAM
 from rtap_assets.assets.layers import NEWEST_BATCH, QUERY_ID, layer_metadata
-from rtap_assets.assets.stream_state import ASSET_OF_STREAM
 from rtap_assets.config import Settings
 from rtap_assets.errors import RtapError
 from rtap_assets.resources.streams import StreamHost
@@ -43,9 +43,8 @@ class ReportedProgress:
 @dg.sensor(
     minimum_interval_seconds=INTERVAL_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Reports what the running streams have committed as materializations of bronze, the dead-letter topic, "
-    "silver and gold: at most one per asset in RTAP_PROGRESS_ROLLUP_SECONDS, shortly before the scheduled checks, and at "
-    "once when the state of a stream changes.",
+    description="Reports what the running streams have committed as materializations of their assets: at most one per asset "
+    "in RTAP_PROGRESS_ROLLUP_SECONDS, shortly before the scheduled checks, and at once when the state of a stream changes.",
 )
 def checkpoint_progress(
     context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings], streams: StreamHost

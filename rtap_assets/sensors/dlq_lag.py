@@ -6,8 +6,9 @@ from typing import Any
 
 import dagster as dg
 
-from rtap_assets.assets.keys import DLQ_TOPIC
+from rtap_assets.assets.keys import data_key
 from rtap_assets.config import Settings
+from rtap_assets.contracts.topics import DLQ_TOPIC
 from rtap_assets.contracts.visible import visible_markdown
 from rtap_assets.errors import DependencyUnavailable
 from rtap_assets.kafka.dlq_review import REVIEW_GROUP, DlqLag, dlq_lag
@@ -16,6 +17,7 @@ INTERVAL_SECONDS = 60
 # Enough to know the reasons; the number of records is exact whatever it is.
 RECORDS_READ = 2_000
 REASONS_SHOWN = 12
+LONGEST_SILENCE = timedelta(minutes=5)
 
 
 @dg.sensor(
@@ -34,7 +36,7 @@ def dlq_lag_sensor(
     except DependencyUnavailable as error:
         return dg.SkipReason(f"{error} The lag is read at a later tick.")
     last = json.loads(context.cursor) if context.cursor else {}
-    if not is_due(last, lag, now=now, interval=timedelta(seconds=settings.dq_rollup_seconds)):
+    if not is_due(last, lag, now=now, interval=LONGEST_SILENCE):
         return dg.SkipReason(f"{lag.records} records, reported already")
     cursor = json.dumps({"records": lag.records, "at": now.isoformat()})
     return dg.SensorResult(asset_events=[lag_observation(lag, now=now)], cursor=cursor)
@@ -64,7 +66,7 @@ def lag_observation(lag: DlqLag, *, now: datetime) -> dg.AssetObservation:
         metadata["oldest"] = dg.MetadataValue.timestamp(lag.oldest)
         metadata["age of the oldest (s)"] = round((now - lag.oldest).total_seconds(), 1)
     description = f"{lag.records} dead letters nobody has looked at" if lag.records else "every dead letter was looked at"
-    return dg.AssetObservation(asset_key=DLQ_TOPIC, description=description, metadata=metadata)
+    return dg.AssetObservation(asset_key=data_key(DLQ_TOPIC), description=description, metadata=metadata)
 
 
 def samples_table(lag: DlqLag) -> str:

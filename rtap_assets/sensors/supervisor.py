@@ -15,10 +15,9 @@ import dagster as dg
 # so at once can leave it half imported: the tick fails.
 import sqlalchemy.orm  # noqa: F401
 
+from rtap_assets.assets.keys import ASSET_OF_STREAM, STREAM_OF_ASSET
 from rtap_assets.assets.stream_state import (
-    ASSET_OF_STREAM,
     NEEDS_A_PERSON,
-    STREAM_OF_ASSET,
     state_evaluation,
     state_line,
 )

@@ -34,6 +34,7 @@ PROGRESS_COLUMNS = {
     "state_rows": "BIGINT",
     "state_bytes": "BIGINT",
     "dropped_late": "BIGINT",
+    "dropped_copies": "BIGINT",
     "source": "JSON",
     "observed_metrics": "JSON",
 }
@@ -41,8 +42,8 @@ PROGRESS_COLUMNS = {
 
 @contextmanager
 def open_lake(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An in-memory connection with the views `bronze`, `silver`, `gold`, `quality`, `offset_gaps`, the streams' batches as
-    `stream_progress` and, once refreshed, the marts as `marts.<name>`.
+    """Yield an in-memory connection with the views of the tables (`bronze`, `silver`, `gold`, …), `quality`, `offset_gaps`,
+    the streams' batches as `stream_progress` and, once refreshed, the marts as `marts.<name>`.
 
     Outside the planned files nothing can be read, written, attached or installed, and the configuration is fixed. The
     planned files themselves are only as safe as the statement: DuckDB has no read-only permission for a path, so text from
@@ -69,7 +70,7 @@ def open_lake(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def connect_lake(settings: Settings, plans: Mapping[str, TableFiles]) -> duckdb.DuckDBPyConnection:
-    """An in-memory connection in UTC with a temporary view per plan, named after its namespace; not locked down.
+    """Return an in-memory connection in UTC with a temporary view per plan, named as its spec says; not locked down.
 
     Raises:
         ServingError: DuckDB cannot read a planned file.

@@ -15,7 +15,7 @@ from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
+from rtap_assets.contracts.tables import TABLES, TableSpec
 from rtap_assets.errors import ServingError
 from rtap_assets.lake.catalog import catalog_session
 from rtap_assets.lake.history.snapshot_leases import pin_snapshots
@@ -23,7 +23,7 @@ from rtap_assets.lake.history.snapshots import newest_watermark_ms
 from rtap_assets.runtime.clock import from_milliseconds, utc_now
 
 # Downstream first: a row is upstream before it is downstream, so what a layer holds is also in the layers planned after it.
-PLANNING_ORDER = (GOLD, SILVER, BRONZE)
+PLANNING_ORDER = tuple(reversed(TABLES))
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class TableFiles:
 
 
 def plan_lake(settings: Settings, specs: Sequence[TableSpec] = PLANNING_ORDER) -> dict[str, TableFiles]:
-    """The files of each table's newest snapshot, by its view (`bronze`, `silver`, `gold`, …); pins the snapshots.
+    """Return the files of each table's newest snapshot, by its view (`bronze`, `silver`, `gold`, …); pins the snapshots.
 
     Their files stay for `reader_pin_seconds` from now: long enough to read them, whatever is expired meanwhile.
 
@@ -53,13 +53,13 @@ def plan_lake(settings: Settings, specs: Sequence[TableSpec] = PLANNING_ORDER) -
 
 
 def watermark_of(table: Table) -> datetime | None:
-    """Gold's watermark; None before its first batch."""
+    """Return the watermark that the table is stamped with; None before its first batch."""
     stamp = newest_watermark_ms(table)
     return None if stamp is None else from_milliseconds(stamp)
 
 
 def local_path(location: str) -> str:
-    """The path of a `file:` location. Iceberg does not percent-encode locations, so neither does this decode them.
+    """Return the path of a `file:` location. Iceberg does not percent-encode locations, so neither does this decode them.
 
     Raises:
         ServingError: the location is on an object store.
@@ -76,7 +76,7 @@ def local_path(location: str) -> str:
 
 
 def plan_table(spec: TableSpec, table: Table) -> TableFiles:
-    """The files of the snapshot that is current in `table` as it was loaded.
+    """Return the files of the snapshot that is current in `table` as it was loaded.
 
     Raises:
         FileNotFoundError: a file of the plan was removed since then: the snapshot has expired under us.
@@ -101,7 +101,7 @@ def plan_table(spec: TableSpec, table: Table) -> TableFiles:
 
 
 def reload_once(plan: Callable[[], TableFiles], *, reload: Callable[[], object], what: str) -> TableFiles:
-    """The plan; when a file of it is gone, the plan of the table as it is by then.
+    """Return the plan; when a file of it is gone, the plan of the reloaded table.
 
     Raises:
         ServingError: a file is gone from the reloaded snapshot too, so it is not a matter of expiry.

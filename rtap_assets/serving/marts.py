@@ -1,7 +1,7 @@
-"""The marts: one DuckDB file, built anew beside the old one and moved into its place.
+"""The marts: one DuckDB file, built beside the old one and moved into its place.
 
-A reader holds the file it opened and never sees half a refresh; the next one that opens it sees the new file. The tables'
-SQL is in `sql/`, one file per mart; they read `bronze`, `silver`, `gold`, `refresh` and `reason_codes`.
+A reader holds the file it opened and never sees half a refresh; the next one that opens it sees the new file. Each mart is a
+line of `MARTS` and a file in `sql/`; they read the views of the tables, earlier marts, `refresh` and `reason_codes`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import duckdb
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.rules import EXPLANATIONS
+from rtap_assets.contracts.tables import BRONZE, GOLD, REVENUE_MEASURES, SILVER, TABLES, TableSpec
 from rtap_assets.errors import ServingError
 from rtap_assets.runtime.files import put_in_place
 from rtap_assets.serving.connection import connect_lake
@@ -24,17 +25,39 @@ from rtap_assets.serving.corrections import load_corrections, mark_provisional_w
 from rtap_assets.serving.lake_files import TableFiles, plan_lake
 from rtap_assets.serving.one_writer import one_writer
 
+
+@dataclass(frozen=True)
+class MartSpec:
+    """One mart: the table or view that `sql/<name>.sql` creates; the header of that file is its description.
+
+    `reads` are the tables and earlier marts that its statement reads; `preview_order` puts the rows to show first.
+    """
+
+    name: str
+    reads: tuple[TableSpec | str, ...] = ("tumbling_revenue",)
+    preview_order: str = "ALL DESC"
+
+    @property
+    def sql(self) -> str:
+        """The statement that builds it, with its header comment."""
+        text = resources.files("rtap_assets.serving").joinpath("sql", f"{self.name}.sql").read_text(encoding="utf-8")
+        return text.replace("{columns}", COLUMNS_OF_GOLD).replace("{measures}", MEASURES_BEFORE_AND_AFTER)
+
+
 # In the order of building: later ones read earlier ones.
 MARTS = (
-    "rolling_revenue",
-    "tumbling_revenue",
-    "revenue_by_region_hour",
-    "revenue_by_plan_hour",
-    "refund_share",
-    "dlq_by_reason",
-    "latency_percentiles",
-    "corrections",
+    MartSpec("rolling_revenue", reads=(GOLD,)),
+    MartSpec("tumbling_revenue", reads=("rolling_revenue",)),
+    MartSpec("revenue_by_region_hour"),
+    MartSpec("revenue_by_plan_hour"),
+    MartSpec("refund_share"),
+    MartSpec("dlq_by_reason", reads=(BRONZE,), preview_order="records DESC, reason"),
+    MartSpec("latency_percentiles", reads=(SILVER,), preview_order="hour DESC NULLS FIRST, latency"),
+    MartSpec("corrections", reads=(GOLD,), preview_order="planned_at DESC"),
 )
+COLUMNS_OF_GOLD = ", ".join(f"gold.{name}" for name in GOLD.column_names)
+# What the record of corrections keeps of each measure of gold.
+MEASURES_BEFORE_AND_AFTER = ", ".join(f"from_{one.name}, to_{one.name}" for one in REVENUE_MEASURES)
 
 # The oldest format that has everything we write, so that older tools open the file.
 STORAGE_VERSION = "v1.5.0"
@@ -42,7 +65,7 @@ STORAGE_VERSION = "v1.5.0"
 
 @dataclass(frozen=True)
 class MartsReport:
-    """What a refresh built: rows per mart, and the snapshots (None: no table yet) and watermark it was built from."""
+    """The result of a refresh: rows per mart, and the snapshots (None: no table yet) and watermark it was built from."""
 
     path: Path
     rows: dict[str, int]
@@ -78,21 +101,16 @@ def refresh_marts(settings: Settings, *, refreshed_at: datetime) -> MartsReport:
         path=target,
         rows=rows,
         snapshot_ids={name: files.snapshot_id for name, files in plans.items()},
-        watermark=plans["gold"].watermark,
+        watermark=plans[GOLD.view].watermark,
         refreshed_at=refreshed_at,
         seconds=time.perf_counter() - started,
     )
 
 
-def mart_sql(name: str) -> str:
-    """The statement that builds a mart, with its header comment."""
-    return resources.files("rtap_assets.serving").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
-
-
 def _build_with_one_retry(
     settings: Settings, building: Path, *, refreshed_at: datetime
 ) -> tuple[dict[str, TableFiles], dict[str, int]]:
-    """A long build can outlive the retention of its snapshots; then the files of newer ones are read instead."""
+    """Build the marts; a long build can outlive the retention of its snapshots, and is repeated from newer ones then."""
     plans = plan_lake(settings)
     try:
         return plans, _build(settings, building, plans, refreshed_at=refreshed_at)
@@ -117,8 +135,8 @@ def _build(settings: Settings, building: Path, plans: Mapping[str, TableFiles], 
         load_corrections(connection, settings)
         mark_provisional_windows(connection, settings)
         for mart in MARTS:
-            connection.execute(mart_sql(mart))
-        rows = {mart: _count(connection, mart) for mart in MARTS}
+            connection.execute(mart.sql)
+        rows = {mart.name: _count(connection, mart.name) for mart in MARTS}
         connection.execute("USE memory")
         connection.execute("DETACH building")  # writes the checkpoint, so that no write-ahead log is left beside the file
     return rows
@@ -127,12 +145,11 @@ def _build(settings: Settings, building: Path, plans: Mapping[str, TableFiles], 
 def _write_refresh(
     connection: duckdb.DuckDBPyConnection, plans: Mapping[str, TableFiles], *, refreshed_at: datetime
 ) -> None:
-    connection.execute(
-        "CREATE TABLE refresh (refreshed_at TIMESTAMPTZ, watermark TIMESTAMPTZ, "
-        "bronze_snapshot_id BIGINT, silver_snapshot_id BIGINT, gold_snapshot_id BIGINT)"
-    )
-    snapshot_ids = [plans[layer].snapshot_id for layer in ("bronze", "silver", "gold")]
-    connection.execute("INSERT INTO refresh VALUES (?, ?, ?, ?, ?)", [refreshed_at, plans["gold"].watermark, *snapshot_ids])
+    snapshots = {f"{spec.view}_snapshot_id": plans[spec.view].snapshot_id for spec in TABLES}
+    columns = "".join(f", {column} BIGINT" for column in snapshots)
+    connection.execute(f"CREATE TABLE refresh (refreshed_at TIMESTAMPTZ, watermark TIMESTAMPTZ{columns})")
+    values = [refreshed_at, plans[GOLD.view].watermark, *snapshots.values()]
+    connection.execute(f"INSERT INTO refresh VALUES ({', '.join('?' for _ in values)})", values)
 
 
 def _count(connection: duckdb.DuckDBPyConnection, mart: str) -> int:
@@ -142,6 +159,6 @@ def _count(connection: duckdb.DuckDBPyConnection, mart: str) -> int:
 
 
 def _remove_building(building: Path) -> None:
-    """Remove what a refresh that died has left."""
+    """Remove what an interrupted refresh has left."""
     for leftover in (building, building.with_name(building.name + ".wal")):
         leftover.unlink(missing_ok=True)

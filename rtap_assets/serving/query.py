@@ -8,10 +8,11 @@ from typing import Any
 
 import duckdb
 
+from rtap_assets.contracts.tables import DQ_RESULTS, TABLES
 from rtap_assets.errors import ServingError
 from rtap_assets.serving.connection import MARTS_CATALOG
 
-LAYERS = ("bronze", "silver", "gold", "quality")
+VIEWS = tuple(spec.view for spec in (*TABLES, DQ_RESULTS))
 
 _EXPLAIN = re.compile(r"\s*EXPLAIN\b\s*(\([^)]*\)|ANALYZE\b|VERBOSE\b)*", re.IGNORECASE)
 
@@ -83,6 +84,6 @@ def _what_can_be_asked(connection: duckdb.DuckDBPyConnection) -> str:
     marts = connection.execute(
         "SELECT table_name FROM information_schema.tables WHERE table_catalog = ? ORDER BY ALL", [MARTS_CATALOG]
     ).fetchall()
-    names = [*LAYERS, *(f"{MARTS_CATALOG}.{name}" for (name,) in marts)]
+    names = [*VIEWS, *(f"{MARTS_CATALOG}.{name}" for (name,) in marts)]
     hint = "" if marts else " There are no marts yet: `rtap marts refresh` builds them."
     return f"You can ask {', '.join(names)}.{hint}"

@@ -45,9 +45,6 @@ class QualitySettings(BaseSettings):
     )
     dq_lookback_hours: float = Field(48, ge=0, description="How far back the scheduled pass looks; 0: at everything.")
     dq_interval_minutes: int = Field(5, ge=1, le=59, description="How often the full pass of checks runs, minutes.")
-    dq_rollup_seconds: int = Field(
-        300, ge=1, description="At most one evaluation per stream check and this time in Dagster, but for changes."
-    )
     dq_results_retention_days: int = Field(30, ge=1, description="How long quality.dq_results keeps an evaluation.")
 
     # Freshness of assets, marts

@@ -13,6 +13,14 @@ from urllib.parse import parse_qs, urlsplit
 
 PREFIX = "RTAP_"
 OTHER_NAMES = frozenset({"RTAP_PYTHON"})  # read by `.ci/setup` alone
+# Settings of earlier versions that are constants now, with what holds instead.
+REMOVED_NAMES = {
+    "RTAP_COMPACTION_OPEN_DAYS": "today's and yesterday's files are never compacted",
+    "RTAP_DQ_ROLLUP_SECONDS": "the pass judges every RTAP_DQ_INTERVAL_MINUTES",
+    "RTAP_MAINTENANCE_TIMEOUT_SECONDS": "a maintenance may take an hour",
+    "RTAP_MANIFEST_REWRITE_COUNT": "more than 50 manifests are rewritten",
+    "RTAP_SPARK_COUNT_STATE_ROWS": "the rows are counted; RTAP_SPARK_EXTRA_CONF can turn it off",
+}
 SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 NUMBER_FAULTS = frozenset({"float_parsing", "int_parsing", "int_from_float", "float_type", "int_type"})
@@ -127,6 +135,9 @@ def unknown_names(given: Iterable[str], *, known: Iterable[str]) -> list[str]:
     settings = {f"{PREFIX}{name.upper()}" for name in known}
     found = []
     for name in sorted({one.upper() for one in given if one.upper().startswith(PREFIX)} - settings - OTHER_NAMES):
+        if name in REMOVED_NAMES:
+            found.append(f"{name} is no setting any more: {REMOVED_NAMES[name]}")
+            continue
         meant = get_close_matches(name, settings, n=1)
         found.append(f"{name} is no setting" + (f" (is {meant[0]} meant?)" if meant else ""))
     return found

@@ -9,10 +9,6 @@ from pydantic_settings import BaseSettings
 class StreamSettings(BaseSettings):
     """How streams run, and how the host watches them. Times are in the unit the name ends with."""
 
-    trigger_bronze_seconds: float = Field(5, ge=0, description="Trigger interval of bronze in continuous mode.")
-    trigger_dlq_seconds: float = Field(5, ge=0, description="Trigger interval of the DLQ query in continuous mode.")
-    trigger_silver_seconds: float = Field(5, ge=0, description="Trigger interval of silver in continuous mode.")
-    trigger_gold_seconds: float = Field(10, ge=0, description="Trigger interval of gold in continuous mode.")
     watermark_delay_seconds: int = Field(600, ge=1, description="Silver's watermark delay; gold's is twice that.")
     window_seconds: int = Field(300, ge=60, description="Length of gold's windows.")
     slide_seconds: int = Field(60, ge=1, description="Slide of gold's windows.")

@@ -26,17 +26,12 @@ class TableSettings(BaseSettings):
         134_217_728, ge=1_048_576, description="Size of the data files that a compaction aims at."
     )
     compaction_min_files: int = Field(5, ge=2, description="Fewest files of one table partition that are worth compacting.")
-    compaction_open_days: int = Field(
-        2, ge=1, description="Newest day partitions that are left alone: 2 are today's and yesterday's (UTC)."
-    )
-    manifest_rewrite_count: int = Field(50, ge=2, description="Manifests of a table above which they are rewritten.")
     orphan_retention_seconds: float = Field(
         259_200, ge=86_400, description="Age at which a file that no snapshot names is removed."
     )
     snapshot_expiry_interval_seconds: float = Field(
         300, gt=0, description="How often the stream host looks whether snapshots may expire."
     )
-    maintenance_timeout_seconds: float = Field(3600, gt=0, description="Deadline for one maintenance of all tables.")
     correction_horizon_days: int = Field(
         7,
         ge=1,

@@ -78,7 +78,7 @@ def spark_conf(settings: Settings) -> dict[str, str]:
             "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
         ),
         "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
-        "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": str(settings.spark_count_state_rows).lower(),
+        "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": "true",
         # A batch without data would only add an empty snapshot to each table; state is cleaned with the next data.
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",
         # Silver sorts within a micro-batch, which the check of streaming plans refuses even where it is sound.

@@ -15,12 +15,12 @@ from pyspark.sql.avro.functions import to_avro
 
 from rtap_assets.contracts import rules
 from rtap_assets.contracts.avro.wire import MAGIC_BYTE
-from rtap_assets.contracts.tables import GOLD, MONEY_SUM
+from rtap_assets.contracts.tables import GOLD, MONEY_SUM, REVENUE_MEASURES
 
 GROUP = ("plan_tier", "region", "currency")
-AMOUNTS = ("gross_amount", "refund_amount", "net_amount")
-COUNTS = ("orders", "refunds")
-MEASURES = (*AMOUNTS, *COUNTS)
+MEASURES = tuple(column.name for column in REVENUE_MEASURES)
+# The columns of silver that the sums read.
+PANE_INPUT = ("event_time", "event_type", *GROUP, "net_amount")
 MICROSECONDS = 1_000_000
 
 
@@ -32,17 +32,28 @@ def sum_panes(events: DataFrame, *, slide_seconds: int) -> DataFrame:
     Units: money in `currency`, never summed across currencies; panes are [start, start + slide), UTC.
     Source: architecture overview, section 5; design, decisions 6 and 7.
     """
-    refund = F.col("event_type") == rules.REFUND
+    sums = _sums()
     instant = F.unix_micros("event_time")
     pane = F.timestamp_micros(instant - F.pmod(instant, F.lit(slide_seconds * MICROSECONDS)))
     return events.groupBy(pane.alias("pane_start"), *GROUP).agg(
-        _sum_of(F.when(~refund, F.col("net_amount"))).alias("gross_amount"),
-        _sum_of(F.when(refund, -F.col("net_amount"))).alias("refund_amount"),
-        _sum_of(F.col("net_amount")).alias("net_amount"),
-        F.count(F.when(~refund, 1)).alias("orders"),
-        F.count(F.when(refund, 1)).alias("refunds"),
+        *(sums[name].alias(name) for name in MEASURES),
         F.max("event_time").alias("newest_event_time"),
     )
+
+
+def _sums() -> dict[str, Column]:
+    """Return the sum behind each measure of `contracts.tables.REVENUE_MEASURES`, over the events of a pane.
+
+    Each must be additive: what a batch adds to a window is added to what the window holds.
+    """
+    refund = F.col("event_type") == rules.REFUND
+    return {
+        "gross_amount": _sum_of(F.when(~refund, F.col("net_amount"))),
+        "refund_amount": _sum_of(F.when(refund, -F.col("net_amount"))),
+        "net_amount": _sum_of(F.col("net_amount")),
+        "orders": F.count(F.when(~refund, 1)),
+        "refunds": F.count(F.when(refund, 1)),
+    }
 
 
 def sum_windows(
@@ -69,8 +80,7 @@ def sum_windows(
     placed = panes.coalesce(1).select("*", F.explode(F.array(*steps)).alias("step"))
     start = F.unix_micros("pane_start") - F.col("step.back")
     grouped = placed.groupBy(start.alias("start"), *GROUP).agg(
-        *(F.sum(F.col(name) * F.col("step.sign")).cast(MONEY_SUM).alias(name) for name in AMOUNTS),
-        *(F.sum(F.col(name) * F.col("step.sign")).alias(name) for name in COUNTS),
+        *(F.sum(F.col(name) * F.col("step.sign")).cast(GOLD.type_of(name)).alias(name) for name in MEASURES),
         F.max("step.updated").alias("updated"),
         F.max("step.final_before").alias("final_before"),
     )
@@ -93,7 +103,7 @@ def apply_changes(changes: DataFrame, present: DataFrame) -> DataFrame:
     """
     replaced = (*MEASURES, "revision")
     old = present.select(*GOLD.key, *(F.col(name).alias(f"old_{name}") for name in replaced))
-    total = {name: _added(name).cast(MONEY_SUM) for name in AMOUNTS} | {name: _added(name) for name in COUNTS}
+    total = {name: _added(name).cast(GOLD.type_of(name)) for name in MEASURES}
     total["revision"] = F.coalesce(F.col("old_revision"), F.lit(0)) + F.col("is_restated").cast("int")
     columns = [total.get(name, F.col(name)).alias(name) for name in GOLD.column_names]
     return changes.join(old, list(GOLD.key), "left").select(*columns, *(f"old_{name}" for name in replaced))

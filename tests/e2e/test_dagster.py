@@ -26,10 +26,10 @@ from dagster_runs import (
 from polling import wait_until
 from stack_fixtures import own_settings, silent
 
-from rtap_assets.assets.keys import GOLD
+from rtap_assets.assets.keys import ASSET_OF_STREAM, GOLD_KEY
 from rtap_assets.assets.layers import NEWEST_BATCH
-from rtap_assets.assets.stream_state import ASSET_OF_STREAM
 from rtap_assets.config import Settings
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.contracts.tables import TABLES
 from rtap_assets.generator.generate import generate
 from rtap_assets.generator.options import GeneratorOptions
@@ -40,7 +40,6 @@ from rtap_assets.local.stack import down
 from rtap_assets.local.status import status
 from rtap_assets.serving.connection import open_lake
 from rtap_assets.streaming.checkpoints.rollups import standing
-from rtap_assets.streaming.model.names import STREAM_NAMES
 
 EVENTS = 5_000
 LAYERS = ("bronze/sales_events", "silver/sales_events", "gold/revenue_5m")
@@ -146,7 +145,9 @@ def test_a_materialisation_tells_the_rows_snapshots_and_offsets_of_the_lake(
     }
     assert told["export/revenue_5m"]["dagster/row_count"] == rows["gold/revenue_5m"]
     assert told["export/revenue_5m"]["snapshot id"] == newest["gold/revenue_5m"]
-    for mart in (name for name in told if name.startswith("marts/")):
+    marts = [name for name in told if name.startswith("marts/")]
+    assert {"marts/rolling_revenue", "marts/dlq_by_reason"} <= set(marts)
+    for mart in marts:
         assert told[mart]["dagster/row_count"] == ask(pipeline, f"SELECT count(*) FROM {mart.replace('/', '.')}")[0]
         assert set(told[mart]["source snapshots"].values()) == set(newest.values())
         assert told[mart]["preview"].startswith("| ")
@@ -221,7 +222,7 @@ def test_streams_that_are_started_from_the_launchpad_are_watched_and_stopped(ui:
     assert run.exit_code == 0, run.output[-5_000:]
     assert newest_metadata(ui)["bronze/sales_events"]["source offsets"] == {ui.topic_events: ends}
     wait_until(
-        lambda: newest_run_of(ui, GOLD) == "" and told_batch(ui, "gold/revenue_5m") == committed_batch(ui, "gold"),
+        lambda: newest_run_of(ui, GOLD_KEY) == "" and told_batch(ui, "gold/revenue_5m") == committed_batch(ui, "gold"),
         seconds=TRUTH_SECONDS,
         what="gold's commits are told without a run",
     )

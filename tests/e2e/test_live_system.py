@@ -13,10 +13,10 @@ from polling import wait_until
 from stack_fixtures import embedded_settings, silent
 
 from rtap_assets.contracts.rules import Reason
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.local.stack import down
 from rtap_assets.serving.connection import open_lake
-from rtap_assets.streaming.model.names import STREAM_NAMES
 
 RATE = 500
 READY_SECONDS = 120

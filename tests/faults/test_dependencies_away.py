@@ -34,6 +34,7 @@ from stream_fixtures import ask, send_events
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.avro.schemas import EVENTS_SUBJECT_FOLDER
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.contracts.tables import SILVER
 from rtap_assets.generator.generate import generate
 from rtap_assets.generator.options import GeneratorOptions
@@ -46,7 +47,6 @@ from rtap_assets.registry.client import Registry
 from rtap_assets.streaming.checkpoints.files import newest_committed, newest_planned
 from rtap_assets.streaming.lifecycle.desired import read_breakers
 from rtap_assets.streaming.lifecycle.restart_policy import Breaker
-from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.operation import Action
 from rtap_assets.streaming.model.states import Observed, StreamStatus
 

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -47,11 +46,18 @@ def drain_process(settings: Settings, *names: str) -> Iterator[subprocess.Popen[
 
 def wait_for_batch_in_flight(process: subprocess.Popen[bytes], settings: Settings, name: str, *, after: int) -> None:
     """Return while the named stream works on a batch, with at least `after` batches behind it."""
-    checkpoint, deadline = settings.checkpoint_dir / name, time.monotonic() + BATCH_SECONDS
-    while not (has_unfinished_batch(checkpoint) and (newest_committed(checkpoint) or 0) >= after):
+    checkpoint = settings.checkpoint_dir / name
+
+    def is_in_flight() -> bool:
         assert process.poll() is None, f"ended with {process.returncode} before {name} was at batch {after}"
-        assert time.monotonic() < deadline, f"{name} is at batch {newest_planned(checkpoint)}"
-        time.sleep(POLL_SECONDS)
+        return has_unfinished_batch(checkpoint) and (newest_committed(checkpoint) or 0) >= after
+
+    wait_until(
+        is_in_flight,
+        seconds=BATCH_SECONDS,
+        what=lambda: f"{name} works on batch {after} or later; it is at {newest_planned(checkpoint)}",
+        poll_seconds=POLL_SECONDS,
+    )
 
 
 def kill(process: subprocess.Popen[bytes], *, with_jvm: bool) -> None:

@@ -18,7 +18,7 @@ from polling import wait_until
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Operation
 from pyspark.sql import SparkSession
-from quality_fixtures import stream_result
+from quality_fixtures import quality_result
 from spark_fixtures import frame_of
 from stream_fixtures import ask, drain, received
 
@@ -32,7 +32,8 @@ from rtap_assets.quality.results_table import append_results
 from rtap_assets.serving.connection import connect_lake
 from rtap_assets.serving.lake_files import local_path, plan_lake
 from rtap_assets.streaming.checkpoints.files import committed_position
-from rtap_assets.streaming.operations.maintenance import TableMaintenance, expire_when_due, maintain_tables
+from rtap_assets.streaming.operations.maintenance import expire_when_due, maintain_tables
+from rtap_assets.streaming.operations.maintenance_report import TableMaintenance
 from rtap_assets.streaming.operations.rebuild import rebuild_layer
 from rtap_assets.streaming.queries.definitions import DLQ_STREAM, GOLD_STREAM, SILVER_STREAM, StreamDefinition
 from rtap_assets.streaming.queries.query_handle import start_stream, stop_between_batches
@@ -218,12 +219,12 @@ def test_a_checkpoint_on_a_source_whose_history_has_expired_is_refused_and_rebui
     assert [(done.stream, done.input_rows) for done in reports] == [("silver", 16), ("gold", writer.rows - writer.invalid)]
     drain(spark, maintained, "silver", "gold")
     writer.commit(4)
-    with running_gold(spark, maintained) as pause_gold:
-        with pytest.raises(StreamError, match="Gold's stream runs while gold is to be compacted"):
+    with running_gold(spark, maintained) as pause:
+        with pytest.raises(StreamError, match=r"The stream gold runs while gold\.revenue_5m is to be compacted"):
             maintain_tables(spark, maintained, echo=lambda _: None)
         orphan, young = (file_in(bronze(maintained), days_old=days) for days in (4, 2))
         later = in_minutes(60)
-        report = maintain_tables(spark, maintained, echo=lambda _: None, pause_gold=pause_gold, clock=later)
+        report = maintain_tables(spark, maintained, echo=lambda _: None, pause=pause, clock=later)
     assert [(done.faults, done.orphans_removed) for done in report.tables] == [((), 1), ((), 0), ((), 0)]
     assert not orphan.exists()
     assert young.exists()
@@ -250,13 +251,13 @@ def test_the_results_of_checks_stay_few_files_and_snapshots_and_lose_their_old_r
     later = in_minutes(60)
     expired_before = (later() - timedelta(days=maintained.dq_results_retention_days) - NOON) / timedelta(minutes=1)
     for number in range(12):
-        result = stream_result("stream_late_share", number, 100, minute=expired_before - 55 + 10 * number)
+        result = quality_result("late_share", number, 100, minute=expired_before - 55 + 10 * number)
         assert append_results(maintained, [result], before={0: number} if number else {}, after={0: number + 1})
     done = maintain_tables(spark, maintained, echo=lambda _: None, clock=later).tables[-1]
     assert (done.before.table, done.before.snapshots, done.before.data_files) == ("quality.dq_results", 12, 12)
     assert done.faults == ()
     assert (done.after.snapshots, done.after.data_files) == (5, 1)
-    newest = stream_result("stream_late_share", 0, 1, minute=expired_before + 100)
+    newest = quality_result("late_share", 0, 1, minute=expired_before + 100)
     assert append_results(maintained, [newest], before={0: 12}, after={0: 13})
     failed = [row[0] for row in ask(maintained, "SELECT rows_failed FROM quality ORDER BY measured_at")]
     assert failed == [6, 7, 8, 9, 10, 11, 0]
@@ -268,13 +269,13 @@ def running_gold(session: SparkSession, settings: Settings) -> Iterator[Callable
     queries = [start_stream(session, settings, GOLD_STREAM, trigger_seconds=1)]
 
     @contextmanager
-    def pause_gold() -> Iterator[None]:
+    def pause(_: str) -> Iterator[None]:
         assert stop_between_batches(queries[-1], GOLD_STREAM.checkpoint(settings), seconds=SECONDS)
         yield
         queries.append(start_stream(session, settings, GOLD_STREAM, trigger_seconds=1))
 
     try:
-        yield pause_gold
+        yield pause
     finally:
         assert stop_between_batches(queries[-1], GOLD_STREAM.checkpoint(settings), seconds=SECONDS)
 

@@ -13,10 +13,10 @@ from dagster_runs import launch, newest_state_checks, rtap, run_status, run_work
 from operated import TRUTH_SECONDS, Fault, Operated, frozen, kill, operated_platform
 from polling import wait_until
 
-from rtap_assets.assets.stream_state import ASSET_OF_STREAM
+from rtap_assets.assets.keys import ASSET_OF_STREAM
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.host.lock import running_host
 from rtap_assets.local.pid_files import record_of
-from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.operation import Operation, OperationState
 from rtap_assets.streaming.model.states import Desired
 

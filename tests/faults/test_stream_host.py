@@ -30,6 +30,7 @@ from polling import wait_until
 from stream_fixtures import send_events
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.host.description import HostDescription
 from rtap_assets.host.launcher import ensure_host
@@ -38,7 +39,6 @@ from rtap_assets.host.process import JVM_DIED_EXIT_CODE
 from rtap_assets.host.token import token_path
 from rtap_assets.local.ports import free_port
 from rtap_assets.local.status import status as services
-from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.states import Desired, Observed
 
 

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
-from lake_fixtures import NOON, bronze_row, gold_row, make_lake, silver_row
-from quality_fixtures import stream_result
+from lake_fixtures import NOON, gold_row, make_lake, silver_row, valid_bronze_row
+from quality_fixtures import quality_result
 
 from rtap_assets.config import Settings
 from rtap_assets.definitions import build_definitions
 from rtap_assets.quality.archive import archive_results
-from rtap_assets.quality.results_topic import DqPublisher, newest_results, read_results
+from rtap_assets.quality.results_topic import DqPublisher, read_results
 from rtap_assets.serving.connection import open_lake
 
 NOW = NOON + timedelta(minutes=10)
@@ -25,7 +25,7 @@ def archived(settings: Settings) -> list[str]:
 
 
 def test_results_are_published_read_back_by_offset_and_kept_once(settings: Settings) -> None:
-    first = [stream_result("stream_late_share", 1, 10), stream_result("stream_delay", 0, 10, observed=2)]
+    first = [quality_result("late_share", 1, 10), quality_result("delay", 0, 10, observed=2)]
     publisher = DqPublisher(settings)
     assert publisher.publish(first) == 2
     batch = read_results(settings, after={}, limit=100)
@@ -34,18 +34,16 @@ def test_results_are_published_read_back_by_offset_and_kept_once(settings: Setti
     assert read_results(settings, after=batch.offsets, limit=100).results == []
     assert archive_results(settings) == 2
 
-    later = stream_result("stream_late_share", 0, 10, minute=1)
+    later = quality_result("late_share", 0, 10, minute=1)
     publisher.publish([later])
     assert read_results(settings, after=batch.offsets, limit=100).results == [later]
     assert archive_results(settings) == 1
     assert archive_results(settings) == 0
     assert archived(settings) == sorted(one.result_id for one in (*first, later))
-    newest = newest_results(settings, per_partition=100)
-    assert sorted(one.result_id for one in newest) == sorted(one.result_id for one in (first[1], later))
 
 
 def test_a_read_ends_near_its_limit_and_goes_on_from_there(settings: Settings) -> None:
-    results = [stream_result("stream_late_share", 0, 10, minute=minute) for minute in range(30)]
+    results = [quality_result("late_share", 0, 10, minute=minute) for minute in range(30)]
     DqPublisher(settings).publish(results)
     found: list[str] = []
     after: dict[int, int] = {}
@@ -58,7 +56,7 @@ def test_a_read_ends_near_its_limit_and_goes_on_from_there(settings: Settings) -
 
 
 def test_an_offset_past_the_end_starts_over(settings: Settings) -> None:
-    result = replace(stream_result("stream_late_share", 0, 10), measured_at=datetime(2026, 3, 1, tzinfo=UTC))
+    result = replace(quality_result("late_share", 0, 10), measured_at=datetime(2026, 3, 1, tzinfo=UTC))
     DqPublisher(settings).publish([result])
     assert read_results(settings, after=dict.fromkeys(range(settings.topic_partitions), 99), limit=9).results == [result]
 
@@ -74,7 +72,7 @@ def evaluations(gold: list[dict[str, Any]], settings: Settings) -> tuple[bool, d
     start = event["event_time"].replace(second=0, microsecond=0)
     make_lake(
         settings,
-        bronze=[bronze_row(0, event_id="event-0", **event)],
+        bronze=[valid_bronze_row(0, **event)],
         silver=[silver_row("event-0", processed_at=now, **event)],
         gold=[gold_row(start - timedelta(minutes=step), updated_at=now, **columns) for step, columns in enumerate(gold)],
         watermark=now - timedelta(minutes=20),

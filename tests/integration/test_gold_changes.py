@@ -17,7 +17,8 @@ from rtap_assets.lake.history.snapshots import newest_stream_commit, newest_wate
 from rtap_assets.streaming.checkpoints.files import newest_committed
 from rtap_assets.streaming.operations.rebuild import rebuild_layer
 from rtap_assets.streaming.queries.definitions import GOLD_STREAM
-from rtap_assets.streaming.queries.gold_sink import subtract_from_gold
+from rtap_assets.streaming.queries.gold_sink import subtract_rows
+from rtap_assets.streaming.queries.revenue_windows import revenue_5m
 
 MEASURES = "window_start, plan_tier, region, currency, gross_amount, refund_amount, net_amount, orders, refunds"
 # Every event is in as many windows as the window has slides; the sums are exact decimals in DuckDB, too.
@@ -75,7 +76,7 @@ def test_gold_follows_what_is_taken_out_of_silver_and_refuses_what_it_cannot_go_
     net = sum(row.net_amount for row in rows.select("net_amount").collect())
     removed = rows.count()
     sent = len(received(streams, streams.topic_revenue))
-    changes = subtract_from_gold(spark, streams, rows, correction_id="c-1", cause="erased")
+    changes = subtract_rows(spark, streams, revenue_5m(streams), rows, correction_id="c-1", cause="erased")
     assert before_and_after(changes, "net_amount") == -5 * net
     assert before_and_after(changes, "orders") + before_and_after(changes, "refunds") == -5 * removed
     assert {(change["old_revision"], change["revision"]) for change in changes} == {(0, 1)}
@@ -86,7 +87,7 @@ def test_gold_follows_what_is_taken_out_of_silver_and_refuses_what_it_cannot_go_
 
     # Again, it changes nothing; what a later writer of the session commits is not marked as the correction's.
     standing = snapshots(streams)
-    assert subtract_from_gold(spark, streams, rows, correction_id="c-1", cause="erased") == []
+    assert subtract_rows(spark, streams, revenue_5m(streams), rows, correction_id="c-1", cause="erased") == []
     assert snapshots(streams) == standing
     assert [key for key in spark.conf.getAll if "snapshot-property" in key] == []
     with open_catalog(streams) as catalog:

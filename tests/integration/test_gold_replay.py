@@ -13,9 +13,10 @@ from stream_fixtures import ask, assert_newest_messages_are_gold, drain, receive
 
 from rtap_assets.config import Settings
 from rtap_assets.streaming.checkpoints.files import has_unfinished_batch, newest_committed
-from rtap_assets.streaming.queries.definitions import GOLD_STREAM, gold_writer
+from rtap_assets.streaming.queries.definitions import GOLD_STREAM
 from rtap_assets.streaming.queries.gold_sink import gold_sink
 from rtap_assets.streaming.queries.query_handle import start_stream
+from rtap_assets.streaming.queries.revenue_windows import revenue_5m
 
 Sink = Callable[[DataFrame, int], None]
 KILLED = "killed here"
@@ -23,7 +24,7 @@ KILLED = "killed here"
 
 def run_until_killed(session: SparkSession, settings: Settings, sink: Sink) -> None:
     """Run gold with this sink in place of its own, up to the error that stands for the kill."""
-    doomed = replace(GOLD_STREAM, writer=lambda session, settings: gold_writer(session, settings).foreachBatch(sink))
+    doomed = replace(GOLD_STREAM, writer=lambda session, settings: GOLD_STREAM.writer(session, settings).foreachBatch(sink))
     query = start_stream(session, settings, doomed, trigger_seconds=0)
     with pytest.raises(StreamingQueryException, match=KILLED):
         query.awaitTermination(120)
@@ -41,10 +42,10 @@ def test_gold_loses_neither_message_nor_row_and_a_replayed_batch_changes_nothing
         raise RuntimeError(KILLED)
 
     def after_publishing(batch: DataFrame, batch_id: int) -> None:
-        gold_sink(streams, GOLD_STREAM.checkpoint(streams), upsert=dies)(batch, batch_id)
+        gold_sink(streams, GOLD_STREAM.checkpoint(streams), revenue_5m(streams), upsert=dies)(batch, batch_id)
 
     def after_merging(batch: DataFrame, batch_id: int) -> None:
-        gold_sink(streams, GOLD_STREAM.checkpoint(streams))(batch, batch_id)
+        gold_sink(streams, GOLD_STREAM.checkpoint(streams), revenue_5m(streams))(batch, batch_id)
         raise RuntimeError(KILLED)
 
     send_events(streams, events=600, invalid=0, delayed=0, span_seconds=900)

@@ -1,19 +1,21 @@
-"""The host's upkeep beside running streams: tables maintained, gold paused and resumed, measurements published."""
+"""The host's upkeep beside running streams: tables maintained, gold paused and resumed, batches counted."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from polling import wait_until
 from pyspark.sql import SparkSession
-from stream_fixtures import MESSAGE_SECONDS, ask, ended, open_engine, send_events
+from stream_fixtures import ask, ended, open_engine, send_events
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import TABLES
 from rtap_assets.errors import StreamError
-from rtap_assets.quality.batch_reports import QualityReports
-from rtap_assets.quality.results_topic import read_results
+from rtap_assets.quality.batch_totals import BatchTotals
+from rtap_assets.quality.full_pass import run_checks
+from rtap_assets.streaming.checkpoints.files import stream_positions
 from rtap_assets.streaming.lifecycle.engine import StreamEngine
 from rtap_assets.streaming.model.operation import Action, OperationState
 from rtap_assets.streaming.model.states import Observed, StreamStatus
@@ -69,19 +71,25 @@ def test_a_pause_begins_when_no_query_is_active_and_ends_with_the_block(spark: S
             engine.submit("gold", "maintain")
 
 
-def test_what_the_streams_measure_reaches_the_topic_of_results(spark: SparkSession, streams: Settings) -> None:
+def test_what_the_streams_count_is_what_the_pass_finds_in_the_tables(spark: SparkSession, streams: Settings) -> None:
     settings = streams.model_copy(update=FAST)
     send_events(settings, events=EVENTS, delayed=0, invalid=0.05, span_seconds=1200)
-    reports = QualityReports(settings)
-    with open_engine(spark, settings, on_batch=reports.report) as engine:
+    totals = BatchTotals()
+    with open_engine(spark, settings, on_batch=totals.add) as engine:
         for name in ("bronze", "dlq", "silver"):
             assert ended(engine, engine.submit(name, "drain")).state is OperationState.SUCCEEDED
-    assert reports.close(seconds=MESSAGE_SECONDS) == 0
-    results = read_results(settings, after={}, limit=1000).results
-    measured = {(one.table_name, one.check_name) for one in results}
-    assert {check for _, check in measured} >= {"stream_invalid_share", "stream_null_share", "stream_conservation"}
-    invalid = [one for one in results if one.check_name == "stream_invalid_share"]
-    assert sum(one.rows_checked for one in invalid) == EVENTS
-    (quarantined,) = ask(settings, "SELECT count(*) FROM bronze WHERE error_reason IS NOT NULL")[0]
-    assert sum(one.rows_failed for one in invalid) == quarantined > 0
-    assert all(one.passed for one in results if one.check_name == "stream_conservation")
+    counts = totals.read()
+    reasons = {name: rows for (stream, name), rows in counts.items() if stream == "dlq" and rows}
+    positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
+    found = run_checks(settings, positions=positions, now=datetime.now(UTC))
+    results = {(one.table_name.partition(".")[0], one.check_name): one for one in found}
+    invalid = ask(settings, "SELECT error_reason, count(*)::INT FROM bronze WHERE error_reason IS NOT NULL GROUP BY 1")
+    assert reasons == dict(invalid)
+    assert counts["bronze", "records"] == EVENTS
+    assert counts["bronze", "invalid"] == sum(reasons.values()) > 0
+    conservation = results["silver", "conservation"]
+    assert {name: str(counts["silver", name]) for name in ("copies", "late")}.items() <= conservation.detail.items()
+    assert (conservation.passed, conservation.rows_checked) == (True, EVENTS - counts["bronze", "invalid"])
+    assert results["bronze", "invalid_share"].rows_failed == counts["bronze", "invalid"]
+    assert results["bronze", "quarantined"].rows_failed == max(reasons.values())
+    assert results["silver", "delay"].rows_checked == int(conservation.detail["kept"])

@@ -51,7 +51,7 @@ def test_versions_registered_while_the_streams_run_are_decoded_without_a_restart
             wait_until(
                 lambda seen=number: table_state(settings, SILVER).rows == seen,
                 seconds=90,
-                what=f"event {number} in silver; {said}",
+                what=lambda number=number: f"event {number} in silver; {said}",
             )
     assert ask(settings, "SELECT event_id, promo_code, error_reason FROM bronze WHERE error_reason IS NULL ORDER BY 1") == [
         (event_id(number), "SPRING", None) for number in (1, 2, 3)

@@ -97,10 +97,12 @@ def test_streams_wait_for_the_registry_and_a_drain_gives_up(spark: SparkSession,
             "bronze: WAITING for registry: The schema registry at",
             "gold: WAITING for registry: The schema registry at",
         )
-        wait_until(lambda: all(any(line.startswith(text) for line in said) for text in waiting), seconds=60, what=str(said))
+        wait_until(
+            lambda: all(any(line.startswith(text) for line in said) for text in waiting), seconds=60, what=lambda: str(said)
+        )
         assert not any(line.startswith(("bronze: started", "gold: started")) for line in said)
         with forwarded(port, (address.hostname or "", address.port or 0)):
-            wait_until(lambda: ask(streams, IN_GOLD) == [(5, 5)], seconds=90, what=str(said))
+            wait_until(lambda: ask(streams, IN_GOLD) == [(5, 5)], seconds=90, what=lambda: str(said))
     assert any(line.startswith("gold: goes on after waiting for registry") for line in said)
     assert ask(streams, "SELECT count(DISTINCT event_id), count(*) FROM silver") == [(1, 1)]
     assert ask(streams, IN_GOLD) == [(5, 5)]

@@ -160,7 +160,7 @@ def test_a_transaction_that_hangs_is_seen_as_waiting_with_its_producer_until_it_
             wait_until(
                 lambda: bronze().observed is Observed.WAITING,  # type: ignore[attr-defined]
                 seconds=30,
-                what=f"bronze waits for the transaction; {said}",
+                what=lambda: f"bronze waits for the transaction; {said}",
             )
             status = next(one for one in engine.statuses() if one.name == "bronze")
             assert (status.waiting_for, status.lag_records) == ("an open transaction", 0)

@@ -58,7 +58,11 @@ def test_forty_odd_schemas_stop_nothing_and_each_is_read_or_refused_alone(spark:
             good = Record(framed(good_id, body(event(datetime.now(UTC), event_id=event_id(number)))))
             send(settings, [Record(framed(ids[name], schema.body)), good])
             if number % 8 == 0 or number == len(odd):
-                wait_until(lambda seen=2 * number: stored(settings) == seen, seconds=60, what=f"{2 * number} rows; {said}")
+                wait_until(
+                    lambda seen=2 * number: stored(settings) == seen,
+                    seconds=60,
+                    what=lambda seen=2 * number: f"{seen} rows; {said}",
+                )
     assert starts(said) == 1, said
     found = {
         row[0]: row[1:]
@@ -188,8 +192,12 @@ def test_a_flow_of_foreign_and_unknown_ids_restarts_nothing(spark: SparkSession,
             records.append(Record(framed(foreign_id, body(event(now, event_id=event_id(100 * second + 50))))))
             records.append(Record(framed(unknown[second % 4], body(event(now)))))
             send(settings, records)
-            wait_until(lambda seen=second: stored(settings) >= 12 * seen, seconds=60, what=f"second {second}; {said}")
-        wait_until(lambda: stored(settings) == 240, seconds=60, what=f"all rows; {said}")
+            wait_until(
+                lambda seen=second: stored(settings) >= 12 * seen,
+                seconds=60,
+                what=lambda seen=second: f"second {seen}; {said}",
+            )
+        wait_until(lambda: stored(settings) == 240, seconds=60, what=lambda: f"all rows; {said}")
         wait_until(lambda: sum(counts(one)["records"] for one in reports) == 240, seconds=30, what="all reports")
     assert starts(said) == 1, said
     assert ask(settings, "SELECT error_reason, count(*), count(DISTINCT schema_id) FROM bronze GROUP BY 1 ORDER BY 1") == [
@@ -214,7 +222,7 @@ def test_an_id_that_was_asked_for_in_vain_is_asked_for_again(spark: SparkSession
     settings = streams.model_copy(update={"trigger_bronze_seconds": 0.2})
     with running(spark, settings, "bronze") as said:
         send(settings, [Record(framed(next_id, body(event(datetime.now(UTC)))))])
-        wait_until(lambda: stored(settings) == 1, seconds=60, what=f"the first record; {said}")
+        wait_until(lambda: stored(settings) == 1, seconds=60, what=lambda: f"the first record; {said}")
         schema = json.dumps(json.loads(V1) | {"doc": f"{streams.topic_events} again"})
         assert post(settings, f"{streams.topic_events}-second", {"schema": schema}) == next_id
         send(
@@ -224,7 +232,7 @@ def test_an_id_that_was_asked_for_in_vain_is_asked_for_again(spark: SparkSession
                 Record(framed(good_id, body(event(datetime.now(UTC))))),
             ],
         )
-        wait_until(lambda: stored(settings) == 3, seconds=60, what=f"the others; {said}")
+        wait_until(lambda: stored(settings) == 3, seconds=60, what=lambda: f"the others; {said}")
     assert ask(settings, f"SELECT error_reason FROM bronze WHERE schema_id = {next_id} ORDER BY kafka_timestamp") == [
         ("unknown_schema_id",),
         (None,),

@@ -1,6 +1,6 @@
 """Prints the asset graph, in a process in which touching the network, starting a process or writing a file is an error.
 
-Run by `test_definitions.py`. After a change on purpose, send its output to `asset_graph.txt`.
+Run by `tests/unit/test_definitions.py`. After an intended change, send its output to `tests/unit/asset_graph.txt`.
 """
 
 from __future__ import annotations

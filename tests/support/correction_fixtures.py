@@ -57,7 +57,7 @@ def run_of(session: SparkSession, settings: Settings, *, killed_after: str = "")
 
 
 def corrected(session: SparkSession, settings: Settings) -> CorrectionReport:
-    """What `rtap correct` does where no host runs."""
+    """Do what `rtap correct` does where no host runs; return its report."""
     drain(session, settings, "gold")
     report = correct(run_of(session, settings))
     drain(session, settings, "gold")
@@ -78,7 +78,7 @@ def assert_gold_is_the_sum_of_silver(settings: Settings) -> None:
 
 
 def good(settings: Settings, numbers: range, *, at: datetime, amount: str = "12.5000") -> list[Record]:
-    """A valid purchase per number, a second apart."""
+    """Return a valid purchase per number, a second apart."""
     schema_id = max(Registry(settings).versions(settings.events_subject))
     times = (at + timedelta(seconds=second) for second in count())
     events = [
@@ -99,14 +99,14 @@ def send_and_drain(session: SparkSession, settings: Settings, *batches: list[Rec
 
 
 def checked(settings: Settings) -> dict[str, DqResult]:
-    """The full pass of checks, by table and check."""
+    """Run the full pass of checks; return the results by table and check."""
     positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
     results = run_checks(settings, positions=positions, now=datetime.now(UTC))
     return {f"{result.table_name}/{result.check_name}": result for result in results}
 
 
 def statuses(settings: Settings) -> set[str]:
-    """The states of the windows that hold events, as the marts have them."""
+    """Return the states of the windows that hold events, as the marts have them."""
     refresh_marts(settings, refreshed_at=datetime.now(UTC))
     return {status for (status,) in ask(settings, "SELECT DISTINCT status FROM marts.rolling_revenue")}
 

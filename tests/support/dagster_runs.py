@@ -16,7 +16,8 @@ import dagster as dg
 import psutil
 from polling import wait_until
 
-from rtap_assets.assets.stream_state import ASSET_OF_STREAM, STREAM_STATE
+from rtap_assets.assets.keys import ASSET_OF_STREAM
+from rtap_assets.assets.stream_state import STREAM_STATE
 from rtap_assets.config import Settings, settings_environment
 from rtap_assets.local.dagster_ui import DEFINITIONS, write_dagster_home
 

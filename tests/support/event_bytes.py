@@ -46,14 +46,14 @@ class Record:
 
 
 def with_field(schema: str, name: str, type_: Any) -> str:
-    """The schema with one more optional field at its end."""
+    """Return the schema with one more optional field at its end."""
     changed = json.loads(schema)
     changed["fields"].append({"name": name, "type": ["null", type_], "default": None, "doc": "Added."})
     return json.dumps(changed)
 
 
 def with_amount(schema: str, *, precision: int, scale: int) -> str:
-    """The schema with another decimal as amount."""
+    """Return the schema with another decimal as amount."""
     changed = json.loads(schema)
     for child in changed["fields"]:
         if child["name"] == "amount":
@@ -62,7 +62,7 @@ def with_amount(schema: str, *, precision: int, scale: int) -> str:
 
 
 def plain(schema: str) -> str:
-    """The schema without logical types and with bytes for text: any number as a time, any bytes as an amount or as text."""
+    """Return the schema without logical types and with bytes for text, so that any time, amount and text can be written."""
     changed = json.loads(schema)
     for child in changed["fields"]:
         if isinstance(child["type"], dict):
@@ -71,12 +71,12 @@ def plain(schema: str) -> str:
 
 
 def event_id(number: int) -> str:
-    """A UUID with a number in it."""
+    """Return a UUID with a number in it."""
     return str(UUID(int=number, version=4))
 
 
 def event(at: datetime = APPENDED_AT, **changes: Any) -> dict[str, Any]:
-    """A purchase of 12.5 EUR, twelve seconds before the broker had it."""
+    """Return a purchase of 12.5 EUR, twelve seconds before the broker had it."""
     return {
         "event_id": event_id(1),
         "event_time": at - timedelta(seconds=12),
@@ -94,14 +94,14 @@ def event(at: datetime = APPENDED_AT, **changes: Any) -> dict[str, Any]:
 
 
 def body(datum: dict[str, Any], schema: str = V1) -> bytes:
-    """The event as fastavro writes it."""
+    """Return the event as fastavro writes it."""
     buffer = io.BytesIO()
     schemaless_writer(buffer, parse_schema(json.loads(schema)), datum)
     return buffer.getvalue()
 
 
 def varint(number: int) -> bytes:
-    """An Avro integer: zigzag, seven bits a byte."""
+    """Return an Avro integer: zigzag, seven bits a byte."""
     rest, encoded = (number << 1) ^ (number >> 63), bytearray()
     while rest > 0x7F:
         encoded.append(rest & 0x7F | 0x80)
@@ -110,12 +110,12 @@ def varint(number: int) -> bytes:
 
 
 def framed(schema_id: int, avro: bytes) -> bytes:
-    """A value in wire format, put together by hand."""
+    """Return a value in wire format, put together by hand."""
     return b"\x00" + schema_id.to_bytes(4, "big") + avro
 
 
 def kafka_frame(session: SparkSession, records: list[Record], *, topic: str = "sales.events.v1") -> DataFrame:
-    """The records as Spark's Kafka source gives them: Kafka partition 0, offsets in order."""
+    """Return the records as Spark's Kafka source gives them: Kafka partition 0, offsets in order."""
     rows = [
         {
             "key": record.key,

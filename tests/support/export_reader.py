@@ -51,7 +51,7 @@ def read_until(stop: Event, folder: Path, announced: Any, published: Any, reads:
     try:
         while not stop.is_set():
             oldest = published.value
-            rows = _read(kept_open if reads.value % 2 else utc_connection(), folder)
+            rows = read_folder(kept_open if reads.value % 2 else utc_connection(), folder)
             judge(rows, oldest=oldest, newest=announced.value)
             reads.value += 1
     except (duckdb.Error, AssertionError):
@@ -73,7 +73,8 @@ def judge(rows: list[tuple[Any, ...]], *, oldest: int, newest: int) -> None:
     assert expected <= seen, f"missing: {sorted(expected - seen)[:3]}"
 
 
-def _read(connection: duckdb.DuckDBPyConnection, folder: Path) -> list[tuple[Any, ...]]:
+def read_folder(connection: duckdb.DuckDBPyConnection, folder: Path) -> list[tuple[Any, ...]]:
+    """Return the rows of the published folder as any reader with a pattern gets them."""
     return connection.execute(
         "SELECT window_start, plan_tier, region, gross_amount, net_amount, window_date "
         f"FROM read_parquet('{folder}/current/**/*.parquet', hive_partitioning = true)"

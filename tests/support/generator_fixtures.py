@@ -28,5 +28,5 @@ CONTRACT = Contract(
 
 
 def chunks_of(options: GeneratorOptions, **inputs: Any) -> list[Chunk]:
-    """The whole run, made at noon."""
+    """Return the whole run, made at noon."""
     return list(make_chunks(options, **({"start_time": START, "contract": CONTRACT} | inputs)))

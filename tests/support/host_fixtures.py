@@ -12,13 +12,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from rtap_assets.config import Settings, load_settings
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.errors import StreamError
 from rtap_assets.host.api import Host, build_app
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.host.description import HostDescription
 from rtap_assets.host.idle import Activity
 from rtap_assets.host.token import ensure_token
-from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.operation import Action, Operation, OperationState, Step
 from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus
 

@@ -1,4 +1,4 @@
-"""A real stream host under test: its settings, commands in processes of their own, and how long it told what was wrong."""
+"""A real stream host under test: its settings, commands in processes of their own, and how long a wrong state was shown."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from stack_fixtures import own_settings, silent
 
 from rtap_assets.audit.report import Report
 from rtap_assets.config import Settings, settings_environment
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.demo.proof import prove
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.local.ports import free_port
 from rtap_assets.local.stack import down
 from rtap_assets.streaming.checkpoints.files import has_unfinished_batch
-from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.states import Observed, StreamStatus
 
 LATE = "late, awaiting correction"
@@ -33,7 +33,7 @@ TRUTH_SECONDS = 60  # a wrong state may be told for no longer
 
 @contextmanager
 def hosted_settings(stack: Settings, state_dir: Path, **changes: Any) -> Iterator[Settings]:
-    """Settings of a state folder with a port for its host; ends what a test left."""
+    """Yield settings of a state folder with a port for its host; end what a test left running."""
     small = {
         "streams_port": free_port(),
         "spark_driver_memory": "1g",
@@ -49,7 +49,7 @@ def hosted_settings(stack: Settings, state_dir: Path, **changes: Any) -> Iterato
 
 
 def rtap(settings: Settings, *arguments: str, output: Any = subprocess.PIPE) -> subprocess.Popen[str]:
-    """A command in a process of its own."""
+    """Start a command in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "rtap_assets.cli", *arguments],
         env=os.environ | settings_environment(settings),
@@ -60,7 +60,7 @@ def rtap(settings: Settings, *arguments: str, output: Any = subprocess.PIPE) -> 
 
 
 def run(settings: Settings, *arguments: str) -> tuple[int, str]:
-    """Exit code and output of a command."""
+    """Run a command; return its exit code and output."""
     with rtap(settings, *arguments) as process:
         output, _ = process.communicate(timeout=COMMAND_SECONDS)
         return process.returncode, output
@@ -96,26 +96,26 @@ def is_gone(pid: int) -> bool:
 def wait_for_truth(
     client: StreamsClient, is_told: Callable[[dict[str, StreamStatus]], bool], *, fault: str, since: float
 ) -> dict[str, StreamStatus]:
-    """The first statuses that tell of the fault; prints for how long they did not (`since`: monotonic time of the fault)."""
+    """Return the first statuses that show the fault; print how long they did not (`since`: monotonic time of the fault)."""
     told: dict[str, StreamStatus] = {}
 
     def is_true() -> bool:
         told.update(by_name(client))
         return is_told(told)
 
-    wait_until(is_true, seconds=max(0.0, since + TRUTH_SECONDS - time.monotonic()), what=f"{fault} is told; {told}")
+    wait_until(is_true, seconds=max(0.0, since + TRUTH_SECONDS - time.monotonic()), what=lambda: f"{fault} is told; {told}")
     print(f"{fault}: told after {time.monotonic() - since:.1f} s")
     return told
 
 
 def wait_until_drained(client: StreamsClient) -> None:
-    """Every layer is complete up to now, in the order of the chain."""
+    """Drain every layer, in the order of the chain."""
     for name in STREAM_NAMES:
         client.wait(client.submit(name, "drain"), seconds=COMMAND_SECONDS)
 
 
 def assert_exact(settings: Settings) -> Report:
-    """Ledger, topics and lake agree record by record and cent by cent."""
+    """Assert that ledger, topics and lake agree record by record and cent by cent; return the proof."""
     proof = prove(settings)
     assert proof.broken == set(), proof.damage
     assert proof.exit_code == 0, proof.incomplete

@@ -42,7 +42,7 @@ DECODED = pa.schema(
 
 
 def decoded_row(**changes: Any) -> dict[str, Any]:
-    """A purchase of 12.50 EUR; text may be given as text or as bytes."""
+    """Return a purchase of 12.50 EUR; text may be given as text or as bytes."""
     row = {
         "event_id": event_id(1),
         "account_id": ACCOUNT,
@@ -70,14 +70,14 @@ def decoded_row(**changes: Any) -> dict[str, Any]:
 
 
 def decoded_frame(session: SparkSession, rows: Sequence[Mapping[str, Any]]) -> DataFrame:
-    """The rows as a decoded frame, with offsets in their order."""
+    """Return the rows as a decoded frame, with offsets in their order."""
     numbered = [{**row, "kafka_offset": offset} for offset, row in enumerate(rows)]
     frame = from_arrow(session, numbered, DECODED)
     return frame.select(*(F.col(name).cast("string") if name in TEXT_FIELDS else F.col(name) for name in frame.columns))
 
 
 def judged(session: SparkSession, cases: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Judge all cases in one batch: case -> bronze row."""
+    """Judge all cases in one batch; return the bronze rows by case."""
     frame = judge_sales_events(
         decoded_frame(session, list(cases.values())), future_seconds=FUTURE_SECONDS, past_seconds=PAST_SECONDS
     )

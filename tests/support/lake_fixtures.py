@@ -31,7 +31,7 @@ from pyiceberg.types import (
 )
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.tables import TABLES, TableSpec
+from rtap_assets.contracts.tables import EVENT_COLUMNS, TABLES, TableSpec
 from rtap_assets.lake.catalog import open_catalog
 from rtap_assets.lake.history.snapshots import STAMP_WATERMARK_MS
 from rtap_assets.serving.duckdb_types import split_fields
@@ -68,7 +68,7 @@ def make_lake(
         for spec in TABLES:
             catalog.create_namespace_if_not_exists(spec.namespace)
             table = catalog.create_table_if_not_exists(spec.identifier, schema=iceberg_schema(spec))
-            append_rows(table, rows[spec.namespace], watermark=watermark if spec.namespace == "gold" else None)
+            append_rows(table, rows.get(spec.view, ()), watermark=watermark if spec.view == "gold" else None)
 
 
 def append_rows(table: Table, rows: Sequence[Row], *, watermark: datetime | None = None) -> None:
@@ -81,7 +81,7 @@ def append_rows(table: Table, rows: Sequence[Row], *, watermark: datetime | None
 
 
 def iceberg_schema(spec: TableSpec) -> Schema:
-    """The table's schema from its spec."""
+    """Return the table's schema from its spec."""
     ids = count(1)
     fields = [(next(ids), column) for column in spec.columns]
     return Schema(
@@ -93,7 +93,7 @@ def iceberg_schema(spec: TableSpec) -> Schema:
 
 
 def iceberg_type(contract_type: str, *, ids: count[int]) -> IcebergType:
-    """A type of `contracts/tables.py` in Iceberg's terms; `ids` numbers nested fields."""
+    """Return a type of `contracts/tables.py` in Iceberg's terms; `ids` numbers nested fields."""
     text = contract_type.replace(" ", "")
     if match := re.fullmatch(r"decimal\((\d+),(\d+)\)", text):
         return DecimalType(int(match[1]), int(match[2]))
@@ -108,7 +108,7 @@ def iceberg_type(contract_type: str, *, ids: count[int]) -> IcebergType:
 
 
 def gold_row(window_start: datetime, **columns: Any) -> dict[str, Any]:
-    """One gold row: a five-minute window of the pro tier in EMEA, in EUR, 10 sold in one order."""
+    """Return one gold row: a five-minute window of the pro tier in EMEA, in EUR, 10 sold in one order."""
     row = {
         "window_start": window_start,
         "window_end": datetime.fromtimestamp(window_start.timestamp() + 300, tz=UTC),
@@ -126,7 +126,7 @@ def gold_row(window_start: datetime, **columns: Any) -> dict[str, Any]:
 
 
 def silver_row(event_id: str, **columns: Any) -> dict[str, Any]:
-    """One silver row: a purchase of 10 EUR at noon, delivered after 40 ms and processed after 2 s."""
+    """Return one silver row: a purchase of 10 EUR at noon, delivered after 40 ms and processed after 2 s."""
     return {
         "event_id": event_id,
         "event_time": NOON,
@@ -154,8 +154,14 @@ def silver_row(event_id: str, **columns: Any) -> dict[str, Any]:
     } | columns
 
 
+def valid_bronze_row(kafka_offset: int, **columns: Any) -> dict[str, Any]:
+    """Return a valid bronze row: the event of `silver_row`, with an id of its own."""
+    event = silver_row(f"event-{kafka_offset}")
+    return bronze_row(kafka_offset) | {column.name: event.get(column.name) for column in EVENT_COLUMNS} | columns
+
+
 def bronze_row(kafka_offset: int, **columns: Any) -> dict[str, Any]:
-    """One bronze row with coordinates and raw bytes; pass `error_reason` for a quarantined one."""
+    """Return one bronze row with coordinates and raw bytes; pass `error_reason` for a quarantined one."""
     return {
         "topic": "sales.events.v1",
         "kafka_partition": 0,

@@ -11,7 +11,7 @@ from event_bytes import V1, body, event, varint, with_amount
 
 @dataclass(frozen=True)
 class OddSchema:
-    """A schema under a subject of its own. `body` is an event written with it, `finding` part of what is said against it."""
+    """A schema under a subject of its own. `body` is an event written with it, `finding` a part of the refusal."""
 
     text: str
     body: bytes
@@ -39,7 +39,7 @@ def _read(schema: dict[str, Any], **values: Any) -> OddSchema:
 
 
 def _read_bytes(schema: dict[str, Any], more: bytes) -> OddSchema:
-    """A schema that fastavro cannot write with: the field's bytes are put behind an event by hand."""
+    """Return a schema that fastavro cannot write with: the field's bytes are put behind an event by hand."""
     return OddSchema(json.dumps(schema), body(event()) + more)
 
 

@@ -19,14 +19,14 @@ from polling import wait_until
 from stack_fixtures import embedded_settings, silent
 from stream_fixtures import send_events
 
-from rtap_assets.assets.stream_state import ASSET_OF_STREAM
+from rtap_assets.assets.keys import ASSET_OF_STREAM
 from rtap_assets.config import Settings
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.demo.proof import prove
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.local.pid_files import records
 from rtap_assets.local.ports import free_port
 from rtap_assets.local.stack import down
-from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.operation import Operation
 
 TRUTH_SECONDS = 60  # the promise: within this time both faces say what is so
@@ -36,7 +36,7 @@ SUBMITTED = ": operation "
 
 
 def operated_settings(settings: Settings) -> Settings:
-    """Small and quick where that does not make a state true sooner: the times a state is believed are the defaults."""
+    """Return small and quick settings; the times for which a state is valid stay the defaults."""
     quick = {
         "streams_port": free_port(),
         "spark_driver_memory": "1g",
@@ -56,11 +56,11 @@ class Operated:
     seeds: Iterator[int] = field(default_factory=lambda: iter(range(1, 1_000)))
 
     def told(self) -> set[str]:
-        """What `rtap status` says."""
+        """Return the states that `rtap status` shows."""
         return {one.observed.value for one in self.client.statuses()}
 
     def shown(self) -> set[str]:
-        """What Dagster's UI says."""
+        """Return the states that Dagster's UI shows."""
         now = datetime.now(UTC).timestamp()
         checks = shown_state_checks(self.settings)
         assert checks.keys() <= {key.to_user_string() for key in ASSET_OF_STREAM.values()}
@@ -68,24 +68,24 @@ class Operated:
         return found if len(checks) == len(ASSET_OF_STREAM) else found | {"hidden"}
 
     def wait_for(self, observed: str, *, after: str) -> None:
-        """Return when both faces say this of every stream; say how long after what it was."""
+        """Return when both faces show this state of every stream; print how long after `after` that was."""
         fault = Fault(after)
         fault.until(lambda: self.told() == {observed}, f"rtap says {observed}")
         fault.until(lambda: self.shown() == {observed}, f"Dagster says {observed}")
 
     def send(self) -> None:
-        """Events that no stream has read yet, none of them late."""
+        """Send events that no stream has read yet, none of them late."""
         send_events(
             self.settings, events=600, duplicates=0.02, delayed=0, invalid=0.02, span_seconds=60, seed=next(self.seeds)
         )
 
     def command(self, action: str) -> None:
-        """The streams are started or stopped by a person, not from Dagster."""
+        """Start or stop the streams from the command line, not from Dagster."""
         for operation in [self.client.submit(name, action) for name in STREAM_NAMES]:
             self.client.wait(operation, seconds=TRUTH_SECONDS)
 
     def health(self) -> int:
-        """The answer of `/healthz`; 0 when none comes."""
+        """Return the status code of `/healthz`; 0 without an answer."""
         try:
             answer = httpx2.get(f"{self.settings.streams_address}/healthz", timeout=HEALTH_SECONDS, trust_env=False)
         except httpx2.TransportError:
@@ -93,22 +93,22 @@ class Operated:
         return answer.status_code
 
     def log(self) -> list[str]:
-        """The lines of the stream host's log."""
+        """Return the lines of the stream host's log."""
         return (self.settings.log_dir / "stream-host.log").read_text(encoding="utf-8").splitlines()
 
     def operations(self, *, since: int) -> list[Operation]:
-        """What was asked of the streams since that line of the log, by whomever."""
+        """Return the operations that any client submitted since that line of the log."""
         submitted = [line.rpartition(SUBMITTED)[2] for line in self.log()[since:] if SUBMITTED in line]
         return [self.client.operation(id) for id in submitted]
 
     def family(self, *services: str) -> list[psutil.Process]:
-        """The processes of these services (all by default) with their descendants."""
+        """Return the processes of these services (all by default) with their descendants."""
         found = [record.process() for record in records(self.settings) if not services or record.service in services]
         parents = [process for process in found if process is not None]
         return list({process for parent in parents for process in (parent, *parent.children(recursive=True))})
 
     def assert_exact(self) -> None:
-        """Every event that was sent is there once, in every layer."""
+        """Assert that every event that was sent is in every layer exactly once."""
         for name in STREAM_NAMES:
             self.client.wait(self.client.submit(name, "drain"), seconds=DRAIN_SECONDS)
         proof = prove(self.settings)
@@ -118,7 +118,7 @@ class Operated:
 
 @contextmanager
 def operated_platform(state_dir: os.PathLike[str], *options: str, **changes: Any) -> Iterator[Operated]:
-    """A platform of its own, broker and registry included, with the four streams running; with more options of `up`."""
+    """Yield a platform of its own, broker and registry included, with the four streams running; `options` go to `up`."""
     settings = operated_settings(embedded_settings(state_dir)).model_copy(update=changes)  # type: ignore[arg-type]
     try:
         rtap(settings, "up", "--ui", "--streams", *options)
@@ -133,13 +133,13 @@ def operated_platform(state_dir: os.PathLike[str], *options: str, **changes: Any
 
 
 class Fault:
-    """Says how long after its beginning something was so. What is said is the measurement that a report wants."""
+    """Measures how long after its beginning a condition held, and prints it for the report."""
 
     def __init__(self, name: str) -> None:
         self._name, self._began = name, time.monotonic()
 
     def until(self, condition: Callable[[], bool], what: str) -> float:
-        """Wait until it is so, within the promised time; print and return the seconds since the fault."""
+        """Wait for the condition, within the promised time; print and return the seconds since the fault."""
         left = TRUTH_SECONDS - (time.monotonic() - self._began)
         wait_until(condition, seconds=left, what=f"{self._name}: {what}")
         seconds = time.monotonic() - self._began
@@ -150,7 +150,7 @@ class Fault:
 
 @contextmanager
 def frozen(pid: int) -> Iterator[None]:
-    """The process is stopped (SIGSTOP) for the time of the block."""
+    """Stop the process (SIGSTOP) for the time of the block."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -159,7 +159,7 @@ def frozen(pid: int) -> Iterator[None]:
 
 
 def kill(*processes: psutil.Process) -> None:
-    """Kill -9, all at once; returns when they are dead, whether or not a parent has taken notice."""
+    """Kill -9, all at once; return when they are dead, whether or not a parent has reaped them."""
     for process in processes:
         process.kill()
     wait_until(

@@ -34,11 +34,11 @@ class Writer:
         return framed(self.v2_id, body(event(self.at, **({"schema_version": 2} | optional | changes)), V2))
 
     def raw_v1(self, **changes: Any) -> bytes:
-        """Version 1 with times as milliseconds, amount and text as bytes, so that anything can be written."""
+        """Return version 1 with times as milliseconds, amount and text as bytes, so that anything can be written."""
         return framed(self.v1_id, body(self._raw(**changes), plain(V1)))
 
     def raw_v2(self, **changes: Any) -> bytes:
-        """Version 2, like `raw_v1`."""
+        """Return version 2, like `raw_v1`."""
         optional = {"schema_version": 2, "promo_code": None, "sales_channel": "web"}
         return framed(self.v2_id, body(self._raw(**(optional | changes)), plain(V2)))
 
@@ -48,12 +48,12 @@ class Writer:
         return {name: value.encode() if isinstance(value, str) else value for name, value in whole.items()}
 
     def claims_string_of(self, length: int) -> bytes:
-        """A body of a few bytes whose first string claims `length` of them."""
+        """Return a body of a few bytes whose first string claims `length` of them."""
         return framed(self.v1_id, varint(length) + b"abc")
 
 
 def poison(writer: Writer, *, unknown_id: int, max_event_bytes: int) -> dict[str, tuple[Reason, Record]]:
-    """Case -> the reason that it must get, and the record."""
+    """Return, by case, the reason that it must get, and the record."""
     return {
         "tombstone": (Reason.TOMBSTONE, Record(None)),
         "tombstone without a key": (Reason.TOMBSTONE, Record(None, key=None)),
@@ -164,11 +164,11 @@ def poison(writer: Writer, *, unknown_id: int, max_event_bytes: int) -> dict[str
 
 
 def padded(writer: Writer, size: int) -> bytes:
-    """A good event whose value has exactly `size` bytes."""
+    """Return a good event whose value has exactly `size` bytes."""
     lengths = range(size - 200, size)
     return next(value for value in (writer.v1(product_id="x" * length) for length in lengths) if len(value) == size)
 
 
 def wide(writer: Writer, amount: str) -> bytes:
-    """An event whose amount has more digits than the contract allows."""
+    """Return an event whose amount has more digits than the contract allows."""
     return framed(writer.v1_id, body(event(writer.at, amount=Decimal(amount)), WIDE))

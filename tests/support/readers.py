@@ -16,12 +16,12 @@ Rows = Counter[tuple[Any, ...]]
 
 
 def text_columns(spec: TableSpec) -> list[str]:
-    """The columns of text."""
+    """Return the columns of text."""
     return [column.name for column in spec.columns if column.type == "string"]
 
 
 def assert_all_readers_agree(session: SparkSession, settings: Settings) -> None:
-    """Every text column of bronze, silver and gold answers in the three of them, with valid text and the same."""
+    """Assert that three readers get the same valid text from every text column of bronze, silver and gold."""
     for spec in (BRONZE, SILVER, GOLD):
         duckdb, pyiceberg, spark = (read(spec, session, settings) for read in (_by_duckdb, _by_pyiceberg, _by_spark))
         assert duckdb == pyiceberg == spark

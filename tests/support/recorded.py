@@ -29,7 +29,7 @@ class Recorded:
 
     @property
     def event(self) -> dict[str, Any]:
-        """The event that the body stands for; a field that the schema lacks is None."""
+        """Return the event that the body stands for; a field that the schema lacks is None."""
         values = _CASES[self.case]
         times = {name: datetime.fromisoformat(values[name]).astimezone(UTC) for name in ("event_time", "ingest_time")}
         version = 1 if self.schema == "1" else 2

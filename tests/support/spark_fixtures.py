@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    """The session as the platform starts it, with half the heap."""
+    """Start the session as the platform does, with half the heap."""
     java_home = os.environ.get("JAVA_HOME")
     session = start_session(
         load_settings(state_dir=tmp_path_factory.mktemp("spark") / ".rtap", spark_driver_memory="1g", spark_quick_start=True)
@@ -49,12 +49,12 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
 @pytest.fixture
 def lake_settings(spark: SparkSession, tmp_path: Path) -> Settings:
-    """Settings of a test that needs tables and no broker: an empty lake, mounted in the session."""
+    """Return settings of a test that needs tables and no broker: an empty lake, mounted in the session."""
     return with_own_catalog(spark, load_settings(state_dir=tmp_path / ".rtap"))
 
 
 def with_own_catalog(session: SparkSession, settings: Settings) -> Settings:
-    """The settings with a catalog that no other test has, mounted in the session: fresh tables without a second session."""
+    """Return the settings with a new catalog, mounted in the session: fresh tables without a second session."""
     own = settings.model_copy(update={"catalog_name": f"lake_{uuid4().hex[:8]}"})
     own.lake_dir.mkdir(parents=True, exist_ok=True)
     for key, value in spark_catalog_conf(own).items():
@@ -63,21 +63,21 @@ def with_own_catalog(session: SparkSession, settings: Settings) -> Settings:
 
 
 def schema_of(spec: TableSpec) -> str:
-    """The table's columns as Spark reads a schema."""
+    """Return the table's columns as Spark reads a schema."""
     return ", ".join(f"{column.name} {column.type}" for column in spec.columns)
 
 
 def frame_of(session: SparkSession, spec: TableSpec, rows: Sequence[Row]) -> DataFrame:
-    """The rows as a DataFrame of the table's columns; what a row leaves out is null."""
+    """Return the rows as a DataFrame of the table's columns; what a row leaves out is null."""
     return from_arrow(session, rows, schema_to_pyarrow(iceberg_schema(spec), include_field_ids=False))
 
 
 def from_arrow(session: SparkSession, rows: Sequence[Row], schema: pa.Schema) -> DataFrame:
-    """The rows as a DataFrame. Through Arrow: from Python objects, Spark would start Python workers."""
+    """Return the rows as a DataFrame. Through Arrow: from Python objects, Spark would start Python workers."""
     return session.createDataFrame(pa.Table.from_pylist([dict(row) for row in rows], schema=schema))
 
 
 def rows_of(frame: DataFrame) -> list[dict[str, Any]]:
-    """The frame's rows, with instants in UTC (`collect` would turn them into this machine's time)."""
+    """Return the frame's rows, with instants in UTC (`collect` would turn them into this machine's time)."""
     rows: list[dict[str, Any]] = frame.toArrow().to_pylist()
     return rows

@@ -19,11 +19,11 @@ from rtap_assets.registry.registration import register_contracts
 
 
 def silent(_: str) -> None:
-    """An `echo` that says nothing."""
+    """Print nothing; an `echo` for tests."""
 
 
 def embedded_settings(state_dir: Path) -> Settings:
-    """Settings of an embedded stack in `state_dir`, on ports that are free now."""
+    """Return settings of an embedded stack in `state_dir`, on ports that are free now."""
     kafka, controller, registry, ui = free_ports(4)
     return load_settings(
         state_dir=state_dir,
@@ -39,7 +39,7 @@ def embedded_settings(state_dir: Path) -> Settings:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Settings of the session's embedded broker and registry, which run. For tests that need no topics of their own."""
+    """Start the session's broker and registry; yield their settings, for tests that need no topics of their own."""
     settings = embedded_settings(tmp_path_factory.mktemp("stack") / ".rtap")
     up(settings, echo=silent)
     try:
@@ -51,14 +51,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 @pytest.fixture
 def settings(stack: Settings, tmp_path: Path) -> Iterator[Settings]:
-    """Settings of one test: see `own_settings`."""
+    """Yield the settings of one test: see `own_settings`."""
     with own_settings(stack, tmp_path / ".rtap") as own:
         yield own
 
 
 @contextmanager
 def own_settings(stack: Settings, state_dir: Path) -> Iterator[Settings]:
-    """The session's broker and registry as external ones, everything else new.
+    """Yield settings with the session's broker and registry as external ones, and everything else new.
 
     The topics are created, the schemas registered under the subject of the new events topic, and the state folder (lake,
     checkpoints, ledger, …) is still empty.

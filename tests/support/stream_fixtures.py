@@ -40,7 +40,7 @@ ORPHAN_SECONDS = 120
 
 @pytest.fixture
 def streams(spark: SparkSession, settings: Settings) -> Settings:
-    """Settings with topics, a catalog and tables of the test's own; some thousand events take several batches."""
+    """Return settings with topics, a catalog and tables of the test's own; some thousand events take several batches."""
     small = {"bronze_max_offsets_per_batch": 1_000, "source_max_files_per_batch": 3}
     own = with_own_catalog(spark, settings.model_copy(update=small))
     ensure_tables(spark, own.catalog_name)
@@ -48,12 +48,12 @@ def streams(spark: SparkSession, settings: Settings) -> Settings:
 
 
 def send_events(settings: Settings, **options: Any) -> None:
-    """Generated events, recorded in the ledger."""
+    """Send generated events, recorded in the ledger."""
     generate(settings, GeneratorOptions(**options), echo=lambda _: None)
 
 
 def send(settings: Settings, records: Iterable[Record], *, claimed_ms: int = 0) -> None:
-    """The records, as they are, into the events topic; the producer claims the timestamp (0: now)."""
+    """Send the records, as they are, to the events topic; the producer claims the timestamp (0: now)."""
     producer = Producer(client_config(settings) | {"acks": "all", "message.max.bytes": settings.topic_max_message_bytes})
     for record in records:
         producer.produce(settings.topic_events, record.value, record.key, headers=record.headers, timestamp=claimed_ms)
@@ -61,7 +61,7 @@ def send(settings: Settings, records: Iterable[Record], *, claimed_ms: int = 0) 
 
 
 def received(settings: Settings, topic: str) -> list[Message]:
-    """Every message of the topic, in the order of offsets within each Kafka partition."""
+    """Return every message of the topic, in the order of offsets within each Kafka partition."""
     ends = end_offsets(settings, topic)
     consumer = Consumer(client_config(settings) | {"group.id": "test", "enable.auto.commit": False})
     consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
@@ -80,13 +80,13 @@ def drain(session: SparkSession, settings: Settings, *names: str) -> dict[str, D
 
 
 def ask(settings: Settings, question: str) -> list[tuple[Any, ...]]:
-    """The answer over the newest snapshots of `bronze`, `silver` and `gold`."""
+    """Return the answer over the newest snapshots of `bronze`, `silver` and `gold`."""
     with open_lake(settings) as connection:
         return connection.execute(question).fetchall()
 
 
 def snapshots(settings: Settings) -> dict[str, list[int]]:
-    """The snapshots of each table."""
+    """Return the snapshot ids of each table."""
     with open_catalog(settings) as catalog:
         tables = {spec.namespace: load_table(catalog, spec.identifier) for spec in TABLES}
     return {name: [snapshot.snapshot_id for snapshot in table.snapshots()] for name, table in tables.items()}
@@ -94,7 +94,7 @@ def snapshots(settings: Settings) -> dict[str, list[int]]:
 
 @contextmanager
 def running(session: SparkSession, settings: Settings, *names: str) -> Iterator[list[str]]:
-    """The named streams, all four by default, run continuously for the time of the block; yields what they say.
+    """Run the named streams, all four by default, for the time of the block; yield the lines that they log.
 
     At the end each must have stopped between batches.
     """
@@ -115,7 +115,7 @@ def open_engine(
     on_batch: Callable[[Mapping[str, Any]], object] = lambda _: None,
     clean: bool = True,
 ) -> Iterator[StreamEngine]:
-    """An engine for the time of the block. At the end each stream must have stopped between batches, unless not `clean`."""
+    """Open an engine for the time of the block. At the end each stream must have stopped cleanly, unless not `clean`."""
     engine = StreamEngine(session, settings, streams=definitions, say=say, on_batch=on_batch)
     try:
         yield engine
@@ -127,19 +127,19 @@ def open_engine(
 
 
 def ended(engine: StreamEngine, operation: Operation, *, seconds: float = 90) -> Operation:
-    """The operation once it has ended, in whichever way."""
+    """Return the operation once it has ended, in whichever way."""
 
     def now() -> Operation:
         found = engine.operation(operation.id)
         assert found is not None
         return found
 
-    wait_until(lambda: now().ended, seconds=seconds, what=f"the end of {now()}")
+    wait_until(lambda: now().ended, seconds=seconds, what=lambda: f"the end of {now()}")
     return now()
 
 
 def assert_newest_messages_are_gold(settings: Settings) -> None:
-    """The newest message of each key of the aggregate topic is gold's row."""
+    """Assert that the newest message of each key of the aggregate topic is gold's row."""
     newest = {message.key(): message for message in received(settings, settings.topic_revenue)}
     schemas = Registry(settings).versions(f"{settings.topic_revenue}-value")
     messages = [_window(message, schemas) for message in newest.values()]

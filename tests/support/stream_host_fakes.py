@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.errors import StreamError
 from rtap_assets.resources.spark import SparkSessionResource
 from rtap_assets.resources.streams import StreamHost
-from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.operation import Action, Operation, OperationState
 from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus
 

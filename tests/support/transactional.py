@@ -25,13 +25,13 @@ def writer_of(settings: Settings) -> Writer:
 
 
 def purchases(writer: Writer, first: int, count: int, amount: str) -> list[Record]:
-    """Valid events with the numbers from `first` on."""
+    """Return valid events with the numbers from `first` on."""
     return [Record(writer.v1(event_id=event_id(first + nth), amount=Decimal(amount))) for nth in range(count)]
 
 
 @contextmanager
 def transactional_producer(settings: Settings, *, timeout_ms: int = 60_000) -> Iterator[tuple[Producer, str]]:
-    """A plain transactional client and its transactional id; what it leaves open is the broker's to end."""
+    """Yield a plain transactional client and its transactional id; what it leaves open is the broker's to end."""
     name = f"test-{uuid4().hex[:8]}"
     limits = {"transaction.timeout.ms": timeout_ms, "socket.timeout.ms": min(timeout_ms, 10_000)}
     producer = Producer(client_config(settings) | {"transactional.id": name} | limits)
@@ -61,7 +61,7 @@ def send_aborted(settings: Settings, records: Sequence[Record], *, partition: in
 
 
 def send_plainly(settings: Settings, records: Sequence[Record], *, partition: int = 0) -> None:
-    """Records without a transaction, all in one Kafka partition."""
+    """Send records without a transaction, all to one Kafka partition."""
     producer = Producer(client_config(settings))
     for record in records:
         producer.produce(settings.topic_events, record.value, record.key, partition)

@@ -13,10 +13,10 @@ from dagster_runs import environment
 from stack_fixtures import embedded_settings
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.definitions import defs
 from rtap_assets.local.ports import free_port
 from rtap_assets.serving.connection import open_lake
-from rtap_assets.streaming.model.names import STREAM_NAMES
 
 COMMAND_SECONDS = 180
 LAYERS = {"bronze/sales_events": "bronze", "silver/sales_events": "silver", "gold/revenue_5m": "gold"}

@@ -35,8 +35,9 @@ from playwright.sync_api import sync_playwright
 from polling import wait_until
 from stack_fixtures import silent
 
-from rtap_assets.assets.stream_state import ASSET_OF_STREAM
+from rtap_assets.assets.keys import ASSET_OF_STREAM
 from rtap_assets.config import PROJECT_ROOT, Settings
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.definitions import defs
 from rtap_assets.demo.proof import prove
 from rtap_assets.generator.generate import generate
@@ -48,7 +49,6 @@ from rtap_assets.local.ports import is_free
 from rtap_assets.local.processes import stop
 from rtap_assets.local.stack import down
 from rtap_assets.local.status import status
-from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.operation import OperationState
 from rtap_assets.streaming.model.states import Desired, Observed
 
@@ -57,7 +57,7 @@ TRUTH_SECONDS = 60  # within this time the UI shows what is so
 RATE = 200
 MORE_EVENTS = 500
 EVERYTHING = ["--ui", "--streams", "--generate", str(RATE)]
-SENSORS = ["stream_supervisor", "checkpoint_progress", "dlq_lag", "dq_results"]
+SENSORS = ["stream_supervisor", "checkpoint_progress", "dlq_lag"]
 AS_STARTED, AS_STOPPED = {(Desired.RUNNING, Observed.RUNNING)}, {(Desired.STOPPED, Observed.STOPPED)}
 SERVICES = {
     "registry", "kafka", "dagster-code-server", "dagster-daemon", "dagster-webserver", "stream-host", "generator",

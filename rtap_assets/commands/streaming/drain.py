@@ -6,8 +6,8 @@ import click
 
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.streaming.checkpoints.layers import open_layers
-from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.operations.drain import drain_stream
 from rtap_assets.streaming.session import start_session
 
@@ -16,7 +16,7 @@ from rtap_assets.streaming.session import start_session
 @click.argument("names", nargs=-1, type=click.Choice(STREAM_NAMES))
 @pass_settings
 def drain(settings: Settings, names: tuple[str, ...]) -> None:
-    """Process what is there now and end. NAMES: bronze, dlq, silver, gold; all four, in that order, by default.
+    """Process what is there now and end. NAMES are the streams to drain; all by default, in the order of the flow.
 
     Refused while a stream host owns the checkpoints; `rtap streams drain` asks that host.
     """

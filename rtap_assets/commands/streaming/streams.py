@@ -13,11 +13,11 @@ from rich.console import Console
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.commands.streaming.stream_lines import stream_table
 from rtap_assets.config import Settings
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.errors import StreamError
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.host.following import carry_out
 from rtap_assets.host.launcher import end_host, ensure_host
-from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.operation import Action
 from rtap_assets.streaming.model.states import Observed
 

@@ -8,11 +8,11 @@ import uuid
 from pathlib import Path
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.topics import DLQ_HEADER_BYTES
 from rtap_assets.errors import DependencyUnavailable, LocalStackError
 from rtap_assets.java.jars import jars_of
 from rtap_assets.java.jvm import java_command
 from rtap_assets.kafka.clients import Admin
-from rtap_assets.kafka.topics import DLQ_HEADER_BYTES
 from rtap_assets.local.ports import LOOPBACK, listens
 from rtap_assets.local.processes import Service
 

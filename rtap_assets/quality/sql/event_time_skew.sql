@@ -7,5 +7,5 @@ SELECT
         'least delay (ms)': coalesce(min(delivery_latency_ms)::VARCHAR, 'none'),
         'greatest delay (ms)': coalesce(max(delivery_latency_ms)::VARCHAR, 'none')
     } AS detail
-FROM silver
+FROM {valid_rows}
 WHERE kafka_timestamp >= $since;

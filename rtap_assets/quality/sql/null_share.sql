@@ -2,7 +2,7 @@
 WITH nulls AS (
     SELECT
         list_filter([{required}], lambda column_name: column_name IS NOT NULL) AS missing
-    FROM silver
+    FROM {valid_rows}
     WHERE kafka_timestamp >= $since
 ),
 by_column AS (

@@ -23,8 +23,7 @@ WITH headers AS (
 windows AS (
     SELECT
         correction_id, window_start, window_end, plan_tier, region, currency,
-        from_gross_amount, to_gross_amount, from_refund_amount, to_refund_amount, from_net_amount, to_net_amount,
-        from_orders, to_orders, from_refunds, to_refunds, revision
+        {measures}, revision
     FROM correction_entries
     WHERE entry = 'window'
 )

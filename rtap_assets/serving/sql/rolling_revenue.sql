@@ -6,18 +6,7 @@
 -- final, or restated when it changed after it was final.
 CREATE TABLE rolling_revenue AS
 SELECT
-    gold.window_start,
-    window_end,
-    plan_tier,
-    region,
-    currency,
-    gross_amount,
-    refund_amount,
-    net_amount,
-    orders,
-    refunds,
-    revision,
-    updated_at,
+    {columns},
     coalesce(window_end <= (SELECT watermark FROM refresh), false) AS is_final,
     CASE
         WHEN coalesce(window_end > (SELECT watermark FROM refresh), true) THEN 'provisional'

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rtap_assets.config import Settings
+from rtap_assets.quality.batch_totals import dropped_copies, dropped_late
 from rtap_assets.runtime.clock import to_milliseconds
 from rtap_assets.streaming.model.batch_metrics import BatchMetrics
 from rtap_assets.streaming.model.wire import as_instant, as_text
@@ -61,7 +62,8 @@ def entry_of(stream: str, report: Mapping[str, Any]) -> dict[str, Any]:
         "watermark_ms": None if watermark is None else to_milliseconds(as_instant(watermark)),
         "state_rows": sum(one["numRowsTotal"] for one in state) if state else None,
         "state_bytes": sum(one["memoryUsedBytes"] for one in state) if state else None,
-        "dropped_late": sum(one["numRowsDroppedByWatermark"] for one in state),
+        "dropped_late": dropped_late(report),
+        "dropped_copies": dropped_copies(report),
         "source": [{"start": one.get("startOffset"), "end": one.get("endOffset")} for one in report.get("sources", [])],
         "observed_metrics": report.get("observedMetrics", {}),
     }

@@ -36,7 +36,7 @@ from rtap_assets.streaming.model.states import StreamStatus
 from rtap_assets.streaming.operations.housekeeping import Housekeeper
 from rtap_assets.streaming.probes.disk_room import have_room, written_folders
 from rtap_assets.streaming.probes.sources import Sources
-from rtap_assets.streaming.queries.definitions import GOLD_STREAM, STREAMS, StreamDefinition
+from rtap_assets.streaming.queries.definitions import STREAMS, StreamDefinition
 from rtap_assets.streaming.queries.query_handle import SparkAccess, jvm_is_alive
 
 PROBE_STOP_SECONDS = 2.0
@@ -67,7 +67,7 @@ class StreamEngine:
         self._sources = Sources(session, settings, streams.values(), clock=clock, say=say)
         self._heartbeat = JvmHeartbeat(self._ask_jvm, interval_seconds=settings.host_watch_seconds, clock=clock)
         self._supervisors = {name: self._supervisor(stream) for name, stream in streams.items()}
-        self._housekeeper = Housekeeper(session, settings, pause_gold=lambda: self.paused(GOLD_STREAM.name), clock=clock)
+        self._housekeeper = Housekeeper(session, settings, pause=self.paused, clock=clock)
         for supervisor in self._supervisors.values():
             supervisor.start()
         if is_host:

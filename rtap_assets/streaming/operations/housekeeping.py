@@ -31,6 +31,7 @@ from rtap_assets.streaming.operations.corrections.runs import CorrectionRun
 from rtap_assets.streaming.operations.maintenance import expire_when_due, maintain_tables
 from rtap_assets.streaming.operations.rejudge import RejudgeOptions, rejudge
 
+LONGEST_WORK_SECONDS = 3_600.0  # one maintenance of all tables, one correction
 TABLES_NAME = "tables"  # in the place of a stream's name
 Echo = Callable[[str], None]
 Work = Callable[[Echo, Mapping[str, Any]], dict[str, Any]]
@@ -38,18 +39,18 @@ LOG = logging.getLogger(__name__)
 
 
 class Housekeeper:
-    """Looks after the tables of one host. `pause_gold` stops gold's stream between batches for the time of a block."""
+    """Looks after the tables of one host. `pause` stops a stream between batches for the time of a block."""
 
     def __init__(
         self,
         session: SparkSession,
         settings: Settings,
         *,
-        pause_gold: Callable[[], AbstractContextManager[object]],
+        pause: Callable[[str], AbstractContextManager[object]],
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        self._session, self._settings, self._pause_gold, self._clock = session, settings, pause_gold, clock
-        timeouts = dict.fromkeys(TABLE_ACTIONS, settings.maintenance_timeout_seconds)
+        self._session, self._settings, self._pause, self._clock = session, settings, pause, clock
+        timeouts = dict.fromkeys(TABLE_ACTIONS, LONGEST_WORK_SECONDS)
         self._operations = OperationLog(TABLES_NAME, timeouts=timeouts, clock=clock)
         self._work: dict[Action, Work] = {
             Action.MAINTAIN: self._maintain,
@@ -116,9 +117,7 @@ class Housekeeper:
             self._operations.succeed(command, report, step="done")
 
     def _maintain(self, echo: Echo, _: Mapping[str, Any]) -> dict[str, Any]:
-        return maintain_tables(
-            self._session, self._settings, echo=echo, pause_gold=self._pause_gold, clock=self._clock
-        ).to_json()
+        return maintain_tables(self._session, self._settings, echo=echo, pause=self._pause, clock=self._clock).to_json()
 
     def _correct(self, echo: Echo, arguments: Mapping[str, Any]) -> dict[str, Any]:
         report = correct(self._run_of(echo, arguments), dry_run=bool(arguments.get("dry_run")))
@@ -134,7 +133,7 @@ class Housekeeper:
             self._session,
             self._settings,
             requested_by=str(arguments.get("requested_by") or "stream host"),
-            pause_gold=self._pause_gold,
+            pause=self._pause,
             echo=echo,
             clock=self._clock,
         )

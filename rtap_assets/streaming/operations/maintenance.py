@@ -1,25 +1,25 @@
 """Maintenance of the layers' tables and of that of quality results, by whoever owns the checkpoints: they say what is read.
 
 `maintain_tables` is the whole of it and takes minutes; `expire_when_due` belongs to the write path, which adds a snapshot a
-batch: call it every few minutes. Both work beside running streams; only gold is paused for its compaction.
+batch: call it every few minutes. Both work beside running streams; one that merges is paused while its table is compacted.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pyspark.sql import SparkSession
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.corrections import CORRECTIONS
 from rtap_assets.contracts.offset_gaps import OFFSET_GAPS
-from rtap_assets.contracts.tables import DQ_RESULTS, GOLD, TABLES, TableSpec
+from rtap_assets.contracts.streams import stream_filling
+from rtap_assets.contracts.tables import DQ_RESULTS, TABLES, TableSpec
 from rtap_assets.errors import StreamError
 from rtap_assets.lake.catalog import catalog_session, load_table
 from rtap_assets.lake.corrections import has_pending_corrections
@@ -38,44 +38,16 @@ from rtap_assets.lake.table_metrics import TableMetrics, breaches, measure_table
 from rtap_assets.quality.results_table import remove_old_results
 from rtap_assets.runtime.clock import utc_now
 from rtap_assets.streaming.checkpoints.files import BEFORE_THE_FIRST_SNAPSHOT, newest_committed, newest_planned, read_batch
-from rtap_assets.streaming.queries.definitions import GOLD_STREAM, STREAMS, StreamDefinition
+from rtap_assets.streaming.operations.maintenance_report import (
+    Expiry,
+    MaintenanceReport,
+    TableMaintenance,
+    maintenance_line,
+)
+from rtap_assets.streaming.queries.definitions import STREAMS, StreamDefinition
 
 Done = TypeVar("Done")
 LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Expiry:
-    """What an expiry did: snapshots gone and kept, and the alerts of consumers that hold back more."""
-
-    expired: int
-    kept: int
-    alerts: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class TableMaintenance:
-    """What was done to one table; `faults` are steps that failed and are tried again next time."""
-
-    before: TableMetrics
-    after: TableMetrics
-    compaction: Compaction
-    manifests_rewritten: int
-    expiry: Expiry
-    orphans_removed: int
-    seconds: float
-    faults: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class MaintenanceReport:
-    """One maintenance of all tables. `alerts` need a person: consumers far behind, metrics above their bounds, faults."""
-
-    tables: tuple[TableMaintenance, ...]
-    alerts: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def maintain_tables(
@@ -83,20 +55,20 @@ def maintain_tables(
     settings: Settings,
     *,
     echo: Callable[[str], None],
-    pause_gold: Callable[[], AbstractContextManager[object]] = nullcontext,
+    pause: Callable[[str], AbstractContextManager[object]] = nullcontext,
     clock: Callable[[], datetime] = utc_now,
 ) -> MaintenanceReport:
     """Compact, rewrite manifests, expire snapshots and remove orphan files, table by table.
 
-    The caller owns the checkpoints (`open_layers`). While streams run, `pause_gold` stops gold's between batches when the
-    block is entered and lets it go on afterwards; where nothing runs, it needs to do nothing.
+    The caller owns the checkpoints (`open_layers`). While streams run, `pause` stops the named one between batches when
+    the block is entered and lets it go on afterwards; where nothing runs, it needs to do nothing.
 
     Raises:
-        StreamError: another maintenance has held a table for long, or gold's stream runs although it should pause.
+        StreamError: another maintenance has held a table for long, or a stream runs although it should pause.
         DependencyUnavailable: the catalog did not answer.
     """
     specs = (*TABLES, *(spec for spec in (DQ_RESULTS, OFFSET_GAPS, CORRECTIONS) if _exists(settings, spec)))
-    tables = tuple(_maintain(session, settings, spec, echo=echo, pause_gold=pause_gold, clock=clock) for spec in specs)
+    tables = tuple(_maintain(session, settings, spec, echo=echo, pause=pause, clock=clock) for spec in specs)
     alerts = [alert for table in tables for alert in (*table.expiry.alerts, *breaches(table.after, settings), *table.faults)]
     for alert in alerts:
         echo(f"alert: {alert}")
@@ -126,8 +98,8 @@ def consumers_of(settings: Settings, spec: TableSpec) -> list[Consumer]:
     Both, since a batch that was planned and not committed is run again from where the committed one ends.
     """
     consumers = [_consumer(settings, stream) for stream in STREAMS.values() if stream.reads == spec]
-    if spec == GOLD and has_pending_corrections(settings):
-        # By gold's snapshots it is known whether a correction that was interrupted had been subtracted.
+    if spec.is_merged and has_pending_corrections(settings):
+        # By the table's snapshots it is known whether a correction that was interrupted had been subtracted.
         consumers.append(Consumer("corrections", ()))
     return consumers
 
@@ -163,7 +135,7 @@ def _maintain(
     spec: TableSpec,
     *,
     echo: Callable[[str], None],
-    pause_gold: Callable[[], AbstractContextManager[object]],
+    pause: Callable[[str], AbstractContextManager[object]],
     clock: Callable[[], datetime],
 ) -> TableMaintenance:
     started = time.monotonic()
@@ -172,14 +144,12 @@ def _maintain(
         steps = _Steps(spec.identifier, echo)
         if spec == DQ_RESULTS:
             steps.run(lambda: remove_old_results(settings, now=clock()), otherwise=None)
-        with pause_gold() if spec == GOLD else nullcontext():
-            if spec == GOLD:
-                _require_paused_gold(session)
+        with _merging_stream_paused(session, spec, pause):
             compaction = steps.run(
                 lambda: compact_closed_partitions(session, settings, spec, now=clock()), otherwise=Compaction(0, 0, 0)
             )
             manifests = 0
-            if manifests_are_worth_rewriting(_measure(settings, spec), settings):
+            if manifests_are_worth_rewriting(_measure(settings, spec)):
                 manifests = steps.run(lambda: rewrite_manifests(session, settings, spec), otherwise=0)
         expiry = steps.run(
             lambda: _expire(session, settings, spec, at_least=1, clock=clock), otherwise=Expiry(0, before.snapshots, ())
@@ -209,20 +179,6 @@ class _Steps:
             return otherwise
 
 
-def maintenance_line(done: TableMaintenance) -> str:
-    """One line of a log: what was done to a table."""
-    before, after, compaction = done.before, done.after, done.compaction
-    parts = [
-        f"{before.snapshots:,} -> {after.snapshots:,} snapshots",
-        f"{before.manifests:,} -> {after.manifests:,} manifests",
-        f"{before.metadata_bytes:,} -> {after.metadata_bytes:,} bytes of metadata",
-        f"{before.data_files:,} -> {after.data_files:,} data files ({compaction.replaced:,} compacted to {compaction.by:,})",
-        f"{done.orphans_removed:,} orphan files removed",
-        f"{done.seconds:.1f} s",
-    ]
-    return f"{after.table}: {', '.join(parts)}"
-
-
 def _exists(settings: Settings, spec: TableSpec) -> bool:
     with catalog_session(settings) as catalog:
         return bool(catalog.table_exists(spec.identifier))
@@ -233,9 +189,19 @@ def _measure(settings: Settings, spec: TableSpec) -> TableMetrics:
         return measure_table(load_table(catalog, spec.identifier), spec.identifier)
 
 
-def _require_paused_gold(session: SparkSession) -> None:
-    if any(query.name == GOLD_STREAM.name for query in session.streams.active):
-        raise StreamError(
-            "Gold's stream runs while gold is to be compacted; one of the two would fail.",
-            remedy="Pass a `pause_gold` that stops it between batches.",
-        )
+@contextmanager
+def _merging_stream_paused(
+    session: SparkSession, spec: TableSpec, pause: Callable[[str], AbstractContextManager[object]]
+) -> Iterator[None]:
+    """Pause the stream that merges into the table; one that appends goes on."""
+    if not spec.is_merged:
+        yield
+        return
+    name = stream_filling(spec).name
+    with pause(name):
+        if any(query.name == name for query in session.streams.active):
+            raise StreamError(
+                f"The stream {name} runs while {spec.identifier} is to be compacted; one of the two would fail.",
+                remedy="Pass a `pause` that stops it between batches.",
+            )
+        yield

@@ -19,10 +19,11 @@ from rtap_assets.lake.history.commits import current_append
 from rtap_assets.lake.tables import ensure_tables
 from rtap_assets.streaming.checkpoints.files import initial_offset_file
 from rtap_assets.streaming.model.reports import DrainReport
-from rtap_assets.streaming.operations.corrections.api import end_before_rebuild
+from rtap_assets.streaming.operations.corrections.api import end_before_rebuild, finish_before_rebuild
 from rtap_assets.streaming.operations.corrections.runs import CorrectionRun
 from rtap_assets.streaming.operations.drain import drain_stream
-from rtap_assets.streaming.queries.definitions import GOLD_STREAM, SILVER_STREAM, STREAMS, StreamDefinition
+from rtap_assets.streaming.queries.definitions import SILVER_STREAM, STREAMS, StreamDefinition
+from rtap_assets.streaming.queries.revenue_windows import REVENUE_WINDOWS
 
 UNLIMITED = 2**31 - 1
 
@@ -44,9 +45,12 @@ def rebuild_layer(
             remedy="Put its table and its checkpoint back from the same backup.",
         )
     streams = downstream_of(STREAMS[name])
-    if GOLD_STREAM in streams:
-        run = CorrectionRun(session, settings, requested_by=f"rebuild of {name}", echo=echo)
-        end_before_rebuild(run, silver_too=SILVER_STREAM in streams)
+    run = CorrectionRun(session, settings, requested_by=f"rebuild of {name}", echo=echo)
+    rebuilt = {stream.name for stream in streams}
+    if rebuilt >= REVENUE_WINDOWS.keys():
+        end_before_rebuild(run, silver_too=SILVER_STREAM.name in rebuilt)
+    elif rebuilt & REVENUE_WINDOWS.keys():
+        finish_before_rebuild(run)
     for stream in streams:
         _remove(session, settings, stream, echo)
     ensure_tables(session, settings.catalog_name)

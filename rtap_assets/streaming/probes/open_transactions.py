@@ -5,7 +5,7 @@ Who the producer is only Kafka's Java client can ask, which Spark's connector br
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from rtap_assets.config import Settings
 from rtap_assets.kafka.clients import java_client_config
 from rtap_assets.kafka.held_partitions import HeldPartition, held_partitions
-from rtap_assets.kafka.single_records import records_at
+from rtap_assets.kafka.single_records import SingleRecord, records_at
 from rtap_assets.streaming.model.states import FailureNote
 
 OPEN_TRANSACTION = "open_transaction"
@@ -25,13 +25,24 @@ REMEDY = (
 )
 
 Describe = Callable[[str, int], str]
+Held = Callable[[Settings, str], list[HeldPartition]]
+RecordsAt = Callable[[Settings, str, Mapping[int, int]], dict[int, SingleRecord]]
 
 
 class TransactionWatch:
     """Looks at one topic, again and again; remembers what it has found of a transaction while that stays open."""
 
-    def __init__(self, settings: Settings, topic: str, *, describe: Describe) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        topic: str,
+        *,
+        describe: Describe,
+        held: Held = held_partitions,
+        first_records: RecordsAt = records_at,
+    ) -> None:
         self._settings, self._topic, self._describe = settings, topic, describe
+        self._held, self._first_records = held, first_records
         self._seen: dict[int, int] = {}  # Kafka partition -> the last stable offset at the last look, where it was held
         self._since: dict[tuple[int, int], datetime] = {}
         self._producers: dict[tuple[int, int], str] = {}
@@ -42,7 +53,7 @@ class TransactionWatch:
         Raises:
             DependencyUnavailable: the broker did not answer.
         """
-        held = held_partitions(self._settings, self._topic)
+        held = self._held(self._settings, self._topic)
         # A last stable offset that has moved since the last look belongs to transactions that come and go.
         still = [one for one in held if self._seen.get(one.kafka_partition) == one.first_offset]
         self._seen = {one.kafka_partition: one.first_offset for one in held}
@@ -57,7 +68,7 @@ class TransactionWatch:
     def _find_ages(self, held: list[HeldPartition], now: datetime) -> None:
         """Note since when each transaction is open: the broker's timestamp of its first record."""
         unknown = {one.kafka_partition: one.first_offset for one in held if _key(one) not in self._since}
-        found = records_at(self._settings, self._topic, unknown) if unknown else {}
+        found = self._first_records(self._settings, self._topic, unknown) if unknown else {}
         for partition, offset in unknown.items():
             self._since[partition, offset] = min(found[partition].appended_at, now) if partition in found else now
 

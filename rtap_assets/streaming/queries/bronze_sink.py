@@ -21,8 +21,7 @@ from rtap_assets.contracts.tables import BRONZE
 from rtap_assets.errors import RtapError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.snapshots import NATIVE_EPOCH_ID, NATIVE_QUERY_ID, ancestors, summary_value
-from rtap_assets.quality.batch_counts import bronze_counts
-from rtap_assets.quality.batch_results import BRONZE_METRICS
+from rtap_assets.quality.batch_counts import BRONZE_METRICS, bronze_counts
 from rtap_assets.streaming.checkpoints.files import query_id
 from rtap_assets.streaming.checkpoints.topic_verification import TopicGuard
 from rtap_assets.streaming.failures import carried
@@ -55,7 +54,6 @@ class _BronzeSink:
         self._settings, self._checkpoint, self._memory = settings, checkpoint, memory
         self._topic_epoch, self._topic = topic_epoch, TopicGuard(settings)
         self._plans: dict[bool, tuple[tuple[KnownWriters, frozenset[str]], Steps]] = {}
-        self._counts = bronze_counts(skew_seconds=settings.dq_event_time_skew_seconds)
         self._is_first = True
 
     def write(self, batch: DataFrame, batch_id: int) -> None:
@@ -103,7 +101,7 @@ class _BronzeSink:
         batch.sparkSession.conf.set(SNAPSHOT_PROPERTY + NATIVE_QUERY_ID, query)
         batch.sparkSession.conf.set(SNAPSHOT_PROPERTY + NATIVE_EPOCH_ID, str(batch_id))
         table = f"{self._settings.catalog_name}.{BRONZE.identifier}"
-        rows.observe(observation, *self._counts).writeTo(table).append()
+        rows.observe(observation, *bronze_counts()).writeTo(table).append()
         BatchMetrics.put(query, batch_id, BRONZE_METRICS, observation.get)
 
     def _steps(self, *, settled: bool) -> Steps:

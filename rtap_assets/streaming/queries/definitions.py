@@ -1,4 +1,6 @@
-"""The four streaming queries: where each reads, which transform it applies, where it writes. None is started here.
+"""The streaming queries: where each reads, which transform it applies, where it writes. None is started here.
+
+`contracts/streams.py` lists the streams; here each has its query.
 
 Silver uses Iceberg's own streaming sink and the DLQ query Spark's Kafka sink; bronze appends and gold adds to its windows in
 `foreachBatch`. No row passes through Python.
@@ -7,51 +9,51 @@ Silver uses Iceberg's own streaming sink and the DLQ query Spark's Kafka sink; b
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
+from rtap_assets.contracts.streams import STREAM_SPECS, StreamSpec
+from rtap_assets.contracts.tables import BRONZE, SILVER, TableSpec
+from rtap_assets.contracts.topics import DLQ_HEADER_BYTES
 from rtap_assets.kafka.clients import spark_sink_options, spark_source_options
-from rtap_assets.quality.batch_counts import dead_letter_counts, silver_counts, silver_input_counts
-from rtap_assets.quality.batch_results import DLQ_METRICS, SILVER_INPUT_METRICS, SILVER_METRICS
+from rtap_assets.quality.batch_counts import DLQ_METRICS, dead_letter_counts
 from rtap_assets.streaming.checkpoints.topic_facts import starting_offsets, topic_epoch
 from rtap_assets.streaming.queries.bronze_sink import bronze_sink
 from rtap_assets.streaming.queries.gold_sink import gold_sink
 from rtap_assets.streaming.queries.registered_schemas import WriterMemory
+from rtap_assets.streaming.queries.revenue_windows import REVENUE_WINDOWS
 from rtap_assets.transforms.dlq import build_dead_letters
+from rtap_assets.transforms.gold import PANE_INPUT
 from rtap_assets.transforms.silver import deduplicate_sales_events, normalise_sales_events, stamp_processing
 
-DLQ_HEADROOM_BYTES = 65_536
-GOLD_INPUT = ("event_time", "event_type", "plan_tier", "region", "currency", "net_amount")
+Writer = Callable[[SparkSession, Settings], DataStreamWriter]
 
 
 @dataclass(frozen=True)
-class StreamDefinition:
-    """One query. `reads` is the table it follows (None: the events topic), `writes` the table it fills (None: a topic).
+class StreamDefinition(StreamSpec):
+    """A stream with `writer`, the function that returns its query, not started yet."""
 
-    `stateful` says whether its checkpoint holds state besides the position in the source.
-    """
-
-    name: str
-    reads: TableSpec | None
-    writes: TableSpec | None
-    writer: Callable[[SparkSession, Settings], DataStreamWriter]
-    native_sink: bool
-    stateful: bool = False
+    writer: Writer = field(kw_only=True)
 
     def checkpoint(self, settings: Settings) -> Path:
+        """Return the folder of the stream's checkpoint."""
         return settings.checkpoint_dir / self.name
 
     def trigger_seconds(self, settings: Settings) -> float:
+        """Return the trigger interval in continuous mode, seconds."""
         return float(getattr(settings, f"trigger_{self.name}_seconds"))
 
 
 def bronze_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
-    """Events topic to bronze; lists the topic's subject at each start, and asks the registry for other ids as they come."""
+    """Return bronze's query: the events topic, decoded and judged.
+
+    Lists the schemas of the topic's subject at each start, and asks the registry for other ids as they come.
+    """
     memory = WriterMemory(settings)
     memory.prime()
     records = (
@@ -69,13 +71,13 @@ def bronze_writer(session: SparkSession, settings: Settings) -> DataStreamWriter
 
 
 def dlq_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
-    """Quarantined bronze rows to the dead-letter topic, at least once."""
+    """Return the query of the dead-letter topic: quarantined bronze rows, at least once."""
     quarantined = _follow(session, settings, BRONZE).where("error_reason IS NOT NULL")
     letters = build_dead_letters(quarantined.observe(DLQ_METRICS, *dead_letter_counts()))
     return (
         letters.writeStream.format("kafka")
         .options(**spark_sink_options(settings))
-        .option("kafka.max.request.size", settings.topic_max_message_bytes + DLQ_HEADROOM_BYTES)
+        .option("kafka.max.request.size", settings.topic_max_message_bytes + DLQ_HEADER_BYTES)
         .option("kafka.compression.type", "lz4")
         .option("topic", settings.topic_dlq)
         .option("includeHeaders", "true")
@@ -84,28 +86,33 @@ def dlq_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
 
 
 def silver_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
-    """Valid bronze rows to silver, each event once."""
-    events = normalise_sales_events(_follow(session, settings, BRONZE)).observe(SILVER_INPUT_METRICS, *silver_input_counts())
+    """Return silver's query: valid bronze rows, each event once."""
+    events = normalise_sales_events(_follow(session, settings, BRONZE))
     unique = deduplicate_sales_events(events, watermark_delay_seconds=settings.watermark_delay_seconds)
-    return _iceberg_sink(stamp_processing(unique.observe(SILVER_METRICS, *silver_counts())))
+    return _iceberg_sink(stamp_processing(unique))
 
 
-def gold_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
-    """Return gold's query: silver events, added to the revenue windows they are in.
+def revenue_writer(session: SparkSession, settings: Settings, *, name: str) -> DataStreamWriter:
+    """Return the query of a stream of revenue windows: silver events, added to the windows they are in.
 
     Time: nothing is too late. The watermark drops no row, for there is no state; it is there to be shown, and its delay is
         twice silver's, since gold may run ahead of silver by one batch.
     """
-    events = _follow(session, settings, SILVER).select(*GOLD_INPUT)
+    events = _follow(session, settings, SILVER).select(*PANE_INPUT)
     events = events.withWatermark("event_time", f"{2 * settings.watermark_delay_seconds} seconds")
-    return events.writeStream.outputMode("append").foreachBatch(gold_sink(settings, GOLD_STREAM.checkpoint(settings)))
+    sink = gold_sink(settings, STREAMS[name].checkpoint(settings), REVENUE_WINDOWS[name](settings))
+    return events.writeStream.outputMode("append").foreachBatch(sink)
 
 
-BRONZE_STREAM = StreamDefinition("bronze", None, BRONZE, bronze_writer, native_sink=False)
-DLQ_STREAM = StreamDefinition("dlq", BRONZE, None, dlq_writer, native_sink=True)
-SILVER_STREAM = StreamDefinition("silver", BRONZE, SILVER, silver_writer, native_sink=True, stateful=True)
-GOLD_STREAM = StreamDefinition("gold", SILVER, GOLD, gold_writer, native_sink=False)
-STREAMS = {stream.name: stream for stream in (BRONZE_STREAM, DLQ_STREAM, SILVER_STREAM, GOLD_STREAM)}
+WRITERS: dict[str, Writer] = {
+    "bronze": bronze_writer,
+    "dlq": dlq_writer,
+    "silver": silver_writer,
+    **{name: partial(revenue_writer, name=name) for name in REVENUE_WINDOWS},
+}
+
+STREAMS = {spec.name: StreamDefinition(**vars(spec), writer=WRITERS[spec.name]) for spec in STREAM_SPECS}
+BRONZE_STREAM, DLQ_STREAM, SILVER_STREAM, GOLD_STREAM = (STREAMS[name] for name in ("bronze", "dlq", "silver", "gold"))
 
 
 def _follow(session: SparkSession, settings: Settings, spec: TableSpec) -> DataFrame:

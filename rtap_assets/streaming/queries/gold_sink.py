@@ -1,4 +1,4 @@
-"""Gold's sink: what a micro-batch of silver adds to the revenue windows is published, then merged. Safe to repeat.
+"""The sink of revenue windows: what a micro-batch of silver adds to them is published, then merged. Safe to repeat.
 
 The values are absolute: gold's present rows plus the batch's changes. The aggregate topic comes first and is flushed, so
 that a crash in between repeats a message and loses none: gold has not changed, so the repeated batch computes the same. A
@@ -18,10 +18,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.avro.wire import value_subject
-from rtap_assets.contracts.tables import GOLD
-from rtap_assets.errors import ConfigurationError, RtapError, StreamError
-from rtap_assets.kafka.clients import spark_sink_options
+from rtap_assets.contracts.streams import stream_filling
+from rtap_assets.errors import RtapError, StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.commits import append_nothing
 from rtap_assets.lake.history.snapshots import (
@@ -35,10 +33,10 @@ from rtap_assets.lake.history.snapshots import (
     summary_value,
 )
 from rtap_assets.lake.merge import between, merge_statement
-from rtap_assets.registry.client import Registry
 from rtap_assets.streaming.checkpoints.files import query_id, read_batch
 from rtap_assets.streaming.failures import carried
-from rtap_assets.transforms.gold import MEASURES, apply_changes, build_revenue_messages, sum_panes, sum_windows
+from rtap_assets.streaming.queries.revenue_windows import RevenueWindows, publisher
+from rtap_assets.transforms.gold import MEASURES, apply_changes, sum_panes, sum_windows
 
 UPDATES_VIEW = "revenue_updates"
 TWO_ROWS_OF_A_KEY = "MERGE_CARDINALITY_VIOLATION"
@@ -49,7 +47,7 @@ EVER_MS = 253_402_300_799_000  # 9999-12-31: a correction restates whatever it t
 
 @dataclass(frozen=True)
 class _Span:
-    """What a set of panes covers: bounds of the window starts, as SQL timestamps, and the newest event time."""
+    """The extent of a set of panes: bounds of the window starts, as SQL timestamps, and the newest event time."""
 
     first: str
     last: str
@@ -57,10 +55,15 @@ class _Span:
 
 
 def gold_sink(
-    settings: Settings, checkpoint: Path, *, upsert: Callable[..., None] | None = None
+    settings: Settings, checkpoint: Path, windows: RevenueWindows, *, upsert: Callable[..., None] | None = None
 ) -> Callable[[DataFrame, int], None]:
-    """Return the function that `foreachBatch` calls with each micro-batch of silver rows; `upsert` stands in for `merge`."""
-    schema_id, schema = newest_schema(Registry(settings), settings)
+    """Return the function that `foreachBatch` calls with each micro-batch of silver rows; `upsert` stands in for `merge`.
+
+    Raises:
+        ConfigurationError: the windows have a topic, and no schema is registered for it.
+        DependencyUnavailable: the registry does not answer.
+    """
+    publish = publisher(settings, windows)
 
     def write(batch: DataFrame, batch_id: int) -> None:
         try:
@@ -70,76 +73,58 @@ def gold_sink(
 
     def add(batch: DataFrame, batch_id: int) -> None:
         query = str(query_id(checkpoint))
-        table = load_table(open_catalog(settings), GOLD.identifier)
+        table = load_table(open_catalog(settings), windows.table.identifier)
         if is_merged(table, query=query, batch_id=batch_id):
             return
         watermark_ms = newest_watermark_ms(table)
         stamp = {STAMP_QUERY_ID: query, STAMP_EPOCH_ID: str(batch_id)}
-        panes, span = _panes(batch, settings)
+        panes, span = _panes(batch, windows)
         if span is None:
             watermark = {} if watermark_ms is None else {STAMP_WATERMARK_MS: str(watermark_ms)}
-            append_nothing(batch.sparkSession, settings, GOLD, stamp | watermark)
+            append_nothing(batch.sparkSession, settings, windows.table, stamp | watermark)
             return
         rows = _new_rows(
             panes,
             span,
-            settings=settings,
+            name=windows.name_in(settings),
+            windows=windows,
             updated_ms=read_batch(checkpoint, batch_id).timestamp_ms,
             final_before_ms=watermark_ms or 0,
         )
-        publish(rows, settings=settings, schema_id=schema_id, schema=schema)
+        publish(rows)
         reached_ms = span.newest_event_ms - 2 * settings.watermark_delay_seconds * 1_000
         stamp[STAMP_WATERMARK_MS] = str(max(reached_ms, watermark_ms if watermark_ms is not None else reached_ms))
-        (upsert or merge)(rows, span, settings=settings, stamp=stamp)
+        (upsert or merge)(rows, span, settings=settings, windows=windows, stamp=stamp)
 
     return write
 
 
-def subtract_from_gold(
-    session: SparkSession, settings: Settings, rows: DataFrame, *, correction_id: str, cause: str
+def subtract_rows(
+    session: SparkSession, settings: Settings, windows: RevenueWindows, rows: DataFrame, *, correction_id: str, cause: str
 ) -> list[dict[str, Any]]:
-    """Take silver rows that were removed out of gold's windows; publish and merge what is left, with a higher revision.
+    """Subtract silver rows that were removed from the windows; publish and merge what is left, with a higher revision.
 
-    A window that loses its last event stays, with zeros. Does nothing when a retained snapshot of gold carries the
-    correction's id. The caller pauses gold's stream meanwhile: gold has one writer.
+    A window that loses its last event stays, with zeros. Does nothing when a retained snapshot of the table carries the
+    correction's id. The caller pauses the table's stream meanwhile: it has one writer.
 
-    Returns one dictionary per changed row of gold: the key, each measure and the revision as `<name>` and, before the
-    correction, `old_<name>` (None for a row that gold lacked). Instants are in UTC.
+    Returns one dictionary per changed row: the key, each measure and the revision as `<name>` and, before the correction,
+    `old_<name>` (None for a row that the table lacked). Instants are in UTC.
     """
-    table = load_table(open_catalog(settings), GOLD.identifier)
+    table = load_table(open_catalog(settings), windows.table.identifier)
     if any(summary_value(snapshot, STAMP_CORRECTION_ID) == correction_id for snapshot in ancestors(table)):
         return []
-    panes, span = _panes(rows, settings)
+    panes, span = _panes(rows, windows)
     if span is None:
         return []
     now_ms = int(datetime.now(UTC).timestamp() * 1_000)
-    changed = _new_rows(panes, span, settings=settings, updated_ms=now_ms, final_before_ms=EVER_MS, sign=-1)
-    schema_id, schema = newest_schema(Registry(settings), settings)
-    publish(changed, settings=settings, schema_id=schema_id, schema=schema)
-    merge(changed, span, settings=settings, stamp={STAMP_CORRECTION_ID: correction_id, STAMP_CAUSE: cause})
-    names = [*GOLD.key, *(prefix + name for name in (*MEASURES, "revision") for prefix in ("old_", ""))]
+    changed = _new_rows(
+        panes, span, name=windows.name_in(settings), windows=windows, updated_ms=now_ms, final_before_ms=EVER_MS, sign=-1
+    )
+    publisher(settings, windows)(changed)
+    merge(changed, span, settings=settings, windows=windows, stamp={STAMP_CORRECTION_ID: correction_id, STAMP_CAUSE: cause})
+    names = [*windows.table.key, *(prefix + name for name in (*MEASURES, "revision") for prefix in ("old_", ""))]
     found: list[dict[str, Any]] = changed.select(*names).toArrow().to_pylist()
     return found
-
-
-def newest_schema(registry: Registry, settings: Settings) -> tuple[int, str]:
-    """Return the id and text of the aggregate topic's newest schema.
-
-    Raises:
-        ConfigurationError: none is registered.
-        DependencyUnavailable: the registry does not answer.
-    """
-    subject = value_subject(settings.topic_revenue)
-    versions = registry.versions(subject)
-    if not versions:
-        raise ConfigurationError(f"No schema is registered under {subject}.", remedy="Run `rtap contracts register`.")
-    return max(versions.items())
-
-
-def publish(rows: DataFrame, *, settings: Settings, schema_id: int, schema: str) -> None:
-    """Send the windows to the aggregate topic and wait until the broker has them all."""
-    messages = build_revenue_messages(rows, schema_id=schema_id, schema=schema)
-    messages.write.format("kafka").options(**spark_sink_options(settings)).option("topic", settings.topic_revenue).save()
 
 
 def is_merged(table: Any, *, query: str, batch_id: int) -> bool:
@@ -150,26 +135,28 @@ def is_merged(table: Any, *, query: str, batch_id: int) -> bool:
     return False
 
 
-def merge(rows: DataFrame, span: _Span, *, settings: Settings, stamp: Mapping[str, str]) -> None:
+def merge(rows: DataFrame, span: _Span, *, settings: Settings, windows: RevenueWindows, stamp: Mapping[str, str]) -> None:
     """Upsert the windows by key, in one snapshot that carries the stamp.
 
     Raises:
         StreamError: the table holds a key twice.
     """
     session = rows.sparkSession
-    rows.select(*GOLD.column_names).createOrReplaceTempView(UPDATES_VIEW)
+    rows.select(*windows.table.column_names).createOrReplaceTempView(UPDATES_VIEW)
     try:
         for key, value in stamp.items():
             session.conf.set(SNAPSHOT_PROPERTY + key, value)
-        on = [*(f"t.{name} = s.{name}" for name in GOLD.key), between("t.window_start", span.first, span.last)]
-        updates = [name for name in GOLD.column_names if name not in GOLD.key]
-        session.sql(merge_statement(_table_name(settings), UPDATES_VIEW, on=on, updates=updates, inserts=GOLD.column_names))
+        spec, target = windows.table, windows.name_in(settings)
+        on = [*(f"t.{name} = s.{name}" for name in spec.key), between("t.window_start", span.first, span.last)]
+        updates = [name for name in spec.column_names if name not in spec.key]
+        session.sql(merge_statement(target, UPDATES_VIEW, on=on, updates=updates, inserts=spec.column_names))
     except PySparkException as error:
         if TWO_ROWS_OF_A_KEY not in str(error):
             raise
         raise StreamError(
-            f"{GOLD.identifier} holds a window twice, so another program has added to it.",
-            remedy="`rtap tables changes` names what others did; build it anew: `rtap rebuild gold`.",
+            f"{windows.table.identifier} holds a window twice, so another program has added to it.",
+            remedy="`rtap tables changes` lists what other programs did; rebuild the table: "
+            f"`rtap rebuild {stream_filling(windows.table).name}`.",
         ) from error
     finally:
         # The session may be that of other writers: what they commit is not this batch.
@@ -177,37 +164,43 @@ def merge(rows: DataFrame, span: _Span, *, settings: Settings, stamp: Mapping[st
             session.conf.unset(SNAPSHOT_PROPERTY + key)
 
 
-def _panes(events: DataFrame, settings: Settings) -> tuple[DataFrame, _Span | None]:
+def _panes(events: DataFrame, windows: RevenueWindows) -> tuple[DataFrame, _Span | None]:
     """Return the events by pane, computed once, and what they cover; None for no events."""
-    panes = sum_panes(events, slide_seconds=settings.slide_seconds).localCheckpoint()
-    instants = (F.unix_micros(column) for column in (F.min("pane_start"), F.max("pane_start"), F.max("newest_event_time")))
-    row = panes.agg(*instants).first()
-    if row is None or row[0] is None:
+    panes = sum_panes(events, slide_seconds=windows.slide_seconds).localCheckpoint()
+    row = panes.agg(
+        F.unix_micros(F.min("pane_start")).alias("first_us"),
+        F.unix_micros(F.max("pane_start")).alias("last_us"),
+        F.unix_micros(F.max("newest_event_time")).alias("newest_event_us"),
+    ).first()
+    if row is None or row.first_us is None:
         return panes, None
-    oldest = row[0] - (settings.window_seconds - settings.slide_seconds) * 1_000_000
+    oldest_us = row.first_us - (windows.window_seconds - windows.slide_seconds) * 1_000_000
     # By the hour: the bounds are compiled into the code of both scans, which then lasts for many batches.
-    return panes, _Span(_sql_hour(oldest), _sql_hour(row[1] + HOUR_US), row[2] // 1_000)
+    return panes, _Span(_sql_hour(oldest_us), _sql_hour(row.last_us + HOUR_US), row.newest_event_us // 1_000)
 
 
 def _new_rows(
-    panes: DataFrame, span: _Span, *, settings: Settings, updated_ms: int, final_before_ms: int, sign: int = 1
+    panes: DataFrame,
+    span: _Span,
+    *,
+    name: str,
+    windows: RevenueWindows,
+    updated_ms: int,
+    final_before_ms: int,
+    sign: int = 1,
 ) -> DataFrame:
-    """Return gold's rows as they become, cut off from the tables: Spark 4.1 cannot plan a MERGE from an Iceberg source."""
+    """Return the table's new rows, cut off from the tables: Spark 4.1 cannot plan a MERGE from an Iceberg source."""
     changes = sum_windows(
         panes,
-        window_seconds=settings.window_seconds,
-        slide_seconds=settings.slide_seconds,
+        window_seconds=windows.window_seconds,
+        slide_seconds=windows.slide_seconds,
         updated_ms=updated_ms,
         final_before_ms=final_before_ms,
         sign=sign,
     )
     bounds = between("window_start", span.first, span.last)
-    present = panes.sparkSession.table(_table_name(settings)).where(bounds)
+    present = panes.sparkSession.table(name).where(bounds)
     return apply_changes(changes, present).localCheckpoint()
-
-
-def _table_name(settings: Settings) -> str:
-    return f"{settings.catalog_name}.{GOLD.identifier}"
 
 
 def _sql_hour(instant_us: int) -> str:

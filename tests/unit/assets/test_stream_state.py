@@ -8,11 +8,11 @@ import dagster as dg
 import pytest
 from stream_host_fakes import NOW, FakeClient, host_over, status
 
-from rtap_assets.assets.keys import SILVER
+from rtap_assets.assets.keys import ASSET_OF_STREAM
 from rtap_assets.assets.layers import layer_assets
-from rtap_assets.assets.stream_state import ASSET_OF_STREAM, state_evaluation, state_line, stream_state
+from rtap_assets.assets.stream_state import state_evaluation, state_line, stream_state
 from rtap_assets.config import Settings
-from rtap_assets.streaming.model.names import STREAM_NAMES
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.streaming.model.states import Desired, FailureNote, Observed
 
 PASSED, WARNED, FAILED = "passed", "warned", "failed"
@@ -38,7 +38,7 @@ def test_only_what_is_as_desired_passes_and_only_what_needs_a_person_is_an_error
 
 def test_a_result_carries_when_it_was_observed_and_until_when_to_believe_it() -> None:
     evaluation = state_evaluation(status("silver"))
-    assert evaluation.asset_key == SILVER
+    assert evaluation.asset_key == ASSET_OF_STREAM["silver"]
     assert evaluation.metadata["observed at"].value == NOW.timestamp()
     assert evaluation.metadata["valid until"].value == (NOW + timedelta(seconds=60)).timestamp()
     assert "valid until 2026-03-01 12:01:00Z; after that, read it as UNKNOWN" in str(evaluation.description)

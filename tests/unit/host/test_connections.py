@@ -15,7 +15,8 @@ from starlette.types import Receive, Scope, Send
 
 from rtap_assets.host.connections import ImpatientProtocol
 
-PATIENCE_SECONDS = 1.0
+PATIENCE_SECONDS = 0.5
+MOST_SECONDS = 5  # on a busy machine
 MOST = 50
 HALF_OPEN = 600
 REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -83,7 +84,7 @@ def test_a_connection_with_no_whole_request_is_cut_off(server: uvicorn.Server, s
         began = time.monotonic()
         connection.sendall(sent)
         assert is_cut_off(connection)
-        assert PATIENCE_SECONDS / 2 < time.monotonic() - began < 5 * PATIENCE_SECONDS
+        assert PATIENCE_SECONDS / 2 < time.monotonic() - began < MOST_SECONDS
 
 
 def test_bytes_that_drip_in_do_not_prolong_the_patience(server: uvicorn.Server) -> None:
@@ -95,7 +96,7 @@ def test_bytes_that_drip_in_do_not_prolong_the_patience(server: uvicorn.Server) 
         return False
 
     with connect(server) as connection:
-        wait_until(is_refused, seconds=5 * PATIENCE_SECONDS, what="the connection is cut off")
+        wait_until(is_refused, seconds=MOST_SECONDS, what="the connection is cut off")
 
 
 def test_a_slow_answer_is_waited_for_and_the_connection_cut_off_after_it(server: uvicorn.Server) -> None:

@@ -11,12 +11,12 @@ import pytest
 from stream_host_fakes import FakeClient, status
 
 from rtap_assets.config import Settings, load_settings
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.errors import DependencyUnavailable, StreamError
 from rtap_assets.host.lock import NOTE_FILE
 from rtap_assets.host.table_work import client_of_host, rebuild, table_work
 from rtap_assets.resources.streams import StreamHost
 from rtap_assets.runtime.locks import OwnerNote
-from rtap_assets.streaming.model.names import STREAM_NAMES
 from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus
 
 

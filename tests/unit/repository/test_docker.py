@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from rtap_assets.config import PROJECT_ROOT, Settings, load_settings
-from rtap_assets.kafka.topics import DLQ_HEADER_BYTES
+from rtap_assets.contracts.topics import DLQ_HEADER_BYTES
 from rtap_assets.local.dagster_ui import CODE_SERVER, DAEMON, WEBSERVER, code_socket, ui_services
 
 DOCKER = PROJECT_ROOT / "docker"
@@ -139,8 +139,8 @@ def test_the_dockerfile_installs_what_is_locked_and_nothing_from_a_pipe() -> Non
 
 def test_everything_that_the_dockerfile_copies_exists_and_is_not_ignored() -> None:
     kept = re.findall(r"^!(.+)$", (DOCKER / "Dockerfile.dockerignore").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    for step in STEPS:
-        if step[0] == "COPY" and "--from=" not in step[1]:
-            sources = [word for word in step[1].split()[:-1] if not word.startswith("--")]
-            assert [source for source in sources if source not in kept] == []
-            assert [source for source in sources if not (PROJECT_ROOT / source).exists()] == []
+    copies = [step[1].split()[:-1] for step in STEPS if step[0] == "COPY" and "--from=" not in step[1]]
+    sources = [word for words in copies for word in words if not word.startswith("--")]
+    assert {"pyproject.toml", "rtap_assets"} <= {source.rstrip("/") for source in sources}
+    assert [source for source in sources if source not in kept] == []
+    assert [source for source in sources if not (PROJECT_ROOT / source).exists()] == []

@@ -29,7 +29,9 @@ def test_every_observed_state_has_an_entry() -> None:
 
 def test_every_failure_code_is_on_the_page() -> None:
     own = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, errors.RtapError)}
-    codes = {f"{dependency}_away" for dependency in AWAY} | {JVM_GONE.code} | own | set(literal_codes())
+    literal = set(literal_codes())
+    assert len(literal) >= 5
+    codes = {f"{dependency}_away" for dependency in AWAY} | {JVM_GONE.code} | own | literal
     assert {code for code in codes if f"`{code}`" not in section("Stream host")} == set()
 
 
@@ -59,6 +61,17 @@ def test_every_message_is_in_the_words_of_the_code() -> None:
     assert missing == []
 
 
+def test_no_message_is_repeated_that_carries_its_own_remedy() -> None:
+    """Such a message is on the page only where data are at risk, or beside others in one row."""
+    with_remedy = [text for path in SOURCES for text in messages_with_remedy(path.read_text(encoding="utf-8"))]
+    repeated = [
+        row
+        for row in message_rows()
+        if row.endswith("| no |") and all(is_among(message, with_remedy) for message in messages_of(row))
+    ]
+    assert repeated == []
+
+
 @pytest.mark.parametrize("anchor", sorted(set(re.findall(r"\]\(#([a-z-]+)\)", PAGE))))
 def test_every_link_within_the_page_has_its_heading(anchor: str) -> None:
     headings = re.findall(r"^#+ (.+)$", PAGE, flags=re.MULTILINE)
@@ -70,9 +83,9 @@ def section(heading: str) -> str:
 
 
 def literal_codes() -> Iterator[str]:
-    """Codes that the code names in a call: of failures, and of the API's answers."""
+    """Yield the codes that a call names: of failures, and of the API's answers."""
     for path in SOURCES:
-        if path.parent.name != "streaming":
+        if not {"host", "streaming"} & set(path.parts):
             continue
         text = path.read_text(encoding="utf-8")
         yield from re.findall(r'FailureNote\(\s*"(\w+)"', text)
@@ -87,12 +100,33 @@ def constants(source: str) -> Iterator[str]:
             yield node.value
 
 
-def quoted_messages() -> Iterator[str]:
-    """What stands in back-quotes in the first column of the tables of messages."""
+def messages_with_remedy(source: str) -> Iterator[str]:
+    """Yield the first argument of each call that also gives a remedy, its pieces joined by an ellipsis."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and node.args and any(keyword.arg == "remedy" for keyword in node.keywords):
+            yield "…".join(constants(ast.unparse(node.args[0])))
+
+
+def is_among(message: str, texts: list[str]) -> bool:
+    parts = parts_of(message)
+    return bool(parts) and any(all(part in text for part in parts) for text in texts)
+
+
+def message_rows() -> Iterator[str]:
+    """Yield the rows of the tables of messages."""
     for table in re.findall(r"^\| message \|.*\n\|[-|]+\n((?:\|.*\n)+)", PAGE, flags=re.MULTILINE):
-        for row in table.splitlines():
-            first = row.split(" | ", maxsplit=1)[0].replace("``", "\0")
-            yield from (message.replace("\0", "`") for message in re.findall(r"`([^`]+)`", first))
+        yield from table.splitlines()
+
+
+def messages_of(row: str) -> list[str]:
+    """Return what stands in back-quotes in the first column."""
+    first = row.split(" | ", maxsplit=1)[0].replace("``", "\0")
+    return [message.replace("\0", "`") for message in re.findall(r"`([^`]+)`", first)]
+
+
+def quoted_messages() -> Iterator[str]:
+    for row in message_rows():
+        yield from messages_of(row)
 
 
 def parts_of(message: str) -> list[str]:

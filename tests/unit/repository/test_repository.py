@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import subprocess
@@ -83,17 +82,6 @@ def test_the_contract_page_lists_every_accepted_spelling(field: str, spellings: 
 def test_currencies_are_three_capital_letters() -> None:
     codes = currencies.ACTIVE | currencies.IN_FORCE_UNTIL.keys()
     assert [code for code in codes if not re.fullmatch("[A-Z]{3}", code)] == []
-
-
-def test_no_test_sleeps_outside_a_polling_loop() -> None:
-    bare = []
-    for path in sources("tests"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        looped = {id(node) for loop in ast.walk(tree) if isinstance(loop, ast.While) for node in ast.walk(loop)}
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("sleep") and id(node) not in looped:
-                bare.append(f"{path.relative_to(PROJECT_ROOT)}:{node.lineno}")
-    assert bare == []
 
 
 def test_make_alone_prints_every_target_with_one_line() -> None:

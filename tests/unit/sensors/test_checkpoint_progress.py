@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 from stream_host_fakes import NOW, FakeClient, host_over, status
 
-from rtap_assets.assets.keys import DLQ_TOPIC
+from rtap_assets.assets.keys import ASSET_OF_STREAM
 from rtap_assets.assets.layers import NEWEST_BATCH, QUERY_ID
 from rtap_assets.config import Settings, load_settings
 from rtap_assets.definitions import build_definitions
@@ -132,11 +132,13 @@ def test_what_a_drain_has_reported_is_not_reported_again(settings: Settings) -> 
     commit(settings, range(10))
     with dg.DagsterInstance.ephemeral() as instance:
         drained = {NEWEST_BATCH: 7, QUERY_ID: QUERY}
-        instance.report_runless_asset_event(dg.AssetMaterialization(DLQ_TOPIC, metadata=drained))
+        instance.report_runless_asset_event(dg.AssetMaterialization(ASSET_OF_STREAM["dlq"], metadata=drained))
         metadata, _ = progress(settings, instance, reported(0), now=NOW + INTERVAL)
         assert metadata is not None
         assert metadata["micro-batches"] == 2
-        instance.report_runless_asset_event(dg.AssetMaterialization(DLQ_TOPIC, metadata=drained | {NEWEST_BATCH: 9}))
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization(ASSET_OF_STREAM["dlq"], metadata=drained | {NEWEST_BATCH: 9})
+        )
         assert progress(settings, instance, reported(0), now=NOW + INTERVAL) == (None, reported(9, at=NOW + INTERVAL))
 
 

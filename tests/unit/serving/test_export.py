@@ -1,24 +1,21 @@
 from __future__ import annotations
 
-import multiprocessing
 import os
-import queue
-import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from export_reader import GOLD_AT_VERSION, judge, read_until, utc_connection
+from export_reader import GOLD_AT_VERSION, judge, read_folder, utc_connection
 from lake_fixtures import NOON, gold_row, make_lake
 
 from rtap_assets.config import Settings, load_settings
 from rtap_assets.serving.export import LEAF_NAME, Published, export_gold, publish
 
-REFRESHES = 200
 SECONDS_BETWEEN_REFRESHES = 24
 
 
@@ -57,46 +54,28 @@ def settings(tmp_path: Path) -> Settings:
     return load_settings(state_dir=tmp_path)
 
 
-def test_a_reader_in_a_loop_sees_each_key_once_over_200_refreshes(tmp_path: Path, refresh: Refresh) -> None:
-    context = multiprocessing.get_context("spawn")
-    stop, faults = context.Event(), context.Queue()
-    announced, published, reads = (context.Value("q", 0) for _ in range(3))
-    refresh(0)
-    reader = context.Process(target=read_until, args=(stop, tmp_path, announced, published, reads, faults))
-    reader.start()
-    try:
-        deadline = time.monotonic() + 60
-        while not reads.value and reader.is_alive() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        for version in range(1, REFRESHES + 1):
-            if not reader.is_alive():
-                break  # it has found a fault
-            announced.value = version
-            refresh(version)
-            published.value = version
-    finally:
-        stop.set()
-        reader.join(60)
-    with pytest.raises(queue.Empty):
-        raise AssertionError(faults.get(timeout=0.1))
-    assert reader.exitcode == 0
-    assert reads.value >= 10
-    assert len(list((tmp_path / "versions").iterdir())) == 600 / SECONDS_BETWEEN_REFRESHES + 1
-
-
-def test_an_old_footer_finds_its_rows_in_every_newer_leaf_of_the_retention(tmp_path: Path, refresh: Refresh) -> None:
-    footers = {}
+def test_every_interleaving_of_listing_footer_and_pages_reads_the_rows_of_the_footer(
+    tmp_path: Path, refresh: Refresh
+) -> None:
+    """A reader lists at one version, takes a footer at a later one, and reads the pages at a later one still."""
+    taken: dict[str, list[tuple[pq.FileMetaData, pa.Table, int]]] = {}
     for version in range(15):
         refresh(version)
-        leaves = {str(path.relative_to(tmp_path / "current")): path for path in _leaves(tmp_path)}
-        footers[version] = {
-            name: (pq.read_metadata(path), pq.ParquetFile(path).read(), path.stat().st_size) for name, path in leaves.items()
-        }
-    for old in footers.values():
-        for name, (footer, rows, size) in old.items():
-            newest = tmp_path / "current" / name
-            assert pq.ParquetFile(newest, metadata=footer).read() == rows
-            assert newest.stat().st_size >= size
+        for path in _leaves(tmp_path):
+            taken.setdefault(str(path.relative_to(tmp_path / "current")), [])
+        for name, older in taken.items():
+            leaf = tmp_path / "current" / name  # whichever version listed it, it is there
+            size = leaf.stat().st_size
+            older.append((pq.read_metadata(leaf), pq.ParquetFile(leaf).read(), size))
+            for footer, rows, smallest in older:
+                assert pq.ParquetFile(leaf, metadata=footer).read() == rows
+                assert size >= smallest
+
+
+def test_each_window_is_in_one_leaf_of_every_version(tmp_path: Path, refresh: Refresh, connection: Any) -> None:
+    for version in (0, 1, 12, 40):
+        refresh(version)
+        judge(read_folder(connection, tmp_path), oldest=version, newest=version)
 
 
 def test_a_leaf_stops_growing_once_old_versions_leave_the_retention(tmp_path: Path, refresh: Refresh) -> None:
@@ -144,11 +123,8 @@ def test_a_leaf_whose_rows_are_gone_stays_as_an_empty_file(tmp_path: Path, refre
     for seconds, version in ((1, 2), (2, 2), (3, 2)):
         refresh(version, now=NOON + timedelta(seconds=seconds))
         assert {path.relative_to(tmp_path / "current") for path in _leaves(tmp_path)} == paths
-    rows = duckdb.sql(
-        "SET TimeZone = 'UTC'; SELECT window_start, plan_tier, region, gross_amount, net_amount, window_date "
-        f"FROM read_parquet('{tmp_path}/current/**/*.parquet', hive_partitioning = true)"
-    ).fetchall()
-    judge(rows, oldest=2, newest=2)
+    with utc_connection() as opened:
+        judge(read_folder(opened, tmp_path), oldest=2, newest=2)
 
 
 def test_old_versions_are_removed_after_their_retention_and_not_before(tmp_path: Path, refresh: Refresh) -> None:

@@ -13,7 +13,7 @@ from rtap_assets.config import Settings, load_settings
 from rtap_assets.contracts.rules import EXPLANATIONS, Reason
 from rtap_assets.errors import ServingError
 from rtap_assets.serving.lake_files import plan_lake
-from rtap_assets.serving.marts import MARTS, mart_sql, refresh_marts
+from rtap_assets.serving.marts import MARTS, MartSpec, refresh_marts
 from rtap_assets.serving.one_writer import one_writer
 
 ONE_PM = NOON + timedelta(hours=1)
@@ -205,23 +205,23 @@ def test_no_mart_holds_a_float(refreshed: Settings) -> None:
     assert {kind for (kind,) in amounts} == {"DECIMAL(28,4)", "DECIMAL(38,4)"}
 
 
-@pytest.mark.parametrize("mart", MARTS)
-def test_each_mart_says_its_grain_and_units(mart: str) -> None:
-    assert "\n-- Grain: " in mart_sql(mart)
-    assert "\n-- Units: " in mart_sql(mart)
+@pytest.mark.parametrize("mart", MARTS, ids=lambda mart: mart.name)
+def test_each_mart_says_its_grain_and_units(mart: MartSpec) -> None:
+    assert "\n-- Grain: " in mart.sql
+    assert "\n-- Units: " in mart.sql
 
 
 def test_without_a_lake_the_marts_are_empty(settings: Settings) -> None:
     report = refresh_marts(settings, refreshed_at=NOON)
-    assert report.rows == dict.fromkeys(MARTS, 0)
+    assert report.rows == {mart.name: 0 for mart in MARTS}
     assert report.watermark is None
     assert set(report.snapshot_ids.values()) == {None}
 
 
 def test_a_second_refresh_of_the_same_snapshots_gives_the_same_marts(own: Settings) -> None:
-    before = {mart: ask(own, f"FROM {mart}") for mart in MARTS}
+    before = {mart.name: ask(own, f"FROM {mart.name}") for mart in MARTS}
     report = refresh_marts(own, refreshed_at=ONE_PM + timedelta(hours=1))
-    assert {mart: ask(own, f"FROM {mart}") for mart in MARTS} == before
+    assert {mart.name: ask(own, f"FROM {mart.name}") for mart in MARTS} == before
     assert report.rows == {mart: len(rows) for mart, rows in before.items()}
 
 

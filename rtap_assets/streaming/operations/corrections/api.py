@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from rtap_assets.contracts.corrections import CORRECTIONS, Cause, Entry
 from rtap_assets.contracts.tables import SILVER
+from rtap_assets.errors import StreamError
 from rtap_assets.lake.corrections import ensure_corrections, read_state, set_position
 from rtap_assets.streaming.operations.corrections.apply import carry_out
 from rtap_assets.streaming.operations.corrections.ledger import Correction, PlannedRows, write_end, write_plan
@@ -135,6 +136,21 @@ def end_before_rebuild(run: CorrectionRun, *, silver_too: bool) -> None:
                 write_end(run, correction, Entry.ABANDONED, [])
             else:
                 carry_out(run, correction, gold_is_rebuilt=True)
+
+
+def finish_before_rebuild(run: CorrectionRun) -> None:
+    """Finish what is pending before some of the tables that corrections subtract from are built again.
+
+    Raises:
+        StreamError: a correction still waits for a stream; or as `correct`.
+        DependencyUnavailable: as `correct`.
+    """
+    finish(run)
+    if read_state(run.settings).pending:
+        raise StreamError(
+            "A correction waits for the streams of gold to read the rows that it added.",
+            remedy="Drain the streams, then rebuild again; nothing was removed.",
+        )
 
 
 def _correct(run: CorrectionRun, found: Findings) -> None:

@@ -25,7 +25,8 @@ from rtap_assets.lake.offset_gaps import record_gaps
 from rtap_assets.streaming.operations.corrections.ledger import Correction, planned_rows, write_end
 from rtap_assets.streaming.operations.corrections.plan import gold_has_read
 from rtap_assets.streaming.operations.corrections.runs import CorrectionRun, stamped_session
-from rtap_assets.streaming.queries.gold_sink import subtract_from_gold
+from rtap_assets.streaming.queries.gold_sink import subtract_rows
+from rtap_assets.streaming.queries.revenue_windows import REVENUE_WINDOWS
 from rtap_assets.transforms.corrections import window_changes, with_first_epoch
 from rtap_assets.transforms.gold import GROUP, MEASURES
 from rtap_assets.transforms.silver import COORDINATES
@@ -70,7 +71,7 @@ def carry_out(
 
 
 def _remove(run: CorrectionRun, correction: Correction, rows: DataFrame, *, changes_gold: bool) -> None:
-    """Remove the rows from silver, and from bronze for an erasure; subtract them from gold."""
+    """Remove the rows from silver, and from bronze for an erasure; subtract them from each table of revenue windows."""
     remove_rows_at(run, SILVER, rows, correction)
     run.on_step("removed")
     if correction.cause is Cause.ERASED:
@@ -82,10 +83,17 @@ def _remove(run: CorrectionRun, correction: Correction, rows: DataFrame, *, chan
     if changes_gold:
         session = stamped_session(run.session, {})
         removed = session.createDataFrame(rows.toArrow())
-        with run.locked(GOLD), run.pause_gold():
-            subtract_from_gold(
-                session, run.settings, removed, correction_id=correction.correction_id, cause=str(correction.cause)
-            )
+        for name, windows_in in REVENUE_WINDOWS.items():
+            windows = windows_in(run.settings)
+            with run.locked(windows.table), run.pause(name):
+                subtract_rows(
+                    session,
+                    run.settings,
+                    windows,
+                    removed,
+                    correction_id=correction.correction_id,
+                    cause=str(correction.cause),
+                )
         run.on_step("subtracted")
 
 

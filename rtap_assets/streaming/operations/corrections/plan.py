@@ -23,7 +23,8 @@ from rtap_assets.lake.corrections import Position, read_state
 from rtap_assets.lake.history.snapshots import has_read_to, newest_append, newest_read
 from rtap_assets.streaming.checkpoints.files import committed_position
 from rtap_assets.streaming.operations.corrections.runs import CorrectionRun
-from rtap_assets.streaming.queries.definitions import GOLD_STREAM, SILVER_STREAM
+from rtap_assets.streaming.queries.definitions import SILVER_STREAM, STREAMS
+from rtap_assets.streaming.queries.revenue_windows import REVENUE_WINDOWS
 from rtap_assets.transforms.corrections import (
     ID_HASH,
     arrivals,
@@ -97,14 +98,14 @@ def _snapshots(run: CorrectionRun) -> _Snapshots | None:
 
 
 def gold_has_read(run: CorrectionRun, appended: Any) -> bool:
-    """Whether gold's stream has read silver up to this snapshot; waits a while for it."""
+    """Return whether the streams of revenue windows have read silver up to this snapshot; wait a while for them."""
     deadline = time.monotonic() + run.settings.correction_wait_seconds
     while True:
-        # The position first: a table that was loaded before it may lack the snapshot that it names.
-        position = committed_position(GOLD_STREAM.checkpoint(run.settings))
+        # The positions first: a table that was loaded before them may lack the snapshots that they name.
+        positions = [committed_position(STREAMS[name].checkpoint(run.settings)) for name in REVENUE_WINDOWS]
         with open_catalog(run.settings) as catalog:
             table = load_table(catalog, SILVER.identifier)
-        if has_read_to(table, position, appended):
+        if all(has_read_to(table, position, appended) for position in positions):
             return True
         if time.monotonic() > deadline:
             return False

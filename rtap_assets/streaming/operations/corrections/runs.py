@@ -26,7 +26,7 @@ def nothing(_: str) -> None:
 class CorrectionRun:
     """One run of corrections. The caller owns the checkpoints (`open_layers`).
 
-    `pause_gold` stops gold's stream between batches for the time of a block; where nothing runs, it needs to do nothing.
+    `pause` stops the named stream between batches for the time of a block; where nothing runs, it needs to do nothing.
     `on_step` is called with the name of each step once it is durable.
     """
 
@@ -34,7 +34,7 @@ class CorrectionRun:
     settings: Settings
     requested_by: str = "command"
     run_id: str = field(default_factory=lambda: uuid4().hex[:12])
-    pause_gold: Callable[[], AbstractContextManager[object]] = nullcontext
+    pause: Callable[[str], AbstractContextManager[object]] = nullcontext
     echo: Callable[[str], None] = nothing
     on_step: Callable[[str], None] = nothing
     clock: Callable[[], datetime] = utc_now

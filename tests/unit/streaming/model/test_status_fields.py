@@ -45,7 +45,7 @@ def test_a_field_that_is_added_is_everywhere(wider: WiderStatus) -> None:
     assert WiderStatus.from_json(wider.to_json()) == wider
     schema = openapi_document("1")["components"]["schemas"]["WiderStatus"]
     assert schema["properties"]["spilled_bytes"]["description"] == "Memory that was spilled, bytes."
-    text = metrics_text([wider], host={}, since=NOON, jvm_answers=True)
+    text = metrics_text([wider], host={}, since=NOON, jvm_answers=True, counted={})
     assert 'rtap_stream_spilled_bytes{stream="bronze"} 7' in text
     assert state_evaluation(wider).metadata["spilled"].value == 7
 

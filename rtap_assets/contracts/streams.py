@@ -1,0 +1,71 @@
+"""The streams, described once, without Spark: what each reads and writes, how often, and what it leaves to see.
+
+Data only. `streaming/queries/definitions.py` adds the query of each; the command line, the host, Dagster's assets, launchpad
+and checks, maintenance and the settings `RTAP_TRIGGER_<NAME>_SECONDS` follow from the list.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TableSpec
+from rtap_assets.contracts.topics import DLQ_TOPIC, EVENTS_TOPIC, REVENUE_TOPIC, Topic
+
+
+@dataclass(frozen=True)
+class StreamSpec:
+    """One stream: it follows the table `reads` (None: the topic of events), and fills the table `writes`, a topic, or both.
+
+    `native_sink`: Spark's own sink writes it, not `foreachBatch`. `stateful`: its checkpoint holds state besides the
+    position in the source. `has_watermark`: materializations show its watermark.
+    `trigger_seconds_default` is the default of the setting `trigger_<name>_seconds`.
+    """
+
+    name: str
+    reads: TableSpec | None
+    writes: TableSpec | None
+    native_sink: bool
+    publishes: Topic | None = None
+    stateful: bool = False
+    has_watermark: bool = False
+    trigger_seconds_default: float = 5
+
+    @property
+    def source(self) -> TableSpec | Topic:
+        """The table or topic that the stream follows."""
+        return EVENTS_TOPIC if self.reads is None else self.reads
+
+    @property
+    def target(self) -> TableSpec | Topic:
+        """What a materialization of the stream completes: its table, or its topic where it fills none."""
+        target = self.writes or self.publishes
+        assert target is not None, f"the stream {self.name} in contracts/streams.py writes neither a table nor a topic"
+        return target
+
+
+# In the order of the flow: a stream is drained after those that fill what it reads.
+STREAM_SPECS = (
+    StreamSpec("bronze", None, BRONZE, native_sink=False),
+    StreamSpec("dlq", BRONZE, None, native_sink=True, publishes=DLQ_TOPIC),
+    StreamSpec("silver", BRONZE, SILVER, native_sink=True, stateful=True, has_watermark=True),
+    StreamSpec(
+        "gold",
+        SILVER,
+        GOLD,
+        native_sink=False,
+        publishes=REVENUE_TOPIC,
+        has_watermark=True,
+        trigger_seconds_default=10,
+    ),
+)
+STREAM_NAMES = tuple(spec.name for spec in STREAM_SPECS)
+
+
+def stream_named(name: str) -> StreamSpec:
+    """Return the stream of this name."""
+    return next(spec for spec in STREAM_SPECS if spec.name == name)
+
+
+def stream_filling(table: TableSpec) -> StreamSpec:
+    """Return the stream that fills a table."""
+    return next(spec for spec in STREAM_SPECS if spec.writes == table)
