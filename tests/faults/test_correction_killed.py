@@ -8,10 +8,10 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 from correction_fixtures import MINUTE, assert_gold_is_the_sum_of_silver, corrected, entries, good, send_and_drain
+from killing import kill
 from polling import wait_until
 from pyspark.sql import SparkSession
 from stream_fixtures import ask
-from test_kill import kill
 
 from rtap_assets.config import Settings, settings_environment
 from rtap_assets.contracts.corrections import Entry

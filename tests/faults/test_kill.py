@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psutil
 import pytest
+from killing import kill
 from polling import wait_until
 from pyspark.sql import SparkSession
 from stream_fixtures import assert_newest_messages_are_gold, drain, send_events
@@ -21,7 +21,7 @@ from rtap_assets.errors import StreamError
 from rtap_assets.streaming.checkpoints.files import has_unfinished_batch, newest_committed, newest_planned
 from rtap_assets.streaming.checkpoints.ownership import owned_checkpoints
 
-BATCH_SECONDS, DEATH_SECONDS = 180, 60
+BATCH_SECONDS = 180
 POLL_SECONDS = 0.01
 
 
@@ -58,17 +58,6 @@ def wait_for_batch_in_flight(process: subprocess.Popen[bytes], settings: Setting
         what=lambda: f"{name} works on batch {after} or later; it is at {newest_planned(checkpoint)}",
         poll_seconds=POLL_SECONDS,
     )
-
-
-def kill(process: subprocess.Popen[bytes], *, with_jvm: bool) -> None:
-    """Kill -9 Python, and its JVM or not; return when both are gone."""
-    children = psutil.Process(process.pid).children(recursive=True)
-    jvm: Sequence[psutil.Process] = [child for child in children if "java" in child.name()]
-    assert len(jvm) == 1
-    for pid in [process.pid, *(one.pid for one in jvm if with_jvm)]:
-        os.kill(pid, signal.SIGKILL)
-    assert process.wait(DEATH_SECONDS) == -signal.SIGKILL
-    wait_until(lambda: not any(one.is_running() for one in jvm), seconds=DEATH_SECONDS, what="the JVM is gone")
 
 
 def test_a_drain_killed_again_and_again_ends_exactly_where_the_ledger_says(spark: SparkSession, streams: Settings) -> None:

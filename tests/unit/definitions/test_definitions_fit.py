@@ -12,9 +12,9 @@ from rtap_assets.config import PROJECT_ROOT, Settings, load_settings
 from rtap_assets.contracts.avro.schemas import load_subject
 from rtap_assets.contracts.corrections import CORRECTIONS
 from rtap_assets.contracts.streams import STREAM_SPECS, StreamSpec, stream_filling
-from rtap_assets.contracts.tables import GOLD, REVENUE_MEASURES, TABLES, TableSpec
+from rtap_assets.contracts.tables import DQ_RESULTS, GOLD, REVENUE_MEASURES, TABLES, TableSpec
 from rtap_assets.contracts.topics import REVENUE_TOPIC, TOPICS, Topic
-from rtap_assets.quality.catalog import CHECKS, DQ_RESULTS, PASS_CHECKS, CheckSpec
+from rtap_assets.quality.catalog import CHECKS, PASS_CHECKS, CheckSpec
 from rtap_assets.serving.marts import MARTS, MartSpec
 from rtap_assets.streaming.queries.definitions import WRITERS
 from rtap_assets.streaming.queries.revenue_windows import REVENUE_WINDOWS

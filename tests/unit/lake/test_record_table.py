@@ -16,6 +16,7 @@ RECORDS = RecordTable(
     TableSpec(
         namespace="quality",
         name="records",
+        view="notes",
         doc="Records.",
         grain="one record",
         key=("of_string",),
