@@ -81,34 +81,22 @@ def _description(status: StreamStatus) -> str:
 def _metadata(status: StreamStatus) -> dict[str, Any]:
     """Instants as timestamps; what is not known is left out, and so never shown as zero."""
     error = status.last_error
-    instants = {
-        "since": status.since,
-        "observed at": status.observed_at,
-        "valid until": status.valid_until,
-        "last commit": status.last_commit_at,
-        "watermark": status.watermark,
-        "next start": status.next_start,
-        "last error at": None if error is None else error.at,
-        "last error over since": status.since if status.error_is_over else None,
-    }
-    values = {
+    values: dict[str, Any] = {shown.label: getattr(status, field) for field, shown in status.shown().items() if shown.label}
+    values |= {
         "desired": None if status.observed is Observed.UNKNOWN else status.desired.value,
         "observed": status.observed.value,
-        "waiting for": status.waiting_for,
-        "newest batch": status.last_batch_id,
-        "batch time (s)": status.batch_seconds,
-        "input (rows/s)": status.input_rows_per_second,
-        "processed (rows/s)": status.processed_rows_per_second,
-        "lag (records)": status.lag_records,
         "lag (s)": None if status.lag_seconds is None else round(status.lag_seconds, 1),
-        "state rows": status.state_rows,
-        "state (bytes)": status.state_bytes,
         "failures": status.failures or None,
         "last error": None if error is None else f"{error.code}: {error.message}",
+        "last error at": None if error is None else error.at,
+        "last error over since": status.since if status.error_is_over else None,
         "next step": None if error is None or status.error_is_over else error.remedy,
     }
-    shown = {name: dg.MetadataValue.timestamp(instant) for name, instant in instants.items() if instant is not None}
-    return {name: value for name, value in values.items() if value is not None} | shown
+    return {
+        name: dg.MetadataValue.timestamp(value) if isinstance(value, datetime) else value
+        for name, value in values.items()
+        if value is not None
+    }
 
 
 def _clock(instant: datetime) -> str:

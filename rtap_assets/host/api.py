@@ -1,6 +1,6 @@
 """The stream host's HTTP API: a thin layer of JSON over the engine. Knows no Spark and starts nothing.
 
-`openapi.py` describes it, `guard.py` says who may call it, `client.py` calls it.
+`openapi.py` describes it, `auth.py` decides who may call it, `client.py` calls it.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import Any
 
@@ -24,12 +23,12 @@ from starlette.routing import Route
 from rtap_assets.config import Settings
 from rtap_assets.errors import DependencyUnavailable, RtapError
 from rtap_assets.host.auth import Guard, error_response
+from rtap_assets.host.description import HostDescription
 from rtap_assets.host.idle import Activity, Engine
 from rtap_assets.host.metrics import CONTENT_TYPE, metrics_text
 from rtap_assets.host.openapi import openapi_document
 from rtap_assets.quality.batch_totals import BatchTotals
 from rtap_assets.streaming.model.operation import STREAM_ACTIONS, TABLE_ACTIONS, Operation
-from rtap_assets.streaming.model.states import as_text
 
 DEFAULT_PROGRESS, MOST_PROGRESS = 20, 1000
 MOST_ARGUMENT_BYTES = 16_384
@@ -38,31 +37,11 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class HostInfo:
-    """The host process, as it introduces itself."""
-
-    pid: int
-    since: datetime
-    state_dir: str
-    version: str
-    jvm_pid: int | None
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "pid": self.pid,
-            "since": as_text(self.since),
-            "state_dir": self.state_dir,
-            "version": self.version,
-            "jvm_pid": self.jvm_pid,
-        }
-
-
-@dataclass(frozen=True)
 class Host:
     """What the endpoints need. `shutdown` asks the process to end; `stopping` is set once it does."""
 
     engine: Engine
-    info: HostInfo
+    info: HostDescription
     activity: Activity
     shutdown: Callable[[str], None]
     stopping: Event = field(default_factory=Event)
@@ -70,7 +49,7 @@ class Host:
 
 
 def build_app(host: Host, settings: Settings, *, token: str) -> Starlette:
-    """The application; every endpoint but `/healthz` wants the token."""
+    """Return the application; every endpoint but `/healthz` requires the token."""
     api = _Endpoints(host)
     routes = [
         Route("/healthz", api.health),
@@ -100,7 +79,7 @@ class _Endpoints:
         self._host = host
 
     async def health(self, _: Request) -> Response:
-        """200 while the host may be believed."""
+        """Answer 200 while the host may be believed."""
         if self._host.stopping.is_set():
             return error_response(503, "stopping", "The stream host is about to end.", "")
         if not self._host.engine.jvm_answers():
@@ -146,7 +125,7 @@ class _Endpoints:
         self._refuse_when_stopping()
         operation = await run_in_threadpool(self._host.engine.submit, name, action)
         log.info("%s %s: operation %s", action, name, operation.id)
-        return self._told(operation, status=202)
+        return self._answer(operation, status=202)
 
     async def submit_for_tables(self, request: Request) -> Response:
         action = request.path_params["work"]
@@ -155,21 +134,21 @@ class _Endpoints:
         arguments = await _arguments(request)
         self._refuse_when_stopping()
         operation = await run_in_threadpool(self._host.engine.submit_for_tables, action, arguments)
-        return self._told(operation, status=202)
+        return self._answer(operation, status=202)
 
     async def operation(self, request: Request) -> Response:
-        return self._told(self._operation(request))
+        return self._answer(self._operation(request))
 
     async def cancel(self, request: Request) -> Response:
         id = self._operation(request).id
-        return self._told(await run_in_threadpool(self._host.engine.cancel, id))
+        return self._answer(await run_in_threadpool(self._host.engine.cancel, id))
 
     async def host_info(self, _: Request) -> Response:
-        return JSONResponse(self._host.info.to_json() | {"stopping": self._host.stopping.is_set()})
+        return JSONResponse(replace(self._host.info, stopping=self._host.stopping.is_set()).to_json())
 
     async def shutdown(self, _: Request) -> Response:
         self._host.shutdown("asked to by a caller")
-        return JSONResponse(self._host.info.to_json() | {"stopping": True}, status_code=202)
+        return JSONResponse(replace(self._host.info, stopping=True).to_json(), status_code=202)
 
     def _stream_name(self, request: Request) -> str:
         name: str = request.path_params["name"]
@@ -193,13 +172,13 @@ class _Endpoints:
                 "The stream host is about to end.", remedy="Ask again in a moment.", dependency="stream host"
             )
 
-    def _told(self, operation: Operation, *, status: int = 200) -> Response:
+    def _answer(self, operation: Operation, *, status: int = 200) -> Response:
         self._host.activity.asked(operation)
         return JSONResponse(operation.to_json(), status_code=status)
 
 
 async def _arguments(request: Request) -> dict[str, Any]:
-    """The JSON object of a command's body; {} without a body."""
+    """Return the JSON object of a command's body; {} without a body."""
     body = await request.body()
     if len(body) > MOST_ARGUMENT_BYTES:
         raise HTTPException(400, f"The arguments must not exceed {MOST_ARGUMENT_BYTES} bytes.")

@@ -1,14 +1,13 @@
 """The client of the stream host, for the command line and for Dagster: no Spark, no Dagster, every call with a deadline.
 
-Starts nothing (`launch.py` does) and never guesses: a host that does not answer makes every state UNKNOWN, unless nobody
-owns the checkpoints, in which case what lies on disk is the truth.
+Starts nothing (`launcher.py` does) and never guesses: a host that does not answer makes every state UNKNOWN, unless no
+process owns the checkpoints, in which case what lies on disk is the truth.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -16,33 +15,15 @@ import httpx2
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import ConfigurationError, DependencyUnavailable, StreamError
-from rtap_assets.host.offline_status import nobody_writes, statuses_at_rest, statuses_unknown
+from rtap_assets.host.description import HostDescription
+from rtap_assets.host.offline_status import has_no_owner, offline_statuses, unknown_statuses
 from rtap_assets.host.token import read_token
 from rtap_assets.streaming.model.operation import Operation, OperationState
-from rtap_assets.streaming.model.states import StreamStatus, as_instant
+from rtap_assets.streaming.model.states import StreamStatus
 
 POLL_SECONDS = 0.2
 # Above this the machine is busy rather than the host away; a host that is frozen or gone shows well within a minute.
 AWAY_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class HostDescription:
-    """The host process, as it introduced itself."""
-
-    pid: int
-    since: datetime
-    state_dir: str
-    version: str
-    jvm_pid: int | None
-    stopping: bool
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Self:
-        since = as_instant(document["since"])
-        return cls(
-            document["pid"], since, document["state_dir"], document["version"], document["jvm_pid"], document["stopping"]
-        )
 
 
 class StreamsClient:
@@ -65,7 +46,7 @@ class StreamsClient:
         self._http.close()
 
     def host(self) -> HostDescription:
-        """The host that answers.
+        """Return the host that answers.
 
         Raises:
             DependencyUnavailable: none does.
@@ -74,7 +55,7 @@ class StreamsClient:
         return HostDescription.from_json(self._call("GET", "/v1/host"))
 
     def statuses(self, *, now: datetime | None = None) -> list[StreamStatus]:
-        """The state of every stream; never raises for a host that is away, frozen or late: UNKNOWN is an answer.
+        """Return the state of every stream; never raises for a host that is away, frozen or late: UNKNOWN is an answer.
 
         Raises:
             ConfigurationError: the host belongs to another state folder, or the token cannot be used.
@@ -91,11 +72,11 @@ class StreamsClient:
         ]
 
     def status(self, stream: str) -> StreamStatus:
-        """The state of one stream."""
+        """Return the state of one stream."""
         return next(status for status in self.statuses() if status.name == stream)
 
     def submit(self, stream: str, action: str) -> Operation:
-        """Ask something of a stream; returns at once, `wait` follows it.
+        """Set what is desired of a stream; return at once, `wait` follows it.
 
         Raises:
             DependencyUnavailable: no host answers, or it is about to end.
@@ -104,27 +85,27 @@ class StreamsClient:
         return Operation.from_json(self._call("POST", f"/v1/streams/{stream}/{action}"))
 
     def submit_for_tables(self, action: str, arguments: Mapping[str, Any] | None = None) -> Operation:
-        """Ask for one of `TABLE_ACTIONS`; returns at once, `wait` follows it. Raises like `submit`."""
+        """Ask for one of `TABLE_ACTIONS`; return at once, `wait` follows it. Raises like `submit`."""
         return Operation.from_json(self._call("POST", f"/v1/tables/{action}", arguments))
 
     def operation(self, operation_id: str) -> Operation:
-        """How an operation goes. Raises StreamError when the host does not know it (it was restarted since)."""
+        """Return how an operation goes; raises StreamError when the host does not know it (it was restarted since)."""
         return Operation.from_json(self._call("GET", f"/v1/operations/{operation_id}"))
 
     def wait(
         self, operation: Operation, *, echo: Callable[[str], None] = lambda _: None, seconds: float | None = None
     ) -> Operation:
-        """Follow an operation to its end, telling each new step. Returns it when it succeeded.
+        """Follow an operation to its end, showing each new step. Return it when it succeeded.
 
         Raises:
             StreamError: it failed (with its cause and remedy), was cancelled, or took longer than `seconds`.
             DependencyUnavailable: the host went away meanwhile.
         """
-        started, told, answered = time.monotonic(), 0, time.monotonic()
+        started, shown, answered = time.monotonic(), 0, time.monotonic()
         while True:
-            for step in operation.steps[told:]:
+            for step in operation.steps[shown:]:
                 echo(step.text)
-            told = len(operation.steps)
+            shown = len(operation.steps)
             if operation.ended:
                 return _succeeded(operation)
             if seconds is not None and time.monotonic() - started > seconds:
@@ -137,7 +118,7 @@ class StreamsClient:
             try:
                 operation, answered = self.operation(operation.id), time.monotonic()
             except DependencyUnavailable as error:
-                if time.monotonic() - answered > AWAY_SECONDS or nobody_listens(error):
+                if time.monotonic() - answered > AWAY_SECONDS or is_port_closed(error):
                     raise _went_away(operation, error) from error
 
     def cancel(self, operation_id: str) -> Operation:
@@ -145,7 +126,7 @@ class StreamsClient:
         return Operation.from_json(self._call("POST", f"/v1/operations/{operation_id}/cancel"))
 
     def progress(self, stream: str, *, limit: int = 20) -> list[dict[str, Any]]:
-        """The newest micro-batches of a stream."""
+        """Return the newest micro-batches of a stream."""
         batches: list[dict[str, Any]] = self._call("GET", f"/v1/streams/{stream}/progress?limit={limit}")["batches"]
         return batches
 
@@ -192,14 +173,14 @@ class StreamsClient:
         return StreamError(message, remedy=remedy, status=status)
 
     def _without_host(self, error: DependencyUnavailable, *, now: datetime) -> list[StreamStatus]:
-        if self._settings.uses_embedded_host and nobody_writes(self._settings):
-            return statuses_at_rest(self._settings, now=now)
+        if self._settings.uses_embedded_host and has_no_owner(self._settings):
+            return offline_statuses(self._settings, now=now)
         owned = "" if not self._settings.uses_embedded_host else " Its JVM still owns the checkpoints."
-        return statuses_unknown(self._settings, reason=f"{error.message}{owned}", now=now)
+        return unknown_statuses(self._settings, reason=f"{error.message}{owned}", now=now)
 
 
-def nobody_listens(error: DependencyUnavailable) -> bool:
-    """Whether the port is closed: a host that starts, is busy or frozen still accepts connections."""
+def is_port_closed(error: DependencyUnavailable) -> bool:
+    """Return whether the port is closed: a host that starts, is busy or frozen still accepts connections."""
     return not error.context.get("listens", True)
 
 

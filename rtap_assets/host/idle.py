@@ -1,4 +1,4 @@
-"""Whether the stream host is of use to anybody: an embedded one that is not leaves after a while, as a build daemon does."""
+"""Idle shutdown of an embedded stream host: it ends after a while without use, as a build daemon does."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Engine(Protocol):
 
 
 class Activity:
-    """When something was last asked for. Looking at states is not asking: a supervisor that looks keeps nothing alive."""
+    """When the host was last asked for something. Reading states does not count: a sensor that looks keeps no host alive."""
 
     def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine, self._clock, self._lock = engine, clock, Lock()
@@ -35,7 +35,7 @@ class Activity:
         self._pending: set[str] = set()
 
     def asked(self, operation: Operation) -> None:
-        """Note that somebody asked for this, or asked how it goes."""
+        """Note that this was asked for, or how it goes."""
         with self._lock:
             self._last = self._clock()
             if operation.ended:
@@ -44,7 +44,7 @@ class Activity:
                 self._pending.add(operation.id)
 
     def idle_seconds(self) -> float:
-        """For how long nothing was asked, while nothing should run and no operation is under way; else 0."""
+        """Return for how long nothing was asked, while nothing should run and no operation is under way; else 0."""
         with self._lock:
             self._pending = {id for id in self._pending if self._is_pending(id)}
             if self._pending or _anything_should_run(self._engine.statuses()):

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from rtap_assets.config import Settings, settings_environment
 from rtap_assets.errors import DependencyUnavailable, StreamError
-from rtap_assets.host.client import HostDescription, StreamsClient, nobody_listens
+from rtap_assets.host.client import StreamsClient, is_port_closed
+from rtap_assets.host.description import HostDescription
 from rtap_assets.host.lock import running_host
 from rtap_assets.runtime.background import interrupted_afterwards, spawn_background
 from rtap_assets.runtime.processes import living_process, tail
@@ -53,7 +54,7 @@ def end_host(client: StreamsClient, settings: Settings, *, echo: Callable[[str],
     try:
         host = client.host()
     except DependencyUnavailable as error:
-        if nobody_listens(error) and running_host(settings) is None:
+        if is_port_closed(error) and running_host(settings) is None:
             echo("no stream host is running")
             return
         raise
@@ -130,7 +131,7 @@ def _has_ended(client: StreamsClient, settings: Settings) -> bool:
     try:
         client.host()
     except DependencyUnavailable as error:
-        return nobody_listens(error)
+        return is_port_closed(error)
     return False
 
 

@@ -1,41 +1,45 @@
-"""What is known of the streams while no host answers: what was desired, and whether a planned batch is left to repeat.
+"""The status of the streams while no host answers: what was desired, and whether a planned batch is left to repeat.
 
 Reads files only; no Spark, no broker.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.runtime.locks import LOCK_FILE, lock_holder
 from rtap_assets.streaming.checkpoints.files import has_unfinished_batch, newest_committed
-from rtap_assets.streaming.lifecycle.desired import KeptBreaker, read_breakers, read_desired
+from rtap_assets.streaming.lifecycle.desired import KeptBreaker, read_breakers, read_desired, read_generations
 from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus
 
 
-def nobody_writes(settings: Settings) -> bool:
-    """Whether no JVM owns the checkpoints. A frozen one still does."""
+def has_no_owner(settings: Settings) -> bool:
+    """Return whether no JVM owns the checkpoints. A frozen one still does."""
     return lock_holder(settings.checkpoint_dir / LOCK_FILE) is None
 
 
-def statuses_at_rest(settings: Settings, *, now: datetime | None = None) -> list[StreamStatus]:
-    """STOPPED or DIRTY for each stream, by its checkpoint. Only true while `nobody_writes`.
+def offline_statuses(settings: Settings, *, now: datetime | None = None) -> list[StreamStatus]:
+    """Return STOPPED or DIRTY for each stream, by its checkpoint. Only true while `has_no_owner`.
 
     Raises:
         StreamError: the file of desired states cannot be read.
     """
     now = now or datetime.now(UTC)
-    desired, breakers = read_desired(settings), read_breakers(settings)
+    desired, breakers, generations = read_desired(settings), read_breakers(settings), read_generations(settings)
     return [
-        _at_rest(settings, name, desired.get(name, Desired.STOPPED), breakers.get(name, KeptBreaker()), now=now)
+        replace(
+            _at_rest(settings, name, desired.get(name, Desired.STOPPED), breakers.get(name, KeptBreaker()), now=now),
+            desired_generation=generations.get(name, 0),
+        )
         for name in STREAM_NAMES
     ]
 
 
-def statuses_unknown(settings: Settings, *, reason: str, now: datetime) -> list[StreamStatus]:
-    """UNKNOWN for each stream, with what is desired where this machine keeps it. Raises like `statuses_at_rest`."""
+def unknown_statuses(settings: Settings, *, reason: str, now: datetime) -> list[StreamStatus]:
+    """Return UNKNOWN for each stream, with what is desired where this machine keeps it. Raises like `offline_statuses`."""
     desired = read_desired(settings) if settings.uses_embedded_host else dict.fromkeys(STREAM_NAMES, Desired.UNKNOWN)
     return [
         StreamStatus(

@@ -1,4 +1,4 @@
-"""The OpenAPI description of the stream host's API, made from the values it exchanges."""
+"""The OpenAPI description of the stream host's API; the schemas come from the values that it exchanges."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from rtap_assets.streaming.model.operation import STREAM_ACTIONS, TABLE_ACTIONS, Action, OperationState
-from rtap_assets.streaming.model.states import Desired, Observed
+from rtap_assets.host.description import HostDescription
+from rtap_assets.streaming.model.operation import STREAM_ACTIONS, TABLE_ACTIONS, Operation
+from rtap_assets.streaming.model.states import StreamStatus
 
-INSTANT = {"type": "string", "format": "date-time"}
-INTEGER, NUMBER, TEXT = {"type": "integer"}, {"type": "number"}, {"type": "string"}
+INTEGER, TEXT = {"type": "integer"}, {"type": "string"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ PARAMETERS = {
 
 
 def openapi_document(version: str) -> dict[str, Any]:
-    """The description, OpenAPI 3.1."""
+    """Return the description, OpenAPI 3.1."""
     paths: dict[str, Any] = {}
     for endpoint in ENDPOINTS:
         paths.setdefault(endpoint.path, {})[endpoint.method] = _operation(endpoint)
@@ -103,44 +103,14 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     return document | ({"security": []} if endpoint.is_open else {})
 
 
-LAG_RECORDS = (
-    "What the source holds past the newest commit. Bronze: offsets up to the last stable one, so that records of an open "
-    "transaction do not count; the others: rows of the table."
-)
-
-
 def _schemas() -> dict[str, Any]:
-    status = {
-        "name": TEXT, "desired": _one_of(Desired), "observed": _one_of(Observed), "since": INSTANT, "observed_at": INSTANT,
-        "valid_until": INSTANT | {"description": "Past this instant nothing is known of the stream."},
-        "failures": INTEGER,
-    }  # fmt: skip
-    readings = {
-        "last_commit_at": INSTANT, "last_batch_id": INTEGER, "batch_seconds": NUMBER, "input_rows_per_second": NUMBER,
-        "processed_rows_per_second": NUMBER, "lag_records": INTEGER | {"description": LAG_RECORDS},
-        "lag_seconds": NUMBER, "watermark": INSTANT,
-        "state_rows": INTEGER, "state_bytes": INTEGER, "waiting_for": TEXT, "next_start": INSTANT,
-    }  # fmt: skip
-    note = _object({"code": TEXT, "message": TEXT, "at": INSTANT, "remedy": TEXT})
     error = _object({"code": TEXT, "message": TEXT, "remedy": TEXT})
-    steps = {"type": "array", "items": _object({"at": INSTANT, "text": TEXT})}
     return {
-        "StreamStatus": _object(
-            status, {name: _or_null(kind) for name, kind in readings.items()} | {"last_error": _or_null(note)}
-        ),
+        **StreamStatus.schemas(),
+        **Operation.schemas(),
         "Streams": _object({"streams": {"type": "array", "items": _reference("StreamStatus")}}),
         "Progress": _object({"stream": TEXT, "batches": {"type": "array", "items": {"type": "object"}}}),
-        "Operation": _object(
-            {"id": TEXT, "stream": TEXT, "action": _one_of(Action), "state": _one_of(OperationState), "steps": steps},
-            {
-                "result": _or_null({"type": "object"}),
-                "error": _or_null(_object({"message": TEXT, "remedy": TEXT})),
-            },
-        ),
-        "Host": _object(
-            {"pid": INTEGER, "since": INSTANT, "state_dir": TEXT, "version": TEXT, "stopping": {"type": "boolean"}},
-            {"jvm_pid": _or_null(INTEGER)},
-        ),
+        "Host": HostDescription.schemas()["HostDescription"],
         "Error": _object({"error": error}),
     }
 
@@ -149,13 +119,5 @@ def _reference(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _one_of(values: Any) -> dict[str, Any]:
-    return TEXT | {"enum": [value.value for value in values]}
-
-
-def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def _object(required: dict[str, Any], others: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {"type": "object", "properties": required | (others or {}), "required": list(required)}
+def _object(required: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": required, "required": list(required)}

@@ -1,7 +1,7 @@
 """The stream host process: one Spark session, the engine and its API, from the first lock to the last drain.
 
 It ends on SIGTERM, SIGINT or a caller's shutdown with a drain that leaves what is desired as it is; in the background also
-when nobody needs it; and at once, with an exit code of its own, when its JVM has died.
+when it is idle; and at once, with an exit code of its own, when its JVM has died.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from pyspark.sql import SparkSession
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import ConfigurationError, StreamError
-from rtap_assets.host.api import Host, HostInfo, build_app
+from rtap_assets.host.api import Host, build_app
 from rtap_assets.host.connections import ImpatientProtocol
+from rtap_assets.host.description import HostDescription
 from rtap_assets.host.idle import Activity
 from rtap_assets.host.lock import only_host
 from rtap_assets.host.token import ensure_token
@@ -42,21 +43,19 @@ from rtap_assets.streaming.lifecycle.engine import StreamEngine
 from rtap_assets.streaming.session import start_session
 
 JVM_DIED_EXIT_CODE = 3
-API_STOP_SECONDS = 5
-TABLES_RETRY_SECONDS = 2.0
-JVM_STOP_SECONDS = 20
+API_STOP_SECONDS, JVM_STOP_SECONDS, TABLES_RETRY_SECONDS = 5, 20, 2.0
 LOG_MAX_BYTES, LOG_FILES = 10_000_000, 3
 
 log = logging.getLogger(__name__)
 
 
 def stop_seconds(settings: Settings) -> float:
-    """What a host may take from SIGTERM to its end: the drain, and the ends of API and JVM."""
+    """Return the seconds that a host may take from SIGTERM to its end: the drain, and the ends of API and JVM."""
     return settings.stop_timeout_seconds + API_STOP_SECONDS + JVM_STOP_SECONDS
 
 
 def serve(settings: Settings, *, background: bool, recorded: Callable[[], None] = lambda: None) -> None:
-    """Be the stream host until told to end. `recorded` is called once this process is the only one.
+    """Be the stream host until asked to end. `recorded` is called once this process is the only one.
 
     Raises:
         StreamError: there is a host or another owner of the checkpoints, or a stream was stopped in the middle of a batch.
@@ -104,12 +103,12 @@ class _Ending:
 
     def _signalled(self, number: int, _: FrameType | None) -> None:
         if self.reason == "SIGINT" and number == signal.SIGINT:
-            _exit_at_once(1)  # a second Ctrl-C: somebody does not want to wait for the drain
+            _exit_at_once(1)  # a second Ctrl-C: end without waiting for the drain
         self.ask(signal.Signals(number).name)
 
 
 def _tables_are_there(session: SparkSession, settings: Settings, ending: _Ending) -> bool:
-    """Make sure of the tables, however long the catalog is away; False when told to end meanwhile."""
+    """Make sure of the tables, however long the catalog is away; False when asked to end meanwhile."""
     while not ending.asked.is_set():
         try:
             ensure_tables(session, settings.catalog_name)
@@ -135,14 +134,11 @@ def _serve_streams(
 ) -> dict[str, bool]:
     """Run engine and API until there is a reason to end; returns for each stream whether its stop was clean."""
     totals = BatchTotals()
+    jvm: Any = session.sparkContext._jvm
     engine = StreamEngine(session, settings, on_batch=totals.add)
-    host = Host(
-        engine=engine,
-        info=HostInfo(note.pid, note.since, str(settings.state_dir), version("rtap-assets"), _jvm_pid(session)),
-        activity=Activity(engine),
-        shutdown=ending.ask,
-        totals=totals,
-    )
+    jvm_pid = int(jvm.java.lang.ProcessHandle.current().pid())
+    info = HostDescription(note.pid, note.since, str(settings.state_dir), version("rtap-assets"), jvm_pid)
+    host = Host(engine, info, Activity(engine), shutdown=ending.ask, totals=totals)
     engine.resume()
     drained = Event()
     Thread(target=_watch_jvm, args=(host, settings, drained), name="jvm-watch", daemon=True).start()
@@ -210,11 +206,6 @@ def _bound_socket(settings: Settings) -> Iterator[socket.socket]:
                 remedy="Set RTAP_STREAMS_PORT to a free port; `rtap doctor` says who holds this one.",
             ) from error
         yield listener
-
-
-def _jvm_pid(session: SparkSession) -> int | None:
-    handle: Any = session.sparkContext._jvm
-    return int(handle.java.lang.ProcessHandle.current().pid())
 
 
 def _leave_by(seconds: float) -> None:

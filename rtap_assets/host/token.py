@@ -21,10 +21,10 @@ def token_path(settings: Settings) -> Path:
 def ensure_token(settings: Settings) -> str:
     """The token, made when there is none. It is kept across restarts, so that a scraper that was given it goes on.
 
-    The file appears complete and with its mode, or not at all; of two that make one at once, both get the same.
+    The file appears complete and with its mode, or never; of two that make one at once, both get the same.
 
     Raises:
-        ConfigurationError: others may read the file, or it is somebody else's.
+        ConfigurationError: others may read the file, or it belongs to another user.
     """
     path = token_path(settings)
     if not path.exists():
@@ -37,7 +37,7 @@ def ensure_token(settings: Settings) -> str:
                 file.flush()
                 os.fsync(file.fileno())
             with suppress(FileExistsError):  # another process was quicker
-                os.link(fresh, path)  # unlike a rename, this never replaces a token that somebody already uses
+                os.link(fresh, path)  # unlike a rename, this never replaces a token that is already in use
         finally:
             fresh.unlink()
     return read_token(settings)
@@ -48,7 +48,7 @@ def read_token(settings: Settings) -> str:
 
     Raises:
         DependencyUnavailable: no stream host was ever started on this state folder.
-        ConfigurationError: others may read the file, or it is somebody else's.
+        ConfigurationError: others may read the file, or it belongs to another user.
     """
     path = token_path(settings)
     try:

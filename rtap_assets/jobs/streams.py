@@ -1,6 +1,5 @@
 """The jobs that start, stop, restart and drain the streams. Each is short and ends with proof or cause."""
 
-from collections.abc import Iterator
 from enum import StrEnum
 
 import dagster as dg
@@ -36,8 +35,11 @@ def _command(action: Action, description: str) -> dg.JobDefinition:
     def command(context: dg.OpExecutionContext, config: Selection, streams: StreamHost) -> None:
         chosen = [stream for stream in STREAM_NAMES if stream in config.streams]
         context.log.info(f"{action}: {', '.join(chosen)}")
-        for operation in _carried_out(action, chosen, context, streams):
-            context.log.info(f"{operation.stream}: {action} proven{_summary(operation)}")
+        try:
+            for operation in streams.command(action, chosen, echo=context.log.info):
+                context.log.info(f"{operation.stream}: {action} proven{_summary(operation)}")
+        except RtapError as error:
+            raise dg.Failure(error.message, metadata={"next step": error.remedy or "See `rtap streams status`."}) from error
 
     @dg.job(
         name=f"{action}_streams",
@@ -49,18 +51,6 @@ def _command(action: Action, description: str) -> dg.JobDefinition:
         command()
 
     return streams_job
-
-
-def _carried_out(
-    action: Action, chosen: list[str], context: dg.OpExecutionContext, streams: StreamHost
-) -> Iterator[Operation]:
-    """All at once; drains one after the other, since what a layer must read to is where the one before it ends."""
-    rounds = [[name] for name in chosen] if action is Action.DRAIN else [chosen]
-    try:
-        for names in rounds:
-            yield from streams.command(action, names, echo=context.log.info)
-    except RtapError as error:
-        raise dg.Failure(error.message, metadata={"next step": error.remedy or "See `rtap streams status`."}) from error
 
 
 def _summary(operation: Operation) -> str:

@@ -4,15 +4,16 @@ It holds no state. A command is short: it makes sure that a host is there, chang
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 
 from rtap_assets.config import Settings, settings_environment
-from rtap_assets.errors import DependencyUnavailable, RtapError, StreamError
+from rtap_assets.errors import StreamError
 from rtap_assets.host.client import StreamsClient
+from rtap_assets.host.following import carry_out
 from rtap_assets.host.launcher import HOST_COMMAND, ensure_host, host_output
 from rtap_assets.host.lock import running_host
 from rtap_assets.host.table_work import TableWork, client_of_host, table_work
@@ -52,28 +53,15 @@ class StreamHost(dg.ConfigurableResource):  # type: ignore[type-arg]
         with self.client() as client:
             return client.statuses()
 
-    def command(self, action: Action, names: Sequence[str], *, echo: Echo) -> list[Operation]:
-        """Ask the same of several streams at once and wait until each has ended; their steps go to `echo`.
+    def command(self, action: Action, names: Sequence[str], *, echo: Echo) -> Iterator[Operation]:
+        """Ask the same of several streams and yield each operation once it has its proof; steps go to `echo`.
 
         Raises:
             StreamError: at least one did not get there; the others did. Causes and next steps of all.
         """
         self.ensure(echo)
-        failures: list[tuple[str, RtapError]] = []
-        ended: list[Operation] = []
-        with self.client() as client, _cancelled_on_interruption(client, echo) as pending:
-            for name in names:
-                pending.append(client.submit(name, action))
-            for operation in list(pending):
-                try:
-                    ended.append(client.wait(operation, echo=_prefixed(operation.stream, echo)))
-                except (StreamError, DependencyUnavailable) as error:
-                    echo(f"{operation.stream}: {action} failed: {error}")
-                    failures.append((operation.stream, error))
-                pending.remove(operation)
-        if failures:
-            raise _joined(action, failures)
-        return ended
+        with self.client() as client:
+            yield from carry_out(client, action, names, echo=_prefixed(echo), cancels=True)
 
     def drain(self, name: str, *, echo: Echo) -> DrainReport:
         """Make one layer complete up to now, by its running query or by a run of its own that ends.
@@ -110,32 +98,5 @@ class StreamHost(dg.ConfigurableResource):  # type: ignore[type-arg]
         return client_of_host(self.settings)
 
 
-@contextmanager
-def _cancelled_on_interruption(client: StreamsClient, echo: Echo) -> Iterator[list[Operation]]:
-    """Operations that are put into the list and not taken out are cancelled when the block is left early.
-
-    Dagster's termination of a run is a BaseException. The host ends a cancelled operation in a state that it can prove.
-    """
-    pending: list[Operation] = []
-    try:
-        yield pending
-    except BaseException:
-        for operation in reversed(pending):
-            try:
-                state = client.cancel(operation.id).state
-                echo(f"{operation.stream}: {operation.action} {state}")
-            except RtapError as error:
-                echo(f"{operation.stream}: {operation.action} could not be cancelled, the host ends it by itself: {error}")
-        raise
-
-
-def _prefixed(name: str, echo: Echo) -> Echo:
-    return lambda text: echo(text if text.startswith(f"{name}:") else f"{name}: {text}")
-
-
-def _joined(action: Action, failures: Sequence[tuple[str, RtapError]]) -> StreamError:
-    """One error for all; the remedies once each."""
-    causes = " ".join(f"{name}: {error.message}" for name, error in failures)
-    remedies = dict.fromkeys(error.remedy for _, error in failures if error.remedy)
-    what = "Not everything was done" if len(failures) > 1 else f"The {action} did not end as asked"
-    return StreamError(f"{what}. {causes}", remedy=" ".join(remedies), streams=[name for name, _ in failures])
+def _prefixed(echo: Echo) -> Callable[[str, str], None]:
+    return lambda name, text: echo(text if text.startswith(f"{name}:") else f"{name}: {text}")

@@ -22,7 +22,8 @@ from rtap_assets.config import Settings
 from rtap_assets.errors import RtapError
 from rtap_assets.resources.streams import StreamHost
 from rtap_assets.streaming.checkpoints.rollups import RollUp, Standing, roll_up, standing
-from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus, as_instant, as_text
+from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus
+from rtap_assets.streaming.model.wire import as_instant, as_text
 
 INTERVAL_SECONDS = 10
 LEAD_SECONDS = 3 * INTERVAL_SECONDS  # how long before the clock's full interval a roll-up is due

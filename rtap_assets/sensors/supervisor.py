@@ -24,7 +24,8 @@ from rtap_assets.assets.stream_state import (
 from rtap_assets.config import Settings
 from rtap_assets.errors import RtapError
 from rtap_assets.resources.streams import StreamHost
-from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus, as_instant, as_text
+from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus
+from rtap_assets.streaming.model.wire import as_instant, as_text
 
 INTERVAL_SECONDS = 10
 RENEWAL_MARGIN_SECONDS = 2 * INTERVAL_SECONDS  # one tick may be late

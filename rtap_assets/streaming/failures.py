@@ -1,4 +1,4 @@
-"""What a failed query means: start again, wait for something that is away, or a fault that a person must see."""
+"""What a failed query means: start again, wait for something that is away, or a fault that an operator must see."""
 
 from __future__ import annotations
 
@@ -187,8 +187,8 @@ def _line_with(marks: Sequence[str], text: str) -> str | None:
 
 def _with_causes(error: BaseException) -> str:
     """What the error says, and its causes with their stack traces: a query's own error has neither."""
-    told, cause = [str(error)], getattr(error, "_cause", None)
+    texts, cause = [str(error)], getattr(error, "_cause", None)
     while cause is not None:
-        told += [str(cause), getattr(cause, "_stackTrace", None) or ""]
+        texts += [str(cause), getattr(cause, "_stackTrace", None) or ""]
         cause = getattr(cause, "_cause", None)
-    return "\n".join([*told, getattr(error, "_stackTrace", None) or ""])
+    return "\n".join([*texts, getattr(error, "_stackTrace", None) or ""])

@@ -32,11 +32,11 @@ from rtap_assets.quality.results_table import append_results
 from rtap_assets.serving.connection import connect_lake
 from rtap_assets.serving.lake_files import local_path, plan_lake
 from rtap_assets.streaming.checkpoints.files import committed_position
-from rtap_assets.streaming.operations.drain import start_stream, stop_between_batches
 from rtap_assets.streaming.operations.maintenance import expire_when_due, maintain_tables
 from rtap_assets.streaming.operations.maintenance_report import TableMaintenance
 from rtap_assets.streaming.operations.rebuild import rebuild_layer
 from rtap_assets.streaming.queries.definitions import DLQ_STREAM, GOLD_STREAM, SILVER_STREAM, StreamDefinition
+from rtap_assets.streaming.queries.query_handle import start_stream, stop_between_batches
 
 COMMITS = 300
 INVALID_EVERY = 10

@@ -31,7 +31,8 @@ from stream_fixtures import send_events
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.streams import STREAM_NAMES
-from rtap_assets.host.client import HostDescription, StreamsClient
+from rtap_assets.host.client import StreamsClient
+from rtap_assets.host.description import HostDescription
 from rtap_assets.host.launcher import ensure_host
 from rtap_assets.host.lock import running_host
 from rtap_assets.host.process import JVM_DIED_EXIT_CODE

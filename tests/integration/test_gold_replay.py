@@ -13,9 +13,9 @@ from stream_fixtures import ask, assert_newest_messages_are_gold, drain, receive
 
 from rtap_assets.config import Settings
 from rtap_assets.streaming.checkpoints.files import has_unfinished_batch, newest_committed
-from rtap_assets.streaming.operations.drain import start_stream
 from rtap_assets.streaming.queries.definitions import GOLD_STREAM
 from rtap_assets.streaming.queries.gold_sink import gold_sink
+from rtap_assets.streaming.queries.query_handle import start_stream
 from rtap_assets.streaming.queries.revenue_windows import revenue_5m
 
 Sink = Callable[[DataFrame, int], None]

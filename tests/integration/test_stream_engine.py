@@ -17,14 +17,12 @@ from rtap_assets.config import Settings
 from rtap_assets.kafka.topics import end_offsets
 from rtap_assets.local.ports import free_ports
 from rtap_assets.streaming.checkpoints.files import has_unfinished_batch, newest_committed
-from rtap_assets.streaming.lifecycle import command_handlers
-from rtap_assets.streaming.lifecycle.command_queue import Command
 from rtap_assets.streaming.lifecycle.desired import read_breakers, read_desired
 from rtap_assets.streaming.lifecycle.engine import StreamEngine
-from rtap_assets.streaming.lifecycle.runner import StreamRunner
 from rtap_assets.streaming.model.operation import Action, Operation, OperationState
 from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus
 from rtap_assets.streaming.queries.definitions import DLQ_STREAM, STREAMS, dlq_writer
+from rtap_assets.streaming.queries.query_handle import SparkQuery
 
 SECONDS = 60
 FAST: Mapping[str, Any] = {f"trigger_{name}_seconds": 0.2 for name in STREAMS} | {
@@ -158,17 +156,18 @@ def test_a_cancelled_drain_and_one_overtaken_by_a_stop_leave_the_stream_stopped(
 def test_a_stop_of_a_query_that_has_just_failed_runs_its_batch_to_the_end(
     spark: SparkSession, fast: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin = command_handlers.begin
+    stop, kills = SparkQuery.stop, [True]
 
-    def begin_after_a_failure(runner: StreamRunner, command: Command) -> None:
-        if command.action is Action.STOP:
+    def stop_after_a_failure(query: SparkQuery, *, seconds: float) -> None:
+        if kills:
+            kills.pop()
             send_events(fast, events=500, invalid=0, seed=2)
-            assert runner.query is not None
-            wait_until(lambda: has_unfinished_batch(runner.checkpoint), seconds=SECONDS, what="a batch begins")
-            runner.query.query.stop()
-        begin(runner, command)
+            checkpoint = fast.checkpoint_dir / "bronze"
+            wait_until(lambda: has_unfinished_batch(checkpoint), seconds=SECONDS, what="a batch begins")
+            query._query.stop()
+        stop(query, seconds=seconds)
 
-    monkeypatch.setattr(command_handlers, "begin", begin_after_a_failure)
+    monkeypatch.setattr(SparkQuery, "stop", stop_after_a_failure)
     send_events(fast, events=500, invalid=0)
     with open_engine(spark, fast) as engine:
         assert done(engine, "bronze", "start").state is OperationState.SUCCEEDED

@@ -16,7 +16,7 @@ from rtap_assets.contracts.corrections import CORRECTIONS
 from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.contracts.tables import TABLES
 from rtap_assets.definitions import defs
-from rtap_assets.host.offline_status import statuses_at_rest
+from rtap_assets.host.offline_status import offline_statuses
 from rtap_assets.jobs.streams import StreamName
 from rtap_assets.kafka.topics import topic_specs
 from rtap_assets.lake.history.stream_offsets import StreamPositions
@@ -25,8 +25,8 @@ from rtap_assets.lake.tables import create_statement
 from rtap_assets.quality.full_pass import run_checks
 from rtap_assets.serving.connection import open_lake
 from rtap_assets.serving.marts import refresh_marts
-from rtap_assets.streaming.lifecycle.lag import dependencies_of
 from rtap_assets.streaming.operations.maintenance import consumers_of
+from rtap_assets.streaming.probes.source_probe import dependencies_of
 from rtap_assets.streaming.queries.definitions import STREAMS
 from rtap_assets.streaming.queries.gold_sink import upsert_statement
 from rtap_assets.streaming.queries.revenue_windows import REVENUE_WINDOWS
@@ -53,7 +53,7 @@ def main() -> None:
         "launchpad": [name.value for name in StreamName],
         "rebuildable": list(REBUILDABLE.choices),
         "states": [spec.asset_key.to_user_string() for spec in SPECS],
-        "at_rest": [status.name for status in statuses_at_rest(settings)],
+        "at_rest": [status.name for status in offline_statuses(settings)],
         "triggers": {name: stream.trigger_seconds(settings) for name, stream in STREAMS.items()},
         "depends": {name: sorted(dependencies_of(stream)) for name, stream in STREAMS.items()},
         "subtracted_from": list(REVENUE_WINDOWS),

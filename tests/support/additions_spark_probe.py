@@ -22,10 +22,10 @@ from rtap_assets.contracts.avro.wire import unframe
 from rtap_assets.contracts.tables import GOLD, SILVER
 from rtap_assets.contracts.topics import REVENUE_TOPIC
 from rtap_assets.lake.tables import create_statement, ensure_tables
-from rtap_assets.streaming.operations.drain import start_stream
 from rtap_assets.streaming.operations.maintenance import consumers_of, maintain_tables
 from rtap_assets.streaming.queries.definitions import STREAMS
 from rtap_assets.streaming.queries.gold_sink import subtract_rows
+from rtap_assets.streaming.queries.query_handle import start_stream
 from rtap_assets.streaming.queries.revenue_windows import REVENUE_WINDOWS
 from rtap_assets.streaming.session import start_session
 from rtap_assets.transforms.gold import apply_changes, build_revenue_messages, sum_panes, sum_windows

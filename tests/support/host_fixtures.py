@@ -14,8 +14,9 @@ from starlette.testclient import TestClient
 from rtap_assets.config import Settings, load_settings
 from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.errors import StreamError
-from rtap_assets.host.api import Host, HostInfo, build_app
+from rtap_assets.host.api import Host, build_app
 from rtap_assets.host.client import StreamsClient
+from rtap_assets.host.description import HostDescription
 from rtap_assets.host.idle import Activity
 from rtap_assets.host.token import ensure_token
 from rtap_assets.streaming.model.operation import Action, Operation, OperationState, Step
@@ -98,7 +99,7 @@ def fake_host(tmp_path: Path) -> Iterator[FakeHost]:
     """A host over a `FakeEngine`, with a state folder of its own."""
     settings = load_settings(state_dir=tmp_path / ".rtap")
     engine, shutdowns, token = FakeEngine(), [], ensure_token(settings)
-    info = HostInfo(4711, NOON, str(settings.state_dir), "0.1.0", 4712)
+    info = HostDescription(4711, NOON, str(settings.state_dir), "0.1.0", 4712)
     host = Host(engine, info, Activity(engine), shutdowns.append)
     app = build_app(host, settings, token=token)
     with (

@@ -30,7 +30,8 @@ from rtap_assets.registry.client import Registry
 from rtap_assets.serving.connection import open_lake
 from rtap_assets.streaming.lifecycle.engine import StreamEngine
 from rtap_assets.streaming.model.operation import Operation
-from rtap_assets.streaming.operations.drain import DrainReport, drain_stream
+from rtap_assets.streaming.model.reports import DrainReport
+from rtap_assets.streaming.operations.drain import drain_stream
 from rtap_assets.streaming.queries.definitions import STREAMS, StreamDefinition
 
 MESSAGE_SECONDS = 30

@@ -22,7 +22,7 @@ COLOURS = {
 
 
 def stream_table(statuses: Iterable[StreamStatus], *, now: datetime | None = None) -> Table:
-    """Desired and observed state, for how long, age of the last commit, lag, rate and delay of the watermark."""
+    """Return desired and observed state, for how long, age of the last commit, lag, rate and delay of the watermark."""
     now = now or datetime.now(UTC)
     table = _table("stream", "desired", "observed", "for", "commit", "lag", "rows/s", "watermark")
     for one in statuses:
@@ -41,7 +41,7 @@ def stream_table(statuses: Iterable[StreamStatus], *, now: datetime | None = Non
 
 
 def wide_stream_table(statuses: Iterable[StreamStatus], *, now: datetime) -> Table:
-    """The same with the rate of the input and the state, in at most 100 columns; reasons are in `stream_notes`.
+    """Return the same with the rate of the input and the state, in at most 100 columns; reasons are in `stream_notes`.
 
     Of a stream that is UNKNOWN nothing is shown: its last readings would pass for those of now.
     """
@@ -50,7 +50,7 @@ def wide_stream_table(statuses: Iterable[StreamStatus], *, now: datetime) -> Tab
         if one.observed is Observed.UNKNOWN:
             table.add_row(one.name, "-", _coloured(one, str(one.observed)), *"-" * 7)
             continue
-        # A stream at rest that never committed is in that state since nobody knows when, not since this look.
+        # A stream at rest that never committed is in that state since an unknown time, not since this look.
         since_is_known = one.last_commit_at is not None or one.since != one.observed_at
         table.add_row(
             one.name,
@@ -70,22 +70,22 @@ def wide_stream_table(statuses: Iterable[StreamStatus], *, now: datetime) -> Tab
 
 
 def stream_notes(statuses: Iterable[StreamStatus], *, now: datetime) -> dict[str, list[str]]:
-    """What to know besides the numbers, each with the streams that it is said of: what they wait for, the last error."""
+    """Return note -> the streams that it is about: what they wait for, the last error."""
     notes: dict[str, list[str]] = {}
     for one in statuses:
-        said = []
+        found = []
         if one.waiting_for:
-            said.append(f"waits for {one.waiting_for}")
+            found.append(f"waits for {one.waiting_for}")
         if one.observed is Observed.BACKOFF and one.next_start is not None:
-            said.append(f"starts again in {age(now, one.next_start)}, after {one.failures} failures")
+            found.append(f"starts again in {age(now, one.next_start)}, after {one.failures} failures")
         if one.last_error is not None:
             error = one.last_error
             since = "" if one.observed is Observed.UNKNOWN else f" ({age(error.at, now)} ago)"
             remedy = f"\n  -> {error.remedy}" if error.remedy else ""
             if one.error_is_over:
                 since, remedy = f" {age(error.at, now)} ago, over since {age(one.since, now)}", ""
-            said.append(f"{error.code}{since}: {error.message}{remedy}")
-        for note in said:
+            found.append(f"{error.code}{since}: {error.message}{remedy}")
+        for note in found:
             notes.setdefault(note, []).append(one.name)
     return notes
 
@@ -107,12 +107,12 @@ def _lag(status: StreamStatus, number: Callable[[float | None], str]) -> str:
 
 
 def age(instant: datetime | None, now: datetime, suffix: str = "") -> str:
-    """How long ago, in two digits; “-” when not known."""
+    """Return how long ago, in two digits; “-” when not known."""
     return "-" if instant is None else f"{_span((now - instant).total_seconds())}{suffix}"
 
 
 def _span(seconds: float) -> str:
-    """The two-digit form that people compare at a glance: 45s, 12m, 30h, 9d."""
+    """Return the two-digit form that is compared at a glance: 45s, 12m, 30h, 9d."""
     for size, unit in ((86_400 * 2, "d"), (3_600 * 2, "h"), (60 * 2, "m")):
         if seconds >= size:
             return f"{seconds / (size / 2):.0f}{unit}"
@@ -124,7 +124,7 @@ def _plain(count: float | None) -> str:
 
 
 def _short(count: float | None) -> str:
-    """A count in at most six characters: 99,999, then 100k, 1.2M, 3.4G."""
+    """Return a count in at most six characters: 99,999, then 100k, 1.2M, 3.4G."""
     if count is None:
         return "-"
     for size, unit in ((1e9, "G"), (1e6, "M")):
@@ -134,7 +134,7 @@ def _short(count: float | None) -> str:
 
 
 def _size(count: int | None) -> str:
-    """Bytes in at most seven characters: 999 kB, 12 MB, 3.0 GB."""
+    """Return bytes in at most seven characters: 999 kB, 12 MB, 3.0 GB."""
     if count is None:
         return "-"
     if count >= 1000 * 2**20:

@@ -16,8 +16,9 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.errors import StreamError
 from rtap_assets.host.client import StreamsClient
+from rtap_assets.host.following import carry_out
 from rtap_assets.host.launcher import end_host, ensure_host
-from rtap_assets.streaming.model.operation import Action, Operation
+from rtap_assets.streaming.model.operation import Action
 from rtap_assets.streaming.model.states import Observed
 
 FOLLOW_SECONDS = 0.3
@@ -30,12 +31,12 @@ names_argument = click.argument("names", nargs=-1, type=click.Choice(STREAM_NAME
 def streams() -> None:
     """The streams and their host. NAMES are bronze, dlq, silver, gold; all four by default.
 
-    A command that needs the host starts it in the background; it leaves by itself when nothing runs and nothing is asked.
+    A command that needs the host starts it in the background; it ends by itself when nothing runs and nothing is asked.
     """
 
 
 @streams.command()
-@click.option("--background", is_flag=True, help="As other commands start it: say nothing, leave when nobody needs it.")
+@click.option("--background", is_flag=True, help="As other commands start it: print nothing, end when no longer needed.")
 @pass_settings
 def serve(settings: Settings, background: bool) -> None:
     """Be the stream host until Ctrl-C or SIGTERM; then stop the streams between batches, leaving what is desired.
@@ -99,8 +100,7 @@ def restart(settings: Settings, names: tuple[str, ...]) -> None:
 @pass_settings
 def drain(settings: Settings, names: tuple[str, ...]) -> None:
     """Complete the layers up to now, one after the other; a stream that was stopped is stopped again."""
-    for name in names or STREAM_NAMES:
-        _command(settings, [name], Action.DRAIN)
+    _command(settings, names, Action.DRAIN)
 
 
 @streams.command()
@@ -129,27 +129,10 @@ def logs(settings: Settings, lines: int, follow: bool) -> None:
 
 
 def _command(settings: Settings, names: Sequence[str], action: Action) -> None:
-    """Ask all streams at once, then follow each to its end; all are followed even when one fails."""
     ensure_host(settings, echo=click.echo)
     with StreamsClient(settings) as client:
-        operations = [client.submit(name, action) for name in names or STREAM_NAMES]
-        failures = [failure for operation in operations if (failure := _follow(client, operation)) is not None]
-    if failures:
-        raise StreamError(
-            " ".join(failure.message for failure in failures),
-            remedy=" ".join(dict.fromkeys(failure.remedy for failure in failures if failure.remedy)),
-        )
-
-
-def _follow(client: StreamsClient, operation: Operation) -> StreamError | None:
-    def echo(text: str) -> None:
-        click.echo(f"{operation.stream:<7} {text}")
-
-    try:
-        client.wait(operation, echo=echo)  # its last step says how it ended
-    except StreamError as error:
-        return error
-    return None
+        for _ in carry_out(client, action, names or STREAM_NAMES, echo=lambda name, text: click.echo(f"{name:<7} {text}")):
+            pass  # the last step says how it ended
 
 
 def _echo_from(path: Path, position: int) -> int:

@@ -12,7 +12,7 @@ from rtap_assets.config import Settings
 from rtap_assets.quality.batch_totals import dropped_copies, dropped_late
 from rtap_assets.runtime.clock import to_milliseconds
 from rtap_assets.streaming.model.batch_metrics import BatchMetrics
-from rtap_assets.streaming.model.states import as_instant, as_text
+from rtap_assets.streaming.model.wire import as_instant, as_text
 
 KEPT_IN_MEMORY = 1_000
 

@@ -1,6 +1,6 @@
-"""What must survive the host: the desired state of each stream and its breaker. Small JSON files, replaced atomically.
+"""What must survive the host: what is desired of each stream, the newest command's number, its breaker. Small JSON files.
 
-Standard library only, so that a client can read them when no host runs.
+Each is replaced atomically. Standard library only, so that a client can read them when no host runs.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from rtap_assets.config import Settings
 from rtap_assets.errors import StreamError
 from rtap_assets.runtime.files import write_json
 from rtap_assets.streaming.lifecycle.restart_policy import Breaker
-from rtap_assets.streaming.model.states import Desired, FailureNote, as_instant, as_text
+from rtap_assets.streaming.model.states import Desired, FailureNote
+from rtap_assets.streaming.model.wire import as_instant, as_text
 
 DESIRED_FILE, BREAKERS_FILE = "desired.json", "breakers.json"
+# Beside the desired states and not among them: an older version reads those, and goes on after a rollback.
+GENERATIONS_FILE = "generations.json"
 
 
 def read_desired(settings: Settings) -> dict[str, Desired]:
-    """Stream -> what a person asked for last; a stream of which nobody asked anything is left out.
+    """Return stream -> what was asked for last; a stream that was never asked anything is left out.
 
     Raises:
         StreamError: the file cannot be read.
@@ -35,16 +38,25 @@ def read_desired(settings: Settings) -> dict[str, Desired]:
         raise _unreadable(path, error) from error
 
 
+def read_generations(settings: Settings) -> dict[str, int]:
+    """Return stream -> the number of its newest command; none before the first, or in a folder of an older version."""
+    path = settings.streams_dir / GENERATIONS_FILE
+    try:
+        return {name: int(number) for name, number in _read(path).items()}
+    except (ValueError, TypeError) as error:
+        raise _unreadable(path, error) from error
+
+
 @dataclass(frozen=True)
 class KeptBreaker:
-    """A breaker and the failure that a person is shown."""
+    """A breaker and the failure that is shown with it."""
 
     breaker: Breaker = field(default_factory=Breaker)
     note: FailureNote | None = None
 
 
 def read_breakers(settings: Settings) -> dict[str, KeptBreaker]:
-    """Stream -> its breaker as kept on disk. Raises like `read_desired`."""
+    """Return stream -> its breaker as kept on disk. Raises like `read_desired`."""
     path = settings.streams_dir / BREAKERS_FILE
     document = _read(path)
     try:
@@ -54,35 +66,59 @@ def read_breakers(settings: Settings) -> dict[str, KeptBreaker]:
 
 
 class DurableStates:
-    """The two files for one host: read once, every change on disk before it counts. Safe to share between threads."""
+    """What is kept for the next host: read once, every change on disk before it counts. Safe to share between threads.
 
-    def __init__(self, settings: Settings) -> None:
-        self._folder = settings.streams_dir
+    With `is_durable` false nothing is read or written: a command's own engine begins with every stream stopped and well.
+    """
+
+    def __init__(self, settings: Settings, *, is_durable: bool = True) -> None:
+        self.is_durable = is_durable
+        self._folder = settings.streams_dir if is_durable else None
         self._lock = Lock()
-        self._desired = read_desired(settings)
-        self._breakers = read_breakers(settings)
+        self._desired = read_desired(settings) if is_durable else {}
+        self._generations = read_generations(settings) if is_durable else {}
+        self._breakers = read_breakers(settings) if is_durable else {}
 
     def desired(self, stream: str) -> Desired:
+        """Return what was desired last."""
         return self._desired.get(stream, Desired.STOPPED)
 
+    def generation(self, stream: str) -> int:
+        """Return the number of the newest command."""
+        return self._generations.get(stream, 0)
+
     def breaker(self, stream: str) -> KeptBreaker:
+        """Return the breaker as it was kept last."""
         return self._breakers.get(stream, KeptBreaker())
 
-    def set_desired(self, stream: str, desired: Desired) -> None:
-        """Raises OSError when it cannot be made durable; nothing has changed then."""
+    def declare(self, stream: str, desired: Desired | None = None) -> int:
+        """Return the generation of a new command, after what it desires is durable; None: as before (a drain).
+
+        The generation is written first: one that no command has seen does no harm, where an old one for a new command would.
+
+        Raises:
+            OSError: it cannot be made durable; what is desired has not changed then.
+        """
         with self._lock:
-            if self._desired.get(stream) is not desired:
+            generations = self._generations | {stream: self.generation(stream) + 1}
+            self._write(GENERATIONS_FILE, generations)
+            self._generations = generations
+            if desired is not None and self._desired.get(stream) is not desired:
                 changed = self._desired | {stream: desired}
-                write_json(self._folder / DESIRED_FILE, {name: value.value for name, value in changed.items()}, durable=True)
+                self._write(DESIRED_FILE, {name: value.value for name, value in changed.items()})
                 self._desired = changed
+            return generations[stream]
 
     def set_breaker(self, stream: str, kept: KeptBreaker) -> None:
-        """Counts in memory even where the disk refuses it: raises OSError then."""
+        """Keep a breaker, in memory even where the disk refuses it; raises OSError then."""
         with self._lock:
             if self._breakers.get(stream, KeptBreaker()) != kept:
                 self._breakers = self._breakers | {stream: kept}
-                document = {name: _document_of(one) for name, one in self._breakers.items()}
-                write_json(self._folder / BREAKERS_FILE, document, durable=True)
+                self._write(BREAKERS_FILE, {name: _document_of(one) for name, one in self._breakers.items()})
+
+    def _write(self, name: str, document: Mapping[str, Any]) -> None:
+        if self._folder is not None:
+            write_json(self._folder / name, document, durable=True)
 
 
 def _read(path: Path) -> dict[str, Any]:

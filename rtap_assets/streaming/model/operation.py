@@ -1,17 +1,15 @@
-"""An operation: one command to one stream, its steps and how it ended, as host, client and Dagster exchange it.
+"""An operation: one command to one stream or to the tables, its steps and how it ended, as host and clients exchange it.
 
-Values only: standard library, no Spark, no I/O.
+Values only: no Spark, no I/O.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any
 
-from rtap_assets.streaming.model.states import as_instant, as_text
+from rtap_assets.streaming.model.wire import Instant, Wire
 
 
 class Action(StrEnum):
@@ -41,24 +39,28 @@ class OperationState(StrEnum):
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Wire):
     """Something that the operation did or saw."""
 
-    at: datetime
+    at: Instant
     text: str
 
 
 @dataclass(frozen=True)
-class OperationError:
-    """Why it failed, and the next step for the person who asked."""
+class OperationError(Wire):
+    """Why it failed, and the next step. `dependency`: what was waited for in vain, where that is the cause."""
 
     message: str
     remedy: str
+    dependency: str | None = None
 
 
 @dataclass(frozen=True)
-class Operation:
-    """A snapshot of one command's course. `result` is there when it succeeded, `error` when it failed."""
+class Operation(Wire):
+    """One command at one moment. `result` is there when it succeeded, `error` when it failed.
+
+    A stream serves the `generation` of its command once `observed_generation` of its status has reached it.
+    """
 
     id: str
     stream: str
@@ -67,33 +69,9 @@ class Operation:
     steps: tuple[Step, ...] = field(default=())
     result: dict[str, Any] | None = None
     error: OperationError | None = None
+    generation: int = 0
 
     @property
     def ended(self) -> bool:
+        """Whether it is over, in whichever way."""
         return self.state is not OperationState.PENDING
-
-    def to_json(self) -> dict[str, Any]:
-        """Instants as ISO 8601 in UTC, enums by their values; a step is `{"at", "text"}`."""
-        return {
-            "id": self.id,
-            "stream": self.stream,
-            "action": self.action.value,
-            "state": self.state.value,
-            "steps": [{"at": as_text(step.at), "text": step.text} for step in self.steps],
-            "result": self.result,
-            "error": None if self.error is None else {"message": self.error.message, "remedy": self.error.remedy},
-        }
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """The operation that `to_json` wrote."""
-        error = document["error"]
-        return cls(
-            id=document["id"],
-            stream=document["stream"],
-            action=Action(document["action"]),
-            state=OperationState(document["state"]),
-            steps=tuple(Step(as_instant(step["at"]), step["text"]) for step in document["steps"]),
-            result=document["result"],
-            error=None if error is None else OperationError(error["message"], error["remedy"]),
-        )

@@ -1,14 +1,26 @@
-"""What a drain reports, as a value that host, client and Dagster exchange: standard library, no Spark, no I/O."""
+"""What a look at a checkpoint finds and what a drain reports, as values: no Spark, no I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from rtap_assets.streaming.model.wire import Wire
 
 
 @dataclass(frozen=True)
-class DrainReport:
+class CheckpointReading:
+    """What the checkpoint says: the newest committed batch, and whether a later one was planned and not committed."""
+
+    committed: int | None = None
+    committed_at: datetime | None = None
+    watermark_ms: int | None = None
+    is_dirty: bool = False
+
+
+@dataclass(frozen=True)
+class DrainReport(Wire):
     """What a drain did. `position` is where the checkpoint stands now; `watermark_ms` that of the newest batch."""
 
     stream: str
@@ -19,9 +31,3 @@ class DrainReport:
     watermark_ms: int | None
     seconds: float
     restarts: tuple[str, ...]
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """The report that crossed the wire as `asdict` made it; what a newer version added is ignored."""
-        known = {field.name: document[field.name] for field in fields(cls) if field.name in document}
-        return cls(**known | {"restarts": tuple(known["restarts"])})

@@ -1,4 +1,4 @@
-"""The tables' upkeep inside the stream host: its session is warm, and it alone knows what each stream has read.
+"""Upkeep of the tables inside the stream host: its session is warm, and it alone knows what each stream has read.
 
 Old snapshots expire every few minutes, since each commit of a stream adds one, and corrections run at
 an interval; the whole maintenance, erasures and new verdicts on quarantined rows run when they are asked for (Dagster's
@@ -23,8 +23,8 @@ from rtap_assets.contracts.tables import TABLES
 from rtap_assets.errors import RtapError
 from rtap_assets.runtime.clock import utc_now
 from rtap_assets.streaming.failures import as_error, root_cause
-from rtap_assets.streaming.lifecycle.command_queue import Command, OperationBook
-from rtap_assets.streaming.model.operation import TABLE_ACTIONS, Action, Operation
+from rtap_assets.streaming.lifecycle.operation_log import Command, OperationLog
+from rtap_assets.streaming.model.operation import TABLE_ACTIONS, Action, Operation, OperationError
 from rtap_assets.streaming.operations.corrections.api import correct
 from rtap_assets.streaming.operations.corrections.erase import erase_account
 from rtap_assets.streaming.operations.corrections.runs import CorrectionRun
@@ -51,7 +51,7 @@ class Housekeeper:
     ) -> None:
         self._session, self._settings, self._pause, self._clock = session, settings, pause, clock
         timeouts = dict.fromkeys(TABLE_ACTIONS, LONGEST_WORK_SECONDS)
-        self._book = OperationBook(TABLES_NAME, timeouts=timeouts, clock=clock)
+        self._operations = OperationLog(TABLES_NAME, timeouts=timeouts, clock=clock)
         self._work: dict[Action, Work] = {
             Action.MAINTAIN: self._maintain,
             Action.CORRECT: self._correct,
@@ -74,12 +74,12 @@ class Housekeeper:
         """
         if action is Action.REJUDGE:
             RejudgeOptions.from_json(arguments or {})
-        operation = self._book.submit(action, arguments)
+        operation = self._operations.submit(action, arguments).operation
         self._wake.set()
         return operation
 
     def operation(self, identifier: str) -> Operation | None:
-        return self._book.get(identifier)
+        return self._operations.get(identifier)
 
     def close(self, seconds: float) -> None:
         """End after the step under way, or leave it to the end of the JVM: an unfinished one commits nothing."""
@@ -92,7 +92,8 @@ class Housekeeper:
         while not self._closing.is_set():
             self._wake.wait(max(0.0, min(self._expiry_due, self._correction_due) - time.monotonic()))
             self._wake.clear()
-            for command in self._book.activate():
+            for command in self._operations.pending():
+                self._operations.begin(command)
                 self._carry_out(command)
             if time.monotonic() >= self._expiry_due:
                 self._expire()
@@ -102,18 +103,18 @@ class Housekeeper:
 
     def _carry_out(self, command: Command) -> None:
         if self._closing.is_set():
-            self._book.fail(command, "The stream host ended.", remedy="Ask again once it runs.")
+            self._operations.fail(command, OperationError("The stream host ended.", "Ask again once it runs."))
             return
         try:
-            report = self._work[command.action](lambda text: self._book.step(command, text), command.arguments)
+            report = self._work[command.action](lambda text: self._operations.step(command, text), command.arguments)
         except RtapError as error:
-            self._book.fail(command, error.message, remedy=error.remedy)
+            self._operations.fail(command, OperationError(error.message, error.remedy))
         except Exception as error:  # the thread must live on: the failure becomes the operation's end
             LOG.exception("%s failed", command.action)
             failure = as_error(error, log=str(self._settings.log_dir / "spark.log"))
-            self._book.fail(command, failure.message, remedy=failure.remedy)
+            self._operations.fail(command, OperationError(failure.message, failure.remedy))
         else:
-            self._book.succeed(command, report, step="done")
+            self._operations.succeed(command, report, step="done")
 
     def _maintain(self, echo: Echo, _: Mapping[str, Any]) -> dict[str, Any]:
         return maintain_tables(self._session, self._settings, echo=echo, pause=self._pause, clock=self._clock).to_json()
@@ -138,7 +139,7 @@ class Housekeeper:
         )
 
     def _next_correction(self) -> float:
-        """An interval after the last one, whoever asked for it."""
+        """Return the time an interval after the last one, requested or not."""
         return time.monotonic() + 60 * self._settings.corrections_interval_minutes
 
     def _correct_in_time(self) -> None:

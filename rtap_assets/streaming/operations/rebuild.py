@@ -31,7 +31,7 @@ UNLIMITED = 2**31 - 1
 def rebuild_layer(
     session: SparkSession, settings: Settings, name: str, *, echo: Callable[[str], None] = lambda _: None
 ) -> list[DrainReport]:
-    """Drop the layer's table and everything below it with their checkpoints, and build them anew from what is above.
+    """Drop the layer's table and everything below it with their checkpoints, and build them again from what is above.
 
     The caller owns the checkpoints, and none of these streams runs. Each first micro-batch holds the whole source: split
     into several, its rows would come in the order of files and much of it would be too late.
@@ -74,7 +74,7 @@ def downstream_of(stream: StreamDefinition) -> list[StreamDefinition]:
 
 
 def begin_with_everything(session: SparkSession, settings: Settings, stream: StreamDefinition, source: TableSpec) -> None:
-    """Write the new checkpoint's initial offset: all files of the source's current snapshot, whoever added them.
+    """Write the new checkpoint's initial offset: all files of the source's current snapshot.
 
     A stream begins at an append alone. When rows were changed or removed since the newest one, it would bring them back:
     an empty append puts a beginning behind them.

@@ -18,7 +18,7 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.avro.writer_schemas import Refusal, RegisteredSchema, Verdict
 from rtap_assets.errors import StreamError
 from rtap_assets.runtime.files import write_json
-from rtap_assets.streaming.model.states import as_text
+from rtap_assets.streaming.model.wire import as_text
 
 FILE = "writer_schemas.json"
 

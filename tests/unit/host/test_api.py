@@ -266,9 +266,9 @@ def test_labels_are_escaped(fake_host: FakeHost) -> None:
 
 
 def test_the_unit_of_a_metric_is_in_its_name_and_its_help() -> None:
-    for metric in STREAM_METRICS:
+    for name, (_, text) in STREAM_METRICS.items():
         for unit in ("seconds", "bytes"):
-            assert not metric.name.endswith(f"_{unit}") or unit in metric.help, metric.name
+            assert not name.endswith(f"_{unit}") or unit in text, name
 
 
 def test_every_metric_of_the_dashboard_exists() -> None:

@@ -8,7 +8,7 @@ from threading import Event
 from polling import wait_until
 from py4j.protocol import Py4JNetworkError
 
-from rtap_assets.streaming.jvm_heartbeat import SILENCE_SECONDS, JvmPulse
+from rtap_assets.streaming.jvm_heartbeat import SILENCE_SECONDS, JvmHeartbeat
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 INTERVAL_SECONDS = 0.01
@@ -36,7 +36,7 @@ class Jvm:
 
 def test_a_frozen_jvm_is_silent_after_a_while_until_it_answers_again() -> None:
     jvm = Jvm()
-    pulse = JvmPulse(jvm.ask, interval_seconds=INTERVAL_SECONDS, clock=jvm.clock)
+    pulse = JvmHeartbeat(jvm.ask, interval_seconds=INTERVAL_SECONDS, clock=jvm.clock)
     assert pulse.silent_since(NOON + BOUND) is None
     assert pulse.silent_since(NOON + 2 * BOUND) == NOON + BOUND
     jvm.thawed.clear()
@@ -52,7 +52,7 @@ def test_a_frozen_jvm_is_silent_after_a_while_until_it_answers_again() -> None:
 def test_a_jvm_that_has_gone_is_silent_and_the_thread_asks_on() -> None:
     jvm = Jvm()
     jvm.gone = True
-    pulse = JvmPulse(jvm.ask, interval_seconds=INTERVAL_SECONDS, clock=jvm.clock)
+    pulse = JvmHeartbeat(jvm.ask, interval_seconds=INTERVAL_SECONDS, clock=jvm.clock)
     pulse.start()
     wait_until(lambda: jvm.asked > 1, seconds=DEADLINE_SECONDS, what="it is asked again")
     jvm.now = NOON + 3 * BOUND

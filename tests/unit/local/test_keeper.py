@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from polling import wait_until
@@ -31,10 +28,7 @@ from rtap_assets.local.processes import Service, start, stop
 from rtap_assets.local.services.stream_host import recorded_host
 from rtap_assets.local.stack import down
 from rtap_assets.local.status import status
-from rtap_assets.streaming.lifecycle.disk_room import have_room, written_folders
-from rtap_assets.streaming.lifecycle.recovery import resume_when_there_is_room
-from rtap_assets.streaming.lifecycle.restart_policy import Facts
-from rtap_assets.streaming.model.states import FailureNote
+from rtap_assets.streaming.probes.disk_room import have_room
 
 
 class Clock:
@@ -188,44 +182,3 @@ def test_a_host_that_ends_leaves_its_record_only_where_the_keeper_is_to_try_agai
         if (record := record_of(settings, "stream-host")) is not None:
             forget(settings, record)  # it is this process
         down(settings, echo=silent)
-
-
-@dataclass
-class BrokenStream:
-    """What `resume_when_there_is_room` sees of a stream whose breaker is open."""
-
-    settings: Settings
-    code: str
-    now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
-    room_looked_at: datetime | None = None
-    resets: int = 0
-
-    def __post_init__(self) -> None:
-        self.facts = Facts(ended_at=self.now, broken_since=self.now)
-        self.last_error = FailureNote(self.code, "no room", self.now, "make room")
-
-    def clock(self) -> datetime:
-        return self.now
-
-    def say(self, _: str) -> None:
-        """Say nothing."""
-
-    def reset(self) -> None:
-        self.resets += 1
-        self.facts = replace(self.facts, broken_since=None)
-
-
-@pytest.mark.parametrize("code, resets", [("disk_full", 1), ("OutOfMemoryError", 0)])
-def test_a_stream_that_a_full_disk_broke_goes_on_once_there_is_room_and_no_other(
-    settings: Settings, code: str, resets: int
-) -> None:
-    stream: Any = BrokenStream(settings, code)
-    resume_when_there_is_room(stream)  # the folders are not there yet: no room
-    assert stream.resets == 0
-    for folder in written_folders(settings):
-        folder.mkdir(parents=True, exist_ok=True)
-    resume_when_there_is_room(stream)  # too soon to look again
-    assert stream.resets == 0
-    stream.now += timedelta(seconds=settings.backoff_longest_seconds)
-    resume_when_there_is_room(stream)
-    assert stream.resets == resets

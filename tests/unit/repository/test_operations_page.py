@@ -14,7 +14,7 @@ from rtap_assets.contracts.rules import Reason
 from rtap_assets.host.metrics import metric_names
 from rtap_assets.quality.catalog import CHECKS
 from rtap_assets.streaming.failures import AWAY
-from rtap_assets.streaming.lifecycle.recovery import JVM_GONE
+from rtap_assets.streaming.lifecycle.query_watch import JVM_GONE
 from rtap_assets.streaming.model.states import Observed
 
 PAGE = (PROJECT_ROOT / "docs" / "operations.md").read_text(encoding="utf-8")

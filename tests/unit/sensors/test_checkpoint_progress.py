@@ -25,7 +25,8 @@ from rtap_assets.sensors.checkpoint_progress import (
     progress_of,
 )
 from rtap_assets.streaming.checkpoints.rollups import Standing, roll_up, standing
-from rtap_assets.streaming.model.states import Desired, Observed, as_text
+from rtap_assets.streaming.model.states import Desired, Observed
+from rtap_assets.streaming.model.wire import as_text
 
 QUERY, OTHER_QUERY = "query-1", "query-2"
 ROWS = 10

@@ -20,11 +20,11 @@ from rtap_assets.contracts.tables import BRONZE, SILVER, TableSpec
 from rtap_assets.errors import ConfigurationError, StreamError
 from rtap_assets.lake.corrections import ensure_corrections
 from rtap_assets.lake.history.snapshots import table_state
+from rtap_assets.streaming.lifecycle.drains import everything_there_is
 from rtap_assets.streaming.operations.corrections.api import finish_pending
 from rtap_assets.streaming.operations.corrections.apply import carry_out
 from rtap_assets.streaming.operations.corrections.ledger import Correction, PlannedRows, write_plan
 from rtap_assets.streaming.operations.corrections.runs import CorrectionRun
-from rtap_assets.streaming.operations.drain import everything_there_is
 from rtap_assets.streaming.queries.definitions import STREAMS
 from rtap_assets.transforms.corrections import with_first_epoch
 from rtap_assets.transforms.gold import GROUP, MEASURES, sum_panes

@@ -11,9 +11,16 @@ from lake_fixtures import make_lake
 
 from rtap_assets.config import Settings, load_settings
 from rtap_assets.errors import StreamError
+from rtap_assets.runtime.files import write_json
 from rtap_assets.serving.connection import PROGRESS_COLUMNS, open_lake
 from rtap_assets.streaming.checkpoints.progress import ProgressLog, entry_of
-from rtap_assets.streaming.lifecycle.desired import DurableStates, KeptBreaker, read_breakers, read_desired
+from rtap_assets.streaming.lifecycle.desired import (
+    DESIRED_FILE,
+    DurableStates,
+    KeptBreaker,
+    read_breakers,
+    read_desired,
+)
 from rtap_assets.streaming.lifecycle.restart_policy import Breaker
 from rtap_assets.streaming.model.states import Desired, FailureNote
 
@@ -42,15 +49,15 @@ def test_desired_states_and_breakers_survive(settings: Settings) -> None:
     broken = KeptBreaker(Breaker(("a", "a"), NOON), FailureNote("Boom", "it burst", NOON, "mend it"))
     durable = DurableStates(settings)
     assert durable.desired("gold") is Desired.STOPPED
-    durable.set_desired("gold", Desired.RUNNING)
-    durable.set_desired("dlq", Desired.STOPPED)
+    assert durable.declare("gold", Desired.RUNNING) == 1
+    assert durable.declare("dlq", Desired.STOPPED) == 1
     durable.set_breaker("gold", broken)
-    anew = DurableStates(settings)
-    assert anew.desired("gold") is Desired.RUNNING
-    assert anew.breaker("gold") == broken
-    assert anew.breaker("dlq") == KeptBreaker()
+    again = DurableStates(settings)
+    assert again.desired("gold") is Desired.RUNNING
+    assert again.breaker("gold") == broken
+    assert again.breaker("dlq") == KeptBreaker()
     assert read_desired(settings) == {"gold": Desired.RUNNING, "dlq": Desired.STOPPED}
-    anew.set_breaker("gold", KeptBreaker())
+    again.set_breaker("gold", KeptBreaker())
     assert read_breakers(settings) == {"gold": KeptBreaker()}
 
 
@@ -59,8 +66,31 @@ def test_a_desired_state_that_cannot_be_written_does_not_count(settings: Setting
     settings.streams_dir.parent.mkdir(parents=True)
     settings.streams_dir.write_text("in the way")
     with pytest.raises(OSError):
-        durable.set_desired("gold", Desired.RUNNING)
-    assert durable.desired("gold") is Desired.STOPPED
+        durable.declare("gold", Desired.RUNNING)
+    assert (durable.desired("gold"), durable.generation("gold")) == (Desired.STOPPED, 0)
+
+
+def test_each_command_has_a_generation_of_its_own_across_hosts(settings: Settings) -> None:
+    durable = DurableStates(settings)
+    assert [durable.declare("gold", Desired.RUNNING), durable.declare("gold"), durable.declare("dlq")] == [1, 2, 1]
+    assert durable.desired("gold") is Desired.RUNNING, "a drain changes nothing that is desired"
+    assert DurableStates(settings).declare("gold", Desired.STOPPED) == 3
+
+
+def test_files_of_a_version_without_generations_are_read_and_stay_readable_by_it(settings: Settings) -> None:
+    write_json(settings.streams_dir / DESIRED_FILE, {"gold": "running"})
+    durable = DurableStates(settings)
+    assert (durable.desired("gold"), durable.generation("gold")) == (Desired.RUNNING, 0)
+    durable.declare("silver", Desired.RUNNING)
+    assert json.loads((settings.streams_dir / DESIRED_FILE).read_text()) == {"gold": "running", "silver": "running"}
+
+
+def test_the_engine_of_one_command_reads_and_writes_nothing(settings: Settings) -> None:
+    DurableStates(settings).declare("gold", Desired.RUNNING)
+    own = DurableStates(settings, is_durable=False)
+    assert (own.desired("gold"), own.declare("gold", Desired.STOPPED)) == (Desired.STOPPED, 1)
+    own.set_breaker("gold", KeptBreaker(Breaker(("a",))))
+    assert (read_desired(settings), read_breakers(settings)) == ({"gold": Desired.RUNNING}, {})
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"gold": "dancing"}'])

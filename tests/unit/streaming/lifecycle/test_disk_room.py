@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rtap_assets.config import load_settings
-from rtap_assets.streaming.lifecycle.disk_room import have_room, written_folders
+from rtap_assets.streaming.probes.disk_room import have_room, written_folders
 
 
 def test_folders_with_room_have_it_and_one_that_cannot_be_looked_at_has_none(tmp_path: Path) -> None:

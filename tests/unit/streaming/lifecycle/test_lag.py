@@ -13,7 +13,7 @@ from polling import wait_until
 
 from rtap_assets.config import Settings, load_settings
 from rtap_assets.local.ports import free_port
-from rtap_assets.streaming.lifecycle.lag import BROKER, CATALOG, Lag, SourceProbe, dependencies_of, measure_lag
+from rtap_assets.streaming.probes.source_probe import BROKER, CATALOG, Lag, SourceProbe, dependencies_of, measure_lag
 from rtap_assets.streaming.queries.definitions import STREAMS
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -11,7 +11,7 @@ import pytest
 from rtap_assets.config import Settings, load_settings
 from rtap_assets.kafka.held_partitions import HeldPartition
 from rtap_assets.kafka.single_records import SingleRecord
-from rtap_assets.streaming.lifecycle.open_transactions import OPEN_TRANSACTION, TransactionWatch
+from rtap_assets.streaming.probes.open_transactions import OPEN_TRANSACTION, TransactionWatch
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 PATIENCE = timedelta(seconds=60)

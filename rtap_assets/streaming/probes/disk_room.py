@@ -19,7 +19,7 @@ def written_folders(settings: Settings) -> list[Path]:
 
 
 def have_room(folders: Iterable[Path]) -> bool:
-    """Return whether there is room for some batches in each folder; one that cannot be looked at has none."""
+    """Return whether there is room for some batches in each folder; one that cannot be inspected at has none."""
     return all(_has_room(folder) for folder in folders)
 
 

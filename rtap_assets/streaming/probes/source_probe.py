@@ -1,4 +1,4 @@
-"""How far each stream is behind the end of its source, and what holds that end up, looked at by a thread per dependency.
+"""How far each stream is behind the end of its source, and what holds that end up, measured by a thread per dependency.
 
 A broker or catalog that is frozen holds up its own probe alone: the newest reading stays in memory, with its age.
 """
@@ -19,8 +19,8 @@ from rtap_assets.streaming.checkpoints.files import committed_position
 from rtap_assets.streaming.checkpoints.topic_binding import read_binding
 from rtap_assets.streaming.checkpoints.topic_facts import bronze_positions
 from rtap_assets.streaming.checkpoints.topic_verification import verify_position
-from rtap_assets.streaming.lifecycle.open_transactions import Describe, TransactionWatch
 from rtap_assets.streaming.model.states import FailureNote
+from rtap_assets.streaming.probes.open_transactions import Describe, TransactionWatch
 from rtap_assets.streaming.queries.definitions import StreamDefinition
 
 BROKER, CATALOG = "broker", "catalog"
@@ -38,7 +38,7 @@ class Lag:
     oldest_at: datetime | None
 
     def seconds(self, now: datetime) -> float | None:
-        """The age of the oldest unread record; zero when all is read."""
+        """Return the age of the oldest unread record; zero when all is read."""
         if self.records == 0:
             return 0.0
         return None if self.oldest_at is None else max(0.0, (now - self.oldest_at).total_seconds())
@@ -75,7 +75,7 @@ class SourceProbe:
         }
         self._held: dict[str, FailureNote] = {}
         self._refusals: dict[str, Refusal] = {}
-        self._unknown: dict[str, str] = {}  # stream -> why it has no reading, as it was said
+        self._unknown: dict[str, str] = {}  # stream -> why it has no reading, as it was logged
         self._asking_since: datetime | None = None
         self._away_since: datetime | None = None
         self._closing = Event()
@@ -89,21 +89,21 @@ class SourceProbe:
         self._thread.join(seconds)
 
     def lag(self, stream: str, now: datetime) -> Lag | None:
-        """The newest reading, unless it is too old to be told."""
+        """Return the newest reading, unless it is too old to be shown."""
         reading = self._readings.get(stream)
         longest = timedelta(seconds=self._settings.lag_probe_seconds + self._settings.status_validity_seconds)
         return None if reading is None or now - reading.at > longest else reading
 
     def open_transaction(self, stream: str, now: datetime) -> FailureNote | None:
-        """What is known of a transaction that has held the stream's source up for long; None without one."""
+        """Return what is known of a transaction that has held the stream's source up for long; None without one."""
         return None if self.lag(stream, now) is None else self._held.get(stream)
 
     def refusal(self, stream: str) -> Refusal | None:
-        """Why the stream must not read on, as the newest look at its source found; None where it may."""
+        """Return why the stream must not read on, as the newest look at its source found; None where it may."""
         return self._refusals.get(stream)
 
     def is_away(self, now: datetime) -> bool:
-        """Whether the dependency refuses to answer, or has been asked for too long without an answer."""
+        """Return whether the dependency refuses to answer, or has been asked for too long without an answer."""
         asking_since = self._asking_since
         patience = timedelta(seconds=2 * self._settings.request_timeout_seconds)
         return self._away_since is not None or (asking_since is not None and now - asking_since > patience)
@@ -125,7 +125,7 @@ class SourceProbe:
                 return
 
     def _measure(self, stream: StreamDefinition) -> None:
-        """A new reading; none at all where it fails, so that an old one is not told and the other streams keep theirs."""
+        """Take a new reading; none where it fails, so that no old one is shown and the other streams keep theirs."""
         try:
             if stream.reads is None:
                 verify_position(self._settings)
@@ -161,7 +161,7 @@ class SourceProbe:
 
 
 def measure_lag(settings: Settings, stream: StreamDefinition, *, clock: Callable[[], datetime]) -> Lag:
-    """How much the source of the stream holds past the stream's newest commit.
+    """Return how much the source of the stream holds past the stream's newest commit.
 
     Raises:
         DependencyUnavailable: broker or catalog did not answer.
@@ -178,6 +178,6 @@ def measure_lag(settings: Settings, stream: StreamDefinition, *, clock: Callable
 
 
 def dependencies_of(stream: StreamDefinition) -> frozenset[str]:
-    """What must answer for the stream to go on; a registry that is away holds up starts and new ids alone."""
+    """Return what must answer for the stream to go on; a registry that is away holds up starts and new ids alone."""
     touches_kafka = stream.reads is None or stream.writes is None or not stream.native_sink
     return frozenset({CATALOG, BROKER} if touches_kafka else {CATALOG})
