@@ -43,7 +43,7 @@ COMMANDS = {
     ),
     "correct": ("rtap_assets.commands.corrections", "correct", "Add late rows, remove later copies, restate gold."),
     "erase": ("rtap_assets.commands.corrections", "erase", "Erase an account from bronze and silver."),
-    "rebuild": ("rtap_assets.commands.maintenance", "rebuild", "Build a layer anew from the table above it."),
+    "rebuild": ("rtap_assets.commands.maintenance", "rebuild", "Rebuild a layer from the table above it."),
     "marts": ("rtap_assets.commands.marts", "marts", "Refresh the DuckDB marts and the published Parquet folder."),
     "sql": ("rtap_assets.commands.sql", "sql", "Ask a question of bronze, silver, gold and the marts."),
     "dq": ("rtap_assets.commands.dq", "dq", "Run the data-quality checks over the lake."),

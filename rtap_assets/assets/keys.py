@@ -1,7 +1,7 @@
 """The asset keys, the same everywhere: two levels, the folder of the lake or the broker, then the name. Groups and owners.
 
 The lineage shows an asset by the last part of its key alone, so each layer of the lake is a group: the box around a
-`sales_events` tells which one it is. No two groups depend on each other in both directions.
+`sales_events` identifies it. No two groups depend on each other in both directions.
 """
 
 from __future__ import annotations

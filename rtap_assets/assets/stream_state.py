@@ -34,7 +34,7 @@ SPECS = [
 def state_evaluation(status: StreamStatus) -> dg.AssetCheckEvaluation:
     """What the check says of a status, without a run.
 
-    Passed when observed is as desired; an error when only a person can help, else a warning.
+    Passed when observed is as desired; an error when only an operator can help, else a warning.
     """
     return dg.AssetCheckEvaluation(
         asset_key=ASSET_OF_STREAM[status.name],

@@ -143,7 +143,7 @@ def outcome_table(chunk: Chunk, outcomes: Outcomes, *, run_id: str) -> pa.Table:
 
 
 def write_durably(table: pa.Table, path: Path) -> None:
-    """Write a Parquet file that is on disk, whole, when this returns, or not there at all."""
+    """Write a Parquet file that is on disk, whole, when this returns, or absent."""
     with replacing(path, durable=True) as file:
         pq.write_table(table, file, compression="lz4", use_dictionary=[name for name in CODES if name in table.column_names])
 

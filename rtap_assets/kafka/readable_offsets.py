@@ -1,4 +1,4 @@
-"""Asks the broker which offsets of a range it hands to a consumer, and explains those that nobody gets.
+"""Asks the broker which offsets of a range it hands to a consumer, and explains those that no consumer gets.
 
 Bounded by the ranges asked for: gaps that lie near each other are read through in one go, far ones are sought.
 """

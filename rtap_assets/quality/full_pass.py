@@ -165,7 +165,7 @@ def _follow(
         end = None if position is None else end_of_batch(table, dict(position))
     if rows:
         connection.executemany(f"INSERT INTO {name}_order VALUES (?, ?, ?)", rows)
-    # The snapshot of a position is protected from expiry; where it is gone all the same, nothing can be said of its order.
+    # The snapshot of a position is protected from expiry; where it is gone all the same, its order is unknown.
     return otherwise if end is None else end
 
 

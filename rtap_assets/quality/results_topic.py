@@ -1,7 +1,7 @@
 """Results of data-quality checks as messages: published in Avro, read back by offset. No consumer group, no loop.
 
 A message is keyed by table and check, so that the results of one check keep their order. Delivery is at least once: the
-producer is idempotent, but a caller may publish the same evaluation again; `result_id` tells repeats.
+producer is idempotent, but a caller may publish the same evaluation again; `result_id` identifies repeats.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class DqPublisher:
             raise DependencyUnavailable(
                 f"The Kafka broker at {self._settings.bootstrap_servers} did not take {waiting + len(refused)} of {count} "
                 f"quality results within {self._settings.request_timeout_seconds:g} s: {'; '.join(sorted(set(refused)))}.",
-                remedy="Publish them again when it is back; repeats are told by their result_id.",
+                remedy="Publish them again when it is back; their result_id identifies repeats.",
                 dependency="kafka",
             )
         return count

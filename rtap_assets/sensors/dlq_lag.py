@@ -65,7 +65,7 @@ def lag_observation(lag: DlqLag, *, now: datetime) -> dg.AssetObservation:
     if lag.oldest is not None:
         metadata["oldest"] = dg.MetadataValue.timestamp(lag.oldest)
         metadata["age of the oldest (s)"] = round((now - lag.oldest).total_seconds(), 1)
-    description = f"{lag.records} dead letters nobody has looked at" if lag.records else "every dead letter was looked at"
+    description = f"{lag.records} dead letters that are not reviewed" if lag.records else "every dead letter was reviewed"
     return dg.AssetObservation(asset_key=data_key(DLQ_TOPIC), description=description, metadata=metadata)
 
 

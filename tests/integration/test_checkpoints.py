@@ -83,7 +83,7 @@ def test_a_checkpoint_or_table_that_was_tampered_with_is_refused_and_nothing_is_
     spark.sql(f"DROP TABLE {table}")
     ensure_tables(spark, streams.catalog_name)
     with pytest.raises(
-        StreamError, match=rf"committed batch {batches - 1}: bronze\.sales_events has none of its.* made anew"
+        StreamError, match=rf"committed batch {batches - 1}: bronze\.sales_events has none of its.* recreated"
     ):
         drain_stream(spark, streams, "bronze")
 

@@ -53,7 +53,7 @@ def test_a_record_without_context_is_shown_all_the_same(settings: Settings) -> N
 def test_list_and_ack_on_the_command_line(settings: Settings) -> None:
     quarantine(settings, ["bad_magic"])
     shown = CliRunner().invoke(command.dlq, ["list"], obj=settings, catch_exceptions=False)
-    assert "1 records not looked at" in " ".join(shown.output.split())
+    assert "1 records not reviewed" in " ".join(shown.output.split())
     assert "no quarantined row is selected" in shown.output  # of bronze, which is not there yet
     assert "1 records acknowledged" in CliRunner().invoke(command.dlq, ["ack"], obj=settings).output
-    assert "everything was looked at" in " ".join(CliRunner().invoke(command.dlq, ["list"], obj=settings).output.split())
+    assert "everything was reviewed" in " ".join(CliRunner().invoke(command.dlq, ["list"], obj=settings).output.split())

@@ -22,7 +22,7 @@ from rtap_assets.streaming.checkpoints.topic_verification import (
 )
 from rtap_assets.streaming.model.states import Observed
 
-# No query of bronze is active, and none starts before a person asks for it.
+# No query of bronze is active, and none starts before an operator asks for it.
 AT_REST = frozenset({Observed.STOPPED, Observed.DIRTY, Observed.REFUSED, Observed.BROKEN})
 
 
@@ -61,7 +61,7 @@ def continue_(settings: Settings, accept_loss: bool, new_topic: bool, yes: bool)
     """Go on after a loss or a new topic: say what will be done, and with --yes do it.
 
     The loss is written to quality.offset_gaps, bronze's checkpoint is put aside, and the next start of bronze begins at the
-    offsets that were said. Killed in between, the same command finishes it.
+    offsets that were shown. Killed in between, the same command finishes it.
     """
     plan = plan_continuation(settings, accept_loss=accept_loss, new_topic=new_topic)
     for sentence in plan.sentences():
@@ -78,7 +78,7 @@ def refuse_while_bronze_runs(settings: Settings) -> None:
     """Make sure that no query of bronze is active.
 
     Raises:
-        StreamError: one is, or whoever owns the checkpoints does not say.
+        StreamError: one is, or the owner of the checkpoints does not answer.
     """
     holder = lock_holder(settings.checkpoint_dir / LOCK_FILE)
     if holder is None and settings.uses_embedded_host:

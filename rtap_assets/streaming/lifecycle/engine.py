@@ -157,7 +157,7 @@ class StreamEngine:
         return jvm_is_alive(self._session)
 
     def jvm_answers(self) -> bool:
-        """Return whether the JVM lives and has answered of late. From memory, as every answer here."""
+        """Return whether the JVM lives and has answered recently. From memory, as every answer here."""
         return self.jvm_is_alive() and self._heartbeat.silent_since(self._clock()) is None
 
     def close(self, *, seconds: float) -> dict[str, bool]:

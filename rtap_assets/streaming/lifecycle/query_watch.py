@@ -31,7 +31,7 @@ JVM_GONE = Diagnosis(
 class Context:
     """What a stream's supervisor calls beside its query. `refusal` is what the probe found wrong with the source.
 
-    `has_room` tells whether a disk that was full has room; `spark_log` is where the whole story of a failure is.
+    `has_room` returns whether a disk that was full has room; `spark_log` is where the whole story of a failure is.
     """
 
     clock: Callable[[], datetime]

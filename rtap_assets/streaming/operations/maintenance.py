@@ -1,4 +1,4 @@
-"""Maintenance of the layers' tables and of that of quality results, by whoever owns the checkpoints: they say what is read.
+"""Maintenance of the layers' tables and of quality results, by the owner of the checkpoints, which say what is read.
 
 `maintain_tables` is the whole of it and takes minutes; `expire_when_due` belongs to the write path, which adds a snapshot a
 batch: call it every few minutes. Both work beside running streams; one that merges is paused while its table is compacted.

@@ -72,7 +72,7 @@ def _refuse_foreign_state(settings: Settings, stream: StreamDefinition) -> None:
     if not stream.stateful and (checkpoint / "state").exists():
         raise StreamError(
             f"The checkpoint of {stream.name} was written by an earlier version, which kept a state in it.",
-            remedy=f"Build the layer anew from all that is above it: {_rebuild(stream)}. Nothing else needs to be done.",
+            remedy=f"Rebuild the layer from the layers above it: {_rebuild(stream)}. Nothing else needs to be done.",
             stream=stream.name,
         )
 
@@ -84,7 +84,7 @@ def _refuse_foreign_layout(settings: Settings, stream: StreamDefinition, spec: T
     if not found:
         return
     filled_by = next(one for one in STREAMS.values() if one.writes == spec)
-    again = "put it back from its backup" if filled_by.reads is None else f"build it anew: {_rebuild(filled_by)}"
+    again = "put it back from its backup" if filled_by.reads is None else f"rebuild it: {_rebuild(filled_by)}"
     raise StreamError(
         f"{spec.identifier} was changed by another tool: {'; '.join(change.detail for change in found)}.",
         remedy="Undo it with that tool (rename the column back, set the partitioning again; a dropped column that is added "
@@ -111,7 +111,7 @@ def _verify_sink(settings: Settings, stream: StreamDefinition, sink: TableSpec, 
         fault = f"ends at batch {planned}: {where}"
     # Every batch makes a snapshot, also an empty one.
     elif committed is not None and (commit is None or commit.epoch_id < committed):
-        fault = f"has committed batch {committed}: {where}, so it was rolled back or made anew"
+        fault = f"has committed batch {committed}: {where}, so it was rolled back or recreated"
     if fault is not None:
         raise StreamError(
             f"The checkpoint of {stream.name} {fault}.",

@@ -2,7 +2,7 @@
 
 Ids that the registry did not know are asked for again before each batch, after its offsets were fixed. A batch that names
 an id of which nothing is known fails before its commit, is scanned for ids, and is decoded again with what the registry
-said. While new unknown ids keep coming, the scan comes first.
+answered. While new unknown ids keep coming, the scan comes first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a schema id means for the platform, in lines for a person: where it is registered, how it is read, or why not."""
+"""What a schema id means for the platform, in lines of text: where it is registered, how it is read, or why not."""
 
 from __future__ import annotations
 

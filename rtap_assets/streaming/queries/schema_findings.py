@@ -68,7 +68,7 @@ def read_judgments(settings: Settings) -> dict[str, Judgment]:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise StreamError(
             f"{path} cannot be read: {error}.",
-            remedy="Restore it from a backup, or remove it: the registry's answers count anew then.",
+            remedy="Restore it from a backup, or remove it: the registry's answers then count as new.",
         ) from error
 
 

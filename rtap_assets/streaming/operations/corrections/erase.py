@@ -1,7 +1,7 @@
 """Erasure of an account: its rows leave bronze (raw bytes too) and silver; what remains of them is their place and money.
 
 The record keeps the Kafka coordinates of the erased records, so that their offsets stay explained, and apart from them the
-amounts per slide of gold's windows: gold keeps its sums, which name nobody, and equals silver plus what was erased.
+amounts per slide of gold's windows: gold keeps its sums, which hold no account, and equals silver plus what was erased.
 """
 
 from __future__ import annotations
