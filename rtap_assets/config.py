@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -206,9 +207,11 @@ def load_settings(**overrides: object) -> Settings:
 
 
 def _refuse_unknown_names(env_file: object) -> None:
-    """A misspelled name would leave its setting at the default without a word."""
-    in_file = dotenv_values(env_file) if isinstance(env_file, str | Path) else {}
-    if unknown := rules.unknown_names([*os.environ, *in_file], known=Settings.model_fields):
+    """A misspelled name would leave its setting at the default without a word; one that was removed is only warned of."""
+    given = [*os.environ, *(dotenv_values(env_file) if isinstance(env_file, str | Path) else {})]
+    for sentence in rules.removed_names(given):
+        warnings.warn(f"{sentence}. Remove it from the environment or .env.", FutureWarning, stacklevel=2)
+    if unknown := rules.unknown_names(given, known=Settings.model_fields):
         raise ConfigurationError(
             f"The settings are not valid: {'; '.join(unknown)}.",
             remedy="Correct the name or remove it from the environment or .env (see .env.example).",

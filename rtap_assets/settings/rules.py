@@ -130,14 +130,16 @@ def different_ports(ports: Mapping[str, int]) -> None:
         raise ValueError(f"{'; '.join(shared)}: give each a port of its own")
 
 
+def removed_names(given: Iterable[str]) -> list[str]:
+    """Return a sentence for each setting of an earlier version, with what holds instead."""
+    return [f"{name} is no setting any more: {REMOVED_NAMES[name]}" for name in sorted(_upper(given) & REMOVED_NAMES.keys())]
+
+
 def unknown_names(given: Iterable[str], *, known: Iterable[str]) -> list[str]:
     """Return a sentence for each `RTAP_…` name that is no setting, with the one that may be meant."""
     settings = {f"{PREFIX}{name.upper()}" for name in known}
     found = []
-    for name in sorted({one.upper() for one in given if one.upper().startswith(PREFIX)} - settings - OTHER_NAMES):
-        if name in REMOVED_NAMES:
-            found.append(f"{name} is no setting any more: {REMOVED_NAMES[name]}")
-            continue
+    for name in sorted(_upper(given) - settings - OTHER_NAMES - REMOVED_NAMES.keys()):
         meant = get_close_matches(name, settings, n=1)
         found.append(f"{name} is no setting" + (f" (is {meant[0]} meant?)" if meant else ""))
     return found
@@ -152,6 +154,10 @@ def fault_text(fault: Mapping[str, Any], *, defaults: Mapping[str, object]) -> s
         message = f"write a plain number{unit} without a unit, for example {defaults.get(field)}"
     name = "_".join(str(part) for part in fault["loc"]).upper()
     return f"{PREFIX}{name}: {message}" if name else message
+
+
+def _upper(given: Iterable[str]) -> set[str]:
+    return {name.upper() for name in given if name.upper().startswith(PREFIX)}
 
 
 def _split(value: str) -> Any:
