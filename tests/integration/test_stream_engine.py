@@ -113,7 +113,7 @@ def test_a_drain_of_a_stopped_stream_stops_it_and_one_of_a_running_stream_leaves
     with open_engine(spark, fast) as engine:
         first = done(engine, "bronze", "drain")
         assert first.result is not None, first
-        assert (first.result["input_rows"], first.result["restarts"]) == (2_500, ())
+        assert (first.result["input_rows"], first.result["restarts"]) == (2_500, [])
         assert first.result["batches"] >= 2
         assert (status(engine, "bronze").desired, status(engine, "bronze").observed) == (Desired.STOPPED, Observed.STOPPED)
         assert not has_unfinished_batch(fast.checkpoint_dir / "bronze")

@@ -135,8 +135,8 @@ def test_records_gone_before_they_were_read_are_named_and_recorded_as_lost(spark
     with pytest.raises(StreamError) as caught:
         drain(spark, streams, "bronze")
     assert caught.value.message == (
-        f"Records of {streams.topic_events} are gone before bronze has read them: Kafka partition 0, offsets 1 to 1 (1); "
-        "1 offsets in all. Retention or a deletion took them."
+        f"bronze cannot be drained: Records of {streams.topic_events} are gone before bronze has read them: "
+        "Kafka partition 0, offsets 1 to 1 (1); 1 offsets in all. Retention or a deletion took them."
     )
     assert "--accept-loss" in caught.value.remedy
     with pytest.raises(StreamError, match="are gone before bronze has read them"):
