@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from correction_fixtures import good, send_and_drain
 from polling import wait_until
 from pyspark.sql import SparkSession
 from stream_fixtures import ask, ended, open_engine, send_events
@@ -93,3 +94,25 @@ def test_what_the_streams_count_is_what_the_pass_finds_in_the_tables(spark: Spar
     assert results["bronze", "invalid_share"].rows_failed == counts["bronze", "invalid"]
     assert results["bronze", "quarantined"].rows_failed == max(reasons.values())
     assert results["silver", "delay"].rows_checked == int(conservation.detail["kept"])
+
+
+def test_a_correction_waits_for_no_stream_that_is_stopped(spark: SparkSession, streams: Settings) -> None:
+    """Gold is stopped, so it reads the added row after its next drain or start, and the run after that ends it."""
+    settings = streams.model_copy(update={"correction_wait_seconds": 3_600})
+    start = datetime.now(UTC) - timedelta(hours=3)
+    hour = timedelta(hours=1)
+    send_and_drain(
+        spark,
+        settings,
+        good(settings, range(1, 3), at=start + hour),
+        good(settings, range(3, 4), at=start + hour),
+        good(settings, range(4, 5), at=start),  # late: dropped by the stream
+    )
+    with open_engine(spark, settings) as engine:
+        added = ended(engine, engine.submit_for_tables(Action.CORRECT))
+        assert added.result is not None, added
+        assert (added.result["late"], added.result["pending"]) == (1, 1)
+        assert ended(engine, engine.submit("gold", "drain")).state is OperationState.SUCCEEDED
+        finished = ended(engine, engine.submit_for_tables(Action.CORRECT))
+        assert finished.result is not None, finished
+        assert (finished.result["finished"], finished.result["pending"]) == (1, 0)

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime
 from threading import Event, Thread
 from typing import Any
@@ -23,13 +24,16 @@ from rtap_assets.contracts.tables import TABLES
 from rtap_assets.errors import RtapError
 from rtap_assets.runtime.clock import utc_now
 from rtap_assets.streaming.failures import as_error, root_cause
+from rtap_assets.streaming.lifecycle.desired import read_desired
 from rtap_assets.streaming.lifecycle.operation_log import Command, OperationLog
 from rtap_assets.streaming.model.operation import TABLE_ACTIONS, Action, Operation, OperationError
+from rtap_assets.streaming.model.states import Desired
 from rtap_assets.streaming.operations.corrections.api import correct
 from rtap_assets.streaming.operations.corrections.erase import erase_account
 from rtap_assets.streaming.operations.corrections.runs import CorrectionRun
 from rtap_assets.streaming.operations.maintenance import expire_when_due, maintain_tables
 from rtap_assets.streaming.operations.rejudge import RejudgeOptions, rejudge
+from rtap_assets.streaming.queries.revenue_windows import REVENUE_WINDOWS
 
 LONGEST_WORK_SECONDS = 3_600.0  # one maintenance of all tables, one correction
 TABLES_NAME = "tables"  # in the place of a stream's name
@@ -120,13 +124,21 @@ class Housekeeper:
         return maintain_tables(self._session, self._settings, echo=echo, pause=self._pause, clock=self._clock).to_json()
 
     def _correct(self, echo: Echo, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        report = correct(self._run_of(echo, arguments), dry_run=bool(arguments.get("dry_run")))
+        run = self._run_of(echo, arguments)
+        if not self._revenue_streams_run():  # then the next run, or a drain of gold and one more, goes on
+            run = replace(run, settings=run.settings.model_copy(update={"correction_wait_seconds": 0}))
+        report = correct(run, dry_run=bool(arguments.get("dry_run")))
         self._correction_due = self._next_correction()
         return report.to_json()
 
     def _erase(self, echo: Echo, arguments: Mapping[str, Any]) -> dict[str, Any]:
         run, account_id = self._run_of(echo, arguments), str(arguments.get("account_id", ""))
         return erase_account(run, account_id, dry_run=bool(arguments.get("dry_run"))).to_json()
+
+    def _revenue_streams_run(self) -> bool:
+        """Whether each stream that a correction would wait for is desired to run."""
+        desired = read_desired(self._settings)
+        return all(desired.get(name) is Desired.RUNNING for name in REVENUE_WINDOWS)
 
     def _run_of(self, echo: Echo, arguments: Mapping[str, Any]) -> CorrectionRun:
         return CorrectionRun(
