@@ -39,27 +39,23 @@ def records_at(settings: Settings, topic: str, offsets: Mapping[int, int]) -> di
         "isolation.level": READ_UNCOMMITTED,
         "enable.partition.eof": True,
         "auto.offset.reset": "latest",
-        "queued.max.messages.kbytes": 1024,
+        "fetch.message.max.bytes": 65_536,  # of a larger record the broker sends the whole
         "queued.min.messages": 1,
     }
     consumer = Consumer(consumer_config(settings, GROUP) | config)
     found: dict[int, SingleRecord] = {}
-    ended: set[int] = set()
     deadline = time.monotonic() + settings.request_timeout_seconds
     try:
-        consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in offsets.items()])
-        while len(found.keys() | ended) < len(offsets) and (left := deadline - time.monotonic()) > 0:
-            for message in consumer.consume(1, timeout=left):
-                error, partition = message.error(), message.partition() or 0
-                if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                    raise KafkaException(error)
-                if error is not None or message.offset() != offsets[partition]:
-                    ended.add(partition)
-                    continue
+        # One at a time: the records after one of them would fill the queue, and hold up the other partitions for seconds.
+        for partition, offset in offsets.items():
+            consumer.assign([TopicPartition(topic, partition, offset)])
+            message = consumer.poll(max(0.0, deadline - time.monotonic()))
+            error = None if message is None else message.error()
+            if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                raise KafkaException(error)
+            if message is not None and error is None and (message.partition(), message.offset()) == (partition, offset):
                 stamp = from_milliseconds(message.timestamp()[1])
-                found.setdefault(
-                    partition, SingleRecord(partition, offsets[partition], stamp, message.key(), message.value())
-                )
+                found[partition] = SingleRecord(partition, offset, stamp, message.key(), message.value())
     except KafkaException as error:
         raise translate(error, settings=settings, what=f"read single records of {topic}") from error
     finally:
