@@ -12,12 +12,12 @@ import pytest
 from rtap_assets.runtime.locks import file_lock, lock_holder, posix_lock
 
 HOLDER = """
-import sys, time
+import signal, sys
 from pathlib import Path
 from rtap_assets.runtime.locks import {kind} as held
 with held(Path(sys.argv[1]){options}) as is_held:
     print(is_held, flush=True)
-    time.sleep(600)
+    signal.pause()
 """
 
 

@@ -1,32 +1,41 @@
-"""The state machine of a stream: what each event makes of each phase, and what no sequence of events can reach."""
+"""The state machine of a stream: what each event makes of each phase."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from stream_states import (
+    AGAIN,
+    AWAY,
+    CHANGES,
+    CLEAN,
+    DIRTY,
+    EVENTS,
+    FAULT,
+    NOTE,
+    POLICY,
+    STATES,
+    TWENTY,
+    UNWANTED,
+    WANTED,
+    at,
+    outcome,
+)
 
-from rtap_assets.streaming.failures import Diagnosis, Verdict
 from rtap_assets.streaming.lifecycle.events import (
     Declared,
-    DiskHasRoom,
-    DrainDeclared,
-    DrainEnded,
     DrainNeedsQuery,
     Effect,
     Event,
     HostClosing,
     HostResumed,
     Inspected,
-    JvmEnded,
     Log,
     PersistBreaker,
     QueryEnded,
     QueryStopped,
-    RefusalFound,
     StartQuery,
     StopFailed,
     StopQuery,
@@ -36,195 +45,19 @@ from rtap_assets.streaming.lifecycle.events import (
 from rtap_assets.streaming.lifecycle.phases import (
     Backoff,
     Broken,
-    Goal,
     Health,
     Phase,
-    Refused,
     Running,
     Starting,
     Stopped,
-    Stopping,
     StreamState,
     Wait,
     Waiting,
 )
-from rtap_assets.streaming.lifecycle.restart_policy import Breaker, Policy
-from rtap_assets.streaming.lifecycle.state_machine import FINISHING_TRIGGER_SECONDS, step, wanted_trigger
+from rtap_assets.streaming.lifecycle.restart_policy import Breaker
+from rtap_assets.streaming.lifecycle.state_machine import FINISHING_TRIGGER_SECONDS, step
 from rtap_assets.streaming.model.reports import CheckpointReading
-from rtap_assets.streaming.model.states import Desired, FailureNote
-
-NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-POLICY = Policy(
-    trigger_seconds=5,
-    running_proof_seconds=25,
-    start_seconds=120,
-    stop_seconds=30,
-    backoff_first_seconds=1,
-    backoff_longest_seconds=30,
-    breaker_failures=3,
-    breaker_healthy_seconds=300,
-)
-
-
-def at(seconds: float) -> datetime:
-    """An instant after noon."""
-    return NOON + timedelta(seconds=seconds)
-
-
-TWENTY = at(20)
-NOTE = FailureNote("boom", "it burst", at(20), "mend it")
-CLEAN, DIRTY = Inspected(CheckpointReading()), Inspected(CheckpointReading(is_dirty=True))
-FAULT = Diagnosis(Verdict.FAULT, "boom", "it burst", "mend it")
-AWAY = Diagnosis(Verdict.WAIT, "registry_away", "no answer", "wait", "registry")
-AGAIN = Diagnosis(Verdict.RESTART, "restart", "SPARK-54027", "")
-WANTED = StreamState(Stopped(at(0)), Goal(Desired.RUNNING, 1), observed_generation=1, is_resumed=True)
-UNWANTED = StreamState(Stopped(at(0)), Goal(Desired.STOPPED, 1), observed_generation=1, is_resumed=True)
-
-STATES: dict[str, StreamState] = {
-    "Stopped": UNWANTED,
-    "Starting": replace(WANTED, phase=Starting(at(10), 5, 1)),
-    "Running": replace(WANTED, phase=Running(at(12), at(10), 5, 1, at(15))),
-    "Stopping": replace(UNWANTED, phase=Stopping(at(10), at(40))),
-    "Waiting": replace(WANTED, phase=Waiting(at(10), "registry", at(60))),
-    "Backoff": replace(WANTED, phase=Backoff(at(10), at(60))),
-    "Broken": replace(WANTED, phase=Broken(at(10)), health=Health(breaker=Breaker(("a", "a", "a"), at(10)))),
-    "Refused": replace(WANTED, phase=Refused(at(10))),
-}
-EVENTS: dict[str, Event] = {
-    "start": Declared(Desired.RUNNING, 2),
-    "stop": Declared(Desired.STOPPED, 2),
-    "restart": Declared(Desired.RUNNING, 2, is_restart=True),
-    "drain asked for": DrainDeclared(2),
-    "drain needs a query": DrainNeedsQuery(2),
-    "drain over": DrainEnded(2),
-    "host resumed": HostResumed(),
-    "host closing": HostClosing(10),
-    "table work begins": TableWorkBegins(),
-    "table work ends": TableWorkEnds(),
-    "look": CLEAN,
-    "proof": Inspected(CheckpointReading(), at(19)),
-    "fault": QueryEnded(FAULT, CLEAN),
-    "dependency away": QueryEnded(AWAY, CLEAN),
-    "stopped, clean": QueryStopped(CLEAN),
-    "stopped, batch cut off": QueryStopped(DIRTY),
-    "stop failed": StopFailed(NOTE),
-    "refusal": RefusalFound(NOTE),
-    "JVM ended": JvmEnded(NOTE),
-    "room": DiskHasRoom(),
-}
-SHORT = {StartQuery: "start", StopQuery: "stop", PersistBreaker: "breaker", Log: "log"}
-
-
-def outcome(state: StreamState, event: Event, now: datetime = TWENTY) -> str:
-    after, effects = step(state, event, POLICY, now)
-    return " ".join([type(after.phase).__name__, *(f"+{SHORT[type(effect)]}" for effect in effects)])
-
-
-# What becomes of each phase: the phase after the event and the effects. A phase that is left out stays, without effect.
-CHANGES: dict[str, dict[str, str]] = {
-    "start": {
-        "Stopped": "Starting +breaker +start",
-        "Starting": "Starting +breaker",
-        "Running": "Running +breaker",
-        "Stopping": "Stopping +breaker",
-        "Waiting": "Starting +breaker +start",
-        "Backoff": "Starting +breaker +start",
-        "Broken": "Starting +breaker +start",
-        "Refused": "Starting +breaker +start",
-    },
-    "stop": {
-        "Starting": "Stopping +stop",
-        "Running": "Stopping +stop",
-        "Waiting": "Stopped",
-        "Backoff": "Stopped",
-        "Broken": "Stopped",
-        "Refused": "Stopped",
-    },
-    "restart": {
-        "Stopped": "Starting +breaker +start",
-        "Starting": "Stopping +breaker +stop",
-        "Running": "Stopping +breaker +stop",
-        "Stopping": "Stopping +breaker",
-        "Waiting": "Starting +breaker +start",
-        "Backoff": "Starting +breaker +start",
-        "Broken": "Starting +breaker +start",
-        "Refused": "Starting +breaker +start",
-    },
-    "drain asked for": {},
-    "drain needs a query": {
-        "Stopped": "Starting +start",
-    },
-    "drain over": {},
-    "host resumed": {},
-    "host closing": {
-        "Starting": "Stopping +stop",
-        "Running": "Stopping +stop",
-        "Waiting": "Stopped",
-        "Backoff": "Stopped",
-        "Broken": "Stopped",
-        "Refused": "Stopped",
-    },
-    "table work begins": {
-        "Starting": "Stopping +stop",
-        "Running": "Stopping +stop",
-    },
-    "table work ends": {},
-    "look": {
-        "Stopping": "Stopping +stop",
-    },
-    "proof": {
-        "Starting": "Running",
-        "Stopping": "Stopping +stop",
-    },
-    "fault": {
-        "Starting": "Starting +breaker +log +start",
-        "Running": "Starting +breaker +log +start",
-        "Stopping": "Stopped",
-    },
-    "dependency away": {
-        "Starting": "Waiting +log",
-        "Running": "Waiting +log",
-        "Stopping": "Stopped",
-    },
-    "stopped, clean": {
-        "Stopping": "Stopped",
-    },
-    "stopped, batch cut off": {
-        "Stopping": "Stopping +start",
-    },
-    "stop failed": {
-        "Stopped": "Stopped +log",
-        "Starting": "Starting +log",
-        "Running": "Running +log",
-        "Stopping": "Stopping +log",
-        "Waiting": "Waiting +log",
-        "Backoff": "Backoff +log",
-        "Broken": "Broken +log",
-        "Refused": "Refused +log",
-    },
-    "refusal": {
-        "Stopped": "Stopped +log",
-        "Starting": "Refused +log",
-        "Running": "Refused +log",
-        "Stopping": "Stopped +log",
-        "Waiting": "Waiting +log",
-        "Backoff": "Backoff +log",
-        "Broken": "Broken +log",
-        "Refused": "Refused +log",
-    },
-    "JVM ended": {
-        "Starting": "Stopped",
-        "Running": "Stopped",
-        "Stopping": "Stopped",
-        "Waiting": "Stopped",
-        "Backoff": "Stopped",
-        "Broken": "Stopped",
-        "Refused": "Stopped",
-    },
-    "room": {
-        "Broken": "Starting +log +breaker +start",
-    },
-}
+from rtap_assets.streaming.model.states import Desired
 
 
 @pytest.mark.parametrize("name", EVENTS)
@@ -355,119 +188,6 @@ def test_nothing_runs_before_the_host_resumes_or_someone_asks() -> None:
     assert run(state, CLEAN) == (state, [])
     assert run(state, HostResumed())[1] == [StartQuery(5)]
     assert run(state, DrainNeedsQuery(2))[1] == [StartQuery(0.0)]
-
-
-OBSERVATIONS = ["look", "proof", "fault", "away", "again", "refusal", "stop fails", "JVM ends", "room"]
-INSTRUCTIONS = [name for name in EVENTS if isinstance(EVENTS[name], Declared | DrainDeclared | DrainNeedsQuery | DrainEnded)]
-INSTRUCTIONS += ["host resumed", "host closing", "table work begins", "table work ends"]
-
-
-class World:
-    """A query that obeys the effects and does what the drawn names say; it fails where an impossible thing is asked."""
-
-    def __init__(self) -> None:
-        self.state, self.now, self.generation = UNWANTED, at(0), 1
-        self.has_query, self.commits, self.is_dirty = False, 0, False
-        self.desired = Desired.STOPPED
-
-    def happen(self, name: str, *, seconds: float, is_dirty: bool, fails: bool) -> None:
-        self.now += timedelta(seconds=seconds)
-        self.is_dirty, self.fails = is_dirty, fails
-        event = self._event(name)
-        if event is None:
-            return
-        pending = [event]
-        while pending:
-            self.state, effects = step(self.state, pending.pop(0), POLICY, self.now)
-            for effect in effects:
-                pending += self._perform(effect)
-            self._verify(is_settled=not pending)
-
-    def _event(self, name: str) -> Event | None:
-        inspected = Inspected(CheckpointReading(self.commits, self.now, 0, self.is_dirty))
-        if name in INSTRUCTIONS:
-            event = EVENTS[name]
-            if isinstance(event, Declared | DrainDeclared | DrainNeedsQuery | DrainEnded):
-                self.generation += not isinstance(event, DrainEnded)
-                event = replace(event, generation=self.generation)
-            if isinstance(event, Declared):
-                self.desired = event.desired
-            return event
-        if name == "proof" and self.has_query:
-            self.commits += 1
-            return Inspected(CheckpointReading(self.commits, self.now, 0, self.is_dirty), self.now)
-        if name in ("fault", "away", "again", "refusal") and self.has_query:
-            self.has_query = False
-            found = {"fault": FAULT, "away": AWAY, "again": AGAIN}
-            return RefusalFound(NOTE) if name == "refusal" else QueryEnded(found[name], inspected)
-        if name == "JVM ends":
-            self.has_query = False
-            return JvmEnded(NOTE)
-        return DiskHasRoom() if name == "room" else inspected
-
-    def _perform(self, effect: Effect) -> list[Event]:
-        inspected = Inspected(CheckpointReading(self.commits, self.now, 0, self.is_dirty))
-        if isinstance(effect, StartQuery):
-            assert not self.has_query, "a second query beside the first"
-            assert self.state.has_jvm
-            if self.fails:
-                self.fails = False
-                return [QueryEnded(FAULT, inspected)]
-            self.has_query = True
-        elif isinstance(effect, StopQuery):
-            assert self.has_query, "a stop of nothing"
-            if self.fails:
-                self.fails = False
-                return [StopFailed(NOTE)]
-            self.has_query = False
-            return [QueryStopped(inspected)]
-        return []
-
-    def _verify(self, *, is_settled: bool) -> None:
-        state = self.state
-        assert state.goal.desired is self.desired, "what is desired is lost"
-        if is_settled:
-            assert state.has_query is self.has_query, state
-        if isinstance(state.phase, Stopped | Waiting | Backoff | Broken | Refused):
-            assert not self.has_query, state
-        assert state.observed_generation <= state.goal.generation
-        if isinstance(state.phase, Running | Starting):
-            assert wanted_trigger(state, POLICY) == state.phase.trigger_seconds
-            assert state.health.breaker.opened_at is None
-        if isinstance(state.phase, Waiting | Backoff) and not state.is_paused:
-            assert wanted_trigger(state, POLICY) is not None
-
-
-HAPPENINGS = st.tuples(
-    st.sampled_from(OBSERVATIONS + INSTRUCTIONS),
-    st.floats(0, 60),
-    st.booleans(),
-    st.sampled_from([False, False, False, True]),
-)
-
-
-@settings(derandomize=True, max_examples=150, deadline=None)
-@given(st.lists(HAPPENINGS, max_size=40))
-def test_no_sequence_of_events_reaches_an_impossible_state_or_loses_what_is_desired(
-    happenings: list[tuple[str, float, bool, bool]],
-) -> None:
-    world = World()
-    for name, seconds, is_dirty, fails in happenings:
-        world.happen(name, seconds=seconds, is_dirty=is_dirty, fails=fails)
-
-
-@settings(derandomize=True, max_examples=80, deadline=None)
-@given(st.lists(HAPPENINGS.filter(lambda one: one[0] not in ("JVM ends", "host closing")), max_size=30), st.booleans())
-def test_once_the_trouble_is_over_the_stream_gets_where_it_is_desired(
-    happenings: list[tuple[str, float, bool, bool]], runs: bool
-) -> None:
-    world = World()
-    for name, seconds, is_dirty, fails in happenings:
-        world.happen(name, seconds=seconds, is_dirty=is_dirty, fails=fails)
-    for name in ("table work ends", "start" if runs else "stop", "look", "look", "proof", "proof"):
-        world.happen(name, seconds=31, is_dirty=False, fails=False)
-    assert isinstance(world.state.phase, Running if runs else Stopped)
-    assert world.state.observed_generation == world.state.goal.generation
 
 
 def test_every_phase_is_in_the_matrix() -> None:
