@@ -47,6 +47,8 @@ COMMANDS = {
     "marts": ("rtap_assets.commands.marts", "marts", "Refresh the DuckDB marts and the published Parquet folder."),
     "sql": ("rtap_assets.commands.sql", "sql", "Ask a question of bronze, silver, gold and the marts."),
     "dq": ("rtap_assets.commands.dq", "dq", "Run the data-quality checks over the lake."),
+    "alerts": ("rtap_assets.commands.alerts", "alerts", "Open alerts, their channels, and a test of each."),
+    "mcp": ("rtap_assets.commands.mcp", "mcp", "Answer an MCP client on standard input and output, read-only."),
     "tables": ("rtap_assets.commands.tables", "tables", "Changes that other programs made to the tables."),
     "dlq": ("rtap_assets.commands.dlq.group", "dlq", "Look at dead letters; judge them again, send them again."),
     "reconcile": ("rtap_assets.commands.reconcile", "reconcile", "Compare topic, lake and ledger, record by record."),

@@ -21,7 +21,9 @@ from pydantic_settings import SettingsConfigDict
 from rtap_assets.errors import ConfigurationError
 from rtap_assets.settings import rules
 from rtap_assets.settings.addresses import Addresses
+from rtap_assets.settings.alerts import AlertSettings
 from rtap_assets.settings.quality import QualitySettings
+from rtap_assets.settings.queries import QuerySettings
 from rtap_assets.settings.state_paths import StatePaths
 from rtap_assets.settings.streams import StreamSettings
 from rtap_assets.settings.tables import TableSettings
@@ -48,7 +50,9 @@ RULES: dict[str, Callable[[str], str]] = {
 }
 
 
-class Settings(Addresses, StatePaths, TableSettings, StreamSettings, QualitySettings, TriggerSettings):
+class Settings(
+    Addresses, StatePaths, TableSettings, StreamSettings, QualitySettings, QuerySettings, AlertSettings, TriggerSettings
+):
     """Everything that may differ between a laptop and a cluster. Times are in the unit the name ends with."""
 
     model_config = SettingsConfigDict(

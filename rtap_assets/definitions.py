@@ -20,6 +20,7 @@ from rtap_assets.jobs.streams import STREAM_JOBS
 from rtap_assets.resources.marts import Marts
 from rtap_assets.resources.spark import SparkSessionResource
 from rtap_assets.resources.streams import StreamHost
+from rtap_assets.sensors.alerts import alerts_sensor
 from rtap_assets.sensors.checkpoint_progress import checkpoint_progress
 from rtap_assets.sensors.dlq_lag import dlq_lag_sensor
 from rtap_assets.sensors.supervisor import stream_supervisor
@@ -33,7 +34,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         assets=[*topic_specs(settings), *layer_assets(settings), refreshed_marts(settings)],
         asset_checks=[stream_state, *QUALITY_CHECKS],
         jobs=[materialize_everything, *STREAM_JOBS, *QUALITY_JOBS, *TABLE_JOBS],
-        sensors=[stream_supervisor, checkpoint_progress, dlq_lag_sensor],
+        sensors=[stream_supervisor, checkpoint_progress, dlq_lag_sensor, alerts_sensor],
         schedules=[*quality_schedules(settings), maintenance_schedule],
         resources={
             # As an object and not as Dagster's configuration, which the UI shows: the settings include secrets.

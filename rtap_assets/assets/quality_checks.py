@@ -19,6 +19,7 @@ from rtap_assets.quality.results_topic import DqPublisher
 from rtap_assets.serving.offset_gaps import explain_gaps
 from rtap_assets.streaming.checkpoints.files import stream_positions
 
+OUTCOME = "outcome"  # of the metadata
 SEVERITIES = {Severity.WARN: dg.AssetCheckSeverity.WARN, Severity.ERROR: dg.AssetCheckSeverity.ERROR}
 
 
@@ -92,7 +93,7 @@ def check_result(result: DqResult) -> dg.AssetCheckResult:
         "rows checked": dg.MetadataValue.int(result.rows_checked),
         "rows failed": dg.MetadataValue.int(result.rows_failed),
         "measured at": dg.MetadataValue.timestamp(result.measured_at),
-        "outcome": dg.MetadataValue.text(result.outcome.value),
+        OUTCOME: dg.MetadataValue.text(result.outcome.value),
     }
     if result.snapshot_id is not None:
         metadata["snapshot id"] = dg.MetadataValue.text(str(result.snapshot_id))

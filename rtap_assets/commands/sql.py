@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import sys
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
@@ -18,7 +20,7 @@ from rich.text import Text
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
 from rtap_assets.serving.connection import open_lake
-from rtap_assets.serving.query import QueryResult, run_query
+from rtap_assets.serving.query import QueryResult, ending_late, late_query, run_query
 
 # Without a terminal a table is as wide as its content: folded cells cannot be searched or compared.
 PIPE_WIDTH = 10_000
@@ -29,8 +31,9 @@ NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(
 @click.argument("statement")
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 @click.option("--max-rows", type=click.IntRange(min=0), default=100, show_default=True, help="0 shows all rows.")
+@click.option("--timeout", type=click.FloatRange(min=0.1), help="Deadline, seconds.  [default: RTAP_SQL_TIMEOUT_SECONDS]")
 @pass_settings
-def sql(settings: Settings, statement: str, form: str, max_rows: int) -> None:
+def sql(settings: Settings, statement: str, form: str, max_rows: int, timeout: float | None) -> None:
     """Answer one query (with `-`, read from the standard input) over the newest snapshots. Nothing can be changed.
 
     Tables: bronze, silver, gold, quality (results of checks), offset_gaps (Kafka offsets without a row, and why),
@@ -38,11 +41,19 @@ def sql(settings: Settings, statement: str, form: str, max_rows: int) -> None:
     `rtap sql "SHOW ALL TABLES"`). Times are in UTC.
     """
     text = sys.stdin.read() if statement == "-" else statement
-    with open_lake(settings) as connection:
-        result = run_query(connection, text, max_rows=max_rows)
+    seconds = timeout or settings.sql_timeout_seconds
+    with open_lake(settings) as connection, ending_late(seconds, partial(_end_late, seconds)):
+        result = run_query(connection, text, max_rows=max_rows, seconds=seconds)
     WRITERS[form](result)
     if result.is_truncated:
         click.echo(f"Only the first {max_rows} rows are shown; --max-rows 0 shows all.", err=True)
+
+
+def _end_late(seconds: float) -> NoReturn:
+    error = late_query(seconds)
+    click.echo(f"error: {error.message}\n  -> {error.remedy}", err=True)
+    sys.stderr.flush()
+    os._exit(1)  # DuckDB is in a function that cannot be interrupted
 
 
 def _write_table(result: QueryResult) -> None:

@@ -28,6 +28,7 @@ from pyspark.sql import SparkSession
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import ConfigurationError, StreamError
+from rtap_assets.host.alert_watch import AlertWatch
 from rtap_assets.host.api import Host, build_app
 from rtap_assets.host.connections import ImpatientProtocol
 from rtap_assets.host.description import HostDescription
@@ -142,6 +143,7 @@ def _serve_streams(
     engine.resume()
     drained = Event()
     Thread(target=_watch_jvm, args=(host, settings, drained), name="jvm-watch", daemon=True).start()
+    AlertWatch(settings, engine.statuses).start(drained)
     with _api(host, settings, listener):
         log.info("stream host serves at %s", settings.streams_address)
         _wait_for_the_end(host, settings, ending, leave_when_idle=leave_when_idle)

@@ -17,6 +17,7 @@ INTERVAL_SECONDS = 60
 # Enough to know the reasons; the number of records is exact whatever it is.
 RECORDS_READ = 2_000
 REASONS_SHOWN = 12
+LAG_RECORDS, OLDEST = "records not looked at", "oldest"  # the sensor `alerts` reads these of the observation
 LONGEST_SILENCE = timedelta(minutes=5)
 
 
@@ -53,7 +54,7 @@ def is_due(last: dict[str, Any], lag: DlqLag, *, now: datetime, interval: timede
 def lag_observation(lag: DlqLag, *, now: datetime) -> dg.AssetObservation:
     """The lag as Dagster shows it; the age is given as the instant of the oldest, which stays true."""
     metadata: dict[str, Any] = {
-        "records not looked at": lag.records,
+        LAG_RECORDS: lag.records,
         "by reason": dg.MetadataValue.json(lag.by_reason),
         "review group": REVIEW_GROUP,
         "observed at": dg.MetadataValue.timestamp(now),
@@ -63,7 +64,7 @@ def lag_observation(lag: DlqLag, *, now: datetime) -> dg.AssetObservation:
     if lag.samples:
         metadata["newest of each reason"] = dg.MetadataValue.md(samples_table(lag))
     if lag.oldest is not None:
-        metadata["oldest"] = dg.MetadataValue.timestamp(lag.oldest)
+        metadata[OLDEST] = dg.MetadataValue.timestamp(lag.oldest)
         metadata["age of the oldest (s)"] = round((now - lag.oldest).total_seconds(), 1)
     description = f"{lag.records} dead letters that are not reviewed" if lag.records else "every dead letter was reviewed"
     return dg.AssetObservation(asset_key=data_key(DLQ_TOPIC), description=description, metadata=metadata)

@@ -41,14 +41,15 @@ PROGRESS_COLUMNS = {
 
 
 @contextmanager
-def open_lake(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_lake(settings: Settings, *, memory_mb: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """Yield an in-memory connection with the views of the tables (`bronze`, `silver`, `gold`, …), `quality`, `offset_gaps`,
     the streams' batches as `stream_progress` and, once refreshed, the marts as `marts.<name>`.
 
     Nothing outside the planned files can be read, written, attached or installed, and the configuration is locked. The
     planned files themselves are only as safe as the statement: DuckDB has no read-only permission for a path, so an
     operator's SQL goes through `query.run_query`, which accepts queries only. Use the connection itself, not a `cursor()`
-    of it: the file lists are its session variables.
+    of it: the file lists are its session variables. `memory_mb` bounds what a query holds in memory, and as much again on
+    disk.
 
     Raises:
         ServingError: the lake or the marts cannot be read.
@@ -65,6 +66,9 @@ def open_lake(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
                     remedy="Rebuild them: `rtap marts refresh`.",
                 ) from error
         logs = _create_progress_view(connection, settings)
+        if memory_mb is not None:
+            connection.execute(f"SET memory_limit = '{int(memory_mb)}MB'")
+            connection.execute(f"SET max_temp_directory_size = '{int(memory_mb)}MB'")
         _lock_down(connection, [*(path for files in plans.values() for path in files.paths), *logs])
         yield connection
 

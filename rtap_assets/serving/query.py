@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from threading import Timer
+from typing import Any, NoReturn
 
 import duckdb
 
@@ -13,6 +16,8 @@ from rtap_assets.errors import ServingError
 from rtap_assets.serving.connection import MARTS_CATALOG
 
 VIEWS = tuple(spec.view for spec in (*TABLES, DQ_RESULTS))
+
+GRACE_SECONDS = 1.0  # from the interruption of a query to the end of its process
 
 _EXPLAIN = re.compile(r"\s*EXPLAIN\b\s*(\([^)]*\)|ANALYZE\b|VERBOSE\b)*", re.IGNORECASE)
 
@@ -27,17 +32,26 @@ class QueryResult:
     is_truncated: bool
 
 
-def run_query(connection: duckdb.DuckDBPyConnection, statement: str, *, max_rows: int) -> QueryResult:
-    """Run one query on a connection of `open_lake`; `max_rows` 0 means all rows.
+def run_query(
+    connection: duckdb.DuckDBPyConnection, statement: str, *, max_rows: int, seconds: float | None = None
+) -> QueryResult:
+    """Run one query on a connection of `open_lake`; `max_rows` 0 means all rows, `seconds` is its deadline.
+
+    A function that works on one enormous value (`repeat('x', 2000000000)`) does not notice that its query was interrupted
+    until it returns: who must not wait for that ends the process (`ending_late`).
 
     Raises:
-        ServingError: the text is not a single query, or DuckDB refused it; the remedy lists the tables.
+        ServingError: the text is not a single query, it was interrupted at its deadline, or DuckDB refused it; the remedy
+            lists the tables.
     """
     try:
-        require_single_query(connection, statement)
-        result = connection.execute(statement)
-        rows = result.fetchmany(max_rows + 1) if max_rows else result.fetchall()
-        description = result.description or []
+        with _interrupted_after(connection, seconds):
+            require_single_query(connection, statement)
+            result = connection.execute(statement)
+            rows = result.fetchmany(max_rows + 1) if max_rows else result.fetchall()
+            description = result.description or []
+    except duckdb.InterruptException as error:
+        raise late_query(seconds) from error
     except duckdb.Error as error:
         raise ServingError(str(error).strip(), remedy=_queryable_tables(connection)) from error
     return QueryResult(
@@ -46,6 +60,41 @@ def run_query(connection: duckdb.DuckDBPyConnection, statement: str, *, max_rows
         rows=rows[:max_rows] if max_rows else rows,
         is_truncated=bool(max_rows) and len(rows) > max_rows,
     )
+
+
+@contextmanager
+def ending_late(seconds: float, end: Callable[[], NoReturn]) -> Iterator[None]:
+    """Call `end`, which ends the process, when the block has not ended a moment after the deadline of its query."""
+    with _timer(seconds + GRACE_SECONDS, end):
+        yield
+
+
+def late_query(seconds: float | None) -> ServingError:
+    """Return the error of a query that was ended at its deadline."""
+    return ServingError(
+        f"The query was ended after {seconds:g} s, its deadline.",
+        remedy="Ask for less (a time range, an aggregate), or raise the deadline: --timeout, RTAP_SQL_TIMEOUT_SECONDS.",
+    )
+
+
+@contextmanager
+def _interrupted_after(connection: duckdb.DuckDBPyConnection, seconds: float | None) -> Iterator[None]:
+    if seconds is None:
+        yield
+        return
+    with _timer(seconds, connection.interrupt):
+        yield
+
+
+@contextmanager
+def _timer(seconds: float, action: Callable[[], object]) -> Iterator[None]:
+    timer = Timer(seconds, action)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def require_single_query(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
@@ -74,6 +123,8 @@ def require_single_query(connection: duckdb.DuckDBPyConnection, statement: str) 
         )
     try:
         connection.execute(f"EXPLAIN FROM (\n{query.rstrip().rstrip(';')}\n)").fetchall()
+    except duckdb.InterruptException:
+        raise
     except duckdb.Error as error:
         # The line number in the operator's text, without the line added above it.
         message = re.sub(r"LINE (\d+):", lambda match: f"LINE {int(match[1]) - 1}:", str(error))

@@ -30,6 +30,13 @@ BROKER = re.compile(r"^(?:[\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5}$")
 CATALOG_SCHEMES = ("jdbc:postgresql://", "http://", "https://")
 
 
+def one_of(value: str, choices: tuple[str, ...]) -> str:
+    """Return the choice in lower case."""
+    if value.lower() not in choices:
+        raise ValueError(f"write one of {', '.join(choices)}")
+    return value.lower()
+
+
 def security_protocol(value: str) -> str:
     """Return the protocol as Kafka's clients write it."""
     if value.upper() not in SECURITY_PROTOCOLS:

@@ -52,6 +52,11 @@ class StatePaths:
         return self.state_dir / "run"
 
     @property
+    def alerts_dir(self) -> Path:
+        """Alerts and the messages that are to be delivered."""
+        return self.state_dir / "alerts"
+
+    @property
     def log_dir(self) -> Path:
         return self.state_dir / "logs"
 
