@@ -23,6 +23,7 @@ from rtap_assets.resources.streams import StreamHost
 from rtap_assets.sensors.alerts import alerts_sensor
 from rtap_assets.sensors.checkpoint_progress import checkpoint_progress
 from rtap_assets.sensors.dlq_lag import dlq_lag_sensor
+from rtap_assets.sensors.outside_changes import outside_changes
 from rtap_assets.sensors.supervisor import stream_supervisor
 
 TABLE_JOBS = [maintain_tables, rebuild_layer, *CORRECTION_JOBS, rejudge_dead_letters]
@@ -34,7 +35,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         assets=[*topic_specs(settings), *layer_assets(settings), refreshed_marts(settings)],
         asset_checks=[stream_state, *QUALITY_CHECKS],
         jobs=[materialize_everything, *STREAM_JOBS, *QUALITY_JOBS, *TABLE_JOBS],
-        sensors=[stream_supervisor, checkpoint_progress, dlq_lag_sensor, alerts_sensor],
+        sensors=[stream_supervisor, checkpoint_progress, dlq_lag_sensor, outside_changes, alerts_sensor],
         schedules=[*quality_schedules(settings), maintenance_schedule],
         resources={
             # As an object and not as Dagster's configuration, which the UI shows: the settings include secrets.

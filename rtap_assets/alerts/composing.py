@@ -28,7 +28,7 @@ def compose(events: Sequence[AlertEvent], *, id: str, settings: Settings, now: d
         "source": "rtap",
         "title": title(ordered),
         "severity": _severity(ordered),
-        "page": settings.page_url,
+        "page": settings.page_address,
         "alerts": shown,
         "more": len(ordered) - len(shown),
         "dropped_messages": dropped,
@@ -62,7 +62,12 @@ def lines(document: dict[str, Any]) -> list[str]:
 
 def runbook_link(rule: str, settings: Settings) -> str:
     """Return the address of a rule's entry in the runbook: of the page where there is one, else of the file."""
-    return f"{settings.runbook_url or RUNBOOK}#{anchor(RULE_OF[rule].runbook)}"
+    return runbook_page(RULE_OF[rule].runbook, settings)
+
+
+def runbook_page(heading: str, settings: Settings) -> str:
+    """Return the address of a heading of the operations page; without an address of the page, its file."""
+    return f"{settings.runbook_url or RUNBOOK}#{anchor(heading)}"
 
 
 def anchor(heading: str) -> str:

@@ -4,13 +4,16 @@ from typing import Any
 
 import dagster as dg
 
+from rtap_assets.assets.column_lineage import stream_lineage
 from rtap_assets.assets.keys import OWNERS, PUBLISHED_GROUP, data_key
+from rtap_assets.assets.links import links
 from rtap_assets.assets.metadata import column_schema, freshness_policy, instant_of, source_offsets, watermark
+from rtap_assets.assets.previews import gold_preview
 from rtap_assets.assets.topics import topic_metadata
 from rtap_assets.config import Settings
 from rtap_assets.contracts.streams import STREAM_SPECS, StreamSpec, stream_named
-from rtap_assets.contracts.tables import TableSpec
-from rtap_assets.contracts.topics import Topic
+from rtap_assets.contracts.tables import GOLD, TableSpec
+from rtap_assets.contracts.topics import DLQ_TOPIC, Topic
 from rtap_assets.lake.history.snapshots import TableState, table_state
 from rtap_assets.resources.streams import StreamHost
 from rtap_assets.streaming.checkpoints.rollups import Standing, standing
@@ -47,6 +50,7 @@ def _shown_table(spec: TableSpec, settings: Settings) -> dict[str, Any]:
             "dagster/column_schema": column_schema(spec.columns),
             "dagster/table_name": spec.identifier,
             "partitioned by": spec.partition,
+            **links(settings, "States"),
         },
     }
 
@@ -56,7 +60,10 @@ def _shown_topic(topic: Topic, settings: Settings) -> dict[str, Any]:
         "description": topic.doc,
         "group_name": PUBLISHED_GROUP,
         "kinds": {"spark", "kafka"},
-        "metadata": topic_metadata(topic, settings),
+        "metadata": {
+            **topic_metadata(topic, settings),
+            **links(settings, "Dead letters" if topic is DLQ_TOPIC else "States"),
+        },
     }
 
 
@@ -64,7 +71,11 @@ def layer_metadata(settings: Settings, report: DrainReport) -> dict[str, Any]:
     """Return what a materialization shows of a stream that was drained, with its table and checkpoint as they are now."""
     table = stream_named(report.stream).writes
     state = None if table is None else table_state(settings, table)
-    return drain_metadata(report, state, reached=standing(settings, report.stream))
+    metadata = drain_metadata(report, state, reached=standing(settings, report.stream))
+    metadata["dagster/column_lineage"] = stream_lineage(stream_named(report.stream))
+    if table is GOLD:
+        metadata["preview"] = gold_preview(settings)
+    return metadata
 
 
 def drain_line(report: DrainReport) -> str:
@@ -83,6 +94,8 @@ def drain_metadata(report: DrainReport, state: TableState | None, *, reached: St
         "source offsets": source_offsets(report.position),
         "duration (s)": round(report.seconds, 3),
     }
+    if report.seconds > 0:
+        metadata["rows per second of work"] = round(report.input_rows / report.seconds, 1)
     stream = stream_named(report.stream)
     if stream.has_watermark:
         stamped = None if state is None else state.watermark_ms  # gold's own, by which its windows are final

@@ -1,5 +1,6 @@
 """The DuckDB marts and the published Parquet folder: one refresh, one step, several assets."""
 
+import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -7,18 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from rtap_assets.assets.column_lineage import copied_from_gold, mart_lineage
 from rtap_assets.assets.keys import GOLD_KEY, MARTS_GROUP, OWNERS, PUBLISHED_GROUP, REVENUE_PARQUET, data_key, mart_key
+from rtap_assets.assets.links import links
 from rtap_assets.assets.metadata import column_schema, freshness_policy, watermark
+from rtap_assets.assets.previews import preview
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import GOLD
 from rtap_assets.resources.marts import Marts
-from rtap_assets.serving.export import ExportReport, export_gold
+from rtap_assets.runtime.clock import from_microseconds
+from rtap_assets.serving.export import CURRENT, ExportReport, export_gold
 from rtap_assets.serving.marts import MARTS, MartSpec, MartsReport, refresh_marts
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-PREVIEW_ROWS = 5
+RUNBOOK = "Daily operation"
+REFRESHED_AT, VERSION = "refreshed at", "version"  # by these a refresh outside Dagster is recognized
 
 
 def _mart_spec(mart: MartSpec, settings: Settings) -> dg.AssetSpec:
@@ -31,7 +37,11 @@ def _mart_spec(mart: MartSpec, settings: Settings) -> dg.AssetSpec:
         kinds={"duckdb", "sql"},
         freshness_policy=freshness_policy(settings),
         owners=OWNERS,
-        metadata={"dagster/table_name": mart.name, "SQL": dg.MetadataValue.md(f"```sql\n{statement}\n```")},
+        metadata={
+            "dagster/table_name": mart.name,
+            "SQL": dg.MetadataValue.md(f"```sql\n{statement}\n```"),
+            **links(settings, RUNBOOK),
+        },
     )
 
 
@@ -43,16 +53,17 @@ def _split_header(sql: str) -> tuple[str, str]:
     return re.sub(r"\n(?=\w+: )", "\n\n", text), "\n".join(lines[size:])
 
 
-EXPORT_SPEC = dg.AssetSpec(
-    REVENUE_PARQUET,
-    deps=[GOLD_KEY],
-    description="Gold as a plain folder of Parquet files, partitioned by window_date and region in Hive's way, for tools "
-    "that read no Iceberg: `read_parquet('<folder>/**/*.parquet', hive_partitioning = true)`.",
-    group_name=PUBLISHED_GROUP,
-    kinds={"duckdb", "parquet"},
-    owners=OWNERS,
-    metadata={"dagster/column_schema": column_schema(GOLD.columns)},
-)
+def _export_spec(settings: Settings) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        REVENUE_PARQUET,
+        deps=[GOLD_KEY],
+        description="Gold as a plain folder of Parquet files, partitioned by window_date and region in Hive's way, for "
+        "tools that read no Iceberg: `read_parquet('<folder>/**/*.parquet', hive_partitioning = true)`.",
+        group_name=PUBLISHED_GROUP,
+        kinds={"duckdb", "parquet"},
+        owners=OWNERS,
+        metadata={"dagster/column_schema": column_schema(GOLD.columns), **links(settings, RUNBOOK)},
+    )
 
 
 MART_KEYS = [*(mart_key(mart.name) for mart in MARTS), REVENUE_PARQUET]
@@ -60,7 +71,7 @@ MART_KEYS = [*(mart_key(mart.name) for mart in MARTS), REVENUE_PARQUET]
 
 def refreshed_marts(settings: Settings) -> dg.AssetsDefinition:
     """Return the asset of all marts and the Parquet folder: one step."""
-    specs = [*(_mart_spec(mart, settings) for mart in MARTS), EXPORT_SPEC]
+    specs = [*(_mart_spec(mart, settings) for mart in MARTS), _export_spec(settings)]
     definition: dg.AssetsDefinition = dg.multi_asset(specs=specs, name="build_marts")(_refresh)
     return definition
 
@@ -87,20 +98,19 @@ def mart_metadata(report: MartsReport, name: str) -> dict[str, Any]:
         "dagster/row_count": report.rows[name],
         "source snapshots": dg.MetadataValue.json({table: str(id_) for table, id_ in report.snapshot_ids.items()}),
         "watermark": watermark(report.watermark),
+        REFRESHED_AT: dg.MetadataValue.timestamp(report.refreshed_at),
         "duration (s)": round(report.seconds, 3),
         "file": dg.MetadataValue.path(report.path),
     }
 
 
 def table_metadata(connection: "DuckDBPyConnection", mart: MartSpec) -> dict[str, Any]:
-    """Return a mart's columns and a few of its rows."""
+    """Return a mart's columns, what they are made from, and a few of its rows."""
     columns = connection.execute(f"DESCRIBE {mart.name}").fetchall()
-    rows = connection.execute(
-        f"SELECT COLUMNS(*)::VARCHAR FROM (FROM {mart.name} ORDER BY {mart.preview_order} LIMIT {PREVIEW_ROWS})"
-    ).fetchall()
     return {
         "dagster/column_schema": dg.TableSchema([dg.TableColumn(column[0], column[1].lower()) for column in columns]),
-        "preview": dg.MetadataValue.md(_markdown([column[0] for column in columns], rows)),
+        "dagster/column_lineage": mart_lineage(mart, [column[0] for column in columns]),
+        "preview": preview(connection, mart.name, order=mart.preview_order),
     }
 
 
@@ -108,14 +118,43 @@ def export_metadata(export: ExportReport) -> dict[str, Any]:
     """Return the metadata of a publication of the Parquet folder."""
     return {
         "dagster/row_count": export.rows,
+        "dagster/column_lineage": copied_from_gold(),
         "files": export.leaves,
         "files written": export.leaves_written,
         "snapshot id": str(export.snapshot_id),
+        VERSION: export.version,
         "duration (s)": round(export.seconds, 3),
         "folder": dg.MetadataValue.path(export.path),
     }
 
 
-def _markdown(header: list[str], rows: list[tuple[str | None, ...]]) -> str:
-    lines = [header, ["---"] * len(header), *([("" if cell is None else cell) for cell in row] for row in rows)]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+def refreshed_at(connection: "DuckDBPyConnection") -> datetime:
+    """Return when the marts of this file were built."""
+    (microseconds,) = connection.execute("SELECT epoch_us(refreshed_at) FROM refresh").fetchall()[0]
+    return from_microseconds(microseconds)
+
+
+def found_marts(connection: "DuckDBPyConnection", settings: Settings) -> Iterator[dg.AssetMaterialization]:
+    """Yield a materialization per mart of a file that was built outside Dagster (`rtap marts refresh`)."""
+    built_at = refreshed_at(connection)
+    text = f"Refreshed outside Dagster at {built_at:%Y-%m-%d %H:%M:%S}Z."
+    tables = {name for (name,) in connection.execute("SELECT table_name FROM information_schema.tables").fetchall()}
+    for mart in MARTS:
+        if mart.name not in tables:
+            continue  # the file is of an earlier version
+        (rows,) = connection.execute(f"SELECT count(*) FROM {mart.name}").fetchall()[0]
+        metadata = {
+            "dagster/row_count": rows,
+            REFRESHED_AT: dg.MetadataValue.timestamp(built_at),
+            "file": dg.MetadataValue.path(str(settings.marts_path)),
+            **table_metadata(connection, mart),
+        }
+        yield dg.AssetMaterialization(mart_key(mart.name), description=text, metadata=metadata)
+
+
+def published_version(settings: Settings) -> str | None:
+    """Return the version of the Parquet folder that is current; None before the first."""
+    try:
+        return os.path.basename(os.readlink(settings.export_dir / CURRENT))
+    except FileNotFoundError:
+        return None

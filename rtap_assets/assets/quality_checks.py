@@ -3,12 +3,14 @@
 One function per table for the pass, so that the blocking checks of a layer run before the layer below it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
+from rtap_assets.assets.metadata import as_check_result
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import BRONZE, TABLES, TableSpec
 from rtap_assets.errors import RtapError
@@ -51,42 +53,48 @@ def _pass_over(spec: TableSpec) -> dg.AssetChecksDefinition:
     def check_table(
         context: dg.AssetCheckExecutionContext, settings: dg.ResourceParam[Settings]
     ) -> Iterator[dg.AssetCheckResult]:
-        now = datetime.now(UTC)
         wanted = {key.name for key in context.selected_asset_check_keys}
-        positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
-        if spec is BRONZE and "conservation" in wanted:
-            for missing in explain_gaps(settings, positions=positions).unexplained:
-                context.log.warning(f"missing and not explained: {missing}")
-        results = run_checks(
-            settings,
-            positions=positions,
-            now=now,
-            lookback_hours=settings.dq_lookback_hours,
-            checks=[check for check in checks if check.name in wanted],
-        )
-        trouble = _published(context, settings, results, now=now)
-        yield from (check_result(result) for result in results)
-        if trouble is not None:
-            raise trouble
+        judged = judge_tables(settings, [check for check in checks if check.name in wanted], warn=context.log.warning)
+        yield from (as_check_result(check_evaluation(result)) for result in judged.results)
+        if judged.trouble is not None:
+            raise judged.trouble
 
     return check_table
 
 
-def _published(
-    context: dg.AssetCheckExecutionContext, settings: Settings, results: Sequence[DqResult], *, now: datetime
-) -> RtapError | None:
-    """Send the results to the topic and the topic to the table; return the error, so that the verdicts are shown first."""
+@dataclass(frozen=True)
+class Judged:
+    """The results of a pass, and why they are not in the topic and the table of results, if they are not."""
+
+    results: list[DqResult]
+    trouble: RtapError | None
+
+
+def judge_tables(settings: Settings, checks: Sequence[CheckSpec], *, warn: Callable[[str], None]) -> Judged:
+    """Run these checks over the newest snapshots and publish their results.
+
+    Raises:
+        ServingError: the lake cannot be read.
+        DependencyUnavailable: broker or catalog did not answer.
+    """
+    positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
+    if any(check.key == (BRONZE.identifier, "conservation") for check in checks):
+        for missing in explain_gaps(settings, positions=positions).unexplained:
+            warn(f"missing and not explained: {missing}")
+    results = run_checks(
+        settings, positions=positions, now=datetime.now(UTC), lookback_hours=settings.dq_lookback_hours, checks=checks
+    )
     try:
         DqPublisher(settings).publish(results)
         archive_results(settings)
-    except RtapError as error:
-        context.log.warning(f"the verdicts are not in {settings.topic_dq}: {error}")
-        return error
-    return None
+    except RtapError as error:  # the verdicts are shown first
+        warn(f"the verdicts are not in {settings.topic_dq}: {error}")
+        return Judged(results, error)
+    return Judged(results, None)
 
 
-def check_result(result: DqResult) -> dg.AssetCheckResult:
-    """Return a result as its run shows it."""
+def check_evaluation(result: DqResult) -> dg.AssetCheckEvaluation:
+    """Return a result as Dagster shows it."""
     metadata: dict[str, dg.MetadataValue[Any]] = {
         "observed": dg.MetadataValue.float(result.observed),
         "threshold": dg.MetadataValue.float(result.threshold),
@@ -107,7 +115,7 @@ def check_result(result: DqResult) -> dg.AssetCheckResult:
         description = f"observed {result.observed:.6g}, {verdict} the threshold {result.threshold:g}"
         if result.detail:
             metadata["detail"] = dg.MetadataValue.json(dict(result.detail))
-    return dg.AssetCheckResult(
+    return dg.AssetCheckEvaluation(
         asset_key=asset_key(result.table_name),
         check_name=result.check_name,
         passed=passed,

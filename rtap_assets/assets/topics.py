@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from rtap_assets.assets.keys import OWNERS, PUBLISHED_GROUP, SOURCE_GROUP, data_key
+from rtap_assets.assets.links import links
 from rtap_assets.assets.metadata import column_schema
 from rtap_assets.config import Settings
 from rtap_assets.contracts.streams import STREAM_SPECS
@@ -33,5 +34,5 @@ def _spec(topic: Topic, settings: Settings) -> dg.AssetSpec:
         kinds={"kafka"},
         owners=OWNERS,
         deps=[data_key(stream.target) for stream in STREAM_SPECS if stream.publishes is topic],
-        metadata=topic_metadata(topic, settings),
+        metadata={**topic_metadata(topic, settings), **links(settings, "Broker")},
     )

@@ -130,7 +130,7 @@ def _test_message(settings: Settings) -> Message:
         "source": "rtap",
         "title": "test of the alert channels",
         "severity": "warning",
-        "page": settings.page_url,
+        "page": settings.page_address,
         "alerts": [],
         "more": 0,
         "dropped_messages": 0,

@@ -1,7 +1,5 @@
 """The sensor `alerts`: gathers the facts, notes what changed, delivers what waits. The rules are in `alerts/rules.py`."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta

@@ -18,13 +18,18 @@ import dagster as dg
 
 from rtap_assets.assets.keys import ASSET_OF_STREAM
 from rtap_assets.assets.layers import NEWEST_BATCH, QUERY_ID, layer_metadata
+from rtap_assets.assets.quality_checks import asset_key
 from rtap_assets.config import Settings
+from rtap_assets.contracts.streams import stream_named
 from rtap_assets.errors import RtapError
+from rtap_assets.lake.history.snapshots import table_state
+from rtap_assets.quality.catalog import PASS_CHECKS
 from rtap_assets.resources.streams import StreamHost
 from rtap_assets.streaming.checkpoints.rollups import RollUp, Standing, roll_up, standing
 from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus
 from rtap_assets.streaming.model.wire import as_instant, as_text
 
+ROW_COUNT = "dagster/row_count"
 INTERVAL_SECONDS = 10
 LEAD_SECONDS = 3 * INTERVAL_SECONDS  # how long before the clock's full interval a roll-up is due
 LEAST_PAUSE = timedelta(minutes=1)
@@ -52,7 +57,8 @@ def checkpoint_progress(
     """Look at the four checkpoints once and report what is due."""
     now = datetime.now(UTC)
     reported = {name: ReportedProgress(**entry) for name, entry in json.loads(context.cursor or "{}").items()}
-    events, troubles = [], []
+    events: list[dg.AssetMaterialization | dg.AssetCheckEvaluation] = []
+    troubles = []
     for status in streams.statuses():
         if is_being_drained(status):
             continue  # the drain reports it
@@ -64,10 +70,10 @@ def checkpoint_progress(
             troubles.append(f"{status.name}: {error}")
             context.log.warning(troubles[-1])
             continue
-        events += [event] if event else []
+        events += [event, *hidden_results(context.instance, event.asset_key)] if event else []
         if fresh:
             reported[status.name] = fresh
-    names = ", ".join(event.asset_key.to_user_string() for event in events)
+    names = ", ".join(event.asset_key.to_user_string() for event in events if isinstance(event, dg.AssetMaterialization))
     reason = "; ".join([f"reported {names}" if events else "nothing to report", *troubles])
     cursor = json.dumps({name: asdict(entry) for name, entry in reported.items()})
     return dg.SensorResult(asset_events=events, cursor=cursor, skip_reason=reason)
@@ -85,10 +91,17 @@ def progress_of(
     """Return the materialization that is due, if any, and what has been reported then."""
     reached = standing(settings, stream)
     interval = timedelta(seconds=settings.progress_rollup_seconds)
-    if reached is None or not is_due(reported, reached, observed=observed, now=now, interval=interval):
-        return None, reported
     key = ASSET_OF_STREAM[stream]
-    after = newest_reported_batch(reported, newest_metadata(instance, key), reached)
+    if reached is None or (
+        reported is not None and reported.query_id == reached.query_id and reported.batch_id == reached.batch_id
+    ):
+        return None, reported
+    newest = newest_metadata(instance, key)
+    if not is_due(reported, reached, observed=observed, now=now, interval=interval) and not has_first_rows(
+        stream, settings, newest
+    ):
+        return None, reported
+    after = newest_reported_batch(reported, newest, reached)
     fresh = ReportedProgress(reached.query_id, reached.batch_id, as_text(now), observed)
     if after >= reached.batch_id:
         return None, fresh  # a drain's own materialization has reported it
@@ -113,6 +126,35 @@ def is_due(
     at = as_instant(reported.at)
     is_new_interval = _interval_of(now, interval) > _interval_of(at, interval)
     return observed != reported.observed or (is_new_interval and now - at >= min(interval, LEAST_PAUSE))
+
+
+def has_first_rows(stream: str, settings: Settings, newest: Mapping[str, Any]) -> bool:
+    """Return whether a table that is reported as empty has rows now: that does not wait for the next interval."""
+    table = stream_named(stream).writes
+    count = newest.get(ROW_COUNT)
+    return table is not None and count is not None and count.value == 0 and table_state(settings, table).rows > 0
+
+
+def hidden_results(instance: dg.DagsterInstance, key: dg.AssetKey) -> list[dg.AssetCheckEvaluation]:
+    """Return the newest results of an asset's checks that runs found, to be reported again without a run.
+
+    Dagster lists the result of a run as "Not Evaluated" once there is a newer materialization. A result without a run stays
+    beside materializations without a run, and the scheduled pass reports its own in that way.
+    """
+    keys = [dg.AssetCheckKey(key, check.name) for check in PASS_CHECKS if asset_key(check.spec.identifier) == key]
+    newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    found = [record.evaluation for record in newest.values() if record.run_id and record.evaluation is not None]
+    return [
+        dg.AssetCheckEvaluation(
+            asset_key=one.asset_key,
+            check_name=one.check_name,
+            passed=one.passed,
+            metadata=one.metadata,
+            severity=one.severity,
+            description=one.description,
+        )
+        for one in found
+    ]
 
 
 def _interval_of(instant: datetime, interval: timedelta) -> int:

@@ -62,6 +62,11 @@ class AlertSettings(BaseSettings):
         180, ge=60, description="Dagster's daemon is taken for dead when its heartbeat is this old."
     )
 
+    @property
+    def page_address(self) -> str:
+        """The address of the live page, or empty where none is known."""
+        return self.page_url
+
     @field_validator("alert_webhooks")
     @classmethod
     def _webhooks(cls, value: SecretStr) -> SecretStr:

@@ -14,7 +14,7 @@ from lake_fixtures import NOON
 from quality_fixtures import quality_result
 
 from rtap_assets.assets.keys import ASSET_OF_STREAM
-from rtap_assets.assets.quality_checks import check_result
+from rtap_assets.assets.quality_checks import check_evaluation
 from rtap_assets.config import PROJECT_ROOT, Settings, load_settings
 from rtap_assets.contracts.avro.schemas import DQ_SUBJECT_FOLDER, load_subject
 from rtap_assets.contracts.tables import DQ_RESULTS
@@ -51,7 +51,7 @@ def test_record_schema_and_table_have_the_same_fields() -> None:
 def test_an_evaluation_that_looked_at_nothing_has_not_passed_and_blocks_nothing() -> None:
     empty = quality_result("null_share", 0, 0)
     assert empty.outcome is Outcome.NOTHING_TO_CHECK
-    shown = check_result(empty)
+    shown = check_evaluation(empty)
     assert (shown.passed, shown.severity.value) == (False, "WARN")
     assert "nothing to check" in (shown.description or "")
     assert shown.metadata["outcome"].value == "nothing to check"
@@ -76,14 +76,14 @@ def test_a_result_survives_avro() -> None:
 
 def test_a_single_result_as_dagster_shows_it_names_its_snapshot_as_text() -> None:
     result = replace(quality_result("late_share", 1, 10), snapshot_id=2**60 + 1)
-    shown = check_result(result)
+    shown = check_evaluation(result)
     assert (shown.check_name, shown.passed, shown.asset_key) == (
         "late_share",
         result.passed,
         ASSET_OF_STREAM["silver"],
     )
     assert shown.metadata["snapshot id"].value == str(2**60 + 1)
-    assert "snapshot id" not in check_result(replace(result, snapshot_id=None)).metadata
+    assert "snapshot id" not in check_evaluation(replace(result, snapshot_id=None)).metadata
 
 
 # ---- the sensor of dead letters
