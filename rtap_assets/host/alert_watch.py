@@ -45,7 +45,7 @@ class AlertWatch:
         if facts is None:
             return
         self._store.look(facts, channels=[channel.label for channel in self._channels])
-        for failure in deliver(self._store, self._channels):
+        for failure in deliver(self._store, self._channels, clock=lambda: now):
             log.warning("an alert was not delivered and is tried again: %s", failure)
 
     def _facts(self, now: datetime) -> Facts | None:

@@ -91,7 +91,7 @@ def test_the_marts_are_opened_read_only_in_utc_and_closed_when_the_block_raises(
     assert shown["preview"].value.splitlines() == [
         "| hour | plan_tier |",
         "| --- | --- |",
-        "| 2026-01-01 00:00:00+00 | a\\|b |",
+        "| 2026-01-01 00:00:00 | a&#124;b |",
     ]
     assert [(column.name, column.type) for column in shown["dagster/column_schema"].columns] == [
         ("hour", "timestamp with time zone"),
