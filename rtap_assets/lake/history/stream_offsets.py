@@ -10,6 +10,9 @@ from pyiceberg.table import Table
 
 from rtap_assets.lake.history.snapshots import added_files, ancestors
 
+# Where Iceberg's source stands in a table that has no snapshot yet.
+BEFORE_THE_FIRST_SNAPSHOT = -1
+
 
 @dataclass(frozen=True)
 class StreamPositions:

@@ -14,6 +14,7 @@ class BatchMetrics:
     """Counts by query and batch, of this process; written by sinks, read by what looks at a query's reports."""
 
     _counts: ClassVar[OrderedDict[tuple[str, int], dict[str, dict[str, Any]]]] = OrderedDict()
+    _states: ClassVar[OrderedDict[tuple[str, int], dict[str, Any]]] = OrderedDict()
     _lock = Lock()
 
     @classmethod
@@ -24,6 +25,20 @@ class BatchMetrics:
                 cls._counts.popitem(last=False)
 
     @classmethod
+    def put_state(cls, query: str, batch_id: int, *, rows: int, memory_bytes: int, late: int, copies: int) -> None:
+        """Keep what a sink remembers between batches, and what it left out, as Spark reports an operator with state."""
+        operator = {
+            "numRowsTotal": rows,
+            "memoryUsedBytes": memory_bytes,
+            "numRowsDroppedByWatermark": late,
+            "customMetrics": {"numDroppedDuplicateRows": copies},
+        }
+        with cls._lock:
+            cls._states[query, batch_id] = operator
+            while len(cls._states) > KEPT_BATCHES:
+                cls._states.popitem(last=False)
+
+    @classmethod
     def rows_of(cls, query: str, batch_id: int, *, otherwise: int) -> int:
         """Return how many records the batch had. Spark also counts those that an attempt read that was given up."""
         with cls._lock:
@@ -32,7 +47,9 @@ class BatchMetrics:
 
     @classmethod
     def added_to(cls, report: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the report with the counts of its batch among its observed metrics."""
+        """Return the report with the counts and the state of its batch where Spark has those of a query's own plan."""
+        key = str(report["id"]), int(report["batchId"])
         with cls._lock:
-            found = cls._counts.get((str(report["id"]), int(report["batchId"])))
-        return {**report, "observedMetrics": {**(report.get("observedMetrics") or {}), **found}} if found else dict(report)
+            counts, state = cls._counts.get(key), cls._states.get(key)
+        counted = {"observedMetrics": {**(report.get("observedMetrics") or {}), **counts}} if counts else {}
+        return {**report, **counted, **({"stateOperators": [state]} if state else {})}
