@@ -42,6 +42,8 @@ def appended_files(
     Raises:
         StreamError: the table no longer has the snapshots in between.
     """
+    if end["snapshot_id"] == BEFORE_THE_FIRST_SNAPSHOT:
+        return []
     table = writable_table(session, settings, spec)
     batches = session.sparkContext._jvm.org.apache.iceberg.MicroBatches
     found: list[DataFile] = []
