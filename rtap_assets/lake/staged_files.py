@@ -61,6 +61,8 @@ class StagedTable:
         Raises:
             LookupError: the table no longer has the snapshots in between.
         """
+        if end.is_before_everything:
+            return []
         chain = self._chain(start, end)
         begin = SourceOffset(chain[0].snapshotId(), 0, scan_all_files=False) if start.is_before_everything else start
         tasks: list[Any] = []
@@ -124,17 +126,17 @@ class StagedTable:
             cache.remove(name)
 
     def _chain(self, start: SourceOffset, end: SourceOffset) -> list[Any]:
+        """Return the snapshots from that of `start` to that of `end`, oldest first."""
         chain: list[Any] = []
-        if not end.is_before_everything:
-            snapshot = self.table.snapshot(end.snapshot_id)
-            while snapshot is not None:
-                chain.append(snapshot)
-                parent = snapshot.parentId()
-                if snapshot.snapshotId() == start.snapshot_id or (start.is_before_everything and parent is None):
-                    break
-                snapshot = self.table.snapshot(parent) if parent is not None else None
-            if not chain or (snapshot is None and not start.is_before_everything):
-                raise LookupError(f"snapshots from {start.snapshot_id} to {end.snapshot_id} are no longer in the history")
+        snapshot = self.table.snapshot(end.snapshot_id)
+        while snapshot is not None:
+            chain.append(snapshot)
+            if snapshot.snapshotId() == start.snapshot_id:
+                break
+            parent = snapshot.parentId()
+            snapshot = None if parent is None else self.table.snapshot(parent)
+        if not chain or (snapshot is None and not start.is_before_everything):
+            raise LookupError(f"snapshots from {start.snapshot_id} to {end.snapshot_id} are no longer in the history")
         return chain[::-1]
 
 
