@@ -16,7 +16,7 @@ pytest_plugins = [
     "stack_fixtures",
     "spark_fixtures",
     "stream_fixtures",
-    "host_fixtures",
+    "fake_host",
     "audited_lake",
 ]  # nothing is started until a test asks for it
 
