@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hosted import run
+from commands import run_rtap
 from pyspark.sql import SparkSession
 from stack_fixtures import silent
 from stream_fixtures import ask, drain, send_events
@@ -59,7 +59,7 @@ def test_drains_go_on_from_a_restored_backup_at_another_path_with_exact_counts(
     with pytest.raises(LocalStackError, match="is not empty"):
         restore(elsewhere, taken, echo=silent)
     streams.lake_dir.rename(tmp_path / "away")  # nothing is read from the old place
-    code, said = run(elsewhere, "drain")
+    code, said = run_rtap(elsewhere, "drain")
     assert code == 0, said
     assert (ask(elsewhere, COUNTS), ask(elsewhere, FIGURES)) == after
 
