@@ -95,7 +95,7 @@ def concatenate(parts: Sequence[Columns]) -> Columns:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def due_ms(options: GeneratorOptions, start_ms: int, sequence: Integers) -> Integers:
+def _due_ms(options: GeneratorOptions, start_ms: int, sequence: Integers) -> Integers:
     """Return when each record is ingested: spread over the simulated history, or at the steady rate."""
     if options.rate is not None:
         return np.asarray(start_ms + (sequence * 1000 / options.rate).astype(np.int64))
@@ -123,7 +123,7 @@ class _Run:
         awkward = np.zeros(len(sequence), dtype=np.int64)
         for place, amount in AWKWARD_PLACES.items():
             awkward[(sequence % AWKWARD_EVERY == place) & (kind == GOOD)] = amount
-        base_ms = due_ms(self.options, self.start_ms, sequence)
+        base_ms = _due_ms(self.options, self.start_ms, sequence)
         columns = good_events(rng, self.options, self.contract.ids, base_ms=base_ms, awkward=awkward)
         columns |= {"origin_run": objects([OWN_RUN] * len(sequence)), "origin_sequence": sequence.copy()}
         self._copy_duplicates(rng, kind, columns)
