@@ -12,8 +12,8 @@ from polling import wait_until
 from pyspark.sql import SparkSession
 from stream_fixtures import ask, drain, open_engine
 from transactional import (
-    committed_offsets,
     CALL_SECONDS,
+    committed_offsets,
     open_with,
     purchases,
     send_aborted,
