@@ -15,10 +15,6 @@ import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
-from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12Certificate, serialize_java_truststore
-
 from rtap_assets.config import Settings
 from rtap_assets.errors import ConfigurationError
 from rtap_assets.java.jvm import java_command
@@ -56,6 +52,18 @@ def jars_of(settings: Settings, use: str) -> list[Path]:
     if use == "registry":
         return sorted((folder / UNPACKED).rglob("*.jar"))
     return sorted((folder / use).glob("*.jar"))
+
+
+def pyspark_jars() -> list[Path]:
+    """Return the jars that PySpark carries.
+
+    Raises:
+        ConfigurationError: PySpark is not installed.
+    """
+    spec = find_spec("pyspark")
+    if spec is None or spec.origin is None:
+        raise ConfigurationError("pyspark is not installed.", remedy="Run `make setup`.")
+    return sorted((Path(spec.origin).parent / "jars").glob("*.jar"))
 
 
 def expected_sums() -> dict[str, str]:
@@ -155,10 +163,7 @@ def _from_lines(text: str) -> dict[str, str]:
 
 
 def _retrieve(settings: Settings, folder: Path) -> None:
-    spec = find_spec("pyspark")
-    if spec is None or spec.origin is None:
-        raise ConfigurationError("pyspark is not installed.", remedy="Run `make setup`.")
-    (ivy,) = (Path(spec.origin).parent / "jars").glob("ivy-*.jar")
+    (ivy,) = (jar for jar in pyspark_jars() if jar.name.startswith("ivy-"))
     with tempfile.TemporaryDirectory() as scratch:
         command = [
             *java_command(settings), *_trust_store(Path(scratch)), "-jar", str(ivy),
@@ -181,6 +186,14 @@ def _trust_store(folder: Path) -> list[str]:
 
     The packaged Java runtime brings its own list, which lacks the certificates of a company's proxy.
     """
+    # Imported when jars are fetched: every command imports this module, and these take a tenth of a second.
+    from cryptography import x509  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import BestAvailableEncryption  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization.pkcs12 import (  # noqa: PLC0415
+        PKCS12Certificate,
+        serialize_java_truststore,
+    )
+
     bundle = ssl.get_default_verify_paths().cafile
     if not bundle:
         return []
