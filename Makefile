@@ -80,6 +80,9 @@ bench: $(READY) ## Measure the chain, cold and warm, per stream (N=events, AGAIN
 bench-live: $(READY) ## Measure the running platform: cores, memory, latencies (RATES=2000,200,0 SECONDS=180 SETTLE=60)
 	@$(BIN)/python -m bench.live $(if $(RATES),--rates $(RATES)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SETTLE),--settle $(SETTLE))
 
+bench-peers: $(READY) ## Compare with Kafka Streams, Flink and a loop by hand on one topic (N=events, WRITE=1: into the docs)
+	@$(BIN)/python -m bench.peers $(if $(N),--events $(N)) $(if $(RUNS),--runs $(RUNS)) $(if $(WRITE),--write)
+
 lock: $(READY) ## Resolve the dependencies anew and write both lock files (hashes, no index)
 	@$(COMPILE) --no-strip-extras --extra dev pyproject.toml -o requirements.lock
 	@printf 'setuptools\nuv\n' | $(COMPILE) --no-annotate - -o requirements-setup.lock

@@ -1,8 +1,8 @@
 """How long records took until each layer showed them, from the tables' own history.
 
 A record is visible in a layer when the snapshot that holds it is committed. Its age then is that time less its Kafka
-timestamp, which the broker sets. Gold's MERGE names the batch that it merged, and the batch's entry in the checkpoint the end
-of what it read of silver: a record is visible in gold with the first such commit at or behind its snapshot.
+timestamp, which the broker sets. Gold's MERGE names the batch that it merged, and the batch's entry in the checkpoint the
+end of what it read of silver: a record is visible in gold with the first such commit at or behind its snapshot.
 """
 
 from __future__ import annotations

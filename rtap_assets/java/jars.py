@@ -91,7 +91,7 @@ def fetch_jars(settings: Settings) -> Path:
     settings.cache_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=settings.cache_dir, prefix="fetching-") as temporary:
         folder = Path(temporary) / "jars"
-        _retrieve(settings, folder)
+        retrieve(settings, folder, descriptor=HERE / "ivy.xml")
         verify(folder)
         for archive in (folder / "registry").glob("*.tar.gz"):
             with tarfile.open(archive) as tar:
@@ -162,12 +162,17 @@ def _from_lines(text: str) -> dict[str, str]:
     return {name: digest for digest, name in (line.split(maxsplit=1) for line in text.splitlines() if line)}
 
 
-def _retrieve(settings: Settings, folder: Path) -> None:
+def retrieve(settings: Settings, folder: Path, *, descriptor: Path) -> None:
+    """Have Ivy put the jars of a descriptor below `folder`, one folder per configuration.
+
+    Raises:
+        ConfigurationError: Ivy could not resolve them.
+    """
     (ivy,) = (jar for jar in pyspark_jars() if jar.name.startswith("ivy-"))
     with tempfile.TemporaryDirectory() as scratch:
         command = [
             *java_command(settings), *_trust_store(Path(scratch)), "-jar", str(ivy),
-            "-settings", str(HERE / "ivysettings.xml"), "-ivy", str(HERE / "ivy.xml"), "-cache", f"{scratch}/cache",
+            "-settings", str(HERE / "ivysettings.xml"), "-ivy", str(descriptor), "-cache", f"{scratch}/cache",
             "-retrieve", f"{folder}/{RETRIEVE_PATTERN}",
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
