@@ -128,8 +128,7 @@ def _send(settings: Settings, events: int, *, seed: int) -> None:
 
 def _environment(settings: Settings, folder: Path) -> dict[str, str]:
     """Return where the peers find topic and schemas; none of them asks the registry."""
-    with Registry(settings) as registry:
-        schemas = registry.versions(f"{settings.topic_events}-value")
+    schemas = Registry(settings).versions(f"{settings.topic_events}-value")
     known = folder / "schemas"
     known.mkdir()
     for schema_id, text in schemas.items():

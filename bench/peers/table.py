@@ -17,7 +17,7 @@ from rtap_assets.config import PROJECT_ROOT
 PAGE = PROJECT_ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- peers: written by `make bench-peers` -->", "<!-- end of peers -->"
 HEAD = (
-    "| | s to last commit | s of start | events/s after start | CPU s/M | CPU s of start | peak MiB | load before | results |\n"
+    "| | s to last commit | s of start | events/s after start | CPU s/M | CPU s of start | peak MiB | load | results |\n"
     "|---|---:|---:|---:|---:|---:|---:|---:|---|"
 )
 MILLION = 1_000_000
