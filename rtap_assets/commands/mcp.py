@@ -8,8 +8,6 @@ import click
 
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
-from rtap_assets.mcp.protocol import Server
-from rtap_assets.mcp.tools import Tools, tool_definitions
 
 
 @click.command()
@@ -19,5 +17,8 @@ def mcp(settings: Settings) -> None:
 
     A client starts it; docs/mcp.md has its configuration.
     """
+    from rtap_assets.mcp.protocol import Server
+    from rtap_assets.mcp.tools import Tools, tool_definitions
+
     tools = Tools(settings)
     Server(tool_definitions(settings), tools.call, tools.cancel, sys.stdout).serve(sys.stdin)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from rich.console import Console
@@ -19,8 +19,9 @@ from rich.text import Text
 
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
-from rtap_assets.serving.connection import open_lake
-from rtap_assets.serving.query import QueryResult, ending_late, late_query, run_query
+
+if TYPE_CHECKING:
+    from rtap_assets.serving.query import QueryResult
 
 # Without a terminal a table is as wide as its content: folded cells cannot be searched or compared.
 PIPE_WIDTH = 10_000
@@ -40,6 +41,9 @@ def sql(settings: Settings, statement: str, form: str, max_rows: int, timeout: f
     stream_progress (the streams' batches), and marts.<name> (see
     `rtap sql "SHOW ALL TABLES"`). Times are in UTC.
     """
+    from rtap_assets.serving.connection import open_lake
+    from rtap_assets.serving.query import ending_late, run_query
+
     text = sys.stdin.read() if statement == "-" else statement
     seconds = timeout or settings.sql_timeout_seconds
     with open_lake(settings) as connection, ending_late(seconds, partial(_end_late, seconds)):
@@ -50,6 +54,8 @@ def sql(settings: Settings, statement: str, form: str, max_rows: int, timeout: f
 
 
 def _end_late(seconds: float) -> NoReturn:
+    from rtap_assets.serving.query import late_query
+
     error = late_query(seconds)
     click.echo(f"error: {error.message}\n  -> {error.remedy}", err=True)
     sys.stderr.flush()

@@ -7,7 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from stream_host_fakes import NOW, status
+from fake_host import NOON as NOW
+from fake_host import status
 
 from rtap_assets.alerts.composing import anchor, runbook_link
 from rtap_assets.alerts.model import CheckFact, DaemonFact, DeadLettersFact, DiskFact, Facts, NewsFact, Severity, TickFact

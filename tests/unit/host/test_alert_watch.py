@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from alert_receivers import web_receiver
-from stream_host_fakes import NOW, status
+from fake_host import NOON as NOW
+from fake_host import status
 
 from rtap_assets.alerts.heartbeat import DAEMON_RECORD, DaemonWatch, newest_heartbeat
 from rtap_assets.alerts.model import Facts

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import dagster as dg
 from alert_receivers import web_receiver
-from stream_host_fakes import NOW, FakeClient, host_over, status
+from fake_host import NOON as NOW
+from fake_host import FakeClient, engine_with, host_over, status
 
 from rtap_assets.alerts.model import CheckFact, DeadLettersFact, Severity
 from rtap_assets.alerts.store import AlertStore
@@ -63,7 +64,7 @@ def test_a_tick_sends_what_needs_an_operator(tmp_path: Path) -> None:
         settings = load_settings(
             _env_file=None, state_dir=tmp_path / ".rtap", alert_webhooks=receiver.url, alert_group_seconds=0
         )
-        client = FakeClient(reported=[status("gold", Observed.BROKEN), status("silver")])
+        client = FakeClient(engine_with(status("gold", Observed.BROKEN), status("silver")))
         with dg.build_sensor_context(
             instance=instance,
             definitions=build_definitions(settings),
