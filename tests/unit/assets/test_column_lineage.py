@@ -57,6 +57,7 @@ def value(name: str, kind: str, row: int) -> Any:
         "error_reason": (None, "too_short", "bad_magic")[row % 3],
         "topic_epoch": 0,
         "is_late": False,
+        "revision": row % 2,
     }
     if name in special:
         return special[name]
@@ -71,13 +72,15 @@ def value(name: str, kind: str, row: int) -> Any:
     return f"{name}-{row}" if kind == "string" else None
 
 
-def changed(given: Any) -> Any:
+def changed(name: str, given: Any) -> Any:
+    if name.endswith("_latency_ms") or given == "too_short":
+        return None
     if isinstance(given, bool):
         return not given
     if isinstance(given, datetime):
         return given + timedelta(hours=3)
     if isinstance(given, str):
-        return {"too_short": "bad_magic"}.get(given, f"{given}-changed")
+        return f"{given}-changed"
     return None if given is None else given + 1_000
 
 
@@ -85,7 +88,7 @@ def rows_of(spec: TableSpec, *, change: str = "") -> list[list[Any]]:
     rows = [[value(column.name, column.type, row) for column in spec.columns] for row in range(6)]
     place = spec.column_names.index(change) if change else -1
     for row in rows if change else []:
-        row[place] = changed(row[place])
+        row[place] = changed(change, row[place])
     return rows
 
 
