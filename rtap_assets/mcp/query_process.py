@@ -35,6 +35,7 @@ class QueryProcess:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
+        self._unread = bytearray()
         self._lock = Lock()
 
     def ask(self, name: str, arguments: Mapping[str, Any], *, seconds: float) -> Any:
@@ -61,7 +62,7 @@ class QueryProcess:
     def _answer(
         self, process: subprocess.Popen[bytes], *, seconds: float, late: ServingError | None = None
     ) -> dict[str, Any]:
-        line = _read_line(process, seconds=seconds)
+        line = self._line(process, seconds=seconds)
         if line is None:
             self.end()
             raise late or ServingError(f"The lake could not be opened within {seconds:g} s.", remedy="Try again.")
@@ -74,17 +75,34 @@ class QueryProcess:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
+    def _line(self, process: subprocess.Popen[bytes], *, seconds: float) -> bytes | None:
+        """Return the next line; None when there is none in time, empty when the process has ended."""
+        assert process.stdout is not None
+        ends, descriptor = time.monotonic() + seconds, process.stdout.fileno()
+        while b"\n" not in self._unread:
+            left = ends - time.monotonic()
+            if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+                return None
+            chunk = os.read(descriptor, CHUNK_BYTES)
+            if not chunk:
+                return b""
+            self._unread += chunk
+        line, _, rest = self._unread.partition(b"\n")
+        self._unread = bytearray(rest)
+        return bytes(line)
+
     def end(self) -> None:
         """Kill the process; the next question starts another."""
         with self._lock:
             process, self._process = self._process, None
         if process is not None:
-            process.kill()
-            process.wait()
+            with process:  # closes the pipes and waits
+                process.kill()
 
     def _started(self) -> subprocess.Popen[bytes]:
         with self._lock:
             if self._process is None or self._process.poll() is not None:
+                self._unread.clear()
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "rtap_assets.mcp.query_process"],
                     stdin=subprocess.PIPE,
@@ -94,22 +112,6 @@ class QueryProcess:
                     start_new_session=True,
                 )
             return self._process
-
-
-def _read_line(process: subprocess.Popen[bytes], *, seconds: float) -> bytes | None:
-    """Return the next line; None when there is none in time, empty when the process has ended."""
-    assert process.stdout is not None
-    found, ends = bytearray(), time.monotonic() + seconds
-    descriptor = process.stdout.fileno()
-    while not found.endswith(b"\n"):
-        left = ends - time.monotonic()
-        if left <= 0 or not select.select([descriptor], [], [], left)[0]:
-            return None
-        chunk = os.read(descriptor, CHUNK_BYTES)
-        if not chunk:
-            return b""
-        found += chunk
-    return bytes(found)
 
 
 def answer(settings: Settings, line: str, begin: Callable[[], None]) -> dict[str, Any]:

@@ -54,10 +54,13 @@ def value(name: str, kind: str, row: int) -> Any:
     special = {
         "window_end": START + timedelta(minutes=5 * row + 5),
         "event_type": ("purchase", "refund")[row % 2],
+        "plan_tier": "pro" if row < 3 else "free",
+        "region": "emea" if row < 3 else "na",
+        "currency": "EUR",
         "error_reason": (None, "too_short", "bad_magic")[row % 3],
         "topic_epoch": 0,
         "is_late": False,
-        "revision": row % 2,
+        "revision": 0 if row < 3 else 1,
     }
     if name in special:
         return special[name]
@@ -101,8 +104,8 @@ def built(mart: MartSpec, *, change: tuple[str, str] = ("", "")) -> dict[str, li
         for spec in TABLES:
             rows = rows_of(spec, change=change[1] if change[0] == spec.view else "")
             connection.executemany(f"INSERT INTO {spec.view} VALUES ({', '.join('?' * len(spec.columns))})", rows)
-        connection.execute("CREATE TABLE refresh AS SELECT TIMESTAMPTZ '2026-03-01 12:17:00+00' AS watermark")
-        connection.execute("CREATE TABLE provisional_windows AS SELECT TIMESTAMPTZ '2026-03-01 12:00:00+00' AS window_start")
+        connection.execute("CREATE TABLE refresh AS SELECT TIMESTAMPTZ '2026-03-01 13:30:00+00' AS watermark")
+        connection.execute("CREATE TABLE provisional_windows AS SELECT TIMESTAMPTZ '2026-03-01 15:00:00+00' AS window_start")
         connection.execute("CREATE TABLE reason_codes (reason VARCHAR, explanation VARCHAR)")
         connection.executemany(
             "INSERT INTO reason_codes VALUES (?, ?)", [[str(code), text] for code, text in EXPLANATIONS.items()]
