@@ -1,8 +1,7 @@
 """The sensor `checkpoint_progress`: reports what running streams commit as materializations without a run.
 
 At most one per asset and interval, at once when the state of its stream changes. Intervals begin by the clock, shortly
-before the scheduled pass of checks and the refresh of the marts: Dagster lists what a pass found as "Not Evaluated" once
-there is a newer materialization, so the roll-up comes before the pass, and the marts have what it reports.
+before the scheduled pass of checks and the refresh of the marts, so that both have what the roll-up reports.
 
 The cursor holds the newest batch that was reported, and so does the metadata of a drain's own materialization: after an hour
 without a daemon, one roll-up reports all of it, once.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from click.testing import CliRunner
 from lake_fixtures import NOON, bronze_row, gold_row, make_lake
 
 from rtap_assets.cli import cli, main
-from rtap_assets.config import Settings, get_settings
+from rtap_assets.config import Settings, get_settings, settings_environment
 
 
 @pytest.fixture
@@ -61,6 +63,18 @@ def test_sql_prints_json_with_decimals_as_text_from_a_statement_on_stdin(setting
     assert note == ""
     headers, _ = run("sql", "SELECT raw_key, kafka_headers FROM bronze", "--format", "json")
     assert json.loads(headers) == [{"raw_key": b"account-1".hex(), "kafka_headers": [{"key": "trace", "value": "31"}]}]
+
+
+def test_a_query_ends_at_its_deadline_also_in_a_function_that_cannot_be_interrupted(settings: Settings) -> None:
+    stuck = "SELECT length(regexp_replace(repeat('ab', 100000000), '(a|b)', 'xyz', 'g'))"
+    for statement in ("SELECT sum(a.range) FROM range(1000000000000) a", stuck):
+        done = subprocess.run(
+            [sys.executable, "-m", "rtap_assets.cli", "sql", "--timeout", "0.5", statement],
+            env=os.environ | settings_environment(settings), capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert "The query was ended after 0.5 s, its deadline." in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_sql_prints_csv_that_reads_back(settings: Settings) -> None:
