@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -10,9 +11,11 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.loader import LoadingContextForTest
 from fake_host import NOON, FakeClient, host_over, status
+from lake_fixtures import gold_row, make_lake
 
-from rtap_assets.assets.keys import ASSET_OF_STREAM
+from rtap_assets.assets.keys import ASSET_OF_STREAM, GOLD_KEY
 from rtap_assets.assets.layers import NEWEST_BATCH, QUERY_ID
 from rtap_assets.config import Settings, load_settings
 from rtap_assets.definitions import build_definitions
@@ -20,6 +23,8 @@ from rtap_assets.sensors.checkpoint_progress import (
     LEAD_SECONDS,
     ReportedProgress,
     checkpoint_progress,
+    has_first_rows,
+    hidden_results,
     is_being_drained,
     is_due,
     progress_of,
@@ -194,3 +199,53 @@ def test_a_tick_over_an_empty_state_folder_reports_nothing(settings: Settings) -
     assert result.asset_events == []
     assert result.skip_reason is not None
     assert result.skip_reason.skip_message == "nothing to report"
+
+
+def evaluation(name: str, *, passed: bool = True) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(asset_key=GOLD_KEY, check_name=name, passed=passed, metadata={"observed": 0.5})
+
+
+def listed(instance: dg.DagsterInstance, name: str) -> bool:
+    """Whether Dagster lists the newest result of a check of gold, and not "Not Evaluated"."""
+    key = dg.AssetCheckKey(GOLD_KEY, name)
+    record = instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key]
+    return asyncio.run(record.targets_latest_materialization(LoadingContextForTest(instance)))
+
+
+def test_a_result_without_a_run_stays_listed_beside_later_roll_ups() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.report_runless_asset_event(dg.AssetMaterialization(GOLD_KEY))
+        instance.report_runless_asset_event(evaluation("freshness"))
+        instance.report_runless_asset_event(dg.AssetMaterialization(GOLD_KEY))
+        assert listed(instance, "freshness")
+        assert hidden_results(instance, GOLD_KEY) == []
+
+
+def test_what_a_run_found_is_reported_again_with_the_next_roll_up_and_once() -> None:
+    found = dg.AssetCheckResult(passed=False, check_name="freshness", metadata={"n": 2})
+
+    @dg.asset(key=GOLD_KEY, check_specs=[dg.AssetCheckSpec("freshness", asset=GOLD_KEY)])
+    def gold():  # type: ignore[no-untyped-def]
+        return dg.MaterializeResult(check_results=[found])
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert dg.materialize([gold], instance=instance).success
+        assert listed(instance, "freshness")
+        instance.report_runless_asset_event(dg.AssetMaterialization(GOLD_KEY))
+        assert not listed(instance, "freshness")
+        (again,) = hidden_results(instance, GOLD_KEY)
+        assert (again.check_name, again.passed, again.metadata["n"].value) == ("freshness", False, 2)
+        instance.report_runless_asset_event(again)
+        assert listed(instance, "freshness")
+        assert hidden_results(instance, GOLD_KEY) == []
+
+
+def test_a_table_that_was_reported_as_empty_does_not_wait_for_the_next_interval(settings: Settings) -> None:
+    make_lake(settings)
+    empty = {"dagster/row_count": dg.MetadataValue.int(0)}
+    assert not has_first_rows("gold", settings, empty)
+    make_lake(settings, gold=[gold_row(NOON)])
+    assert has_first_rows("gold", settings, empty)
+    assert not has_first_rows("gold", settings, {"dagster/row_count": dg.MetadataValue.int(1)})
+    assert not has_first_rows("gold", settings, {})
+    assert not has_first_rows("dlq", settings, empty)
