@@ -47,7 +47,7 @@ TRUTH_SECONDS = 60  # within this time the UI shows what is so
 RATE = 200
 MORE_EVENTS = 500
 EVERYTHING = ["--ui", "--streams", "--generate", str(RATE)]
-SENSORS = ["stream_supervisor", "checkpoint_progress", "dlq_lag"]
+SENSORS = ["stream_supervisor", "checkpoint_progress", "dlq_lag", "outside_changes", "alerts"]
 AS_STARTED, AS_STOPPED = {(Desired.RUNNING, Observed.RUNNING)}, {(Desired.STOPPED, Observed.STOPPED)}
 SERVICES = {
     "registry", "kafka", "dagster-code-server", "dagster-daemon", "dagster-webserver", "stream-host", "generator",
