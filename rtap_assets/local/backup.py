@@ -42,7 +42,7 @@ SQLITE_MAGIC = b"SQLite format 3\0"
 SQLITE_SIDES = ("-wal", "-shm", "-journal")
 # Of this moment or of this machine alone, or built again from the rest; the token is a secret.
 NOT_KEPT = {
-    "run", "logs", "jvm", "marts", "export", "demo", "duckdb-tmp", LOCK_NAME, ".DS_Store",
+    "run", "logs", "alerts", "jvm", "marts", "export", "demo", "duckdb-tmp", LOCK_NAME, ".DS_Store",
     "streams/token", f"streams/{HOST_LOCK}", f"streams/{HOST_NOTE}", "streams/pins", "streams/locks",
     f"checkpoints/{LOCK_FILE}", f"checkpoints/{OWNER_FILE}",
 }  # fmt: skip
