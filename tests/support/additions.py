@@ -158,7 +158,7 @@ def copy_with(folder: Path, edits: Iterable[Edit]) -> Path:
     """Copy the package and the schemas, make the edits, return the copy's root."""
     root = folder / "copy"
     for name in ("rtap_assets", "schemas"):
-        shutil.copytree(PROJECT_ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PROJECT_ROOT / name, root / name)  # with its bytecode: a file that is edited is compiled again
     for edit in edits:
         path = root / edit.path
         text = path.read_text(encoding="utf-8") if edit.old else ""

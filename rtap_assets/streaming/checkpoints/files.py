@@ -65,6 +65,18 @@ def read_batch(checkpoint: Path, batch_id: int) -> LoggedBatch:
         ) from error
 
 
+def source_range(checkpoint: Path, batch_id: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the offsets in a table from which and up to which a batch reads, as Iceberg's streaming source writes them.
+
+    Raises:
+        StreamError: an entry of the offset log cannot be read.
+    """
+    end = read_batch(checkpoint, batch_id).source
+    if batch_id:
+        return read_batch(checkpoint, batch_id - 1).source, end
+    return json.loads(initial_offset_file(checkpoint).read_text(encoding="utf-8")), end
+
+
 def planned_batches(checkpoint: Path) -> list[int]:
     """Return the ids of all batches that the offset log still holds, oldest first."""
     folder = checkpoint / "offsets"

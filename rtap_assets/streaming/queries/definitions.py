@@ -29,7 +29,6 @@ from rtap_assets.streaming.queries.registered_schemas import WriterMemory
 from rtap_assets.streaming.queries.revenue_windows import REVENUE_WINDOWS
 from rtap_assets.streaming.queries.silver_sink import silver_sink
 from rtap_assets.transforms.dlq import build_dead_letters
-from rtap_assets.transforms.gold import PANE_INPUT
 from rtap_assets.transforms.silver import normalise_sales_events
 
 # A batch of silver is read and written in as many tasks as it has splits; Iceberg's own, of 128 MB, would leave cores idle.
@@ -103,13 +102,11 @@ def silver_writer(session: SparkSession, settings: Settings) -> DataStreamWriter
 def revenue_writer(session: SparkSession, settings: Settings, *, name: str) -> DataStreamWriter:
     """Return the query of a stream of revenue windows: silver events, added to the windows they are in.
 
-    Time: nothing is too late. The watermark drops no row, for there is no state; it is there to be shown, and its delay is
-        twice silver's, since gold may run ahead of silver by one batch.
+    Time: nothing is too late. The sink stamps a watermark into the table, the newest event time less twice silver's delay,
+        since gold may run ahead of silver by one batch; it drops no row, for there is no state.
     """
-    events = _follow(session, settings, SILVER).select(*PANE_INPUT)
-    events = events.withWatermark("event_time", f"{2 * settings.watermark_delay_seconds} seconds")
     sink = gold_sink(settings, STREAMS[name].checkpoint(settings), REVENUE_WINDOWS[name](settings))
-    return events.writeStream.outputMode("append").foreachBatch(sink)
+    return _follow(session, settings, SILVER).writeStream.outputMode("append").foreachBatch(sink)
 
 
 WRITERS: dict[str, Writer] = {
