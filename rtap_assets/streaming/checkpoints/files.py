@@ -13,14 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from rtap_assets.errors import StreamError
-from rtap_assets.lake.history.stream_offsets import StreamPositions
+from rtap_assets.lake.history.stream_offsets import BEFORE_THE_FIRST_SNAPSHOT, StreamPositions
 from rtap_assets.streaming.checkpoints.topic_binding import by_partition, read_binding
 
 # How many of gold's batches a pass of checks looks back for the one that its snapshot holds.
 GOLD_BATCHES = 20
-
-# Where Iceberg's source stands in a table that has no snapshot yet.
-BEFORE_THE_FIRST_SNAPSHOT = -1
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def observe(
     )
 
 
-def proof_seconds(policy: Policy) -> float:
+def _proof_seconds(policy: Policy) -> float:
     """Return how long a proof is good for: an idle stream proves itself only when its trigger comes."""
     return policy.running_proof_seconds + policy.trigger_seconds
 
@@ -84,7 +84,7 @@ def waited_for(state: StreamState, readings: ProbeReadings) -> str | None:
 
 
 def _observe_start(phase: Starting, now: datetime, policy: Policy, readings: ProbeReadings) -> tuple[Observed, datetime]:
-    proof, start = timedelta(seconds=proof_seconds(policy)), timedelta(seconds=policy.start_seconds)
+    proof, start = timedelta(seconds=_proof_seconds(policy)), timedelta(seconds=policy.start_seconds)
     if now - phase.since > start:
         return _stuck(readings), phase.since + start
     if phase.waited is not None:
@@ -95,7 +95,7 @@ def _observe_start(phase: Starting, now: datetime, policy: Policy, readings: Pro
 
 
 def _observe_run(phase: Running, now: datetime, policy: Policy, readings: ProbeReadings) -> tuple[Observed, datetime]:
-    proof = timedelta(seconds=proof_seconds(policy))
+    proof = timedelta(seconds=_proof_seconds(policy))
     if now - phase.proven_at > proof:
         return _stuck(readings), phase.proven_at + proof
     return (Observed.RUNNING, phase.since) if readings.held is None else (Observed.WAITING, readings.held.at)

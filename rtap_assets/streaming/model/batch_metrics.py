@@ -29,6 +29,7 @@ class BatchMetrics:
     """Counts by query and batch, of this process; written by sinks, read by what looks at a query's reports."""
 
     _counts: ClassVar[OrderedDict[tuple[str, int], dict[str, dict[str, Any]]]] = OrderedDict()
+    _states: ClassVar[OrderedDict[tuple[str, int], dict[str, Any]]] = OrderedDict()
     _reads: ClassVar[OrderedDict[tuple[str, int], _Read]] = OrderedDict()
     _lock = Lock()
 
@@ -38,6 +39,20 @@ class BatchMetrics:
             cls._counts.setdefault((query, batch_id), {})[name] = dict(counts)
             while len(cls._counts) > KEPT_BATCHES:
                 cls._counts.popitem(last=False)
+
+    @classmethod
+    def put_state(cls, query: str, batch_id: int, *, rows: int, memory_bytes: int, late: int, copies: int) -> None:
+        """Keep what a sink remembers between batches, and what it left out, as Spark reports an operator with state."""
+        operator = {
+            "numRowsTotal": rows,
+            "memoryUsedBytes": memory_bytes,
+            "numRowsDroppedByWatermark": late,
+            "customMetrics": {"numDroppedDuplicateRows": copies},
+        }
+        with cls._lock:
+            cls._states[query, batch_id] = operator
+            while len(cls._states) > KEPT_BATCHES:
+                cls._states.popitem(last=False)
 
     @classmethod
     def put_read(cls, query: str, batch_id: int, *, rows: int, watermark_ms: int | None) -> None:
@@ -59,13 +74,15 @@ class BatchMetrics:
 
     @classmethod
     def added_to(cls, report: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the report with the counts of its batch among its observed metrics, and with what the sink itself read."""
+        """Return the report with what the sink counted, remembered and read itself in that batch."""
         batch = str(report["id"]), int(report["batchId"])
         with cls._lock:
-            found, read = cls._counts.get(batch), cls._reads.get(batch)
+            found, state, read = cls._counts.get(batch), cls._states.get(batch), cls._reads.get(batch)
         full = dict(report)
         if found:
             full["observedMetrics"] = {**(report.get("observedMetrics") or {}), **found}
+        if state:
+            full["stateOperators"] = [state]
         if read is not None:
             seconds = report["durationMs"].get("triggerExecution", 0) / 1000
             full |= {"numInputRows": read.rows, "inputRowsPerSecond": read.rows_per_second}

@@ -170,10 +170,7 @@ def start_stream(
         .trigger(processingTime=f"{trigger_seconds} seconds")
     )
     is_recovering = stream.reads is None and has_unfinished_batch(checkpoint)
-    if stream.writes is not None and stream.native_sink:
-        query = writer.toTable(f"{settings.catalog_name}.{stream.writes.identifier}")
-    else:
-        query = writer.start()
+    query = writer.start()
     if is_recovering:
         fill_missing_offsets(session, query)
     return query
