@@ -1,7 +1,7 @@
 """Reads chosen data files of a table and replaces them by others, through Iceberg's API in Spark's JVM.
 
 A compaction works in this way: files are staged under a name, Spark reads and writes that name, and the files take each
-other's place in one commit. Next to SQL it spares a statement that is planned and compiled anew for each batch, and next to
+other's place in one commit. Next to SQL it spares a statement whose plan is compiled again for each batch, and next to
 the streaming source it reads the columns that are asked for, in vectors.
 
 Source: Iceberg 1.12, `SparkTableCache`, `ScanTaskSetManager`, `FileRewriteCoordinator`, `SyncSparkMicroBatchPlanner`.
@@ -133,7 +133,6 @@ class StagedFiles:
 
     def rows(self) -> DataFrame:
         """Return the rows of the files, to be computed inside the block of `staged`."""
-        # As many tasks as files: a small file is not worth a task, but silver's are few and of a batch each.
         read = self.owner.session.read.format("iceberg").load(self.name)
         return read if self.tasks else read.limit(0)
 
