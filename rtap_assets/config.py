@@ -150,6 +150,9 @@ class Settings(Addresses, StatePaths, TableSettings, StreamSettings, QualitySett
     spark_quick_start: bool = Field(
         False, description="Compile Spark's code fast rather than well: for demos, tests and other runs of a few minutes."
     )
+    spark_class_archive: bool = Field(
+        True, description="Keep an archive of Spark's classes (245 MB in RTAP_CACHE_DIR), which halves the CPU of its start."
+    )
     spark_extra_conf: dict[str, str] = Field({}, repr=False, description="More Spark settings, as a JSON object.")
 
     # Serving

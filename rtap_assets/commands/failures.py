@@ -21,7 +21,7 @@ def explain(failure: Exception) -> RtapError:
     log = _keep_trace(failure)
     module = type(failure).__module__.split(".")[0]
     if module in OF_SPARK or isinstance(failure, ConnectionError):
-        from rtap_assets.streaming.failures import as_error  # noqa: PLC0415 - it imports Spark, which most commands do not need
+        from rtap_assets.streaming.failures import as_error
 
         return as_error(failure, log=log)
     if isinstance(failure, OSError) and failure.filename is not None:

@@ -17,6 +17,9 @@ REDRIVE_ORIGIN, REDRIVE_ATTEMPT = f"{REDRIVE_PREFIX}origin", f"{REDRIVE_PREFIX}a
 REDRIVE_REPAIR, REDRIVE_RUN = f"{REDRIVE_PREFIX}repair", f"{REDRIVE_PREFIX}run"
 MOST_ATTEMPT_DIGITS = 4
 
+# What dead letters are counted by, UTC.
+PERIODS = ("day", "hour")
+
 # Returns the writer's schema of an id, as text or with its references; None when the registry has no such Avro schema.
 SchemaOf = Callable[[int], str | RegisteredSchema | None]
 Headers = tuple[tuple[str, bytes | None], ...]

@@ -53,7 +53,7 @@ TABLES = (BRONZE, SILVER, GOLD, REVENUE_1H)""",
     Edit(
         "rtap_assets/contracts/streams.py",
         ")\nSTREAM_NAMES = ",
-        '    StreamSpec("gold_1h", SILVER, REVENUE_1H, native_sink=False, has_watermark=True),\n)\nSTREAM_NAMES = ',
+        '    StreamSpec("gold_1h", SILVER, REVENUE_1H, has_watermark=True),\n)\nSTREAM_NAMES = ',
     ),
     Edit("rtap_assets/contracts/streams.py", "import BRONZE, GOLD, ", "import BRONZE, GOLD, REVENUE_1H, "),
     Edit(
@@ -74,7 +74,7 @@ TOPICS = (REFUNDS_TOPIC, """,
     Edit(
         "rtap_assets/contracts/streams.py",
         ")\nSTREAM_NAMES = ",
-        """    StreamSpec("refunds", SILVER, None, native_sink=True, publishes=REFUNDS_TOPIC, trigger_seconds_default=30),
+        """    StreamSpec("refunds", SILVER, None, publishes=REFUNDS_TOPIC, trigger_seconds_default=30),
 )
 STREAM_NAMES = """,
     ),

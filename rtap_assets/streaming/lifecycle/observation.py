@@ -117,6 +117,7 @@ def status_of(
 ) -> StreamStatus:
     """Return the status at `now`, from one snapshot and what the probes see."""
     state, newest = snapshot.state, snapshot.newest_batch
+    watermark_ms = state.checkpoint.watermark_ms or newest.get("watermark_ms")
     observed, since = observe(state, now, policy=policy, readings=readings)
     waited, phase = waited_for(state, readings), state.phase
     is_waiting = observed is Observed.WAITING
@@ -143,7 +144,7 @@ def status_of(
         processed_rows_per_second=newest.get("processed_rows_per_second"),
         lag_records=None if lag is None else lag.records,
         lag_seconds=None if lag is None else lag.seconds(now),
-        watermark=EPOCH + timedelta(milliseconds=state.checkpoint.watermark_ms) if state.checkpoint.watermark_ms else None,
+        watermark=EPOCH + timedelta(milliseconds=watermark_ms) if watermark_ms else None,
         state_rows=newest.get("state_rows"),
         state_bytes=newest.get("state_bytes"),
         waiting_for=waited or "an open transaction" if is_waiting else None,
