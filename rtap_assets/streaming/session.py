@@ -6,6 +6,7 @@ The settings are the measured ones; each that a newcomer would question says why
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from pyspark import SparkContext
@@ -97,6 +98,8 @@ def prepare_environment(settings: Settings) -> None:
         os.environ.pop(stray, None)
     if settings.spark_master.startswith("local"):
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+        # Spark's workers run in this environment; the machine's own `python3` may lack PySpark.
+        os.environ["PYSPARK_PYTHON"] = sys.executable
     settings.log_dir.mkdir(parents=True, exist_ok=True)
     sqlite_path(settings).parent.mkdir(parents=True, exist_ok=True)
 
