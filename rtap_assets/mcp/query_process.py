@@ -1,7 +1,7 @@
 """The process in which the MCP server reads the lake: bounded in memory, and killed when a query outlives its deadline.
 
-DuckDB cannot interrupt a function that works on one enormous value. A process can be ended at any time, and nothing is lost
-with it: it only reads. Run as `python -m rtap_assets.mcp.query_process`, a JSON document a line in both directions.
+DuckDB cannot interrupt a function that works on one enormous value. A process can be ended at any time, and this one only
+reads. Run as `python -m rtap_assets.mcp.query_process`, a JSON document a line in both directions.
 """
 
 from __future__ import annotations
