@@ -23,9 +23,8 @@ from rtap_assets.settings import rules
 from rtap_assets.settings.addresses import Addresses
 from rtap_assets.settings.quality import QualitySettings
 from rtap_assets.settings.state_paths import StatePaths
-from rtap_assets.settings.streams import StreamSettings
+from rtap_assets.settings.streams import StreamSettings, TriggerSettings
 from rtap_assets.settings.tables import TableSettings
-from rtap_assets.settings.triggers import TriggerSettings
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -106,11 +106,3 @@ class Group:
     schema_id: int | None
     records: int
     redriven: int
-
-
-def totals_by_reason(groups: Sequence[Group]) -> dict[str, int]:
-    """Return the number of records per reason, largest first."""
-    totals: dict[str, int] = {}
-    for group in groups:
-        totals[group.reason] = totals.get(group.reason, 0) + group.records
-    return dict(sorted(totals.items(), key=lambda item: (-item[1], item[0])))

@@ -71,7 +71,7 @@ def expected_sums() -> dict[str, str]:
     return _from_lines(SUMS.read_text(encoding="utf-8"))
 
 
-def sums_in(folder: Path) -> dict[str, str]:
+def _sums_in(folder: Path) -> dict[str, str]:
     """Return, by relative path, the SHA-256 of every jar and archive below `folder` as retrieved."""
     files = [
         path for use in ("spark", "broker", "registry") for path in sorted((folder / use).glob("*.*")) if path.is_file()
@@ -112,7 +112,7 @@ def verify(folder: Path) -> None:
     """
     _compare(
         expected_sums(),
-        sums_in(folder),
+        _sums_in(folder),
         remedy="Do not use them. Try again; if it persists, the registry serves other files than were reviewed.",
     )
 
@@ -130,7 +130,7 @@ def verify_installed(settings: Settings) -> int:
         raise ConfigurationError(f"The jars are not in {folder}.", remedy="Run `rtap jars fetch` once, with network.")
     expected = {name: digest for name, digest in expected_sums().items() if not name.startswith("registry/")}
     expected |= _from_lines((folder / STAMP).read_text(encoding="utf-8"))
-    found = sums_in(folder) | _sums_of_unpacked(folder)
+    found = _sums_in(folder) | _sums_of_unpacked(folder)
     _compare(expected, found, remedy=f"Remove {folder} and run `rtap jars fetch`.")
     return len(found)
 

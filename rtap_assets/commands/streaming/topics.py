@@ -76,12 +76,12 @@ def continue_(settings: Settings, accept_loss: bool, new_topic: bool, yes: bool)
     if not yes:
         click.echo("Nothing was changed. Say it again with --yes to do this.")
         return
-    refuse_while_bronze_runs(settings)
+    _refuse_while_bronze_runs(settings)
     continue_with(settings, plan, echo=click.echo)
     click.secho("Start bronze again: `rtap streams start bronze`, or `rtap drain`.", fg="green")
 
 
-def refuse_while_bronze_runs(settings: Settings) -> None:
+def _refuse_while_bronze_runs(settings: Settings) -> None:
     """Make sure that no query of bronze is active.
 
     Raises:

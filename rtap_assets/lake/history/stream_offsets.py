@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+# Where Iceberg's source stands in a table that has no snapshot yet.
+BEFORE_THE_FIRST_SNAPSHOT = -1
+
 
 @dataclass(frozen=True)
 class StreamPositions:
