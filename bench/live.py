@@ -61,7 +61,7 @@ def live(rates: str, seconds: int, settle: int) -> None:
     """Measure cores, memory and latencies of the live platform at each rate; triggers and heap come from the settings."""
     console, readings = Console(width=WIDTH), []
     with tempfile.TemporaryDirectory(prefix="rtap-bench-live-") as folder:
-        settings = _own_settings(Path(folder) / "stack")
+        settings = own_settings(Path(folder) / "stack", java_option="-Drtap.log.codegen=info")
         try:
             up(settings, ui=True, streams=True, echo=lambda _: None)
             with StreamsClient(settings) as client:
@@ -87,9 +87,10 @@ def live(rates: str, seconds: int, settle: int) -> None:
     sys.exit(1 if faults else 0)
 
 
-def _own_settings(state_dir: Path) -> Settings:
+def own_settings(state_dir: Path, *, java_option: str) -> Settings:
+    """Return the settings of a stack of its own on free ports, whose driver gets one more Java option."""
     settings = get_settings()
-    extra = settings.spark_extra_conf | {"spark.driver.defaultJavaOptions": "-Drtap.log.codegen=info"}
+    extra = settings.spark_extra_conf | {"spark.driver.defaultJavaOptions": java_option}
     ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
     return settings.model_copy(update={"state_dir": state_dir, "spark_extra_conf": extra} | ports)
 

@@ -22,8 +22,7 @@ from rtap_assets.config import Settings, settings_environment
 from rtap_assets.errors import ConfigurationError
 from rtap_assets.runtime.background import spawn_background
 
-# Recorded with -XX:DumpLoadedClassList in a host that ran all streams and maintenance, without ids and sources. A class that
-# is not on the class path (any more) is passed over.
+# Recorded by `python -m bench.class_list`. A class that is not on the class path (any more) is passed over.
 CLASS_LIST = Path(__file__).with_name("spark-classes.txt.xz")
 UNFINISHED = "making-"
 MAKE_COMMAND = ["nice", "-n", "19", sys.executable, "-m", "rtap_assets.cli", "jars", "archive"]
