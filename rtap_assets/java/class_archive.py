@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import lzma
+import os
 import shutil
 import subprocess
 import sys
@@ -35,7 +36,7 @@ def archive_path(settings: Settings, *, java: Path, class_path: Sequence[Path]) 
     digest = hashlib.sha256(CLASS_LIST.read_bytes())
     for file in (java, *class_path):
         stat = file.stat()
-        digest.update(f"{file}\n{stat.st_size}\n{stat.st_mtime_ns}\n".encode())
+        digest.update(f"{file}\n{stat.st_size}\n{int(stat.st_mtime)}\n".encode())  # as Java compares: images keep seconds
     return _folder(settings) / f"{digest.hexdigest()[:16]}.jsa"
 
 
@@ -51,6 +52,8 @@ def archive_options(settings: Settings, *, java: Path, class_path: Sequence[Path
         return [f"-XX:SharedArchiveFile={path}"]
     if (failed := _failure(path)).exists():
         log.info("no class-data archive: making it failed earlier, see %s; `rtap jars archive` tries again", failed)
+    elif not os.access(settings.cache_dir, os.W_OK):
+        log.info("no class-data archive for this class path, and %s cannot be written", settings.cache_dir)
     else:
         log.info("no class-data archive for this class path yet: it is made in the background, for later starts")
         output = settings.log_dir / "class-archive.out"
