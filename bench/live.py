@@ -23,10 +23,10 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from bench.chain import REASONS, RESULTS, WIDTH
+from bench.chain import REASONS, RESULTS, WIDTH, make_class_archive
 from bench.latencies import ages_seconds, commits, percentiles
 from bench.oracle import differences
-from rtap_assets.config import Settings, get_settings, settings_environment
+from rtap_assets.config import PROJECT_ROOT, Settings, get_settings, settings_environment
 from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.host.following import carry_out
@@ -60,6 +60,7 @@ class Reading:
 def live(rates: str, seconds: int, settle: int) -> None:
     """Measure cores, memory and latencies of the live platform at each rate; triggers and heap come from the settings."""
     console, readings = Console(width=WIDTH), []
+    make_class_archive(PROJECT_ROOT)
     with tempfile.TemporaryDirectory(prefix="rtap-bench-live-") as folder:
         settings = own_settings(Path(folder) / "stack", java_option="-Drtap.log.codegen=info")
         try:
