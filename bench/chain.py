@@ -157,7 +157,7 @@ def _measure(
 
 
 def make_class_archive(project: Path) -> None:
-    """Make the class-data archive of a commit now, which set-up has begun in the background; earlier commits know of none."""
+    """Make the class-data archive of a commit now, which set-up has begun in the background; earlier commits have none."""
     python = project / ".venv" / "bin" / "python"
     command = [str(python), "-m", "rtap_assets.cli", "jars", "archive"]
     subprocess.run(command, cwd=project, capture_output=True, check=False)

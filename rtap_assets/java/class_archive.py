@@ -26,7 +26,7 @@ from rtap_assets.runtime.background import spawn_background
 # Recorded by `python -m bench.class_list`. A class that is not on the class path (any more) is passed over.
 CLASS_LIST = Path(__file__).with_name("spark-classes.txt.xz")
 UNFINISHED = "making-"
-MAKE_COMMAND = ["nice", "-n", "19", sys.executable, "-m", "rtap_assets.cli", "jars", "archive"]
+MAKE_COMMAND = ["nice", "-n", "19", sys.executable, "-m", "rtap_assets.cli", "jars", "archive", "--no-wait"]
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +61,8 @@ def archive_options(settings: Settings, *, java: Path, class_path: Sequence[Path
     return []
 
 
-def make_archive(settings: Settings, *, java: Path, class_path: Sequence[Path]) -> Path | None:
-    """Make the archive if there is none and return its path; None while another process is making one.
+def make_archive(settings: Settings, *, java: Path, class_path: Sequence[Path], wait_seconds: float) -> Path | None:
+    """Make the archive if there is none and return its path; None if another process is making one for longer than that.
 
     Removes archives that no start can find again. Takes about 30 CPU seconds and 245 MB of disk.
 
@@ -72,7 +72,7 @@ def make_archive(settings: Settings, *, java: Path, class_path: Sequence[Path]) 
     path = archive_path(settings, java=java, class_path=class_path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(path.parent / "lock", timeout=0):
+        with FileLock(path.parent / "lock", timeout=wait_seconds):
             _remove_outdated(path)
             if not path.exists():
                 _dump(path, java, class_path)

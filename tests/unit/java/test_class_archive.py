@@ -30,7 +30,7 @@ class Site:
         self.java.chmod(0o755)
 
     def make(self) -> Path | None:
-        return make_archive(self.settings, java=self.java, class_path=[self.jar])
+        return make_archive(self.settings, java=self.java, class_path=[self.jar], wait_seconds=0)
 
     def options(self) -> list[str]:
         return archive_options(self.settings, java=self.java, class_path=[self.jar])
