@@ -43,7 +43,7 @@ def judging_steps(fault: DecodingFault, *, future_seconds: int, past_seconds: in
     """
     texts = {name: F.col(name) for name in rules.TEXT_FIELDS} | {KEY: F.col("raw_key").cast("string")}
     fault_and_texts = F.struct(fault.reason.alias("reason"), cleaned(texts).alias("texts"))
-    # Only what is not plain is looked at closer; the array of one gives its parts names without computing them twice.
+    # Computed for the records that are not plain alone; the array of one names its parts without computing them twice.
     closer = F.transform(
         F.array(fault_and_texts),
         lambda found: F.struct(
@@ -57,7 +57,7 @@ def judging_steps(fault: DecodingFault, *, future_seconds: int, past_seconds: in
         ),
     )
     plain = reduce(Column.__and__, [*_is_as_the_contract_asks(), *_is_in_bounds(future_seconds, past_seconds)])
-    kept = (*KEPT_AS_THEY_CAME, *rules.TEXT_FIELDS)
+    kept = (*UNCHANGED_COLUMNS, *rules.TEXT_FIELDS)
     return (
         ["*", amount_of("amount_bytes").alias("amount")],
         ["*", F.coalesce(plain, F.lit(False)).alias("is_plain")],
