@@ -20,7 +20,7 @@ from rtap_assets.contracts.avro.wire import HEADER_BYTES, MAGIC_BYTE, WIDE_HEADE
 from rtap_assets.contracts.avro.writer_schemas import END_FIELD, END_OF_EVENT, Decoding
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.contracts.tables import EVENT_COLUMNS
-from rtap_assets.transforms.framings import framing, header_named, other_format
+from rtap_assets.transforms.framings import framing, other_format
 
 UNLISTED_WRITER = "RTAP_UNLISTED_WRITER"
 DETAIL_CHARACTERS = 200
@@ -46,7 +46,7 @@ def decoding_steps(known: KnownWriters, *, max_event_bytes: int) -> Steps:
     Shape: Spark's Kafka source columns with headers, to the event's fields (`amount_bytes` for the amount), the record's
         coordinates, key, value and headers, and `CONTEXT`; `is_whole` is true for a decoded event. Grain: one Kafka record.
     """
-    return _framed(), _identified(), _decoded(known, max_event_bytes), _flat()
+    return *_framed(), _identified(), _decoded(known, max_event_bytes), _flat()
 
 
 def decoding_fault(
@@ -74,63 +74,64 @@ def writer_keys(records: DataFrame) -> DataFrame:
 
     The keys are those of `contracts.avro.known_writers`; records without one are left out.
     """
-    keyed = records.select(*_framed()).select(*_identified())
+    keyed = apply_steps(records, (*_framed(), _identified()))
     key = F.coalesce("other_writer", F.col("schema_id").cast("string"))
     return keyed.select(key.alias("writer_key")).where("writer_key IS NOT NULL").groupBy("writer_key").count()
 
 
-def _framed() -> list[Column | str]:
-    """What the record starts with, and the header that carries an id, if any."""
-    id_header = F.coalesce(*(header_named(name, "headers") for name in wire.ID_HEADERS))
-    return [
-        "topic",
-        F.col("partition").alias("kafka_partition"),
-        F.col("offset").alias("kafka_offset"),
-        F.col("timestamp").alias("kafka_timestamp"),
-        F.col("key").alias("raw_key"),
-        F.col("value").alias("raw_value"),
-        F.col("headers").alias("kafka_headers"),
-        F.length("value").alias("size"),
-        (F.substring("value", 1, 1) == F.lit(bytes([MAGIC_BYTE]))).alias("has_magic"),
-        F.when(F.size("headers") > 0, id_header).alias("id_header"),
-    ]
+def _framed() -> Steps:
+    """Name Kafka's columns as bronze does; add the size, and the header that carries an id (`id_header`), if any."""
+    # As Kafka's clients look a header up: the last of its name. One look-up for all names keeps the compiled code small.
+    places = (F.nullif(F.array_position("header_names", name), F.lit(0)) for name in wire.ID_HEADERS)
+    return (
+        [
+            "topic",
+            F.col("partition").alias("kafka_partition"),
+            F.col("offset").alias("kafka_offset"),
+            F.col("timestamp").alias("kafka_timestamp"),
+            F.col("key").alias("raw_key"),
+            F.col("value").alias("raw_value"),
+            F.col("headers").alias("kafka_headers"),
+            F.length("value").alias("size"),
+            F.when(F.size("headers") > 0, F.reverse("headers")).alias("newest_headers"),
+        ],
+        ["*", F.col("newest_headers")["key"].alias("header_names")],
+        ["*", F.try_element_at("newest_headers", F.coalesce(*places).cast("int")).alias("id_header")],
+    )
 
 
 def _identified() -> list[Column | str]:
     """Add the schema of the record (`schema_id`, or `other_writer` as a writer key) and its `body`."""
     name, value = F.col("id_header.key"), F.col("id_header.value")
-    in_header = F.col("id_header").isNotNull()
-    framed = ~in_header & F.col("has_magic") & (F.col("size") >= HEADER_BYTES)
-    confluent, magic, size = name == wire.CONFLUENT_ID_HEADER, F.substring(value, 1, 1), F.length(value)
+    in_header, has_magic = F.col("id_header").isNotNull(), _starts_with("raw_value", MAGIC_BYTE)
+    framed = ~in_header & has_magic & (F.col("size") >= HEADER_BYTES)
+    confluent, size = name == wire.CONFLUENT_ID_HEADER, F.length(value)
     eight = size == 8
-    schema_id = (
-        F.when(framed, _number("raw_value", 2, 4))
-        .when(confluent & (size == HEADER_BYTES) & (magic == F.lit(b"\x00")), _number("id_header.value", 2, 4))
-        .when((name == wire.APICURIO_CONTENT_ID_HEADER) & eight, _number("id_header.value", 1, 8))
+    id_bytes = (
+        F.when(framed, F.substring("raw_value", 2, 4))
+        .when(confluent & (size == HEADER_BYTES) & _starts_with("id_header.value", 0), F.substring(value, 2, 4))
+        .when((name == wire.APICURIO_CONTENT_ID_HEADER) & eight, value)
     )
-    wide = framed & (F.expr("substring(raw_value, 2, 4)") == F.lit(bytes(4))) & (F.col("size") >= WIDE_HEADER_BYTES)
+    wide = framed & (F.substring("raw_value", 2, 4) == F.lit(bytes(4))) & (F.col("size") >= WIDE_HEADER_BYTES)
     global_header = name.isin(wire.APICURIO_GLOBAL_ID_HEADER, wire.OLD_APICURIO_GLOBAL_ID_HEADER)
+    global_bytes = F.when(wide, F.substring("raw_value", 6, 4)).when(global_header & eight, value)
     guid_bytes = 17
-    other_writer = (
-        F.when(wide, F.concat(F.lit(GLOBAL_PREFIX), _number("raw_value", 6, 4).cast("string")))
-        .when(global_header & eight, F.concat(F.lit(GLOBAL_PREFIX), _number("id_header.value", 1, 8).cast("string")))
-        .when(
-            confluent & (size == guid_bytes) & (magic == F.lit(b"\x01")),
-            F.concat(F.lit(GUID_PREFIX), F.lower(F.hex(F.expr("substring(id_header.value, 2)")))),
-        )
-    )
-    body = (
-        F.when(in_header, F.col("raw_value"))
-        .when(wide, F.expr(f"substring(raw_value, {WIDE_HEADER_BYTES + 1})"))
-        .when(framed, F.expr(f"substring(raw_value, {HEADER_BYTES + 1})"))
-    )
-    return ["*", schema_id.alias("schema_id"), other_writer.alias("other_writer"), body.alias("body")]
+    other_writer = F.when(
+        confluent & (size == guid_bytes) & _starts_with("id_header.value", 1),
+        F.concat(F.lit(GUID_PREFIX), F.lower(F.hex(F.expr("substring(id_header.value, 2)")))),
+    ).otherwise(F.concat(F.lit(GLOBAL_PREFIX), _number(global_bytes).cast("string")))
+    first_byte = F.when(in_header, 1).when(wide, WIDE_HEADER_BYTES + 1).when(framed, HEADER_BYTES + 1)
+    body = F.substring("raw_value", first_byte, F.col("size"))
+    return ["*", _number(id_bytes).alias("schema_id"), other_writer.alias("other_writer"), body.alias("body")]
 
 
-def _number(column: str, start: int, length: int) -> Column:
+def _starts_with(column: str, byte: int) -> Column:
+    return F.substring(column, 1, 1) == F.lit(bytes([byte]))
+
+
+def _number(big_endian: Column) -> Column:
     """Return big-endian bytes as an unsigned number; null beyond a signed long, which is never an id."""
-    digits = F.conv(F.hex(F.substring(column, start, length)), 16, 10)
-    return digits.try_cast("bigint") if length > 4 else digits.cast("bigint")
+    return F.conv(F.hex(big_endian), 16, 10).try_cast("bigint")
 
 
 def _decoded(known: KnownWriters, max_event_bytes: int) -> list[Column | str]:

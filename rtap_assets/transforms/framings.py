@@ -54,12 +54,9 @@ def _match(signature: Column, patterns: dict[str, str]) -> Column:
     return name
 
 
-def header_named(name: str, headers: str = "kafka_headers") -> Column:
-    """Return the last header of that name (key and value), as Kafka's clients look it up; null where there is none.
-
-    Uses no lambda: Spark generates no code for a projection with one, which would slow down every record.
-    """
-    newest_first = F.reverse(headers)
+def _header_named(name: str) -> Column:
+    """Return the last header of that name (key and value), as Kafka's clients look it up; null where there is none."""
+    newest_first = F.reverse("kafka_headers")
     position = F.array_position(newest_first["key"], name)
     return F.when(position > 0, F.try_element_at(newest_first, position.cast("int")))
 
@@ -68,7 +65,7 @@ def _named_by_header() -> Column:
     """Return the framing that a header names; a content type counts only if it mentions Avro."""
     labels = []
     for key, text in wire.NAMING_HEADERS.items():
-        value = header_named(key)["value"].cast("string")
+        value = _header_named(key)["value"].cast("string")
         before, with_value, after = text.partition("{value}")
         shown = F.regexp_replace(F.substring(value, 1, SHOWN_CHARACTERS), "[^ -~]", "?")
         mentions_avro = F.contains(F.lower(value), F.lit("avro")) if with_value else value.isNotNull()
