@@ -48,6 +48,7 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         options,
         "-XX:+UseParallelGC",
         CODE_CACHE,
+        "-XX:-DontCompileHugeMethods",
         *([QUICK_COMPILER] if settings.spark_quick_start else []),
         f"-Drtap.log.dir={settings.log_dir}",
         f"-Dlog4j2.configurationFile={LOG_CONFIGURATION.as_uri()}",
@@ -68,7 +69,7 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.redaction.options.regex": f"{REDACTED_SETTINGS}|url",
         "spark.sql.session.timeZone": "UTC",
         # The JVM only interprets a method of over 8,000 bytecodes (3x the CPU): let Spark split such code instead.
-        "spark.sql.codegen.hugeMethodLimit": "8000",
+        "spark.sql.codegen.hugeMethodLimit": "65535",
         # Codes are ASCII: Java's own upper and lower case do, and ICU's tables take two seconds of CPU to load.
         "spark.sql.icu.caseMappings.enabled": "false",
         "spark.sql.shuffle.partitions": str(settings.spark_shuffle_partitions),

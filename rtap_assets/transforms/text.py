@@ -60,9 +60,9 @@ def cleaned(fields: Mapping[str, Column]) -> Column:
     )
 
 
-def first_fault(texts: str) -> Column:
-    """Return the first fault in the result of `cleaned`; null if there is none."""
-    return F.get(F.array_compact(F.col(f"{texts}.fault")), F.lit(0))
+def first_fault(texts: Column) -> Column:
+    """Return the first fault among what `cleaned` made; null when there is none."""
+    return F.get(F.array_compact(texts["fault"]), F.lit(0))
 
 
 def _fault(field: Column) -> Column:
