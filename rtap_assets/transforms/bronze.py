@@ -13,7 +13,8 @@ from pyspark.sql import functions as F
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.avro.known_writers import KnownWriters
-from rtap_assets.transforms.decoding import Steps, decoding_fault, decoding_steps
+from rtap_assets.transforms.decoding import Steps, decoding_steps
+from rtap_assets.transforms.decoding_faults import decoding_fault
 from rtap_assets.transforms.judging import judging_steps
 
 

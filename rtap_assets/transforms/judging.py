@@ -17,7 +17,8 @@ from rtap_assets.contracts import currencies, rules
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.contracts.tables import BRONZE, REJUDGED_COLUMNS
 from rtap_assets.transforms.amounts import amount_of
-from rtap_assets.transforms.decoding import DecodingFault, Steps
+from rtap_assets.transforms.decoding import Steps
+from rtap_assets.transforms.decoding_faults import fault_of
 from rtap_assets.transforms.text import cleaned, first_fault, is_clean, printable
 
 LONGEST_DETAIL = 200
@@ -31,29 +32,26 @@ _COMPUTED = {*rules.TEXT_FIELDS, "error_reason", "error_detail", *REJUDGED_COLUM
 UNCHANGED_COLUMNS = tuple(name for name in BRONZE.column_names if name not in _COMPUTED)
 
 
-def judging_steps(fault: DecodingFault, *, future_seconds: int, past_seconds: int) -> Steps:
+def judging_steps(undecoded: Column, *, future_seconds: int, past_seconds: int) -> Steps:
     """Return the projections that make one bronze row of each decoded record, with a reason where it breaks a rule.
 
-    Text is stored trimmed, with invalid characters replaced by U+FFFD; amounts and times that no reader could represent are
-    null. The raw bytes are kept unchanged.
+    `undecoded` is the fault of a record that is no whole event: a struct of `reason` and `detail`, null for others. Text is
+    stored trimmed, with invalid characters replaced by U+FFFD; amounts and times that no reader could represent are null.
+    The raw bytes are kept unchanged.
 
     Shape: the columns that `decoding_steps` returns, to those of `contracts.tables.BRONZE`; grain: one Kafka record.
     Time: `event_time` is judged against the Kafka timestamp, which the broker sets, so a replay judges alike.
     Source: docs/contract.md, "Text", "Money" and "Reason codes".
     """
     texts = {name: F.col(name) for name in rules.TEXT_FIELDS} | {KEY: F.col("raw_key").cast("string")}
-    fault_and_texts = F.struct(fault.reason.alias("reason"), cleaned(texts).alias("texts"))
     # Computed for the records that are not plain alone; the array of one names its parts without computing them twice.
     closer = F.transform(
-        F.array(fault_and_texts),
+        F.array(F.struct(undecoded.alias("fault"), cleaned(texts).alias("texts"))),
         lambda found: F.struct(
             F.transform(found["texts"], lambda text: text["text"]).alias("texts"),
-            _verdict(
-                found["texts"],
-                F.when(found["reason"].isNotNull(), _finding(found["reason"], fault.detail(found["reason"]))),
-                future_seconds=future_seconds,
-                past_seconds=past_seconds,
-            ).alias("verdict"),
+            F.coalesce(
+                found["fault"], _broken_rule(found["texts"], future_seconds=future_seconds, past_seconds=past_seconds)
+            ).alias("fault"),
         ),
     )
     plain = reduce(Column.__and__, [*_is_as_the_contract_asks(), *_is_in_bounds(future_seconds, past_seconds)])
@@ -108,51 +106,43 @@ def _text(texts: Column, name: str) -> Column:
     return texts[_place(name)]["text"]
 
 
-def _verdict(texts: Column, undecoded: Column, *, future_seconds: int, past_seconds: int) -> Column:
-    """The first rule that the record breaks, in the order of `Reason`, and what exactly broke it; null when it is valid."""
-    found = _found(texts, future_seconds=future_seconds, past_seconds=past_seconds)
-    if [*rules.DECODING_REASONS, *found] != list(Reason):
+def _broken_rule(texts: Column, *, future_seconds: int, past_seconds: int) -> Column:
+    """The first rule about values that the record breaks, in the order of `Reason`; null when it breaks none."""
+    details = _details(texts, future_seconds=future_seconds, past_seconds=past_seconds)
+    if [*rules.DECODING_REASONS, *details] != list(Reason):
         raise AssertionError("every reason needs its condition, in the order of judgement")
-    verdict = F.when(undecoded.isNotNull(), undecoded)
-    for reason, (condition, detail) in found.items():
-        verdict = verdict.when(condition, _finding(F.lit(reason.value), detail))
-    return verdict
+    faults = F.array(*(F.when(detail.isNotNull(), fault_of(reason, detail)) for reason, detail in details.items()))
+    return F.get(F.array_compact(faults), F.lit(0))
 
 
-def _finding(reason: Column, detail: Column) -> Column:
-    return F.struct(reason.alias("reason"), F.coalesce(detail, F.lit("")).alias("detail"))
-
-
-def _found(texts: Column, *, future_seconds: int, past_seconds: int) -> dict[Reason, tuple[Column, Column]]:
-    """Reason -> when it applies to a decoded record, and what exactly broke the rule."""
+def _details(texts: Column, *, future_seconds: int, past_seconds: int) -> dict[Reason, Column]:
+    """Reason -> what exactly broke the rule; null when the record keeps it."""
     text = partial(_text, texts)
     event_later, event_earlier = _between("event_time", future_seconds=future_seconds, past_seconds=past_seconds)
     ingest_later, ingest_earlier = _between("ingest_time", future_seconds=future_seconds, past_seconds=past_seconds)
-    code = F.upper(text("currency"))
     return {
-        Reason.AMOUNT_OVERFLOW: (
+        Reason.AMOUNT_OVERFLOW: F.when(
             F.col("amount").isNull() & F.col("amount_bytes").isNotNull(),
             F.concat(F.length("amount_bytes"), F.lit(" bytes: "), F.hex(F.substring("amount_bytes", 1, 40))),
         ),
-        Reason.NULL_KEY: (F.col("raw_key").isNull(), F.lit("")),
-        Reason.INVALID_TEXT: (first_fault(texts).isNotNull(), first_fault(texts)),
+        Reason.NULL_KEY: F.when(F.col("raw_key").isNull(), F.lit("")),
+        Reason.INVALID_TEXT: first_fault(texts),
         Reason.MISSING_FIELD: _missing(text),
-        Reason.KEY_MISMATCH: (
+        Reason.KEY_MISMATCH: F.when(
             text(KEY) != text("account_id"),
             F.concat(F.lit("key "), text(KEY), F.lit(", account_id "), text("account_id")),
         ),
-        Reason.INVALID_EVENT_ID: (~text("event_id").rlike(rf"^{rules.UUID_PATTERN}\z"), text("event_id")),
-        Reason.EVENT_TIME_IN_FUTURE: (event_later, _shown("event_time")),
-        Reason.EVENT_TIME_TOO_OLD: (event_earlier, _shown("event_time")),
-        Reason.IMPLAUSIBLE_INGEST_TIME: (ingest_later | ingest_earlier, _shown("ingest_time")),
-        Reason.UNKNOWN_EVENT_TYPE: (~_spelled(text("event_type"), rules.EVENT_TYPES), text("event_type")),
-        Reason.UNKNOWN_PLAN_TIER: (~_spelled(text("plan_tier"), rules.PLAN_TIERS), text("plan_tier")),
-        Reason.UNKNOWN_REGION: (~_spelled(text("region"), rules.REGIONS), text("region")),
-        Reason.UNKNOWN_CURRENCY: (_currency_fault(code).isNotNull(), _currency_fault(code)),
-        Reason.NEGATIVE_QUANTITY: (F.col("quantity") < 0, F.col("quantity").cast("string")),
-        Reason.NEGATIVE_AMOUNT: (
-            F.col("amount") < 0,
-            F.concat_ws(" ", F.col("amount").cast("string"), F.col("currency")),
+        Reason.INVALID_EVENT_ID: F.when(~text("event_id").rlike(rf"^{rules.UUID_PATTERN}\z"), text("event_id")),
+        Reason.EVENT_TIME_IN_FUTURE: F.when(event_later, _shown("event_time")),
+        Reason.EVENT_TIME_TOO_OLD: F.when(event_earlier, _shown("event_time")),
+        Reason.IMPLAUSIBLE_INGEST_TIME: F.when(ingest_later | ingest_earlier, _shown("ingest_time")),
+        Reason.UNKNOWN_EVENT_TYPE: _unlisted(text("event_type"), rules.EVENT_TYPES),
+        Reason.UNKNOWN_PLAN_TIER: _unlisted(text("plan_tier"), rules.PLAN_TIERS),
+        Reason.UNKNOWN_REGION: _unlisted(text("region"), rules.REGIONS),
+        Reason.UNKNOWN_CURRENCY: _currency_fault(F.upper(text("currency"))),
+        Reason.NEGATIVE_QUANTITY: F.when(F.col("quantity") < 0, F.col("quantity").cast("string")),
+        Reason.NEGATIVE_AMOUNT: F.when(
+            F.col("amount") < 0, F.concat_ws(" ", F.col("amount").cast("string"), F.col("currency"))
         ),
     }
 
@@ -163,33 +153,34 @@ def _between(time: str, *, future_seconds: int, past_seconds: int) -> tuple[Colu
     return later, earlier
 
 
-def _missing(text: Callable[[str], Column]) -> tuple[Column, Column]:
-    """Whether a required field is null or an id empty, and which."""
+def _missing(text: Callable[[str], Column]) -> Column:
+    """The required fields that are null, and the ids that are empty; null when there are none."""
     found = {name: text(name) if name in rules.TEXT_FIELDS else F.col(name) for name in rules.REQUIRED_FIELDS}
     conditions = {f"{name} is null": column.isNull() for name, column in found.items()}
     conditions |= {f"{name} is empty": found[name] == "" for name in rules.REQUIRED_TEXT_FIELDS}
     which = F.concat_ws(", ", *(F.when(condition, F.lit(fault)) for fault, condition in conditions.items()))
-    return reduce(Column.__or__, conditions.values()), which
+    return F.nullif(which, F.lit(""))
 
 
-def _spelled(text: Column, spellings: dict[str, str]) -> Column:
-    return F.lower(text).isin(list(spellings))
+def _unlisted(text: Column, spellings: dict[str, str]) -> Column:
+    return F.when(~F.lower(text).isin(list(spellings)), text)
 
 
 def _currency_fault(code: Column) -> Column:
     """Return what is wrong with a code at the event time; null if none. See `rules.currency_fault`."""
     day = F.col("event_time").cast("date")
     since, until = _days(currencies.IN_FORCE_SINCE)[code], _days(currencies.IN_FORCE_UNTIL)[code]
-    listed = code.isin(sorted(currencies.ACTIVE | currencies.IN_FORCE_UNTIL.keys()))
+    listed = ",".join(sorted(currencies.ACTIVE | currencies.IN_FORCE_UNTIL.keys()))
     return (
-        F.when(~listed, code)
-        .when(day > until, F.concat(code, F.lit(" withdrawn "), until.cast("string")))
-        .when(day < since, F.concat(code, F.lit(" in force from "), since.cast("string")))
+        F.when(F.find_in_set(code, F.lit(listed)) == 0, code)
+        .when(day > until.cast("date"), F.concat(code, F.lit(" withdrawn "), until))
+        .when(day < since.cast("date"), F.concat(code, F.lit(" in force from "), since))
     )
 
 
 def _days(days: dict[str, date]) -> Column:
-    return F.create_map(*(F.lit(item) for pair in sorted(days.items()) for item in pair))
+    """One literal: a map of many would be walked by each rule of the optimizer, in each micro-batch."""
+    return F.str_to_map(F.lit(",".join(f"{code}:{day}" for code, day in sorted(days.items()))))
 
 
 def _shown(time: str) -> Column:
@@ -210,7 +201,7 @@ def _stored(name: str) -> Column:
     if name in REJUDGED_COLUMNS:
         return F.lit(None).cast(BRONZE.type_of(name))
     if name == "error_reason":
-        return F.col("closer.verdict.reason")
+        return F.col("closer.fault.reason")
     if name == "error_detail":
-        return F.when(~F.col("is_plain"), F.substring(printable(F.col("closer.verdict.detail")), 1, LONGEST_DETAIL))
+        return F.when(~F.col("is_plain"), F.substring(printable(F.col("closer.fault.detail")), 1, LONGEST_DETAIL))
     return F.col(name)

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from spark_fixtures import from_arrow, rows_of
 
 from rtap_assets.contracts.rules import TEXT_FIELDS
-from rtap_assets.transforms.decoding import DecodingFault, apply_steps
+from rtap_assets.transforms.decoding import apply_steps
 from rtap_assets.transforms.judging import judging_steps
 
 FUTURE_SECONDS, PAST_SECONDS = 300, 30 * 86_400
@@ -79,8 +79,9 @@ def decoded_frame(session: SparkSession, rows: Sequence[Mapping[str, Any]]) -> D
 
 def judge_sales_events(decoded: DataFrame) -> DataFrame:
     """Apply the contract's rules to rows of which `decode_reason` and `decode_detail` say whether they were decoded."""
-    fault = DecodingFault(F.col("decode_reason"), lambda _: F.col("decode_detail"))
-    steps = judging_steps(fault, future_seconds=FUTURE_SECONDS, past_seconds=PAST_SECONDS)
+    fault = F.struct(F.col("decode_reason").alias("reason"), F.col("decode_detail").alias("detail"))
+    undecoded = F.when(F.col("decode_reason").isNotNull(), fault)
+    steps = judging_steps(undecoded, future_seconds=FUTURE_SECONDS, past_seconds=PAST_SECONDS)
     return apply_steps(decoded.withColumn("is_whole", F.col("decode_reason").isNull()), steps)
 
 

@@ -28,7 +28,8 @@ from rtap_assets.streaming.failures import carried
 from rtap_assets.streaming.model.batch_metrics import BatchMetrics
 from rtap_assets.streaming.queries.registered_schemas import WriterMemory
 from rtap_assets.transforms.bronze import Limits, bronze_steps
-from rtap_assets.transforms.decoding import UNLISTED_WRITER, Steps, apply_steps, writer_keys
+from rtap_assets.transforms.decoding import Steps, apply_steps, writer_keys
+from rtap_assets.transforms.decoding_faults import UNLISTED_WRITER
 
 SNAPSHOT_PROPERTY = "spark.sql.iceberg.snapshot-property."
 MOST_KEYS = 5_000
