@@ -6,11 +6,9 @@ quarantined. The streaming source would read every column of every row, to find 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow.compute as pc
-from pyiceberg.table import Table
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -21,7 +19,7 @@ from rtap_assets.contracts.topics import DLQ_HEADER_BYTES
 from rtap_assets.errors import RtapError
 from rtap_assets.kafka.clients import spark_sink_options
 from rtap_assets.lake.catalog import load_table, open_catalog
-from rtap_assets.lake.data_files import read_columns
+from rtap_assets.lake.data_files import count_values
 from rtap_assets.lake.staged_files import SourceOffset, StagedTable
 from rtap_assets.quality.batch_counts import DLQ_METRICS
 from rtap_assets.streaming.checkpoints.files import query_id, source_range
@@ -53,24 +51,13 @@ def dlq_sink(settings: Settings, checkpoint: Path) -> Callable[[DataFrame, int],
         bronze = StagedTable(session, f"{settings.catalog_name}.{BRONZE.identifier}")
         tasks = bronze.appended(*(SourceOffset(**offset) for offset in source_range(checkpoint, batch_id)))
         quarantined = bronze.with_values(tasks, "error_reason")
-        counts = count_reasons(readable, [str(task.file().location()) for task in quarantined])
-        if any(counts.values()):
+        # Not counted in the plan: the counts of `observe` do not come back from a batch that Spark writes to Kafka.
+        found = count_values(readable, [str(task.file().location()) for task in quarantined], "error_reason")
+        if found:
             with bronze.staged(quarantined) as files:
                 letters = build_dead_letters(files.rows().where(F.col("error_reason").isNotNull()))
                 letters.write.format("kafka").options(**options).save()
-        BatchMetrics.put(query, batch_id, DLQ_METRICS, counts)
+        BatchMetrics.put(query, batch_id, DLQ_METRICS, {reason.value: 0 for reason in Reason} | found)
         BatchMetrics.put_read(query, batch_id, rows=sum(task.file().recordCount() for task in tasks), watermark_ms=None)
 
     return write
-
-
-def count_reasons(bronze: Table, locations: Sequence[str]) -> dict[str, int]:
-    """Return the number of quarantined rows in the files, by reason.
-
-    One column is read: a count in the plan (`observe`) would not come back from a batch that Spark writes to Kafka.
-    """
-    counts = {reason.value: 0 for reason in Reason}
-    for rows in read_columns(bronze, locations, ("error_reason",)):
-        for found in pc.value_counts(rows["error_reason"].drop_null()).to_pylist():
-            counts[found["values"]] = counts.get(found["values"], 0) + found["counts"]
-    return counts
