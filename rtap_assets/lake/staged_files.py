@@ -104,6 +104,11 @@ class StagedTable:
                 values.append(int(decode(field.type(), value)))
         return (min(values), max(values)) if values else None
 
+    def with_values(self, tasks: Sequence[Any], column: str) -> list[Any]:
+        """Return the tasks of the files that may hold a value of the column; the others state that it is null throughout."""
+        number = self.table.schema().findField(column).fieldId()
+        return [task for task in tasks if _null_count(task.file(), number) != task.file().recordCount()]
+
     @contextmanager
     def staged(self, tasks: Sequence[Any]) -> Iterator[StagedFiles]:
         """Stage files for the time of the block, in which Spark may read them and write others."""
@@ -159,3 +164,9 @@ class StagedFiles:
             change.commit()
         finally:
             written.clearRewrite(table, self.name)
+
+
+def _null_count(file: Any, field_id: int) -> int | None:
+    """Return how many rows of a data file have no value of the column; None where the file does not state it."""
+    counts = file.nullValueCounts()
+    return None if counts is None else counts.get(field_id)
