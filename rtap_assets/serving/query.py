@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,19 +35,26 @@ def run_query(connection: duckdb.DuckDBPyConnection, statement: str, *, max_rows
     Raises:
         ServingError: the text is not a single query, or DuckDB refused it; the remedy lists the tables.
     """
-    try:
+    with translated(connection):
         require_single_query(connection, statement)
         result = connection.execute(statement)
         rows = result.fetchmany(max_rows + 1) if max_rows else result.fetchall()
         description = result.description or []
-    except duckdb.Error as error:
-        raise ServingError(str(error).strip(), remedy=_queryable_tables(connection)) from error
     return QueryResult(
         columns=tuple(column[0] for column in description),
         types=tuple(str(column[1]) for column in description),
         rows=rows[:max_rows] if max_rows else rows,
         is_truncated=bool(max_rows) and len(rows) > max_rows,
     )
+
+
+@contextmanager
+def translated(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Raise DuckDB's failures in the block as a `ServingError` whose remedy lists the tables."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise ServingError(str(error).strip(), remedy=queryable_tables(connection)) from error
 
 
 def require_single_query(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
@@ -77,10 +86,11 @@ def require_single_query(connection: duckdb.DuckDBPyConnection, statement: str) 
     except duckdb.Error as error:
         # The line number in the operator's text, without the line added above it.
         message = re.sub(r"LINE (\d+):", lambda match: f"LINE {int(match[1]) - 1}:", str(error))
-        raise ServingError(message.strip(), remedy=_queryable_tables(connection)) from error
+        raise ServingError(message.strip(), remedy=queryable_tables(connection)) from error
 
 
-def _queryable_tables(connection: duckdb.DuckDBPyConnection) -> str:
+def queryable_tables(connection: duckdb.DuckDBPyConnection) -> str:
+    """Return a sentence that names the tables, views and marts that a query may read."""
     marts = connection.execute(
         "SELECT table_name FROM information_schema.tables WHERE table_catalog = ? ORDER BY ALL", [MARTS_CATALOG]
     ).fetchall()
