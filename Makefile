@@ -27,8 +27,8 @@ $(READY): $(SETUP_INPUTS)
 demo: $(READY) ## Run the whole pipeline on 200,000 events and prove that none was lost or counted twice
 	@$(BIN)/rtap demo
 
-up: $(READY) ## Start broker, registry, Dagster UI and stream host in the background (RATE=2000: and a generator)
-	@$(BIN)/rtap up --ui --streams $(if $(RATE),--generate $(RATE))
+up: $(READY) ## Start the live system in the background (RATE=500: with events; STREAMS=stopped: streams are not started)
+	@$(BIN)/rtap up --ui --streams $(if $(filter stopped,$(STREAMS)),,--start) $(if $(RATE),--generate $(RATE))
 
 down: $(READY) ## Stop what `make up` started
 	@$(BIN)/rtap down

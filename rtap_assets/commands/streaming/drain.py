@@ -20,6 +20,7 @@ def drain(settings: Settings, names: tuple[str, ...]) -> None:
 
     Refused while a stream host owns the checkpoints; `rtap streams drain` asks that host.
     """
+    click.echo("starting Spark", err=True)
     with open_layers(start_session(settings), settings) as session:
         for name in [stream for stream in STREAM_NAMES if stream in (names or STREAM_NAMES)]:
             report = drain_stream(session, settings, name, echo=click.echo)

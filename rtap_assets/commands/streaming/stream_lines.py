@@ -10,6 +10,8 @@ from rich.text import Text
 
 from rtap_assets.streaming.model.states import Observed, StreamStatus
 
+# Age of the oldest record that is not committed yet: above it, a reader of gold notices; above the second, it is an incident.
+SLOW_SECONDS, LATE_SECONDS = 60.0, 600.0
 COLOURS = {
     Observed.RUNNING: "green",
     Observed.STOPPED: "dim",
@@ -31,7 +33,7 @@ def stream_table(statuses: Iterable[StreamStatus], *, now: datetime | None = Non
             one.name,
             str(one.desired),
             _coloured(one, observed),
-            age(one.since, now),
+            age(_known_since(one), now),
             age(one.last_commit_at, now, " ago"),
             _lag(one, _plain),
             _plain(one.processed_rows_per_second),
@@ -50,13 +52,11 @@ def wide_stream_table(statuses: Iterable[StreamStatus], *, now: datetime) -> Tab
         if one.observed is Observed.UNKNOWN:
             table.add_row(one.name, "-", _coloured(one, str(one.observed)), *"-" * 7)
             continue
-        # A stream at rest that never committed is in that state since an unknown time, not since this look.
-        since_is_known = one.last_commit_at is not None or one.since != one.observed_at
         table.add_row(
             one.name,
             str(one.desired),
             _coloured(one, str(one.observed)),
-            age(one.since if since_is_known else None, now),
+            age(_known_since(one), now),
             age(one.last_commit_at, now, " ago"),
             _lag(one, _short),
             _short(one.input_rows_per_second),
@@ -67,6 +67,11 @@ def wide_stream_table(statuses: Iterable[StreamStatus], *, now: datetime) -> Tab
             else f"{_short(one.state_rows)}, {_size(one.state_bytes)}",
         )
     return table
+
+
+def _known_since(status: StreamStatus) -> datetime | None:
+    """Return since when; None of a stream at rest that never committed: it was not first seen at this look."""
+    return status.since if status.last_commit_at is not None or status.since != status.observed_at else None
 
 
 def stream_notes(statuses: Iterable[StreamStatus], *, now: datetime) -> dict[str, list[str]]:
@@ -101,9 +106,12 @@ def _coloured(status: StreamStatus, text: str) -> Text:
     return Text(text, style=COLOURS.get(status.observed, "red"))
 
 
-def _lag(status: StreamStatus, number: Callable[[float | None], str]) -> str:
+def _lag(status: StreamStatus, number: Callable[[float | None], str]) -> Text:
+    """Return the records that are not committed yet and the age of the oldest; yellow and red when that is old."""
     records = number(status.lag_records)
-    return records if not status.lag_seconds else f"{records} ({_span(status.lag_seconds)})"
+    seconds = status.lag_seconds or 0.0
+    color = "red" if seconds >= LATE_SECONDS else "yellow" if seconds >= SLOW_SECONDS else ""
+    return Text(records if not seconds else f"{records} ({_span(seconds)})", style=color)
 
 
 def age(instant: datetime | None, now: datetime, suffix: str = "") -> str:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from rtap_assets.commands.revenue_view import WindowRevenue, newest_window
 from rtap_assets.commands.settings import pass_settings
+from rtap_assets.commands.streaming.keys import single_keys
 from rtap_assets.commands.streaming.stream_lines import age, stream_notes, wide_stream_table
 from rtap_assets.config import Settings
 from rtap_assets.errors import ServingError
@@ -20,6 +21,7 @@ from rtap_assets.host.client import StreamsClient
 from rtap_assets.streaming.model.states import StreamStatus
 
 COLUMNS = 100
+QUIT = "q"
 REVENUE_SECONDS = 10.0
 CURRENCIES_SHOWN = 4
 
@@ -33,7 +35,7 @@ CURRENCIES_SHOWN = 4
 def top(settings: Settings, once: bool, interval: float) -> None:
     """Watch each stream: desired and observed state, rates, lag, watermark, state, last error; and the newest revenue.
 
-    What is not known is shown as “-”. Ctrl-C ends it.
+    What is not known is shown as “-”. q or Ctrl-C ends it.
     """
     console = Console()
     revenue = RevenueLine(settings)
@@ -46,19 +48,18 @@ def top(settings: Settings, once: bool, interval: float) -> None:
             (console if console.is_terminal else Console(width=COLUMNS)).print(look())
             return
         try:
-            with Live(look(), console=console, screen=True, auto_refresh=False) as live:
-                while True:
-                    time.sleep(interval)
+            with single_keys() as pressed, Live(look(), console=console, screen=True, auto_refresh=False) as live:
+                while pressed(interval).lower() != QUIT:
                     live.update(look(), refresh=True)
         except KeyboardInterrupt:
             return
 
 
 def frame(statuses: Sequence[StreamStatus], *, revenue: str, now: datetime) -> RenderableType:
-    """One picture: a line per stream, then the revenue, then what is wrong and what to do about it."""
+    """Return one picture: a line per stream, then the revenue, then what is wrong and what to do about it."""
     notes = [Text(f"{', '.join(names)}: {note}", style="yellow") for note, names in stream_notes(statuses, now=now).items()]
     return Group(
-        Text(f"rtap top  {now:%Y-%m-%d %H:%M:%S}Z", style="dim"),
+        Text(f"rtap top  {now:%Y-%m-%d %H:%M:%S}Z  q leaves", style="dim"),
         Text(),
         wide_stream_table(statuses, now=now),
         Text(),

@@ -65,7 +65,7 @@ def test_a_table_is_filled_by_one_stream_and_merged_where_it_says_so(table: Tabl
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.asset)
 def test_a_topic_has_one_name_and_the_schemas_that_it_claims(topic: Topic) -> None:
     assert bool(topic.setting) != bool(topic.name)
-    assert not topic.schemas or load_subject(PROJECT_ROOT / "schemas", topic.schemas)
+    assert not topic.schemas or load_subject(PROJECT_ROOT / "rtap_assets" / "schemas", topic.schemas)
 
 
 @pytest.mark.parametrize("mart", MARTS, ids=lambda mart: mart.name)
@@ -99,7 +99,10 @@ def test_each_measure_of_gold_is_recomputed_by_the_check_and_by_the_audit(measur
 
 def test_the_newest_schema_of_the_aggregate_topic_has_all_columns_of_gold() -> None:
     fields = [
-        one["name"] for one in json.loads(load_subject(PROJECT_ROOT / "schemas", REVENUE_TOPIC.schemas)[-1].text)["fields"]
+        one["name"]
+        for one in json.loads(load_subject(PROJECT_ROOT / "rtap_assets" / "schemas", REVENUE_TOPIC.schemas)[-1].text)[
+            "fields"
+        ]
     ]
     assert fields == list(GOLD.column_names), f"schemas/{REVENUE_TOPIC.schemas}: add a version"
 

@@ -38,7 +38,9 @@ def test_a_value_wider_than_the_terminal_is_cut_or_shown_on_a_line_of_its_own(co
 
 
 def test_few_rows_that_are_too_wide_are_shown_one_value_a_line(connection: duckdb.DuckDBPyConnection) -> None:
-    shown = render_query(connection, f"SELECT {WIDE}, NULL AS \"odd \"\"name\" FROM range({VERTICAL_ROWS})", max_rows=9, width=80)
+    shown = render_query(
+        connection, f'SELECT {WIDE}, NULL AS "odd ""name" FROM range({VERTICAL_ROWS})', max_rows=9, width=80
+    )
     lines = shown.text.splitlines()
     assert lines[0] == " column_0 = value 0"
     assert lines[12] == 'odd "name = NULL'
@@ -54,7 +56,13 @@ def test_without_a_width_nothing_is_left_out(connection: duckdb.DuckDBPyConnecti
 def test_a_result_that_is_cut_says_so_and_keeps_its_order(connection: duckdb.DuckDBPyConnection) -> None:
     shown = render_query(connection, "SELECT n FROM range(50000) t(n) ORDER BY n DESC", max_rows=5, width=80)
     assert shown.is_truncated
-    assert [int(line.strip("│ ")) for line in shown.text.splitlines()[4:-1] if "│" in line] == [49999, 49998, 49997, 49996, 49995]
+    assert [int(line.strip("│ ")) for line in shown.text.splitlines()[4:-1] if "│" in line] == [
+        49999,
+        49998,
+        49997,
+        49996,
+        49995,
+    ]
 
 
 def test_a_result_that_fits_is_not_cut(connection: duckdb.DuckDBPyConnection) -> None:
