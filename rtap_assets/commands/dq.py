@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
@@ -88,18 +89,11 @@ def result_lines(results: Sequence[DqResult], *, width: int, details: bool = Fal
                 continue
             yield f"{name}  {result.observed:.6g} (at most {result.threshold:g})"
             if details or not result.passed:
-                found = {
-                    "rows checked": f"{result.rows_checked:,}",
-                    "rows failed": f"{result.rows_failed:,}",
-                    **result.detail,
-                }
+                rows = {"rows checked": f"{result.rows_checked:,}", "rows failed": f"{result.rows_failed:,}"}
                 indent = " " * (2 + VERDICT_WIDTH)
-                listed = ", ".join(f"{name} {value}" for name, value in found.items())
+                listed = ", ".join(f"{name} {value}" for name, value in (rows | dict(result.detail)).items())
                 yield textwrap.fill(listed, width, initial_indent=indent, subsequent_indent=indent)
-    counted = {
-        text: sum(verdict(result)[0] == text for result in results)
-        for text in dict.fromkeys(verdict(one)[0] for one in results)
-    }
+    counted = Counter(verdict(result)[0] for result in results)
     yield ", ".join(f"{count} {text}" for text, count in counted.items())
 
 

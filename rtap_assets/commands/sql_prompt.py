@@ -14,9 +14,7 @@ from rtap_assets.errors import RtapError
 FIRST, NEXT = "rtap> ", "  ... "
 LEAVING = frozenset({"exit", "quit", ".exit", ".quit", "\\q"})
 HISTORY_LINES = 1000
-GREETING = (
-    'A query ends with ";". Ctrl-C drops what is typed or stops a query, Ctrl-D leaves. `SHOW ALL TABLES;` lists the tables.'
-)
+GREETING = 'A query ends with ";". Ctrl-C drops it or stops it, Ctrl-D leaves. `SHOW ALL TABLES;` lists the tables.'
 
 
 def run_prompt(answer: Callable[[str], None], *, history: Path, read: Callable[[str], str] = input) -> None:

@@ -42,7 +42,7 @@ def render_query(
         if connection.extract_statements(statement)[0].type == duckdb.StatementType.EXPLAIN:
             plans = connection.execute(statement).fetchall()
             return Rendering("\n".join(str(plan[-1]) for plan in plans), is_truncated=False)
-        # Kept as a table: DuckDB's renderer runs its relation again, which for a query over the lake would be twice the work.
+        # Kept as a table: DuckDB's renderer runs its relation again, which would read the lake twice.
         limit = f"LIMIT {max_rows + 1}" if max_rows else ""
         query = statement.rstrip().rstrip(";")
         connection.execute(f"CREATE OR REPLACE TEMP TABLE {RESULT} AS FROM (\n{query}\n) {limit}")

@@ -76,7 +76,7 @@ class Reasons(click.ParamType[tuple[Reason, ...]]):
 @click.option(
     "--start-time",
     type=Instant(),
-    help="End of the simulated past, or with --rate its beginning; with a seed it makes the records repeatable.  [default: now]",
+    help="End of the simulated past; with --rate, the first event time. With --seed: repeatable.  [default: now]",
 )
 @click.option(
     "--span",
@@ -155,7 +155,8 @@ def generate(
 ) -> None:
     """Send seeded sales events with every kind of fault, and record each one's ground truth in the ledger.
 
-    The same --seed and --start-time give the same records. Shares are fractions of all records, between 0 and 1. Exit code 1 when a record failed or its outcome is unknown.
+    The same --seed and --start-time give the same records.
+    Shares are fractions of all records, between 0 and 1. Exit code 1 when a record failed or its outcome is unknown.
     """
     options = GeneratorOptions(
         events=DEFAULTS.events if events is None and rate is None else events,

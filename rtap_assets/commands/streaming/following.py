@@ -26,7 +26,5 @@ def command_streams(settings: Settings, names: Sequence[str], action: Action) ->
             for _ in carry_out(client, action, names, echo=lambda name, text: click.echo(f"{name:<7} {text}")):
                 pass  # the last step says how it ended
         except KeyboardInterrupt:
-            click.echo(
-                f"\nNo longer following: the stream host goes on with the {action}. See `rtap streams status`.", err=True
-            )
+            click.echo(f"\nThe stream host goes on with the {action}; `rtap streams status` shows it.", err=True)
             raise SystemExit(INTERRUPTED) from None

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from rtap_assets.streaming.model.states import Observed, StreamStatus
 
-# Age of the oldest record that is not committed yet: above it, a reader of gold notices; above the second, it is an incident.
+# Ages of the oldest uncommitted record: a reader of gold notices the first, the second is an incident.
 SLOW_SECONDS, LATE_SECONDS = 60.0, 600.0
 COLOURS = {
     Observed.RUNNING: "green",

@@ -1,4 +1,4 @@
-"""Results as text: columns left out where the terminal is narrow, few wide rows one value per line, order and limits kept."""
+"""Results as text: columns left out of narrow terminals, few wide rows one value per line, order and limits kept."""
 
 from __future__ import annotations
 
