@@ -9,7 +9,7 @@ SETUP_INPUTS := .ci/setup pyproject.toml requirements.lock requirements-setup.lo
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status doctor test test-faults test-ui campaign test-unit test-spark test-integration test-e2e lint bench lock clean FORCE
+.PHONY: help setup demo up down status doctor test test-faults test-ui campaign test-unit test-spark test-integration test-e2e lint docs bench lock clean FORCE
 
 help: ## Print this list
 	@echo "Usage: make TARGET"
@@ -74,13 +74,22 @@ lint: $(READY) ## Check style (ruff), the direction of imports (import-linter) a
 	@$(BIN)/lint-imports --no-cache --no-logo
 	@$(BIN)/mypy
 
+docs: $(READY) ## Build the documentation as a site into site/; a broken link fails (SERVE=1: serve it, rebuilt on change)
+	@test -x .venv-docs/bin/mkdocs && test .venv-docs/.ready -nt requirements-docs.lock || { \
+	  $(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-docs && \
+	  $(BIN)/uv pip install --quiet --python .venv-docs/bin/python --require-hashes -r requirements-docs.lock && \
+	  touch .venv-docs/.ready; }
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs $(if $(SERVE),serve,build --quiet --strict)
+
 bench: $(READY) ## Measure the chain, cold and warm, per stream (N=events, AGAINST=another commit)
 	@$(BIN)/python -m bench $(if $(N),--events $(N)) $(if $(AGAINST),--against $(AGAINST))
 
-lock: $(READY) ## Resolve the dependencies anew and write both lock files (hashes, no index)
+lock: $(READY) ## Resolve the dependencies again and write the lock files (hashes, no index)
 	@$(COMPILE) --no-strip-extras --extra dev pyproject.toml -o requirements.lock
+	@$(COMPILE) --no-strip-extras -c requirements.lock pyproject.toml -o requirements-runtime.lock
+	@printf 'mkdocs-material\n' | $(COMPILE) --no-annotate - -o requirements-docs.lock
 	@printf 'setuptools\nuv\n' | $(COMPILE) --no-annotate - -o requirements-setup.lock
 
 clean: ## Remove .venv and caches (not the state folder: `rtap reset --yes` does that)
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv .venv-docs site .mypy_cache .pytest_cache .ruff_cache *.egg-info
 	find rtap_assets tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
