@@ -33,7 +33,7 @@ def prepare_contract(settings: Settings, options: GeneratorOptions) -> Contract:
         ConfigurationError: the settings' limits do not allow the options.
     """
     _check_limits(settings, options)
-    _check_start(settings, options)
+    require_acceptable_start(settings, options)
     versions = load_subject(settings.schemas_dir, EVENTS_SUBJECT_FOLDER)
     registered = register_contracts(settings)
     other_team, incompatible = {}, None
@@ -90,7 +90,8 @@ def _check_limits(settings: Settings, options: GeneratorOptions) -> None:
         )
 
 
-def _check_start(settings: Settings, options: GeneratorOptions) -> None:
+def require_acceptable_start(settings: Settings, options: GeneratorOptions) -> None:
+    """Raise `ConfigurationError` when event times around the options' start would be quarantined."""
     if options.start_time is None:
         return
     ahead = (options.start_time - utc_now()).total_seconds()
