@@ -9,7 +9,7 @@ SETUP_INPUTS := .ci/setup pyproject.toml requirements.lock requirements-setup.lo
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status doctor test test-faults test-ui campaign test-unit test-spark test-integration test-e2e lint docs bench lock clean FORCE
+.PHONY: help setup demo up down status doctor test test-faults test-ui campaign test-unit test-spark test-integration test-e2e lint docs bench bench-state bench-live bench-peers lock clean FORCE
 
 help: ## Print this list
 	@echo "Usage: make TARGET"
@@ -83,6 +83,15 @@ docs: $(READY) ## Build the documentation as a site into site/; a broken link fa
 
 bench: $(READY) ## Measure the chain, cold and warm, per stream (N=events, AGAINST=another commit)
 	@$(BIN)/python -m bench $(if $(N),--events $(N)) $(if $(AGAINST),--against $(AGAINST))
+
+bench-state: $(READY) ## Measure silver's batches by the number of live ids (SIZES=300000,1000000)
+	@$(BIN)/python -m bench.state $(if $(SIZES),--sizes $(SIZES))
+
+bench-live: $(READY) ## Measure the running platform: cores, memory, latencies (RATES=2000,200,0 SECONDS=180 SETTLE=60)
+	@$(BIN)/python -m bench.live $(if $(RATES),--rates $(RATES)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SETTLE),--settle $(SETTLE))
+
+bench-peers: $(READY) ## Compare with Kafka Streams, Flink and a loop by hand on one topic (N=events, WRITE=1: into the docs)
+	@$(BIN)/python -m bench.peers $(if $(N),--events $(N)) $(if $(RUNS),--runs $(RUNS)) $(if $(WRITE),--write)
 
 lock: $(READY) ## Resolve the dependencies again and write the lock files (hashes, no index)
 	@$(COMPILE) --no-strip-extras --extra dev pyproject.toml -o requirements.lock

@@ -6,8 +6,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-import duckdb
-
 from rtap_assets.config import Settings
 from rtap_assets.errors import ServingError
 
@@ -40,6 +38,8 @@ def newest_window(settings: Settings) -> list[WindowRevenue]:
 
 
 def _query_marts(settings: Settings, statement: str) -> list[tuple[Any, ...]]:
+    import duckdb
+
     if not settings.marts_path.exists():
         raise ServingError("There are no marts yet.", remedy="Build them: `rtap marts refresh`.")
     try:

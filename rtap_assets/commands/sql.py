@@ -8,16 +8,16 @@ import shutil
 import sys
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.commands.sql_prompt import run_prompt
 from rtap_assets.config import Settings
-from rtap_assets.serving.box import render_query
-from rtap_assets.serving.connection import open_lake
-from rtap_assets.serving.query import QueryResult, run_query
+
+if TYPE_CHECKING:
+    from rtap_assets.serving.query import QueryResult
 
 
 @click.command()
@@ -50,6 +50,10 @@ def show_answer(settings: Settings, statement: str, *, form: str, max_rows: int)
     Raises:
         ServingError: it is no query, or DuckDB refused it, or the lake cannot be read.
     """
+    from rtap_assets.serving.box import render_query
+    from rtap_assets.serving.connection import open_lake
+    from rtap_assets.serving.query import run_query
+
     with open_lake(settings) as connection:
         if form == "table":
             shown = render_query(connection, statement, max_rows=max_rows, width=_terminal_width())

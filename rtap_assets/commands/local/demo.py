@@ -18,14 +18,10 @@ from rtap_assets.commands.maintenance import table_work_of
 from rtap_assets.commands.reconcile import show_report, show_verdict, shown_steps
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
-from rtap_assets.demo.outcome import read_outcome
 from rtap_assets.demo.pipeline import demo_events, demo_settings, materialize, start_from_nothing
-from rtap_assets.demo.proof import LEAST_SILVER_BATCHES, prove, silver_batches
-from rtap_assets.generator.generate import generate
 from rtap_assets.generator.options import GenerationReport
 from rtap_assets.host.launcher import ensure_host
 from rtap_assets.local.stack import down, up
-from rtap_assets.serving.marts import refresh_marts
 
 DEFAULT_EVENTS = 200_000
 
@@ -41,6 +37,9 @@ def demo(settings: Settings, events: int, seed: int, details: bool) -> None:
     Works in `<state dir>/demo` on free ports and starts from nothing each time; a running system is not touched.
     Exit code 1 if any line of the reconciliation does not hold.
     """
+    from rtap_assets.demo.outcome import read_outcome
+    from rtap_assets.demo.proof import LEAST_SILVER_BATCHES, silver_batches
+
     console = Console(highlight=False)
     started = time.monotonic()
     settings = demo_settings(settings, events=events)
@@ -73,6 +72,9 @@ def _run(
     settings: Settings, console: Console, *, events: int, seed: int
 ) -> tuple[GenerationReport, tuple[int, int], Report]:
     """Run every step; return what was sent, the rows that corrections added and removed, and the proof."""
+    from rtap_assets.demo.proof import prove
+    from rtap_assets.generator.generate import generate
+
     echo = partial(console.print, markup=False)
     _heading(console, "Starting a Kafka broker and a schema registry")
     up(settings, echo=echo)
@@ -100,6 +102,8 @@ def _run(
 
 def _correct(settings: Settings, console: Console) -> tuple[int, int]:
     """Correct what no stream could: rows that came too late, and events that were repeated much later."""
+    from rtap_assets.serving.marts import refresh_marts
+
     _heading(console, "Correcting: late rows are added, later copies removed, gold and the marts follow")
     with console.status("The stream host corrects"):
         with table_work_of(settings, requested_by="rtap demo", quiet=True) as tables:

@@ -6,11 +6,14 @@ import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from rtap_assets.audit.report import Report, Section
 from rtap_assets.contracts.rules import PLAN_TIERS
-from rtap_assets.demo.outcome import Outcome, TierRevenue
 from rtap_assets.generator.options import GenerationReport
+
+if TYPE_CHECKING:
+    from rtap_assets.demo.outcome import Outcome, TierRevenue
 
 WIDTH = 80
 CURRENCIES_SHOWN = 4

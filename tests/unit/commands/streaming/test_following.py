@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from host_fixtures import FakeHost
+from fake_host import FakeHost
 
 from rtap_assets.commands.streaming.following import INTERRUPTED, command_streams
 from rtap_assets.streaming.model.operation import Action
