@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -116,12 +117,13 @@ def _correct(settings: Settings, console: Console) -> tuple[int, int]:
 def _where_next(settings: Settings, console: Console, *, seconds: float) -> None:
     """Print the one command that opens the demo's data in the browser, and what else can be done with them."""
     _heading(console, f"Done in {seconds:.0f} s; nothing is left running")
-    folder = f"RTAP_STATE_DIR={_relative(settings)}"
+    rtap = sys.argv[0] if Path(sys.argv[0]).name == "rtap" else "rtap"
+    with_folder = f"RTAP_STATE_DIR={_relative(settings)} {rtap}"
     console.print(
         "  the same data in the browser:\n"
-        f"    {folder} rtap up --ui --streams\n"
+        f"    {with_folder} up --ui --streams\n"
         "  a prompt for questions to them:\n"
-        f"    {folder} rtap sql\n"
+        f"    {with_folder} sql\n"
         "  live, with events that keep coming:\n"
         "    make up RATE=500",
         markup=False,

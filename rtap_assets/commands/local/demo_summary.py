@@ -60,7 +60,7 @@ def _events(sent: GenerationReport, *, corrected: tuple[int, int]) -> Iterator[s
     yield f"Events: {sent.intended:,} sent in {sent.seconds:.1f} s, {speed:,.0f} a second"
     yield from _wrapped(
         f"{kinds.get('good', 0):,} good, {kinds.get('duplicate', 0):,} sent twice, {kinds.get('bad', 0):,} broken; "
-        f"{sent.aborted:,} of them in a transaction that was rolled back and counts for nothing"
+        f"{sent.aborted:,} were in a transaction that was rolled back, and count for nothing"
     )
     yield from _wrapped(f"Corrected afterwards: {late:,} that came too late were added, {copies:,} later copies removed")
 
