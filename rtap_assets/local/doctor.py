@@ -66,10 +66,10 @@ def check_python(version: tuple[int, ...]) -> Check:
 
 def check_java(settings: Settings) -> Check:
     """Check which Java runs Spark, broker and registry, and whether it can."""
-    source = "from the packages" if settings.java_home is None else "RTAP_JAVA_HOME"
+    source = "from the packages" if settings.java_home is None else f"of RTAP_JAVA_HOME: {settings.java_home}"
     try:
         (java,) = java_command(settings)
-        return Check("Java", ok=True, finding=f"Java {java_major_version(Path(java))} {source}: {java}")
+        return Check("Java", ok=True, finding=f"Java {java_major_version(Path(java))} {source}")
     except ConfigurationError as error:
         return Check("Java", ok=False, finding=error.message, fix=error.remedy)
 

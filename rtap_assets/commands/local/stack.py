@@ -8,7 +8,7 @@ from rich.table import Table
 
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.commands.streaming.following import command_streams
-from rtap_assets.commands.streaming.stream_lines import stream_table
+from rtap_assets.commands.streaming.stream_lines import fitting, print_streams
 from rtap_assets.config import Settings
 from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.host.client import StreamsClient
@@ -18,6 +18,7 @@ from rtap_assets.local.status import status as services
 from rtap_assets.streaming.model.operation import Action
 from rtap_assets.streaming.model.states import Observed
 
+COLUMNS = ("service", "state", "address", "pid", "since", "memory")
 STATE_COLORS = {"running": "green", "died": "red", "failed": "red"}
 
 
@@ -89,7 +90,8 @@ def status(settings: Settings) -> None:
     if not lines:
         click.echo(f"nothing is running in {settings.state_dir}")
     else:
-        Console().print(_table(lines))
+        console = Console()
+        console.print(fitting([_table(lines, columns=COLUMNS), _table(lines, columns=COLUMNS[:3])], console))
     _echo_external(settings)
     if settings.streams_dir.exists() or not settings.uses_embedded_host:
         _print_streams(settings)
@@ -122,20 +124,23 @@ def reset(settings: Settings, yes: bool) -> None:
 def _print_streams(settings: Settings) -> None:
     with StreamsClient(settings) as client:
         found = client.statuses()
-    Console().print(stream_table(found))
+    print_streams(found, Console())
     for reason in {
         stream.last_error.message for stream in found if stream.observed is Observed.UNKNOWN and stream.last_error
     }:
         click.secho(reason, fg="red")
 
 
-def _table(lines: list[ServiceStatus]) -> Table:
-    table = Table("service", "state", "address", "pid", "since", "memory", box=None, header_style="bold", pad_edge=False)
+def _table(lines: list[ServiceStatus], *, columns: tuple[str, ...]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=True)
     for line in lines:
         color = STATE_COLORS[line.state]
         memory = f"{line.memory_bytes / 2**20:.0f} MB" if line.memory_bytes else "-"
         state = f"[{color}]{line.state}[/{color}]"
-        table.add_row(line.title, state, line.address or "-", str(line.pid), f"{line.since:%Y-%m-%d %H:%M}Z", memory)
+        cells = (line.title, state, line.address or "-", str(line.pid), f"{line.since:%Y-%m-%d %H:%M}Z", memory)
+        table.add_row(*cells[: len(columns)])
     return table
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -12,6 +13,7 @@ from rtap_assets.streaming.model.states import Observed, StreamStatus
 
 # Ages of the oldest uncommitted record: a reader of gold notices the first, the second is an incident.
 SLOW_SECONDS, LATE_SECONDS = 60.0, 600.0
+WIDER_THAN_ANY = 10_000
 COLOURS = {
     Observed.RUNNING: "green",
     Observed.STOPPED: "dim",
@@ -67,6 +69,26 @@ def wide_stream_table(statuses: Iterable[StreamStatus], *, now: datetime) -> Tab
             else f"{_short(one.state_rows)}, {_size(one.state_bytes)}",
         )
     return table
+
+
+def narrow_stream_table(statuses: Iterable[StreamStatus], *, now: datetime | None = None) -> Table:
+    """Return the observed state, age of the last commit and lag, in at most 60 columns."""
+    now = now or datetime.now(UTC)
+    table = _table("stream", "observed", "commit", "lag")
+    for one in statuses:
+        table.add_row(one.name, _coloured(one, str(one.observed)), age(one.last_commit_at, now, " ago"), _lag(one, _short))
+    return table
+
+
+def fitting(tables: Sequence[Table], console: Console) -> Table:
+    """Return the first table that fits into the console without a cell cut, else the last."""
+    unbounded = console.options.update(max_width=WIDER_THAN_ANY)
+    return next((one for one in tables if console.measure(one, options=unbounded).maximum <= console.width), tables[-1])
+
+
+def print_streams(statuses: Sequence[StreamStatus], console: Console) -> None:
+    """Print a line per stream, with as many columns as the console has room for."""
+    console.print(fitting((stream_table(statuses), narrow_stream_table(statuses)), console))
 
 
 def _known_since(status: StreamStatus) -> datetime | None:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.commands.streaming.following import command_streams
-from rtap_assets.commands.streaming.stream_lines import stream_table
+from rtap_assets.commands.streaming.stream_lines import print_streams
 from rtap_assets.config import Settings
 from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.errors import StreamError
@@ -59,7 +59,7 @@ def status(settings: Settings) -> None:
     """Show the state of each stream. The exit code is 1 when one is broken, refused, stalled, dirty or unknown."""
     with StreamsClient(settings) as client:
         found = client.statuses()
-    Console().print(stream_table(found))
+    print_streams(found, Console())
     for stream in found:
         if stream.error_is_over:
             continue  # `rtap top` and the API still have it, with its time

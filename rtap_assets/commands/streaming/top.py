@@ -1,4 +1,4 @@
-"""`rtap top`: the streams and the revenue of the newest window, live in a terminal of 100 columns."""
+"""`rtap top`: the streams and the revenue of the newest window, live; of 100 columns, or with fewer figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from rich.text import Text
 from rtap_assets.commands.revenue_view import WindowRevenue, newest_window
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.commands.streaming.keys import single_keys
-from rtap_assets.commands.streaming.stream_lines import age, stream_notes, wide_stream_table
+from rtap_assets.commands.streaming.stream_lines import (
+    age,
+    fitting,
+    narrow_stream_table,
+    stream_notes,
+    stream_table,
+    wide_stream_table,
+)
 from rtap_assets.config import Settings
 from rtap_assets.errors import ServingError
 from rtap_assets.host.client import StreamsClient
@@ -38,14 +45,17 @@ def top(settings: Settings, once: bool, interval: float) -> None:
     What is not known is shown as “-”. q or Ctrl-C ends it.
     """
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=COLUMNS)
     revenue = RevenueLine(settings)
     with StreamsClient(settings) as client:
 
         def look() -> RenderableType:
-            return frame(client.statuses(), revenue=revenue.text(time.monotonic()), now=datetime.now(UTC))
+            now = datetime.now(UTC)
+            return frame(client.statuses(), revenue=revenue.text(time.monotonic()), now=now, console=console)
 
         if once or not console.is_terminal:
-            (console if console.is_terminal else Console(width=COLUMNS)).print(look())
+            console.print(look())
             return
         try:
             with single_keys() as pressed, Live(look(), console=console, screen=True, auto_refresh=False) as live:
@@ -55,13 +65,13 @@ def top(settings: Settings, once: bool, interval: float) -> None:
             return
 
 
-def frame(statuses: Sequence[StreamStatus], *, revenue: str, now: datetime) -> RenderableType:
+def frame(statuses: Sequence[StreamStatus], *, revenue: str, now: datetime, console: Console) -> RenderableType:
     """Return one picture: a line per stream, then the revenue, then what is wrong and what to do about it."""
     notes = [Text(f"{', '.join(names)}: {note}", style="yellow") for note, names in stream_notes(statuses, now=now).items()]
     return Group(
         Text(f"rtap top  {now:%Y-%m-%d %H:%M:%S}Z  q leaves", style="dim"),
         Text(),
-        wide_stream_table(statuses, now=now),
+        fitting([table(statuses, now=now) for table in (wide_stream_table, stream_table, narrow_stream_table)], console),
         Text(),
         Text(revenue),
         *([Text(), *notes] if notes else []),

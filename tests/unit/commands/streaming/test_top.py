@@ -31,7 +31,7 @@ RUNNING = {"desired": Desired.RUNNING, "observed": Observed.RUNNING}
 def lines_of(statuses: Sequence[StreamStatus], *, now: datetime | None = None, colour: bool = False) -> list[str]:
     """The frame as a terminal of 100 columns shows it."""
     console = Console(width=100, file=StringIO(), force_terminal=colour, color_system="standard" if colour else None)
-    console.print(frame(statuses, revenue="no revenue", now=now or datetime.now(UTC)))
+    console.print(frame(statuses, revenue="no revenue", now=now or datetime.now(UTC), console=console))
     lines = console.file.getvalue().splitlines()
     assert colour or max(map(cell_len, lines)) <= 100
     return [line.rstrip() for line in lines]
