@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -52,15 +53,17 @@ def show_answer(settings: Settings, statement: str, *, form: str, max_rows: int)
     """
     from rtap_assets.serving.box import render_query
     from rtap_assets.serving.connection import open_lake
+    from rtap_assets.serving.interruption import interruptible
     from rtap_assets.serving.query import run_query
 
     with open_lake(settings) as connection:
         if form == "table":
-            shown = render_query(connection, statement, max_rows=max_rows, width=_terminal_width())
+            render = partial(render_query, connection, statement, max_rows=max_rows, width=_terminal_width())
+            shown = interruptible(connection, render)
             click.echo(shown.text)
             is_truncated = shown.is_truncated
         else:
-            result = run_query(connection, statement, max_rows=max_rows)
+            result = interruptible(connection, partial(run_query, connection, statement, max_rows=max_rows))
             WRITERS[form](result)
             is_truncated = result.is_truncated
     if is_truncated:
