@@ -1,13 +1,24 @@
-"""Revenue for the terminal: the newest tumbling window of the marts, by currency."""
+"""Revenue for the terminal: the newest tumbling window of gold, by currency."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import ServingError
+
+NEWEST_WINDOW = """
+WITH tumbling AS (FROM gold WHERE epoch_us(window_start) % (epoch_us(window_end) - epoch_us(window_start)) = 0)
+SELECT
+    window_start, window_end, currency, sum(net_amount), sum(orders)::BIGINT,
+    coalesce(window_end <= $watermark::TIMESTAMPTZ, false), max(updated_at)
+FROM tumbling
+WHERE window_start = (SELECT max(window_start) FROM tumbling)
+GROUP BY window_start, window_end, currency
+ORDER BY 5 DESC, 3
+"""
 
 
 class WindowRevenue(NamedTuple):
@@ -19,32 +30,29 @@ class WindowRevenue(NamedTuple):
     net_amount: Decimal
     orders: int
     is_final: bool
-    refreshed_at: datetime  # of the marts
+    updated_at: datetime  # the micro-batch that last changed it
 
 
 def newest_window(settings: Settings) -> list[WindowRevenue]:
-    """Return the newest tumbling window of the marts by currency, most orders first; [] if they have none.
+    """Return the newest tumbling window of gold's newest snapshot by currency, most orders first; [] if it has none.
 
     Raises:
-        ServingError: there are no marts yet, or they cannot be read.
+        ServingError: the lake cannot be read.
+        DependencyUnavailable: the catalog did not answer.
     """
-    rows = _query_marts(
-        settings,
-        "SELECT window_start, window_end, currency, sum(net_amount), sum(orders)::BIGINT, bool_and(is_final), "
-        "(SELECT refreshed_at FROM refresh) FROM tumbling_revenue "
-        "WHERE window_start = (SELECT max(window_start) FROM tumbling_revenue) GROUP BY ALL ORDER BY 5 DESC, 3",
-    )
-    return [WindowRevenue(*row) for row in rows]
-
-
-def _query_marts(settings: Settings, statement: str) -> list[tuple[Any, ...]]:
     import duckdb
 
-    if not settings.marts_path.exists():
-        raise ServingError("There are no marts yet.", remedy="Build them: `rtap marts refresh`.")
+    from rtap_assets.contracts.tables import GOLD
+    from rtap_assets.lake.catalog import sqlite_path
+    from rtap_assets.serving.connection import connect_lake
+    from rtap_assets.serving.lake_files import plan_lake
+
+    if not settings.catalog_uri and not sqlite_path(settings).exists():
+        return []  # looking makes no lake
+    plans = plan_lake(settings, (GOLD,))
     try:
-        with duckdb.connect(str(settings.marts_path), read_only=True) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            return connection.execute(statement).fetchall()
+        with connect_lake(settings, plans) as connection:
+            rows = connection.execute(NEWEST_WINDOW, {"watermark": plans[GOLD.view].watermark}).fetchall()
     except duckdb.Error as error:
-        raise ServingError(f"The marts cannot be read: {error}.", remedy="Rebuild them: `rtap marts refresh`.") from error
+        raise ServingError(f"Gold cannot be read: {error}.", remedy="Try again; if it persists, check the disk.") from error
+    return [WindowRevenue(*row) for row in rows]

@@ -23,7 +23,7 @@ from rtap_assets.commands.streaming.stream_lines import (
     wide_stream_table,
 )
 from rtap_assets.config import Settings
-from rtap_assets.errors import ServingError
+from rtap_assets.errors import DependencyUnavailable, ServingError
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.streaming.model.states import StreamStatus
 
@@ -47,14 +47,21 @@ def top(settings: Settings, once: bool, interval: float) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=COLUMNS)
+    is_once = once or not console.is_terminal
     revenue = RevenueLine(settings)
     with StreamsClient(settings) as client:
 
         def look() -> RenderableType:
             now = datetime.now(UTC)
-            return frame(client.statuses(), revenue=revenue.text(time.monotonic()), now=now, console=console)
+            return frame(
+                client.statuses(),
+                revenue=revenue.text(time.monotonic()),
+                now=now,
+                console=console,
+                hint="" if is_once else "q leaves",
+            )
 
-        if once or not console.is_terminal:
+        if is_once:
             console.print(look())
             return
         try:
@@ -65,11 +72,13 @@ def top(settings: Settings, once: bool, interval: float) -> None:
             return
 
 
-def frame(statuses: Sequence[StreamStatus], *, revenue: str, now: datetime, console: Console) -> RenderableType:
+def frame(
+    statuses: Sequence[StreamStatus], *, revenue: str, now: datetime, console: Console, hint: str = ""
+) -> RenderableType:
     """Return one picture: a line per stream, then the revenue, then what is wrong and what to do about it."""
     notes = [Text(f"{', '.join(names)}: {note}", style="yellow") for note, names in stream_notes(statuses, now=now).items()]
     return Group(
-        Text(f"rtap top  {now:%Y-%m-%d %H:%M:%S}Z  q leaves", style="dim"),
+        Text(f"rtap top  {now:%Y-%m-%d %H:%M:%S}Z  {hint}".rstrip(), style="dim"),
         Text(),
         fitting([table(statuses, now=now) for table in (wide_stream_table, stream_table, narrow_stream_table)], console),
         Text(),
@@ -79,7 +88,7 @@ def frame(statuses: Sequence[StreamStatus], *, revenue: str, now: datetime, cons
 
 
 class RevenueLine:
-    """The line about the newest window, read from the marts at most once in `REVENUE_SECONDS`."""
+    """The line about the newest window, read from gold at most once in `REVENUE_SECONDS`."""
 
     def __init__(self, settings: Settings, *, read: Callable[[Settings], Sequence[WindowRevenue]] = newest_window) -> None:
         self._settings = settings
@@ -94,20 +103,20 @@ class RevenueLine:
             self._read_at, self._missing = monotonic, ""
             try:
                 self._rows = self._read(self._settings)
-            except ServingError as error:
+            except (ServingError, DependencyUnavailable) as error:
                 self._rows, self._missing = (), f"{error.message} {error.remedy}"
         return self._missing or revenue_text(self._rows, now=datetime.now(UTC))
 
 
 def revenue_text(rows: Sequence[WindowRevenue], *, now: datetime) -> str:
-    """The newest window by currency, with the age of the marts that say so."""
+    """The newest window by currency, with the age of its newest change."""
     if not rows:
-        return "No revenue yet: the marts hold no window."
+        return "No revenue yet: gold holds no window."
     first = rows[0]
     state = "final" if first.is_final else "still open"
     amounts = "   ".join(f"{row.currency} {row.net_amount:,.2f}" for row in rows[:CURRENCIES_SHOWN])
     more = f"   and {len(rows) - CURRENCIES_SHOWN} more currencies" if len(rows) > CURRENCIES_SHOWN else ""
     return (
-        f"Net revenue of {first.window_start:%Y-%m-%d %H:%M}-{first.window_end:%H:%M}Z ({state}), marts of "
-        f"{age(first.refreshed_at, now)} ago\n  {amounts}{more}"
+        f"Net revenue of {first.window_start:%Y-%m-%d %H:%M}-{first.window_end:%H:%M}Z ({state}), changed "
+        f"{age(max(row.updated_at for row in rows), now)} ago\n  {amounts}{more}"
     )
