@@ -94,7 +94,10 @@ WRITERS: dict[str, Writer] = {
 """,
     ),
     Edit(
-        "rtap_assets/streaming/queries/definitions.py", "import DLQ_HEADER_BYTES", "import DLQ_HEADER_BYTES, REFUNDS_TOPIC"
+        "rtap_assets/streaming/queries/definitions.py",
+        "from rtap_assets.kafka.clients import spark_source_options\n",
+        "from rtap_assets.contracts.topics import REFUNDS_TOPIC\n"
+        "from rtap_assets.kafka.clients import spark_sink_options, spark_source_options\n",
     ),
 )
 MART = (
