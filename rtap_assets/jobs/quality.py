@@ -51,7 +51,7 @@ def check_quality() -> None:
 
 refresh_marts_job = dg.define_asset_job(
     "refresh_marts",
-    selection=dg.AssetSelection.assets(*MART_KEYS).without_checks(),
+    selection=dg.AssetSelection.assets(*MART_KEYS),
     executor_def=dg.in_process_executor,
     description="Refresh the DuckDB marts and the published Parquet folder from the newest snapshots.",
 )
@@ -75,7 +75,7 @@ def quality_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
             changed_at = newest_commit_at(settings, QUALITY_TABLES)
         except (ServingError, DependencyUnavailable):
             return dg.RunRequest()  # the pass says what is wrong
-        if is_pass_due(_passed_at(context.instance), changed_at, settings, now=datetime.now(UTC)):
+        if is_pass_due(passed_at(context.instance), changed_at, settings, now=datetime.now(UTC)):
             return dg.RunRequest()
         return dg.SkipReason("no table has changed since the last pass, which passed; the next one is within the hour")
 
@@ -109,7 +109,7 @@ def is_pass_due(passed_at: datetime | None, changed_at: datetime | None, setting
     return passed_at <= changed_at + timedelta(seconds=settles_after)
 
 
-def _passed_at(instance: dg.DagsterInstance) -> datetime | None:
+def passed_at(instance: dg.DagsterInstance) -> datetime | None:
     """Return when the newest pass began, if it has succeeded."""
     filters = dg.RunsFilter(job_name=check_quality.name)
     newest = next(iter(instance.get_run_records(filters=filters, limit=1)), None)

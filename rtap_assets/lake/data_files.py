@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.expressions import GreaterThan
 from pyiceberg.table import Table
@@ -67,3 +69,12 @@ def read_columns(table: Table, locations: Sequence[str], columns: Sequence[str])
                 missing = {name: pa.nulls(len(batch), schema.field(name).type) for name in columns if name not in names}
                 held = {name: batch.column(name) for name in columns if name in names}
                 yield pa.RecordBatch.from_pydict({name: (held | missing)[name] for name in columns})
+
+
+def count_values(table: Table, locations: Sequence[str], column: str) -> dict[str, int]:
+    """Return how often each value of a column occurs in the files, null left out; only that column is read."""
+    counts: Counter[str] = Counter()
+    for rows in read_columns(table, locations, (column,)):
+        for found in pc.value_counts(rows[column].drop_null()).to_pylist():
+            counts[found["values"]] += found["counts"]
+    return dict(counts)

@@ -44,16 +44,11 @@ def run_query(
         ServingError: the text is not a single query, it was interrupted at its deadline, or DuckDB refused it; the remedy
             lists the tables.
     """
-    try:
-        with _interrupted_after(connection, seconds):
-            _require_single_query(connection, statement)
-            result = connection.execute(statement)
-            rows = result.fetchmany(max_rows + 1) if max_rows else result.fetchall()
-            description = result.description or []
-    except duckdb.InterruptException as error:
-        raise late_query(seconds) from error
-    except duckdb.Error as error:
-        raise ServingError(str(error).strip(), remedy=_queryable_tables(connection)) from error
+    with translated(connection), deadline(connection, seconds):
+        require_single_query(connection, statement)
+        result = connection.execute(statement)
+        rows = result.fetchmany(max_rows + 1) if max_rows else result.fetchall()
+        description = result.description or []
     return QueryResult(
         columns=tuple(column[0] for column in description),
         types=tuple(str(column[1]) for column in description),
@@ -69,7 +64,7 @@ def ending_late(seconds: float, end: Callable[[], NoReturn]) -> Iterator[None]:
         yield
 
 
-def late_query(seconds: float | None) -> ServingError:
+def late_query(seconds: float) -> ServingError:
     """Return the error of a query that was ended at its deadline."""
     return ServingError(
         f"The query was ended after {seconds:g} s, its deadline.",
@@ -78,12 +73,20 @@ def late_query(seconds: float | None) -> ServingError:
 
 
 @contextmanager
-def _interrupted_after(connection: duckdb.DuckDBPyConnection, seconds: float | None) -> Iterator[None]:
+def deadline(connection: duckdb.DuckDBPyConnection, seconds: float | None) -> Iterator[None]:
+    """Interrupt the connection's query after so many seconds; None for no deadline.
+
+    Raises:
+        ServingError: the query was interrupted at its deadline.
+    """
     if seconds is None:
         yield
         return
-    with _timer(seconds, connection.interrupt):
-        yield
+    try:
+        with _timer(seconds, connection.interrupt):
+            yield
+    except duckdb.InterruptException as error:
+        raise late_query(seconds) from error
 
 
 @contextmanager
@@ -97,7 +100,18 @@ def _timer(seconds: float, action: Callable[[], object]) -> Iterator[None]:
         timer.cancel()
 
 
-def _require_single_query(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
+@contextmanager
+def translated(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Raise DuckDB's failures in the block as a `ServingError` whose remedy lists the tables; an interruption stays one."""
+    try:
+        yield
+    except duckdb.InterruptException:
+        raise
+    except duckdb.Error as error:
+        raise ServingError(str(error).strip(), remedy=queryable_tables(connection)) from error
+
+
+def require_single_query(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
     """Raise unless the text is a single query.
 
     The lockdown alone would let COPY overwrite a data file that the views read, and let the marts be attached again for
@@ -114,7 +128,7 @@ def _require_single_query(connection: duckdb.DuckDBPyConnection, statement: str)
     kind, query = statements[0].type, statements[0].query
     if kind == duckdb.StatementType.EXPLAIN:
         query = query[match.end() :] if (match := _EXPLAIN.match(query)) else ""
-        _require_single_query(connection, query)
+        require_single_query(connection, query)
         return
     if kind not in {duckdb.StatementType.SELECT, duckdb.StatementType.MULTI}:
         raise ServingError(
@@ -128,10 +142,11 @@ def _require_single_query(connection: duckdb.DuckDBPyConnection, statement: str)
     except duckdb.Error as error:
         # The line number in the operator's text, without the line added above it.
         message = re.sub(r"LINE (\d+):", lambda match: f"LINE {int(match[1]) - 1}:", str(error))
-        raise ServingError(message.strip(), remedy=_queryable_tables(connection)) from error
+        raise ServingError(message.strip(), remedy=queryable_tables(connection)) from error
 
 
-def _queryable_tables(connection: duckdb.DuckDBPyConnection) -> str:
+def queryable_tables(connection: duckdb.DuckDBPyConnection) -> str:
+    """Return a sentence that names the tables, views and marts that a query may read."""
     marts = connection.execute(
         "SELECT table_name FROM information_schema.tables WHERE table_catalog = ? ORDER BY ALL", [MARTS_CATALOG]
     ).fetchall()

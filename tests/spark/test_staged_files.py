@@ -164,3 +164,16 @@ def test_a_change_by_another_writer_in_between_is_refused_and_leaves_the_table_a
         with pytest.raises(Py4JJavaError, match="ValidationException"):
             files.replace(files.rows(), stamp={})
     assert spark.table(name).count() == 2
+
+
+def test_files_that_state_no_value_of_a_column_are_left_out(spark: SparkSession, silver: str) -> None:
+    for name, channel in (("a", None), ("b", "web"), ("c", None)):
+        frame_of(spark, SILVER, [silver_row(name, sales_channel=channel)]).coalesce(1).writeTo(silver).append()
+    table = StagedTable(spark, silver)
+    newest = next(table.snapshots())
+    tasks = table.appended(EVERYTHING, {"snapshot_id": newest.snapshotId(), "position": 1, "scan_all_files": False})
+    assert len(tasks) == 3
+    with table.staged(table.with_values(tasks, "sales_channel")) as files:
+        assert [row.event_id for row in files.rows().collect()] == ["b"]
+    assert len(table.with_values(tasks, "event_id")) == 3
+    assert table.with_values(tasks, "promo_code") == []
