@@ -94,7 +94,9 @@ WRITERS: dict[str, Writer] = {
 """,
     ),
     Edit(
-        "rtap_assets/streaming/queries/definitions.py", "import DLQ_HEADER_BYTES", "import DLQ_HEADER_BYTES, REFUNDS_TOPIC"
+        "rtap_assets/streaming/queries/definitions.py",
+        "from rtap_assets.kafka.clients import ",
+        "from rtap_assets.contracts.topics import REFUNDS_TOPIC\nfrom rtap_assets.kafka.clients import spark_sink_options, ",
     ),
 )
 MART = (
