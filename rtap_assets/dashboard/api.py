@@ -79,8 +79,9 @@ class Api:
     async def _answer(self, request: Request, reading: Reading, **fixed: str) -> Response:
         kind = _type_of(request)
         question = Question.of(reading, request.query_params.multi_items(), fixed=fixed)
-        if not reading.from_lake and _matches(request, etag := f"{self.marts.identity()}-{TYPES.index(kind)}"):
-            return _not_modified(etag)
+        if not reading.from_lake and (identity := self.marts.identity()):
+            if _matches(request, etag := f"{identity}-{TYPES.index(kind)}"):
+                return _not_modified(etag)
         found, identity = await run_in_threadpool(self._lake if reading.from_lake else self._marts, question)
         etag = f"{identity}-{TYPES.index(kind)}"
         return _response(request, kind, etag=etag, body=lambda: written(found, kind), found=found)

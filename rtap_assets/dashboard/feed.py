@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Event, Thread
@@ -144,8 +145,16 @@ class Feed:
         self._on_loop(found())
 
     def _on_loop(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run on the event loop and wait for it: no faster than the loop takes it in."""
-        if self.loop.is_closed() or self._ending.is_set():
+        """Run on the event loop and wait for it: no faster than the loop takes it in. A loop that ends ends the feed."""
+        if self._ending.is_set():
             work.close()
             return
-        asyncio.run_coroutine_threadsafe(work, self.loop).result()
+        try:
+            asyncio.run_coroutine_threadsafe(work, self.loop).result()
+        except CancelledError:
+            self._ending.set()
+        except RuntimeError:
+            if not self.loop.is_closed():
+                raise
+            work.close()
+            self._ending.set()

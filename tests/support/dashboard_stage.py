@@ -226,7 +226,15 @@ def away(dependency: str = "kafka") -> DependencyUnavailable:
     )
 
 
-def fill_lake(settings: Settings, rows: list[Row], *, now: datetime, watermark: datetime) -> None:
+def fill_lake(
+    settings: Settings,
+    rows: list[Row],
+    *,
+    now: datetime,
+    watermark: datetime,
+    detail: str = "what was found",
+    key: bytes = b"account-7",
+) -> None:
     """Make the tables: gold's rows, quarantined records, latencies, one correction, and a result of each check."""
     reasons = [Reason.UNDECODABLE] * 7 + [Reason.UNKNOWN_REGION] * 4 + [Reason.KEY_MISMATCH] * 2 + [Reason.TOO_SHORT]
     make_lake(
@@ -236,7 +244,7 @@ def fill_lake(settings: Settings, rows: list[Row], *, now: datetime, watermark: 
         bronze=[
             bronze_row(
                 number, error_reason=str(reason), kafka_timestamp=now - number * MINUTE,
-                error_detail=f"what was found in record {number}", raw_key=b"account-7",
+                error_detail=f"{detail} in record {number}", raw_key=key,
                 raw_value=b"\x00\x00\x00\x00\x07" + b"x" * 90,
             )
             for number, reason in enumerate(reasons)
