@@ -9,7 +9,7 @@ SETUP_INPUTS := .ci/setup pyproject.toml requirements.lock requirements-setup.lo
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status doctor test test-faults test-ui campaign test-unit test-spark test-integration test-e2e lint bench lock clean FORCE
+.PHONY: help setup demo up down status doctor test test-faults test-ui campaign test-unit test-spark test-integration test-e2e lint bench bench-dashboard lock clean FORCE
 
 help: ## Print this list
 	@echo "Usage: make TARGET"
@@ -76,6 +76,9 @@ lint: $(READY) ## Check style (ruff), the direction of imports (import-linter) a
 
 bench: $(READY) ## Measure the chain, cold and warm, per stream (N=events, AGAINST=another commit)
 	@$(BIN)/python -m bench $(if $(N),--events $(N)) $(if $(AGAINST),--against $(AGAINST))
+
+bench-dashboard: $(READY) ## Measure the dashboard: event to pixel, viewers, processor time and memory (RATE=2000)
+	@$(BIN)/python -m bench.dashboard live $(if $(RATE),--rate $(RATE))
 
 lock: $(READY) ## Resolve the dependencies anew and write both lock files (hashes, no index)
 	@$(COMPILE) --no-strip-extras --extra dev pyproject.toml -o requirements.lock

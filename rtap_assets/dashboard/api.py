@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import urlencode
 
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter, to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,7 +21,7 @@ from starlette.responses import Response
 from rtap_assets.contracts.rules import EXPLANATIONS
 from rtap_assets.contracts.visible import visible
 from rtap_assets.dashboard.hub import Hub
-from rtap_assets.dashboard.readings import READINGS, Question, Reading, cursor_of
+from rtap_assets.dashboard.readings import READINGS, Question, Reading, cursor_after
 from rtap_assets.dashboard.representation import CHARSET, TYPES, Rows, chosen_type, written
 from rtap_assets.dashboard.sources import HostWatch
 from rtap_assets.quality.catalog import PASS_CHECKS, outcome_of
@@ -32,6 +32,7 @@ from rtap_assets.streaming.model.states import StreamStatus
 from rtap_assets.streaming.model.wire import as_text
 
 KINDS = ("rolling", "tumbling")
+READERS = 4  # statements at a time: more would wait for the processor, and hold memory while they do
 STREAM_TYPES = {"lag_records": "BIGINT", "last_batch_id": "BIGINT", "state_rows": "BIGINT", "state_bytes": "BIGINT"}
 
 
@@ -43,6 +44,7 @@ class Api:
     marts: MartsReader
     lake: LakeReader
     host: HostWatch
+    _limiter: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(READERS))
 
     async def reading(self, request: Request) -> Response:
         """Answer one of the readings that has a path of its own."""
@@ -68,7 +70,7 @@ class Api:
         if request.query_params:
             raise HTTPException(400, "This reading has no parameters.")
         await self.host.wanted()
-        names = [field.name for field in fields(StreamStatus)]
+        names = [one.name for one in fields(StreamStatus)]
         documents = [one.to_json() for one in self.hub.statuses()]
         rows = [tuple(_flat(document[name]) for name in names) for document in documents]
         types = tuple(STREAM_TYPES.get(name, _type_in(row[index] for row in rows)) for index, name in enumerate(names))
@@ -79,10 +81,11 @@ class Api:
     async def _answer(self, request: Request, reading: Reading, **fixed: str) -> Response:
         kind = _type_of(request)
         question = Question.of(reading, request.query_params.multi_items(), fixed=fixed)
-        if not reading.from_lake and (identity := self.marts.identity()):
-            if _matches(request, etag := f"{identity}-{TYPES.index(kind)}"):
-                return _not_modified(etag)
-        found, identity = await run_in_threadpool(self._lake if reading.from_lake else self._marts, question)
+        current = "" if reading.from_lake else self.marts.identity()
+        if current and _matches(request, etag := f"{current}-{TYPES.index(kind)}"):
+            return _not_modified(etag)
+        ask = self._lake if reading.from_lake else self._marts
+        found, identity = await to_thread.run_sync(ask, question, limiter=self._limiter)
         etag = f"{identity}-{TYPES.index(kind)}"
         return _response(request, kind, etag=etag, body=lambda: written(found, kind), found=found)
 
@@ -101,11 +104,11 @@ class Api:
 
 
 def _rows(question: Question, description: Sequence[Any], rows: Sequence[tuple[Any, ...]], *, as_of: str) -> Rows:
-    keys, limit = len(question.reading.key), question.limit
-    columns, types = [one[0] for one in description][:-keys], [str(one[1]) for one in description][:-keys]
-    more = len(rows) > limit
-    shown = [row[:-keys] for row in rows[:limit]]
-    following = cursor_of([str(one) for one in rows[limit - 1][-keys:]]) if more else ""
+    names, limit = [one[0] for one in description], question.limit
+    width = len(names) - len(question.reading.computed_keys)
+    columns, types = names[:width], [str(one[1]) for one in description][:width]
+    shown = [row[:width] for row in rows[:limit]]
+    following = cursor_after(question.reading, names, rows[limit - 1]) if len(rows) > limit else ""
     if (change := CHANGES.get(question.reading.name)) is not None:
         columns, types, shown = change(columns, types, shown)
     return Rows(tuple(columns), tuple(types), shown, as_of=as_of, next_cursor=following)

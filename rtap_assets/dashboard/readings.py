@@ -80,6 +80,11 @@ class Reading:
     descending: bool = True
     from_lake: bool = False
 
+    @property
+    def computed_keys(self) -> list[str]:
+        """Return the parts of the key that are no columns."""
+        return [expression for expression, _ in self.key if not expression.isidentifier()]
+
 
 READINGS = {
     one.name: one
@@ -164,18 +169,20 @@ class Question:
 
     @property
     def sql(self) -> str:
-        """Return the statement; its last columns are the row's key, as text, for a cursor."""
+        """Return the statement; what of the key is no column of the rows comes behind them, for a cursor."""
         reading = self.reading
         where = f" WHERE {' AND '.join(self.conditions)}" if self.conditions else ""
         order = ", ".join(f"{one} {'DESC' if reading.descending else 'ASC'}" for one, _ in reading.key)
-        keys = ", ".join(f"CAST({one} AS VARCHAR) AS key_{index}" for index, (one, _) in enumerate(reading.key))
+        keys = "".join(f", {one} AS key_{index}" for index, one in enumerate(reading.computed_keys))
         statement = reading.statement if reading.statement.lstrip().startswith("SELECT") else f"SELECT * {reading.statement}"
-        return f"SELECT *, {keys} FROM ({statement}){where} ORDER BY {order} LIMIT {self.limit + 1}"
+        return f"SELECT *{keys} FROM ({statement}){where} ORDER BY {order} LIMIT {self.limit + 1}"
 
 
-def cursor_of(key: Sequence[str]) -> str:
-    """Return the cursor that goes on after the row with this key."""
-    return base64.urlsafe_b64encode(json.dumps(list(key)).encode()).decode().rstrip("=")
+def cursor_after(reading: Reading, columns: Sequence[str], row: Sequence[Any]) -> str:
+    """Return the cursor that goes on after a row of the statement, which ends with the computed parts of its key."""
+    computed = iter(row[len(columns) - len(reading.computed_keys) :])
+    key = [row[columns.index(one)] if one.isidentifier() else next(computed) for one, _ in reading.key]
+    return base64.urlsafe_b64encode(json.dumps([str(one) for one in key]).encode()).decode().rstrip("=")
 
 
 def _decoded(cursor: str, *, length: int) -> list[str]:
