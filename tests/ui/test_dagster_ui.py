@@ -60,7 +60,8 @@ EVERYTHING = ["--ui", "--streams", "--generate", str(RATE)]
 SENSORS = ["stream_supervisor", "checkpoint_progress", "dlq_lag"]
 AS_STARTED, AS_STOPPED = {(Desired.RUNNING, Observed.RUNNING)}, {(Desired.STOPPED, Observed.STOPPED)}
 SERVICES = {
-    "registry", "kafka", "dashboard", "dagster-code-server", "dagster-daemon", "dagster-webserver", "stream-host", "generator",
+    "registry", "kafka", "dashboard", "dagster-code-server", "dagster-daemon", "dagster-webserver", "stream-host",
+    "generator",
 }  # fmt: skip
 
 

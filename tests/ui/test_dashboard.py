@@ -118,13 +118,13 @@ def test_a_window_that_a_correction_restated_shows_from_to_and_cause(settings: S
     with StreamsClient(settings) as client:
 
         def is_restated(one: Viewer) -> bool:
-            client.wait(client.submit_for_tables("correct"), seconds=PATIENCE_SECONDS)
+            client.wait(client.submit_for_tables("correct"), seconds=3 * PATIENCE_SECONDS)
             refresh_marts(settings, refreshed_at=datetime.now(UTC))
             one.page.wait_for_timeout(3_000)
             rows = [one.status_of(start) for start in one.figures()]
             return any(status == "Restated" and "→" in change and "(late" in change for status, change in rows)
 
-        viewer.see(is_restated, what="a restated window", seconds=2 * PATIENCE_SECONDS)
+        viewer.see(is_restated, what="a restated window", seconds=4 * PATIENCE_SECONDS)
     viewer.see(lambda one: agree(settings, one), what="page and gold agree after the correction", seconds=PATIENCE_SECONDS)
     viewer.picture("live-system-restated")
     assert viewer.faults == []

@@ -17,6 +17,11 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
+// Sentences with `commands` in them.
+export function prose(text) {
+  return text.split("`").map((part, index) => (index % 2 ? make("code", { text: part }) : part)).filter((part) => part !== "");
+}
+
 // Keeps one child per key, in order: made once, then updated.
 export function each(parent, items, keyOf, create, update) {
   const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));

@@ -3,7 +3,7 @@ import { shown, share, sum, units, drawn } from "./amounts.js";
 import { keepToken, read, token } from "./api.js";
 import { Chart } from "./chart.js";
 import { Connection } from "./connection.js";
-import { $, make, options, pill, write } from "./dom.js";
+import { $, make, options, pill, prose, write } from "./dom.js";
 import * as panels from "./panels.js";
 import { ago, clock, isZone, moment, seconds, useZone, zoneName, zones } from "./times.js";
 
@@ -231,9 +231,11 @@ function drawChart(found, bars, title) {
   $("chart-empty").hidden = found.length > 0;
   if (!found.length) {
     chart.clear();
-    write($("chart-empty"), emptyText());
+    if ($("chart-empty").dataset.shown !== emptyText()) $("chart-empty").replaceChildren(...prose(emptyText()));
+    $("chart-empty").dataset.shown = emptyText();
     return write($("chart-text"), "");
   }
+  delete $("chart-empty").dataset.shown;
   chart.show(found, { bars });
   const high = found.reduce((most, one) => (one.value > most.value ? one : most));
   const restated = found.filter((one) => one.status === "restated").length;
@@ -303,7 +305,7 @@ function notices(status, silent) {
   const wanted = JSON.stringify(found);
   if ($("notices").dataset.shown === wanted) return;
   $("notices").dataset.shown = wanted;
-  $("notices").replaceChildren(...found.map(([kind, title, body]) => make("p", { "data-is": kind }, make("strong", { text: title }), ` ${body}`)));
+  $("notices").replaceChildren(...found.map(([kind, title, body]) => make("p", { "data-is": kind }, make("strong", { text: title }), " ", ...prose(body))));
 }
 
 for (const name of ["currency", "plan_tier", "region"]) $(name).addEventListener("change", (event) => choose({ [name]: event.target.value }));

@@ -95,7 +95,7 @@ export function checks(rows, now) {
   const failed = rows.filter((one) => one.outcome === "failed");
   const idle = rows.filter((one) => one.outcome === "nothing to check");
   write($("checks-sum"), rows.length ? `${rows.length - failed.length - idle.length} passed, ${failed.length} failed, ${idle.length} had nothing to check` : "");
-  checkList($("checks"), failed, now, rows.length ? "Every check that had something to look at passes." : "No check has run yet. They run every few minutes; `rtap dq run` runs them now.");
+  checkList($("checks"), failed, now, rows.length ? "Every check that had something to look at passes." : "No check has run yet. They run every few minutes, and at once with rtap dq run.");
   $("checks-more").hidden = !rows.length;
   checkList($("checks-more").querySelector("ul"), rows, now, "");
 }
