@@ -9,7 +9,7 @@ SETUP_INPUTS := .ci/setup pyproject.toml requirements.lock requirements-setup.lo
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status doctor test test-faults test-ui campaign test-unit test-spark test-integration test-e2e lint bench bench-dashboard lock clean FORCE
+.PHONY: help setup demo up down status doctor test test-faults test-ui campaign test-unit test-spark test-integration test-e2e lint bench bench-state bench-live bench-peers bench-dashboard lock clean FORCE
 
 help: ## Print this list
 	@echo "Usage: make TARGET"
@@ -79,6 +79,15 @@ bench: $(READY) ## Measure the chain, cold and warm, per stream (N=events, AGAIN
 
 bench-dashboard: $(READY) ## Measure the dashboard: event to pixel, viewers, processor time and memory (RATE=2000)
 	@$(BIN)/python -m bench.dashboard live $(if $(RATE),--rate $(RATE))
+
+bench-state: $(READY) ## Measure silver's batches by the number of live ids (SIZES=300000,1000000)
+	@$(BIN)/python -m bench.state $(if $(SIZES),--sizes $(SIZES))
+
+bench-live: $(READY) ## Measure the running platform: cores, memory, latencies (RATES=2000,200,0 SECONDS=180 SETTLE=60)
+	@$(BIN)/python -m bench.live $(if $(RATES),--rates $(RATES)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SETTLE),--settle $(SETTLE))
+
+bench-peers: $(READY) ## Compare with Kafka Streams, Flink and a loop by hand on one topic (N=events, WRITE=1: into the docs)
+	@$(BIN)/python -m bench.peers $(if $(N),--events $(N)) $(if $(RUNS),--runs $(RUNS)) $(if $(WRITE),--write)
 
 lock: $(READY) ## Resolve the dependencies anew and write both lock files (hashes, no index)
 	@$(COMPILE) --no-strip-extras --extra dev pyproject.toml -o requirements.lock

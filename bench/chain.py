@@ -119,7 +119,7 @@ def chain(events: int, rounds: int, against: str | None, seed: int, heap: str) -
         sides = [Side("this", PROJECT_ROOT, Path(folder) / "this")]
         if against:
             sides.append(Side(against, clone_of(against, echo=console.print), Path(folder) / "against"))
-        stack = _stack_settings(Path(folder))
+        stack = stack_settings(Path(folder))
         try:
             up(stack, echo=lambda _: None)
             _measure(console, stack, sides, events=events, rounds=rounds, seed=seed, heap=heap)
@@ -154,7 +154,8 @@ def _measure(
             side.drain()
 
 
-def _stack_settings(folder: Path) -> Settings:
+def stack_settings(folder: Path) -> Settings:
+    """Return the settings of a stack below `folder` on free ports."""
     kafka, controller, registry = free_ports(3)
     update = {
         "state_dir": folder / "stack",

@@ -50,10 +50,10 @@ def found(name: str) -> Any:
 
 
 class TreeMeter:
-    """CPU seconds and peak resident memory of this process and everything below it, the JVM included."""
+    """CPU seconds and peak resident memory of a process (this one by default) and everything below it, a JVM included."""
 
-    def __init__(self) -> None:
-        self._process = psutil.Process()
+    def __init__(self, pid: int | None = None) -> None:
+        self._process = psutil.Process(pid)
         self._cpu: dict[int, float] = {}
         self._threads: dict[tuple[int, int], tuple[str, float]] = {}
         self._lock = threading.Lock()
@@ -88,7 +88,10 @@ class TreeMeter:
                 self._threads[pid, int(stat.parent.name)] = (role, (int(fields[11]) + int(fields[12])) / CLOCK_TICKS)
 
     def _tree(self) -> list[psutil.Process]:
-        return [self._process, *self._process.children(recursive=True)]
+        try:
+            return [self._process, *self._process.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
 
     def _sample(self) -> None:
         """Keep the peak of memory, and the CPU of threads that end between two readings."""

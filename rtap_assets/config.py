@@ -24,9 +24,8 @@ from rtap_assets.settings.addresses import Addresses
 from rtap_assets.settings.dashboard import DashboardSettings
 from rtap_assets.settings.quality import QualitySettings
 from rtap_assets.settings.state_paths import StatePaths
-from rtap_assets.settings.streams import StreamSettings
+from rtap_assets.settings.streams import StreamSettings, TriggerSettings
 from rtap_assets.settings.tables import TableSettings
-from rtap_assets.settings.triggers import TriggerSettings
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -151,6 +150,9 @@ class Settings(Addresses, StatePaths, TableSettings, StreamSettings, QualitySett
     spark_shuffle_partitions: int = Field(2, ge=1, description="Shuffle partitions; pinned by a checkpoint's first start.")
     spark_quick_start: bool = Field(
         False, description="Compile Spark's code fast rather than well: for demos, tests and other runs of a few minutes."
+    )
+    spark_class_archive: bool = Field(
+        True, description="Keep an archive of Spark's classes (245 MB in RTAP_CACHE_DIR), which halves the CPU of its start."
     )
     spark_extra_conf: dict[str, str] = Field({}, repr=False, description="More Spark settings, as a JSON object.")
 

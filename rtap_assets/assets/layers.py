@@ -87,7 +87,7 @@ def drain_metadata(report: DrainReport, state: TableState | None, *, reached: St
     if stream.has_watermark:
         stamped = None if state is None else state.watermark_ms  # gold's own, by which its windows are final
         metadata["watermark"] = watermark(instant_of(report.watermark_ms if stamped is None else stamped))
-    if stream.stateful:
+    if stream.drops_late:
         metadata["rows dropped as late"] = report.dropped_late
     if reached is not None:
         metadata |= {NEWEST_BATCH: reached.batch_id, QUERY_ID: reached.query_id}

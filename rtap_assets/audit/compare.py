@@ -43,8 +43,8 @@ def compare_bronze(connection: duckdb.DuckDBPyConnection, _state: LakeState) -> 
     connection.execute("DELETE FROM bronze_findings")
     for epoch, partition in connection.execute("SELECT topic_epoch, kafka_partition FROM ranges ORDER BY ALL").fetchall():
         connection.execute(sql("bronze"), {"epoch": epoch, "partition": partition})
-    connection.execute(EXCUSED)
-    counts = one(connection, BRONZE_COUNTS)
+    connection.execute(sql("excused"))
+    counts = one(connection, sql("bronze_counts"))
     unexplained = max(0, counts["vanished"] - counts["recorded"])
     found = dict(connection.execute("SELECT finding, count(*) FROM bronze_findings GROUP BY ALL").fetchall())
     altered, missing = found.get("altered", 0), found.get("missing_in_bronze", 0)
@@ -78,7 +78,7 @@ def compare_silver(connection: duckdb.DuckDBPyConnection, state: LakeState) -> S
     if not state.silver.is_known:
         return Section(title, incomplete="silver's position is no longer in bronze's history.")
     connection.execute(sql("silver"))
-    counts = one(connection, SILVER_COUNTS)
+    counts = one(connection, sql("silver_counts"))
     accounted = counts["kept"] + counts["copies"] + counts["late"] + counts["awaiting"]
     lines = [
         equation("valid rows read = silver + copies + late", counts["valid"], accounted,
@@ -121,7 +121,7 @@ def compare_gold(connection: duckdb.DuckDBPyConnection, state: LakeState) -> Sec
     if not state.gold.is_known:
         return Section(title, incomplete="gold's position is no longer in silver's history.")
     connection.execute(sql("gold"))
-    counts = one(connection, GOLD_COUNTS)
+    counts = one(connection, sql("gold_counts"))
     lines = [equation("windows of gold = windows of silver", counts["expected"], counts["expected"] - counts["differing"])]
     money = "SELECT currency, silver_net, gold_net, equal, orders, refunds FROM money_in_gold ORDER BY ALL"
     for currency, silver_net, gold_net, equal, orders, refunds in connection.execute(money).fetchall():
@@ -133,89 +133,6 @@ def compare_gold(connection: duckdb.DuckDBPyConnection, state: LakeState) -> Sec
         Apart("windows restated", counts["restated"], "changed by a correction after their stream had written them"),
     )
     return Section(title, tuple(lines), present(apart), tuple(damaged(connection, GOLD_DAMAGE, "FROM detail_{name}")))
-
-
-# A row that was erased, or whose removal by another program was detected, stays in the topic until retention. In a range
-# that also holds rows, at most the gap's number of records is excused.
-EXCUSED = """
-UPDATE bronze_findings SET finding = 'excused'
-FROM (
-    SELECT topic_epoch, kafka_partition, kafka_offset FROM (
-        SELECT
-            f.topic_epoch, f.kafka_partition, f.kafka_offset, g.records,
-            row_number() OVER (PARTITION BY g.topic_epoch, g.kafka_partition, g.first_offset, g.last_offset, g.kind) AS nth
-        FROM bronze_findings AS f JOIN gaps AS g
-        ON f.topic_epoch = g.topic_epoch AND f.kafka_partition = g.kafka_partition
-            AND f.kafka_offset BETWEEN g.first_offset AND g.last_offset
-        WHERE f.finding = 'missing_in_bronze' AND g.kind IN ('erased', 'removed')
-    ) WHERE nth <= records
-) AS e
-WHERE bronze_findings.topic_epoch = e.topic_epoch AND bronze_findings.kafka_partition = e.kafka_partition
-    AND bronze_findings.kafka_offset = e.kafka_offset AND finding = 'missing_in_bronze'
-"""
-BRONZE_COUNTS = """
-SELECT
-    (SELECT count(*) FROM records)::BIGINT AS read,
-    (SELECT count(*) FROM records WHERE NOT in_topic)::BIGINT AS gone,
-    (SELECT count(*) FROM bronze_rows)::BIGINT AS held,
-    (SELECT count(*) FROM records WHERE verdict IS NOT NULL)::BIGINT AS invalid,
-    (SELECT count(*) FROM records)::BIGINT AS judged,
-    (SELECT coalesce(sum(greatest(ends - begins, 0)), 0) FROM ranges)::BIGINT AS offsets,
-    (SELECT coalesce(sum(greatest(topic_end - ends, 0)), 0) FROM ranges)::BIGINT AS in_flight,
-    (SELECT count(*) FROM ranges WHERE ends > topic_end)::BIGINT AS beyond,
-    (SELECT count(*) FROM bronze_findings WHERE finding = 'excused')::BIGINT AS excused,
-    (SELECT count(*) FROM bronze_rows WHERE topic_epoch < (SELECT max(topic_epoch) FROM ranges))::BIGINT AS earlier,
-    (SELECT count(*) FROM bronze_findings WHERE finding = 'registered_since')::BIGINT AS since,
-    (SELECT count(*) FROM bronze_rows WHERE is_redriven)::BIGINT AS redriven,
-    (SELECT count(*) FROM bronze_rows WHERE is_rejudged)::BIGINT AS rejudged,
-    -- Reading the topic again proves which offsets have no readable record, as far back as the topic reaches; before that
-    -- only a recorded gap explains an offset without a row.
-    (SELECT coalesce(sum(greatest(least(ends, topic_end) - greatest(begins, oldest), 0)), 0) FROM ranges)::BIGINT
-        - (SELECT count(*) FROM records JOIN ranges USING (topic_epoch, kafka_partition) WHERE kafka_offset >= oldest)
-        AS unreadable,
-    (SELECT coalesce(sum(greatest(least(oldest, ends) - begins, 0)), 0) FROM ranges)::BIGINT
-        - (SELECT count(*) FROM records JOIN ranges USING (topic_epoch, kafka_partition) WHERE kafka_offset < oldest)
-        AS vanished,
-    (
-        SELECT coalesce(sum(greatest(least(
-            records, least(last_offset + 1, oldest, ends) - greatest(first_offset, begins)
-        ), 0)), 0)
-        FROM gaps JOIN ranges USING (topic_epoch, kafka_partition)
-    )::BIGINT AS recorded
-"""
-SILVER_COUNTS = """
-SELECT
-    (SELECT count(*) FROM valid_read) AS valid,
-    (SELECT count(*) FROM valid_read) - (SELECT count(*) FROM absent) AS kept,
-    (SELECT count(*) FROM absent) - (SELECT count(*) FROM without_event) AS copies,
-    (SELECT count(*) FROM unkept WHERE is_late) AS late,
-    (SELECT count(*) FROM unkept WHERE is_late AND is_exact) AS exact,
-    (SELECT count(*) FROM unkept WHERE is_awaited AND NOT is_late) AS awaiting,
-    (SELECT count(*) FROM silver_rows) AS silver,
-    (SELECT count(*) FROM silver_rows) - (SELECT count(*) FROM repeated WHERE copy > 1) AS events,
-    (SELECT count(*) FROM repeated WHERE copy > 1 AND was_forgotten) AS awaited,
-    (SELECT count(*) FROM detail_silver_differs) AS differing,
-    (SELECT count(*) FROM silver_rows WHERE is_late) AS corrected,
-    (SELECT count(*) FROM bronze_unread SEMI JOIN bronze_rows USING (topic_epoch, kafka_partition, kafka_offset))
-        AS in_flight,
-    (
-        SELECT count(*) FROM absent AS a JOIN silver_rows AS s USING (event_uuid)
-        JOIN bronze_rows AS ours ON ours.topic_epoch = a.topic_epoch
-            AND ours.kafka_partition = a.kafka_partition AND ours.kafka_offset = a.kafka_offset
-        JOIN bronze_rows AS theirs ON theirs.topic_epoch = s.topic_epoch
-            AND theirs.kafka_partition = s.kafka_partition AND theirs.kafka_offset = s.kafka_offset
-        WHERE ours.value_md5 IS DISTINCT FROM theirs.value_md5
-    ) AS conflicting
-"""
-GOLD_COUNTS = """
-SELECT
-    (SELECT count(*) FROM windows) AS expected,
-    (SELECT count(*) FROM windows WHERE finding IS NOT NULL) AS differing,
-    (SELECT count(*) FROM windows WHERE is_awaited) AS awaited,
-    (SELECT count(*) FROM gold_rows WHERE revision > 0) AS restated,
-    (SELECT count(*) FROM silver_unread SEMI JOIN silver_rows USING (topic_epoch, kafka_partition, kafka_offset))
-        AS in_flight
-"""
 
 
 def _parts(counts: Mapping[str, int]) -> str:

@@ -106,7 +106,7 @@ class Judge:
         """Return the schema that the record names and the start of its body, or the fault of its framing."""
         if len(value) > self._largest:
             return Writer(refusal=Reason.OVERSIZED), 0
-        named = named_in(headers) if headers else NO_HEADER
+        named = _named_in(headers) if headers else NO_HEADER
         if named is not NO_HEADER:
             return (self._writer_of(named), 0) if named else (Writer(refusal=Reason.UNSUPPORTED_FRAMING), 0)
         if value[0] != MAGIC_BYTE:
@@ -159,16 +159,16 @@ class Judge:
             return None
         raw = value.encode() if isinstance(value, str) else value
         if not keep:
-            return clean_text(raw)
+            return _clean_text(raw)
         found = self._clean.get(raw)
         if found is None:
             if len(self._clean) > MOST_KEPT:
                 self._clean.clear()
-            found = self._clean[raw] = clean_text(raw)
+            found = self._clean[raw] = _clean_text(raw)
         return found
 
 
-def named_in(headers: Headers) -> str:
+def _named_in(headers: Headers) -> str:
     """Return the writer key in the headers; NO_HEADER without a schema header, "" for a header that is not an id."""
     found = next(((name, value or b"") for name, value in reversed(headers) if name in ID_HEADERS), None)
     if found is None:
@@ -184,7 +184,7 @@ def named_in(headers: Headers) -> str:
     return str(number) if name == APICURIO_CONTENT_ID_HEADER else f"{GLOBAL_PREFIX}{number}"
 
 
-def clean_text(raw: bytes) -> Any:
+def _clean_text(raw: bytes) -> Any:
     """Return the text as the contract stores it: valid UTF-8 without surrounding white space; else INVALID."""
     try:
         text = raw.decode("utf-8")
@@ -212,11 +212,11 @@ def _rule_codes(event: dict[str, Any], broken: set[str]) -> None:
             broken.add(reason)
         event[name] = canonical
     event["currency"] = (event["currency"] or "").upper()
-    if not is_currency(event["currency"], event["event_time"]):
+    if not _is_currency(event["currency"], event["event_time"]):
         broken.add(Reason.UNKNOWN_CURRENCY)
 
 
-def is_currency(code: str, event_time_ms: int) -> bool:
+def _is_currency(code: str, event_time_ms: int) -> bool:
     """Return whether ISO 4217 had the code in force on the day of the event (UTC); false beyond the calendar."""
     try:
         day = (from_milliseconds(event_time_ms)).date()
@@ -236,24 +236,3 @@ def _rule_figures(event: dict[str, Any], broken: set[str]) -> None:
         broken.add(Reason.NEGATIVE_AMOUNT)
     net = -abs(unscaled) if event["event_type"] == rules.REFUND else unscaled
     event["amount"], event["net_amount"] = unscaled, net
-
-
-def neutral(schema: Any) -> Any:
-    """Return the schema with the same bytes and no interpretation: no logical types, every string as bytes.
-
-    Invalid UTF-8, or a decimal beyond its precision, then does not raise in the library but is judged here.
-    """
-    if isinstance(schema, str):
-        return "bytes" if schema == "string" else schema
-    if isinstance(schema, list):
-        branches = [neutral(branch) for branch in schema]
-        # A union cannot have two branches of type bytes: the text keeps its type there.
-        return branches if branches.count("bytes") < 2 else [b if b == "string" else neutral(b) for b in schema]
-    kind = schema["type"]
-    if isinstance(kind, dict | list) or kind in ("string", "bytes"):
-        return neutral(kind)
-    parts = {name: neutral(schema[name]) for name in ("items", "values") if name in schema}
-    if "fields" in schema:
-        parts["fields"] = [{"name": field["name"], "type": neutral(field["type"])} for field in schema["fields"]]
-    names = {name: schema[name] for name in ("name", "namespace", "aliases", "symbols", "size") if name in schema}
-    return {"type": kind, **names, **parts}

@@ -15,7 +15,7 @@ import duckdb
 from rtap_assets.audit.state import LakeState
 from rtap_assets.config import Settings
 from rtap_assets.lake.catalog import load_table, open_catalog
-from rtap_assets.lake.history.stream_offsets import FilePosition, end_of_batch, file_positions
+from rtap_assets.lake.history.file_positions import FilePosition, end_of_batch, file_positions
 from rtap_assets.runtime.clock import from_milliseconds
 from rtap_assets.serving.lake_files import local_path
 from rtap_assets.streaming.checkpoints.files import LoggedBatch, planned_batches, read_batch

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastavro import parse_schema
 
-from rtap_assets.audit.judging import Writer, neutral
+from rtap_assets.audit.judging import Writer
 from rtap_assets.config import Settings
 from rtap_assets.contracts.avro.known_writers import may_exist
 from rtap_assets.contracts.avro.schemas import EVENTS_SUBJECT_FOLDER, load_subject
@@ -68,8 +68,8 @@ def registered(settings: Settings) -> Ask:
 def _parsed(text: str, references: Mapping[str, str]) -> Any:
     named: dict[str, Any] = {}
     for reference in references.values():
-        parse_schema(neutral(json.loads(reference)), named_schemas=named)
-    return parse_schema(neutral(json.loads(text)), named_schemas=named)
+        parse_schema(_neutral(json.loads(reference)), named_schemas=named)
+    return parse_schema(_neutral(json.loads(text)), named_schemas=named)
 
 
 def _plain(decoding: Decoding) -> Any:
@@ -77,9 +77,30 @@ def _plain(decoding: Decoding) -> Any:
     schema = json.loads(decoding.writer_text)
     schema["fields"] = [field for field in schema["fields"] if field["name"] != END_FIELD]
     try:
-        return parse_schema(neutral(schema))
+        return parse_schema(_neutral(schema))
     except Exception as error:
         raise ContractError(
             f"The audit cannot read a schema that the contract accepts: {error}.",
             remedy="Please report it with the schema's text; the streams are not affected.",
         ) from error
+
+
+def _neutral(schema: Any) -> Any:
+    """Return the schema with the same bytes and no interpretation: no logical types, every string as bytes.
+
+    Invalid UTF-8, or a decimal beyond its precision, then does not raise in the library but is judged here.
+    """
+    if isinstance(schema, str):
+        return "bytes" if schema == "string" else schema
+    if isinstance(schema, list):
+        branches = [_neutral(branch) for branch in schema]
+        # A union cannot have two branches of type bytes: the text keeps its type there.
+        return branches if branches.count("bytes") < 2 else [b if b == "string" else _neutral(b) for b in schema]
+    kind = schema["type"]
+    if isinstance(kind, dict | list) or kind in ("string", "bytes"):
+        return _neutral(kind)
+    parts = {name: _neutral(schema[name]) for name in ("items", "values") if name in schema}
+    if "fields" in schema:
+        parts["fields"] = [{"name": field["name"], "type": _neutral(field["type"])} for field in schema["fields"]]
+    names = {name: schema[name] for name in ("name", "namespace", "aliases", "symbols", "size") if name in schema}
+    return {"type": kind, **names, **parts}

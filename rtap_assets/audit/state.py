@@ -28,15 +28,10 @@ from rtap_assets.lake.history.snapshots import (
     ancestors,
     summary_value,
 )
+from rtap_assets.lake.history.stream_offsets import BEFORE_THE_FIRST_SNAPSHOT
 from rtap_assets.runtime.clock import utc_now
 from rtap_assets.serving.lake_files import TableFiles, local_path, plan_lake
-from rtap_assets.streaming.checkpoints.files import (
-    BEFORE_THE_FIRST_SNAPSHOT,
-    committed_position,
-    kafka_beginnings,
-    query_id,
-    read_batch,
-)
+from rtap_assets.streaming.checkpoints.files import committed_position, kafka_beginnings, query_id, read_batch
 from rtap_assets.streaming.checkpoints.topic_binding import read_binding
 
 

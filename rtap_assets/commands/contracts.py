@@ -47,7 +47,7 @@ def check(settings: Settings) -> None:
 @pass_settings
 def register(settings: Settings) -> None:
     """Register every version under its subject, compatibility BACKWARD. A second call changes nothing."""
-    from rtap_assets.registry.registration import register_contracts  # noqa: PLC0415 - `check` must work without a registry client
+    from rtap_assets.registry.registration import register_contracts
 
     for subject, ids in register_contracts(settings).items():
         for version, schema_id in ids.items():
@@ -62,7 +62,7 @@ def explain(settings: Settings, schema_id: int) -> None:
 
     Exit code 1 when they are quarantined.
     """
-    from rtap_assets.streaming.queries.explaining import explain_schema  # noqa: PLC0415 - `check` must work without a registry client
+    from rtap_assets.streaming.queries.explaining import explain_schema
 
     explained = explain_schema(settings, schema_id)
     for line in explained.lines:
@@ -79,8 +79,8 @@ def forget(settings: Settings, schema_ids: tuple[str, ...], everything: bool) ->
 
     Unread records that carry an id of the previous registry are decoded with the schema that the id has now.
     """
-    from rtap_assets.streaming.checkpoints.ownership import refuse_a_living_owner  # noqa: PLC0415
-    from rtap_assets.streaming.queries.schema_findings import forget_judgments  # noqa: PLC0415
+    from rtap_assets.streaming.checkpoints.ownership import refuse_a_living_owner
+    from rtap_assets.streaming.queries.schema_findings import forget_judgments
 
     if everything == bool(schema_ids):
         raise click.UsageError("Name the ids, or give --all.")

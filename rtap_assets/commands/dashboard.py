@@ -17,7 +17,7 @@ def dashboard(settings: Settings) -> None:
     Broker, stream host and marts may be away: the page says so, and goes on when they are back.
     """
     refuse_taken_port(settings)
-    from rtap_assets.dashboard.process import serve  # noqa: PLC0415 - half a second, which the refusal need not wait for
+    from rtap_assets.dashboard.process import serve  # half a second, which the refusal need not wait for
 
     click.echo(f"{address_of(settings)}  (Ctrl-C ends it)")
     serve(settings)

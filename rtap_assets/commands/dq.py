@@ -12,11 +12,7 @@ from rich.table import Table
 
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
-from rtap_assets.quality.archive import archive_results
 from rtap_assets.quality.catalog import CHECKS, DqResult, Outcome
-from rtap_assets.quality.full_pass import run_checks
-from rtap_assets.quality.results_topic import DqPublisher
-from rtap_assets.serving.offset_gaps import explain_gaps
 from rtap_assets.streaming.checkpoints.files import stream_positions
 
 PIPE_WIDTH = 240
@@ -33,6 +29,11 @@ def dq() -> None:
 @pass_settings
 def run(settings: Settings, lookback_hours: float, publish: bool) -> None:
     """Check bronze, silver and gold at their newest snapshots. Exit code 1 when a blocking check fails."""
+    from rtap_assets.quality.archive import archive_results
+    from rtap_assets.quality.full_pass import run_checks
+    from rtap_assets.quality.results_topic import DqPublisher
+    from rtap_assets.serving.offset_gaps import explain_gaps
+
     now = datetime.now(UTC)
     positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
     gaps = explain_gaps(settings, positions=positions)

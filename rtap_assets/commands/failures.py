@@ -18,10 +18,10 @@ KEPT_CHARACTERS = 200_000
 
 def explain(failure: Exception) -> RtapError:
     """Return the failure as an `RtapError`; its stack trace goes to `logs/failures.log` of the state folder."""
-    log = keep_trace(failure)
+    log = _keep_trace(failure)
     module = type(failure).__module__.split(".")[0]
     if module in OF_SPARK or isinstance(failure, ConnectionError):
-        from rtap_assets.streaming.failures import as_error  # noqa: PLC0415 - it imports Spark, which most commands do not need
+        from rtap_assets.streaming.failures import as_error
 
         return as_error(failure, log=log)
     if isinstance(failure, OSError) and failure.filename is not None:
@@ -39,7 +39,7 @@ def explain(failure: Exception) -> RtapError:
     )
 
 
-def keep_trace(failure: BaseException) -> str:
+def _keep_trace(failure: BaseException) -> str:
     """Append the stack trace to the log of failures; return the log's path."""
     try:
         path = command_settings().log_dir / "failures.log"

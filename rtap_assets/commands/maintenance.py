@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 import click
 
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
+from rtap_assets.contracts.streams import STREAM_SPECS
 from rtap_assets.errors import StreamError
-from rtap_assets.host import table_work
 from rtap_assets.host.client import StreamsClient
-from rtap_assets.streaming.operations.rebuild import downstream_of
-from rtap_assets.streaming.queries.definitions import STREAMS
-from rtap_assets.streaming.session import start_session
 
-REBUILDABLE = click.Choice([name for name, stream in STREAMS.items() if stream.reads is not None])
+if TYPE_CHECKING:
+    from rtap_assets.host import table_work
+
+REBUILDABLE = click.Choice([stream.name for stream in STREAM_SPECS if stream.reads is not None])
 
 
 @click.command()
@@ -43,6 +44,11 @@ def rebuild(settings: Settings, name: str, yes: bool) -> None:
 
     Stop the streams first; a stream host without running streams is ended.
     """
+    from rtap_assets.host import table_work
+    from rtap_assets.streaming.operations.rebuild import downstream_of
+    from rtap_assets.streaming.queries.definitions import STREAMS
+    from rtap_assets.streaming.session import start_session
+
     if not yes:
         streams = downstream_of(STREAMS[name])
         names = ", ".join(stream.writes.identifier if stream.writes else stream.name for stream in streams)
@@ -55,6 +61,9 @@ def table_work_of(
     settings: Settings, *, requested_by: str, quiet: bool = False
 ) -> AbstractContextManager[table_work.TableWork]:
     """Open work on the tables for a command: in the stream host when one runs, else here. `quiet` keeps stdout free."""
+    from rtap_assets.host import table_work
+    from rtap_assets.streaming.session import start_session
+
     return table_work.table_work(
         settings,
         client=table_work.client_of_host(settings),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -10,8 +11,10 @@ from rich.table import Table
 
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
-from rtap_assets.serving.export import ExportReport, export_gold
-from rtap_assets.serving.marts import MartsReport, refresh_marts
+
+if TYPE_CHECKING:
+    from rtap_assets.serving.export import ExportReport
+    from rtap_assets.serving.marts import MartsReport
 
 
 @click.group()
@@ -23,6 +26,9 @@ def marts() -> None:
 @pass_settings
 def refresh(settings: Settings) -> None:
     """Build the marts from the newest snapshots, swap them in, and publish gold as Parquet."""
+    from rtap_assets.serving.export import export_gold
+    from rtap_assets.serving.marts import refresh_marts
+
     now = datetime.now(UTC)
     report = refresh_marts(settings, refreshed_at=now)
     export = export_gold(settings, now=now)

@@ -7,17 +7,19 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.status import Status
 
-from rtap_assets.audit.audit import audit
 from rtap_assets.audit.report import COULD_NOT_COMPARE, Apart, DetailSet, Line, Report, Section
-from rtap_assets.audit.topic import Progress
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
 from rtap_assets.errors import RtapError
+
+if TYPE_CHECKING:
+    from rtap_assets.audit.topic import Progress
 
 NAME_WIDTH, VALUE_WIDTH = 42, 20
 LINE_EVERY_SECONDS = 10.0
@@ -35,6 +37,8 @@ def reconcile(settings: Settings) -> None:
     Exit code 0: everything holds. 1: something does not. 2: nothing, or not everything, could be compared yet. 3: the
     comparison itself failed.
     """
+    from rtap_assets.audit.audit import audit
+
     console = Console(highlight=False)
     try:
         with shown_steps(console) as progress:

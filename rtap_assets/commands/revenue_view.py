@@ -8,7 +8,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-import duckdb
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -76,6 +75,8 @@ def newest_window(settings: Settings) -> list[WindowRevenue]:
 
 
 def _query_marts(settings: Settings, statement: str) -> list[tuple[Any, ...]]:
+    import duckdb
+
     if not settings.marts_path.exists():
         raise ServingError("There are no marts yet.", remedy="Build them: `rtap marts refresh`.")
     try:

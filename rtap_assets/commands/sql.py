@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -17,8 +17,9 @@ from rich.text import Text
 
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
-from rtap_assets.serving.connection import open_lake
-from rtap_assets.serving.query import QueryResult, run_query
+
+if TYPE_CHECKING:
+    from rtap_assets.serving.query import QueryResult
 
 # Without a terminal a table is as wide as its content: folded cells cannot be searched or compared.
 PIPE_WIDTH = 10_000
@@ -37,6 +38,9 @@ def sql(settings: Settings, statement: str, form: str, max_rows: int) -> None:
     stream_progress (the streams' batches), and marts.<name> (see
     `rtap sql "SHOW ALL TABLES"`). Times are in UTC.
     """
+    from rtap_assets.serving.connection import open_lake
+    from rtap_assets.serving.query import run_query
+
     text = sys.stdin.read() if statement == "-" else statement
     with open_lake(settings) as connection:
         result = run_query(connection, text, max_rows=max_rows)

@@ -10,7 +10,6 @@ import click
 
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
-from rtap_assets.lake.table_changes import acknowledge_change, read_changes
 
 
 @click.group()
@@ -24,6 +23,8 @@ def tables() -> None:
 @pass_settings
 def changes(settings: Settings, show_all: bool, as_json: bool) -> None:
     """Show the changes of bronze, silver and gold that other programs made. Changes nothing."""
+    from rtap_assets.lake.table_changes import read_changes
+
     found = [one for one in read_changes(settings) if show_all or one.acknowledged_at is None]
     if as_json:
         click.echo(json.dumps([asdict(one) for one in found], default=str, indent=2))
@@ -39,5 +40,7 @@ def changes(settings: Settings, show_all: bool, as_json: bool) -> None:
 @pass_settings
 def ack(settings: Settings, change_id: str) -> None:
     """Acknowledge a change, so that the check `foreign_changes` no longer fails for it. The rows stay as they are."""
+    from rtap_assets.lake.table_changes import acknowledge_change
+
     done = acknowledge_change(settings, change_id, now=datetime.now(UTC))
     click.echo(f"acknowledged: {done.sentence}")

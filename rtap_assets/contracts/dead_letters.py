@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,6 +16,9 @@ REDRIVE_PREFIX = "rtap.redrive."
 REDRIVE_ORIGIN, REDRIVE_ATTEMPT = f"{REDRIVE_PREFIX}origin", f"{REDRIVE_PREFIX}attempt"
 REDRIVE_REPAIR, REDRIVE_RUN = f"{REDRIVE_PREFIX}repair", f"{REDRIVE_PREFIX}run"
 MOST_ATTEMPT_DIGITS = 4
+
+# What dead letters are counted by, UTC.
+PERIODS = ("day", "hour")
 
 # Returns the writer's schema of an id, as text or with its references; None when the registry has no such Avro schema.
 SchemaOf = Callable[[int], str | RegisteredSchema | None]
@@ -103,11 +106,3 @@ class Group:
     schema_id: int | None
     records: int
     redriven: int
-
-
-def totals_by_reason(groups: Sequence[Group]) -> dict[str, int]:
-    """Return the number of records per reason, largest first."""
-    totals: dict[str, int] = {}
-    for group in groups:
-        totals[group.reason] = totals.get(group.reason, 0) + group.records
-    return dict(sorted(totals.items(), key=lambda item: (-item[1], item[0])))

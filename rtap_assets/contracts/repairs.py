@@ -132,7 +132,7 @@ def recode_text(record: DeadLetter, schema_of: SchemaOf, parameters: Parameters)
     encoding = parameters["encoding"]
 
     def change(content: bytes | None) -> bytes | None:
-        if content is None or _is_utf8(content):
+        if content is None or _trimmed(content) is not None:
             return None
         try:
             return content.decode(encoding).encode()
@@ -233,15 +233,10 @@ def _length(number: int) -> bytes:
 
 def _trimmed(content: bytes | None) -> bytes | None:
     """Return the text trimmed by the contract's rule; None when it is not UTF-8."""
-    return None if content is None or not _is_utf8(content) else trim(content.decode()).encode()
-
-
-def _is_utf8(content: bytes) -> bool:
     try:
-        content.decode()
+        return None if content is None else trim(content.decode()).encode()
     except UnicodeDecodeError:
-        return False
-    return True
+        return None
 
 
 def _import(module: str) -> None:

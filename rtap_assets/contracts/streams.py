@@ -16,17 +16,15 @@ from rtap_assets.contracts.topics import DLQ_TOPIC, EVENTS_TOPIC, REVENUE_TOPIC,
 class StreamSpec:
     """One stream: it follows the table `reads` (None: the topic of events), and fills the table `writes`, a topic, or both.
 
-    `native_sink`: Spark's own sink writes it, not `foreachBatch`. `stateful`: its checkpoint holds state besides the
-    position in the source. `has_watermark`: materializations show its watermark.
+    `drops_late`: it drops rows that are older than its watermark. `has_watermark`: materializations show its watermark.
     `trigger_seconds_default` is the default of the setting `trigger_<name>_seconds`.
     """
 
     name: str
     reads: TableSpec | None
     writes: TableSpec | None
-    native_sink: bool
     publishes: Topic | None = None
-    stateful: bool = False
+    drops_late: bool = False
     has_watermark: bool = False
     trigger_seconds_default: float = 5
 
@@ -45,18 +43,10 @@ class StreamSpec:
 
 # In the order of the flow: a stream is drained after those that fill what it reads.
 STREAM_SPECS = (
-    StreamSpec("bronze", None, BRONZE, native_sink=False),
-    StreamSpec("dlq", BRONZE, None, native_sink=True, publishes=DLQ_TOPIC),
-    StreamSpec("silver", BRONZE, SILVER, native_sink=True, stateful=True, has_watermark=True),
-    StreamSpec(
-        "gold",
-        SILVER,
-        GOLD,
-        native_sink=False,
-        publishes=REVENUE_TOPIC,
-        has_watermark=True,
-        trigger_seconds_default=10,
-    ),
+    StreamSpec("bronze", None, BRONZE),
+    StreamSpec("dlq", BRONZE, None, publishes=DLQ_TOPIC),
+    StreamSpec("silver", BRONZE, SILVER, drops_late=True, has_watermark=True),
+    StreamSpec("gold", SILVER, GOLD, publishes=REVENUE_TOPIC, has_watermark=True, trigger_seconds_default=10),
 )
 STREAM_NAMES = tuple(spec.name for spec in STREAM_SPECS)
 

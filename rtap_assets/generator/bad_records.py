@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from fastavro import parse_schema, schemaless_reader
+from fastavro import schemaless_reader
 
 from rtap_assets.contracts.avro.wire import HEADER_BYTES, MAX_SCHEMA_ID, frame, header
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.contracts.text import trim
-from rtap_assets.generator.encoding import encode_datum, text, varint
+from rtap_assets.generator.encoding import as_bytes, encode_datum, text, varint
 from rtap_assets.generator.events import WriterIds
 
 YEAR_2099_MS = 4_070_908_800_000
@@ -83,29 +83,6 @@ class _Base:
     def raw(self, value: bytes | None) -> Message:
         """Return a value that carries no readable event."""
         return Message(self.key, value)
-
-
-def physical(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the record schema without logical types: times are integers and decimals bytes, so any value can be written."""
-    fields = [{**child, "type": _physical_type(child["type"])} for child in schema["fields"]]
-    plain: dict[str, Any] = parse_schema({**schema, "fields": fields}, named_schemas={})
-    return plain
-
-
-def as_bytes(schema: dict[str, Any], field: str) -> dict[str, Any]:
-    """Return the record schema with bytes as the type of a text field, which has the same encoding."""
-    fields = [child if child["name"] != field else {**child, "type": "bytes"} for child in schema["fields"]]
-    plain: dict[str, Any] = parse_schema({**unparsed(schema), "fields": fields}, named_schemas={})
-    return plain
-
-
-def unparsed(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema without the annotations of fastavro's parser."""
-    return {name: value for name, value in schema.items() if not name.startswith("__")}
-
-
-def _physical_type(schema: Any) -> Any:
-    return schema["type"] if isinstance(schema, dict) and "logicalType" in schema else schema
 
 
 def bad_record(

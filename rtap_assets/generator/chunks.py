@@ -6,18 +6,22 @@ start and inputs give equal bytes.
 
 from __future__ import annotations
 
+import io
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
+from typing import Any
 
 import numpy as np
+from fastavro import schemaless_reader
 from numpy.typing import NDArray
 
+from rtap_assets.contracts.avro.wire import HEADER_BYTES
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.generator.bad_records import Contract, bad_record
-from rtap_assets.generator.copies import copy_later
+from rtap_assets.generator.encoding import encode_datum
 from rtap_assets.generator.events import AWKWARD_AMOUNTS, Columns, good_events, objects
 from rtap_assets.generator.options import TRANSACTION_ENDS, TRANSACTION_EVENTS, GeneratorOptions
 from rtap_assets.generator.population import Integers
@@ -95,7 +99,7 @@ def concatenate(parts: Sequence[Columns]) -> Columns:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def due_ms(options: GeneratorOptions, start_ms: int, sequence: Integers) -> Integers:
+def _due_ms(options: GeneratorOptions, start_ms: int, sequence: Integers) -> Integers:
     """Return when each record is ingested: spread over the simulated history, or at the steady rate."""
     if options.rate is not None:
         return np.asarray(start_ms + (sequence * 1000 / options.rate).astype(np.int64))
@@ -123,11 +127,11 @@ class _Run:
         awkward = np.zeros(len(sequence), dtype=np.int64)
         for place, amount in AWKWARD_PLACES.items():
             awkward[(sequence % AWKWARD_EVERY == place) & (kind == GOOD)] = amount
-        base_ms = due_ms(self.options, self.start_ms, sequence)
+        base_ms = _due_ms(self.options, self.start_ms, sequence)
         columns = good_events(rng, self.options, self.contract.ids, base_ms=base_ms, awkward=awkward)
         columns |= {"origin_run": objects([OWN_RUN] * len(sequence)), "origin_sequence": sequence.copy()}
         self._copy_duplicates(rng, kind, columns)
-        self._copy_later(rng, kind, columns)
+        self.__copy_later(rng, kind, columns)
         reason = objects([None] * len(sequence))
         timestamps = self._corrupt(rng, np.flatnonzero(kind == BAD), columns, reason)
         chunk = Chunk(number, int(sequence[0]), kind, reason, columns, timestamps)
@@ -161,14 +165,14 @@ class _Run:
             picked = rng.integers(0, len(self.replay["key"]), int(from_replay.sum()))
             _overwrite(columns, rows[from_replay], self.replay, picked)
 
-    def _copy_later(self, rng: np.random.Generator, kind: NDArray[np.object_], columns: Columns) -> None:
+    def __copy_later(self, rng: np.random.Generator, kind: NDArray[np.object_], columns: Columns) -> None:
         """Turn some good rows into copies of events of several chunks ago, keeping the event times of the replaced rows."""
         old = list(self.earlier)[:-LATER_COPY_CHUNKS]
         rows = np.flatnonzero((kind == GOOD) & (rng.random(len(kind)) < self.options.later_copies))
         if old and len(rows):
             pool = concatenate(old)
             picked = rng.choice(len(pool["key"]), min(len(rows), len(pool["key"])), replace=False)
-            copy_later(columns, rows[: len(picked)], pool, picked, schemas=self.contract.schemas)
+            _copy_later(columns, rows[: len(picked)], pool, picked, schemas=self.contract.schemas)
             kind[rows[: len(picked)]] = DUPLICATE
 
     def _corrupt(
@@ -203,3 +207,24 @@ class _Run:
 def _overwrite(target: Columns, rows: Integers, source: Columns, source_rows: Integers) -> None:
     for name, column in target.items():
         column[rows] = source[name][source_rows]
+
+
+def _copy_later(
+    columns: Columns, rows: Integers, originals: Columns, picked: Integers, *, schemas: Mapping[int, dict[str, Any]]
+) -> None:
+    """Overwrite `rows` of `columns` with copies of the picked originals, keeping the event and ingest time of each row.
+
+    `schemas` are the writer schemas without logical types, by version.
+    """
+    times = {name: columns[name][rows].copy() for name in ("event_time", "ingest_time")}
+    for name, column in columns.items():
+        column[rows] = originals[name][picked]
+    for place, row in enumerate(rows.tolist()):
+        schema = schemas[int(columns["schema_version"][row])]
+        value: bytes = columns["value"][row]
+        event: dict[str, Any] = schemaless_reader(io.BytesIO(value[HEADER_BYTES:]), schema, None)
+        moved = event | {name: int(time[place]) for name, time in times.items()}
+        columns["value"][row] = value[:HEADER_BYTES] + encode_datum(moved, schema)
+    for name, time in times.items():
+        columns[name][rows] = time
+    columns["delayed"][rows] = np.False_

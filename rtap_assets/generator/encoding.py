@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from fastavro import schemaless_writer
+from fastavro import parse_schema, schemaless_writer
 from numpy.typing import NDArray
 
 UUID_CHARACTERS = 36
@@ -98,3 +98,26 @@ def encode_datum(datum: Any, schema: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     schemaless_writer(buffer, schema, datum)
     return buffer.getvalue()
+
+
+def physical(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the record schema without logical types: times are integers and decimals bytes, so any value can be written."""
+    fields = [{**child, "type": _physical_type(child["type"])} for child in schema["fields"]]
+    plain: dict[str, Any] = parse_schema({**schema, "fields": fields}, named_schemas={})
+    return plain
+
+
+def as_bytes(schema: dict[str, Any], field: str) -> dict[str, Any]:
+    """Return the record schema with bytes as the type of a text field, which has the same encoding."""
+    fields = [child if child["name"] != field else {**child, "type": "bytes"} for child in schema["fields"]]
+    plain: dict[str, Any] = parse_schema({**unparsed(schema), "fields": fields}, named_schemas={})
+    return plain
+
+
+def unparsed(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema without the annotations of fastavro's parser."""
+    return {name: value for name, value in schema.items() if not name.startswith("__")}
+
+
+def _physical_type(schema: Any) -> Any:
+    return schema["type"] if isinstance(schema, dict) and "logicalType" in schema else schema

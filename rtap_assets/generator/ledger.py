@@ -83,7 +83,7 @@ class LedgerWriter:
 
     def intend(self, chunk: Chunk) -> None:
         """Record the chunk before it is sent."""
-        write_durably(intended_table(chunk, self.run_id), self.folder / f"intended-{chunk.number + 1:06d}.parquet")
+        write_durably(_intended_table(chunk, self.run_id), self.folder / f"intended-{chunk.number + 1:06d}.parquet")
 
     def settle(self, chunk: Chunk, outcomes: Outcomes) -> None:
         """Record the chunk's outcomes."""
@@ -97,7 +97,7 @@ class LedgerWriter:
         write_durably(table, self.folder / REPLAY_FILE)
 
 
-def intended_table(chunk: Chunk, run_id: str) -> pa.Table:
+def _intended_table(chunk: Chunk, run_id: str) -> pa.Table:
     """Return the chunk as ledger rows. A bad record keeps only what its bytes carry; its amounts do not count."""
     columns = chunk.columns
     bad, copied = chunk.kind == BAD, chunk.kind == DUPLICATE

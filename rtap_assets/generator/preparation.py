@@ -14,7 +14,8 @@ from rtap_assets.contracts.avro.schemas import EVENTS_SUBJECT_FOLDER, load_subje
 from rtap_assets.contracts.avro.wire import unframe, value_subject
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.errors import ConfigurationError
-from rtap_assets.generator.bad_records import DAY_MS, Contract, physical
+from rtap_assets.generator.bad_records import DAY_MS, Contract
+from rtap_assets.generator.encoding import physical
 from rtap_assets.generator.events import Columns, WriterIds
 from rtap_assets.generator.options import DELAY_SECONDS, GeneratorOptions
 from rtap_assets.registry.client import Registry
@@ -38,10 +39,10 @@ def prepare_contract(settings: Settings, options: GeneratorOptions) -> Contract:
     other_team, incompatible = {}, None
     if options.foreign_schemas:
         other_team = {
-            version.version: _register_for_other_team(settings, other_team_schema(version.text)) for version in versions
+            version.version: _register_for_other_team(settings, _other_team_schema(version.text)) for version in versions
         }
     if options.invalid and Reason.INCOMPATIBLE_SCHEMA in options.reasons:
-        incompatible = _register_for_other_team(settings, incompatible_schema(other_team_schema(versions[1].text)))
+        incompatible = _register_for_other_team(settings, incompatible_schema(_other_team_schema(versions[1].text)))
     foreign = registered[value_subject(settings.topic_revenue)][1]
     return Contract(
         schemas={version.version: physical(parsed(version.text)) for version in versions},
@@ -51,7 +52,7 @@ def prepare_contract(settings: Settings, options: GeneratorOptions) -> Contract:
     )
 
 
-def other_team_schema(text: str) -> str:
+def _other_team_schema(text: str) -> str:
     """Return the schema as another team registers it: the same record in its own namespace."""
     return json.dumps(json.loads(text) | {"namespace": OTHER_TEAM_NAMESPACE})
 

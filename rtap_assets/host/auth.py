@@ -38,7 +38,7 @@ class Guard:
         if refusal := host_refusal(headers, self._names, setting="RTAP_STREAMS_ALLOWED_HOSTS"):
             return refusal
         for origin in headers.getlist("origin"):
-            if host_name(origin) not in self._names:
+            if _host_name(origin) not in self._names:
                 return foreign_origin()
         shown = headers.get("authorization", "").encode()
         if path not in OPEN_PATHS and not hmac.compare_digest(shown, self._bearer):
@@ -63,7 +63,7 @@ def host_refusal(headers: Headers, names: frozenset[str], *, setting: str) -> JS
     hosts = headers.getlist("host")
     if len(hosts) > 1:  # a proxy and this server could each believe another one
         return error_response(400, "several_hosts", "The request has more than one Host header.", "Send one.")
-    if host_name(f"//{''.join(hosts)}") not in names:
+    if _host_name(f"//{''.join(hosts)}") not in names:
         return error_response(
             421, "foreign_host", "This host is not called by that name.",
             f"Call it as 127.0.0.1, or list the name in {setting}.",
@@ -102,7 +102,7 @@ def _address(origin: str) -> str:
         return ""
 
 
-def host_name(url: str) -> str | None:
+def _host_name(url: str) -> str | None:
     """Return the host name in a URL, or None when it has none."""
     try:
         return urlsplit(url).hostname

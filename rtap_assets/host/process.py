@@ -38,7 +38,7 @@ from rtap_assets.lake.tables import ensure_tables
 from rtap_assets.quality.batch_totals import BatchTotals
 from rtap_assets.runtime.locks import OwnerNote
 from rtap_assets.streaming.checkpoints.ownership import owned_checkpoints, refuse_a_living_owner
-from rtap_assets.streaming.failures import Verdict, judge
+from rtap_assets.streaming.failures import Verdict, verdict_on
 from rtap_assets.streaming.lifecycle.engine import StreamEngine
 from rtap_assets.streaming.session import start_session
 
@@ -113,7 +113,7 @@ def _tables_are_there(session: SparkSession, settings: Settings, ending: _Ending
         try:
             ensure_tables(session, settings.catalog_name)
         except (Py4JJavaError, PySparkException) as error:
-            verdict, reason = judge(error)
+            verdict, reason = verdict_on(error)
             if verdict is not Verdict.WAIT:
                 raise
             log.warning("waiting for the %s: the tables cannot be looked up", reason)

@@ -15,10 +15,6 @@ import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
-from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12Certificate, serialize_java_truststore
-
 from rtap_assets.config import Settings
 from rtap_assets.errors import ConfigurationError
 from rtap_assets.java.jvm import java_command
@@ -58,12 +54,24 @@ def jars_of(settings: Settings, use: str) -> list[Path]:
     return sorted((folder / use).glob("*.jar"))
 
 
+def pyspark_jars() -> list[Path]:
+    """Return the jars that PySpark carries.
+
+    Raises:
+        ConfigurationError: PySpark is not installed.
+    """
+    spec = find_spec("pyspark")
+    if spec is None or spec.origin is None:
+        raise ConfigurationError("pyspark is not installed.", remedy="Run `make setup`.")
+    return sorted((Path(spec.origin).parent / "jars").glob("*.jar"))
+
+
 def expected_sums() -> dict[str, str]:
     """Return, by relative path, the SHA-256 of every fetched file."""
     return _from_lines(SUMS.read_text(encoding="utf-8"))
 
 
-def sums_in(folder: Path) -> dict[str, str]:
+def _sums_in(folder: Path) -> dict[str, str]:
     """Return, by relative path, the SHA-256 of every jar and archive below `folder` as retrieved."""
     files = [
         path for use in ("spark", "broker", "registry") for path in sorted((folder / use).glob("*.*")) if path.is_file()
@@ -83,7 +91,7 @@ def fetch_jars(settings: Settings) -> Path:
     settings.cache_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=settings.cache_dir, prefix="fetching-") as temporary:
         folder = Path(temporary) / "jars"
-        _retrieve(settings, folder)
+        retrieve(settings, folder, descriptor=HERE / "ivy.xml")
         verify(folder)
         for archive in (folder / "registry").glob("*.tar.gz"):
             with tarfile.open(archive) as tar:
@@ -104,7 +112,7 @@ def verify(folder: Path) -> None:
     """
     _compare(
         expected_sums(),
-        sums_in(folder),
+        _sums_in(folder),
         remedy="Do not use them. Try again; if it persists, the registry serves other files than were reviewed.",
     )
 
@@ -122,7 +130,7 @@ def verify_installed(settings: Settings) -> int:
         raise ConfigurationError(f"The jars are not in {folder}.", remedy="Run `rtap jars fetch` once, with network.")
     expected = {name: digest for name, digest in expected_sums().items() if not name.startswith("registry/")}
     expected |= _from_lines((folder / STAMP).read_text(encoding="utf-8"))
-    found = sums_in(folder) | _sums_of_unpacked(folder)
+    found = _sums_in(folder) | _sums_of_unpacked(folder)
     _compare(expected, found, remedy=f"Remove {folder} and run `rtap jars fetch`.")
     return len(found)
 
@@ -154,15 +162,17 @@ def _from_lines(text: str) -> dict[str, str]:
     return {name: digest for digest, name in (line.split(maxsplit=1) for line in text.splitlines() if line)}
 
 
-def _retrieve(settings: Settings, folder: Path) -> None:
-    spec = find_spec("pyspark")
-    if spec is None or spec.origin is None:
-        raise ConfigurationError("pyspark is not installed.", remedy="Run `make setup`.")
-    (ivy,) = (Path(spec.origin).parent / "jars").glob("ivy-*.jar")
+def retrieve(settings: Settings, folder: Path, *, descriptor: Path) -> None:
+    """Have Ivy put the jars of a descriptor below `folder`, one folder per configuration.
+
+    Raises:
+        ConfigurationError: Ivy could not resolve them.
+    """
+    (ivy,) = (jar for jar in pyspark_jars() if jar.name.startswith("ivy-"))
     with tempfile.TemporaryDirectory() as scratch:
         command = [
             *java_command(settings), *_trust_store(Path(scratch)), "-jar", str(ivy),
-            "-settings", str(HERE / "ivysettings.xml"), "-ivy", str(HERE / "ivy.xml"), "-cache", f"{scratch}/cache",
+            "-settings", str(HERE / "ivysettings.xml"), "-ivy", str(descriptor), "-cache", f"{scratch}/cache",
             "-retrieve", f"{folder}/{RETRIEVE_PATTERN}",
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -181,6 +191,14 @@ def _trust_store(folder: Path) -> list[str]:
 
     The packaged Java runtime brings its own list, which lacks the certificates of a company's proxy.
     """
+    # Imported when jars are fetched: every command imports this module, and these take a tenth of a second.
+    from cryptography import x509  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import BestAvailableEncryption  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization.pkcs12 import (  # noqa: PLC0415
+        PKCS12Certificate,
+        serialize_java_truststore,
+    )
+
     bundle = ssl.get_default_verify_paths().cafile
     if not bundle:
         return []

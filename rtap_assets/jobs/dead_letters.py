@@ -40,7 +40,7 @@ def judge_again(
             report = tables.rejudge(options)
     context.add_output_metadata(
         {
-            "from → to": dg.MetadataValue.md(changes_table(report)),
+            "from → to": dg.MetadataValue.md(_changes_table(report)),
             "rows judged": dg.MetadataValue.int(report["judged"]),
             "rows with a new verdict": dg.MetadataValue.int(report["changed"]),
             "events added to silver": dg.MetadataValue.int(report["added"]),
@@ -49,7 +49,7 @@ def judge_again(
     )
 
 
-def changes_table(report: dict[str, Any]) -> str:
+def _changes_table(report: dict[str, Any]) -> str:
     """Return the changes as Markdown."""
     cells = [(visible_markdown(one["from"]), visible_markdown(one["to"]), one["rows"]) for one in report["changes"]]
     rows = [f"| {before} | {after} | {number:,} |" for before, after, number in cells]

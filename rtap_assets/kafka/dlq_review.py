@@ -52,17 +52,6 @@ class DlqLag:
     samples: dict[str, list[UnseenRecord]] = field(default_factory=dict)
 
 
-def unseen_records(settings: Settings, *, limit: int) -> list[UnseenRecord]:
-    """Return the records past the committed offsets, oldest first, at most `limit`. Commits nothing.
-
-    Raises:
-        DependencyUnavailable: the broker does not answer.
-    """
-    messages, _ = read_after(settings, settings.topic_dlq, after=committed(settings), limit=limit)
-    unseen = [unseen_record_of(message) for message in messages]
-    return sorted(unseen, key=lambda record: (record.appended_at, record.kafka_partition, record.kafka_offset))[:limit]
-
-
 def dlq_lag(settings: Settings, *, limit: int) -> DlqLag:
     """Return the lag past the committed offsets; reads at most about `limit` records for their reasons. Commits nothing."""
     ends, seen = end_offsets(settings, settings.topic_dlq), _seen(settings)
@@ -70,7 +59,7 @@ def dlq_lag(settings: Settings, *, limit: int) -> DlqLag:
     if not records:
         return DlqLag(0, 0)
     messages, _ = read_after(settings, settings.topic_dlq, after=seen, limit=limit)
-    unseen = [unseen_record_of(message) for message in messages]
+    unseen = [_unseen_record_of(message) for message in messages]
     counts = Counter(record.reason for record in unseen)
     oldest = min((record.appended_at for record in unseen), default=None)
     return DlqLag(records, len(unseen), dict(counts.most_common()), oldest, _samples(unseen))
@@ -137,7 +126,7 @@ def _without_errors(partitions: list[TopicPartition] | None) -> list[TopicPartit
     return partitions or []
 
 
-def unseen_record_of(message: Message) -> UnseenRecord:
+def _unseen_record_of(message: Message) -> UnseenRecord:
     """Return the context of a dead letter. The last header of a name is ours: the record's own headers come first."""
     context = {
         name.removeprefix(HEADER_PREFIX): (value or b"").decode("utf-8", errors="replace")

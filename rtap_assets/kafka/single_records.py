@@ -10,6 +10,7 @@ from datetime import datetime
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from rtap_assets.config import Settings
+from rtap_assets.kafka.bounded_read import AT_ONCE
 from rtap_assets.kafka.clients import READ_UNCOMMITTED, consumer_config, translate
 from rtap_assets.runtime.clock import from_milliseconds
 
@@ -41,7 +42,8 @@ def records_at(settings: Settings, topic: str, offsets: Mapping[int, int]) -> di
         "auto.offset.reset": "latest",
         "fetch.message.max.bytes": 65_536,  # of a larger record the broker sends the whole
         "queued.min.messages": 1,
-    }
+        # Else the next Kafka partition waits half a second for the fetch that is under way at the end of the one before.
+    } | AT_ONCE
     consumer = Consumer(consumer_config(settings, GROUP) | config)
     found: dict[int, SingleRecord] = {}
     deadline = time.monotonic() + settings.request_timeout_seconds

@@ -138,25 +138,3 @@ class TransactionalProducer:
         if isinstance(found, DependencyUnavailable):
             return found
         return StreamError(found.message, remedy="The transaction was aborted: nothing of it is visible.", code=code)
-
-
-def committed_offsets(settings: Settings, group: str, topic: str, partitions: Sequence[int]) -> dict[int, int]:
-    """Return the offsets that the group's transactions have committed, by Kafka partition; one without is left out.
-
-    Waits for a transaction of the group that is being committed or aborted.
-
-    Raises:
-        DependencyUnavailable: the broker does not answer.
-    """
-    asked = [TopicPartition(topic, partition) for partition in partitions]
-    consumer = Consumer(consumer_config(settings, group))
-    try:
-        found = consumer.committed(asked, timeout=settings.request_timeout_seconds)
-        for one in found:
-            if one.error is not None:
-                raise KafkaException(one.error)
-    except KafkaException as error:
-        raise translate(error, settings=settings, what=f"return the offsets of {group}") from error
-    finally:
-        consumer.close()
-    return {one.partition: one.offset for one in found if one.offset >= 0}

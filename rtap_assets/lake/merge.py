@@ -5,22 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def merge_statement(
-    table: str, source: str, *, on: Sequence[str], updates: Sequence[str], inserts: Sequence[str] = ()
-) -> str:
-    """Return the MERGE of a view into a table.
+def merge_statement(table: str, source: str, *, on: Sequence[str], updates: Sequence[str]) -> str:
+    """Return the MERGE that updates rows of a table from a view, and inserts none.
 
     Args:
         on: conditions that match a row `s` of the view with a row `t` of the table.
         updates: columns that a matched row takes from the view.
-        inserts: columns of a new row, by name, since the table may have one that another tool added; none: only update.
     """
     changes = ", ".join(f"t.{name} = s.{name}" for name in updates)
-    statement = f"MERGE INTO {table} t USING {source} s\nON {' AND '.join(on)}\nWHEN MATCHED THEN UPDATE SET {changes}"
-    if inserts:
-        values = ", ".join(f"s.{name}" for name in inserts)
-        statement += f"\nWHEN NOT MATCHED THEN INSERT ({', '.join(inserts)}) VALUES ({values})"
-    return statement
+    return f"MERGE INTO {table} t USING {source} s\nON {' AND '.join(on)}\nWHEN MATCHED THEN UPDATE SET {changes}"
 
 
 def between(column: str, first: str, last: str) -> str:

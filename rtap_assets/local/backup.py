@@ -38,7 +38,6 @@ Echo = Callable[[str], None]
 
 MANIFEST = "backup.json"
 FORMAT = 1
-CHUNK_BYTES = 1 << 20
 SQLITE_MAGIC = b"SQLite format 3\0"
 SQLITE_SIDES = ("-wal", "-shm", "-journal")
 # Of this moment or of this machine alone, or built again from the rest; the token is a secret.
@@ -238,12 +237,8 @@ def _is_sqlite(path: Path) -> bool:
 
 
 def _digest(path: Path) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
-    return digest.hexdigest(), size
+        return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
 
 
 def _runs(settings: Settings, service: str) -> bool:

@@ -48,9 +48,9 @@ def check_machine(settings: Settings) -> list[Check]:
         *check_ports(settings),
         check_memory(psutil.virtual_memory().available),
         check_state_dir(settings.state_dir),
-        check_disk(settings.state_dir),
+        _check_disk(settings.state_dir),
         check_path(settings.state_dir),
-        check_file_system(settings.state_dir, mounts()),
+        check_file_system(settings.state_dir, _mounts()),
     ]
 
 
@@ -93,15 +93,15 @@ def check_ports(settings: Settings) -> Iterator[Check]:
         if is_free(port):
             yield Check(name, ok=True, finding="free")
             continue
-        holder = listener_on(port)
-        if holder is not None and is_ours(holder, settings):
+        holder = _listener_on(port)
+        if holder is not None and _is_ours(holder, settings):
             yield Check(name, ok=True, finding=f"held by our own process {holder.pid}")
             continue
         who = f"{holder.name()}, process {holder.pid}" if holder else "a process of another user"
         yield Check(name, ok=False, finding=f"held by {who}", fix=f"Stop it, or set {variable} to a free port.")
 
 
-def listener_on(port: int) -> psutil.Process | None:
+def _listener_on(port: int) -> psutil.Process | None:
     """Return the process that listens on the port, as far as this user may see it."""
     for process in psutil.process_iter():
         try:
@@ -113,7 +113,7 @@ def listener_on(port: int) -> psutil.Process | None:
     return None
 
 
-def is_ours(process: psutil.Process, settings: Settings) -> bool:
+def _is_ours(process: psutil.Process, settings: Settings) -> bool:
     """Return whether the process, or the one that started it, has a record in the run folder."""
     own = {record.pid for record in records(settings) if record.process() is not None}
     return process.pid in own or any(parent.pid in own for parent in process.parents())
@@ -129,9 +129,9 @@ def check_memory(available_bytes: int) -> Check:
     )
 
 
-def check_disk(state_dir: Path) -> Check:
+def _check_disk(state_dir: Path) -> Check:
     """Check whether the state folder's disk has room for a demo and more."""
-    free = shutil.disk_usage(nearest_existing(state_dir)).free
+    free = shutil.disk_usage(_nearest_existing(state_dir)).free
     return Check(
         "Disk",
         ok=free >= NEEDED_DISK_BYTES,
@@ -142,7 +142,7 @@ def check_disk(state_dir: Path) -> Check:
 
 def check_state_dir(state_dir: Path) -> Check:
     """Check whether the state folder can be written, or created."""
-    existing = nearest_existing(state_dir)
+    existing = _nearest_existing(state_dir)
     writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
     return Check(
         "State folder",
@@ -164,14 +164,14 @@ def check_path(state_dir: Path) -> Check:
     )
 
 
-def mounts() -> dict[Path, str]:
+def _mounts() -> dict[Path, str]:
     """Return, by mount point, the file system type."""
     return {Path(disk.mountpoint): disk.fstype.lower() for disk in psutil.disk_partitions(all=True)}
 
 
 def check_file_system(state_dir: Path, mounted: dict[Path, str]) -> Check:
     """Check whether the state folder is on a local disk: SQLite's WAL mode does not work on network file systems."""
-    where = nearest_existing(state_dir).resolve()
+    where = _nearest_existing(state_dir).resolve()
     fstype = next((mounted[folder] for folder in [where, *where.parents] if folder in mounted), "unknown")
     return Check(
         "File system",
@@ -182,6 +182,6 @@ def check_file_system(state_dir: Path, mounted: dict[Path, str]) -> Check:
     )
 
 
-def nearest_existing(path: Path) -> Path:
+def _nearest_existing(path: Path) -> Path:
     """Return the path itself, or the closest folder above it that exists."""
     return next(folder for folder in [path, *path.parents] if folder.exists())

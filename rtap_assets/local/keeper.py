@@ -59,7 +59,7 @@ class Part:
         return self.deaths > MOST_DEATHS
 
 
-def after_look(part: Part, *, pid: int, lives: bool, now: float) -> Part:
+def _after_look(part: Part, *, pid: int, lives: bool, now: float) -> Part:
     """Return what is known after a look at a part's record; a death is counted once, at the last of some looks."""
     if lives:
         is_steady = part.seen_pid == pid and now - part.started_at > STEADY_SECONDS
@@ -109,7 +109,7 @@ class Keeper:
     def _look_at(self, record: ProcessRecord) -> None:
         lives, now = record.process() is not None, self.clock()
         before = self.parts.get(record.service) or Part(seen_pid=record.pid, started_at=now - STEADY_SECONDS)
-        part = self.parts[record.service] = after_look(before, pid=record.pid, lives=lives, now=now)
+        part = self.parts[record.service] = _after_look(before, pid=record.pid, lives=lives, now=now)
         if part.is_given_up and not before.is_given_up:
             log.error("the %s died %d times in a row: given up", record.title, part.deaths)
         if not is_due(part, now=now):

@@ -14,7 +14,7 @@ MARKER_TEXT = "This folder holds the state of rtap. `rtap reset --yes` removes i
 PRIVATE = 0o700  # logs, events and the token of the stream host
 
 
-def known_entries(settings: Settings) -> set[str]:
+def _known_entries(settings: Settings) -> set[str]:
     """Return the names that the platform itself puts into the state folder."""
     folders = [
         settings.lake_dir, settings.checkpoint_dir, settings.marts_path.parent, settings.export_dir.parent,
@@ -82,4 +82,4 @@ def _reason_to_refuse(settings: Settings) -> str:
 
 
 def _strangers(settings: Settings) -> list[str]:
-    return sorted({entry.name for entry in settings.state_dir.iterdir()} - known_entries(settings))
+    return sorted({entry.name for entry in settings.state_dir.iterdir()} - _known_entries(settings))

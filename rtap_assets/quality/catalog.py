@@ -36,13 +36,6 @@ class Outcome(StrEnum):
     NOTHING_TO_CHECK = "nothing to check"
 
 
-def outcome_of(*, passed: bool, rows_checked: int) -> Outcome:
-    """Return the outcome; `passed` means only that the observed value is within the threshold, also of no rows."""
-    if not passed:
-        return Outcome.FAILED
-    return Outcome.PASSED if rows_checked else Outcome.NOTHING_TO_CHECK
-
-
 @dataclass(frozen=True)
 class CheckSpec:
     """One check. `threshold_setting` names the field of `Settings` that bounds it, in the unit that the field names.
@@ -158,10 +151,12 @@ class DqResult:
     @property
     def outcome(self) -> Outcome:
         """The finding. An evaluation that looked at nothing has not passed, and blocks nothing either."""
-        return outcome_of(passed=self.passed, rows_checked=self.rows_checked)
+        if not self.passed:
+            return Outcome.FAILED
+        return Outcome.PASSED if self.rows_checked else Outcome.NOTHING_TO_CHECK
 
 
-def judge(
+def result_of(
     check: CheckSpec,
     settings: Settings,
     *,
@@ -189,14 +184,14 @@ def judge(
         threshold=threshold,
         rows_checked=rows_checked,
         rows_failed=rows_failed,
-        measured_from=None if measured_from is None else to_millisecond(measured_from),
-        measured_at=to_millisecond(measured_at),
+        measured_from=None if measured_from is None else _to_millisecond(measured_from),
+        measured_at=_to_millisecond(measured_at),
         batch_id=None,
         snapshot_id=snapshot_id,
         detail={name: str(value) for name, value in (detail or {}).items()},
     )
 
 
-def to_millisecond(instant: datetime) -> datetime:
+def _to_millisecond(instant: datetime) -> datetime:
     """Return the instant as Avro's timestamp-millis keeps it."""
     return instant.replace(microsecond=instant.microsecond // 1000 * 1000)

@@ -20,10 +20,11 @@ from rtap_assets.contracts.offset_gaps import OFFSET_GAPS
 from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER
 from rtap_assets.errors import ServingError
 from rtap_assets.lake.catalog import load_table, open_catalog
+from rtap_assets.lake.history.file_positions import FilePosition, end_of_batch, file_positions
 from rtap_assets.lake.history.snapshots import STAMP_EPOCH_ID, ancestors, summary_value
-from rtap_assets.lake.history.stream_offsets import FilePosition, StreamPositions, end_of_batch, file_positions
+from rtap_assets.lake.history.stream_offsets import StreamPositions
 from rtap_assets.lake.table_changes import read_changes
-from rtap_assets.quality.catalog import PASS_CHECKS, REQUIRED_COLUMNS, CheckSpec, DqResult, judge
+from rtap_assets.quality.catalog import PASS_CHECKS, REQUIRED_COLUMNS, CheckSpec, DqResult, result_of
 from rtap_assets.runtime.clock import EPOCH
 from rtap_assets.serving.connection import connect_lake, with_first_epoch
 from rtap_assets.serving.corrections import load_corrections
@@ -101,7 +102,7 @@ def _run(
             rows = VALID_ROWS.get(check.spec.identifier, "")
             row = _ask(connection, check.statement, shared | _read(bounds["silver"]), rows=rows)
             results.append(
-                judge(
+                result_of(
                     check,
                     settings,
                     evaluation=evaluation,

@@ -12,7 +12,7 @@ from rtap_assets.registry.client import Registry
 COMPATIBILITY = "BACKWARD"
 
 
-def subject_folders(settings: Settings) -> dict[str, str]:
+def _subject_folders(settings: Settings) -> dict[str, str]:
     """Return the folder below `settings.schemas_dir` by subject; they differ where a setting renames a topic."""
     return {value_subject(topic.name_in(settings)): topic.schemas for topic in TOPICS if topic.schemas}
 
@@ -26,7 +26,7 @@ def register_contracts(settings: Settings) -> dict[str, dict[int, int]]:
     """
     registry = Registry(settings)
     ids: dict[str, dict[int, int]] = {}
-    for subject, folder in subject_folders(settings).items():
+    for subject, folder in _subject_folders(settings).items():
         ids[subject] = {}
         for version in load_subject(settings.schemas_dir, folder):
             try:

@@ -33,7 +33,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[IO[bytes]]:
 
 def put_in_place(fresh: Path, path: Path) -> None:
     """Let a finished file take the place of `path`, and wait until that is on disk."""
-    sync_file(fresh)
+    _sync_file(fresh)
     fresh.replace(path)
     sync_folder(path.parent)
 
@@ -55,7 +55,7 @@ def write_json(
     write_text(path, json.dumps(document, indent=2, default=default) + "\n", durable=durable)
 
 
-def sync_file(path: Path) -> None:
+def _sync_file(path: Path) -> None:
     """Wait until the file's content is on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -66,4 +66,4 @@ def sync_file(path: Path) -> None:
 
 def sync_folder(path: Path) -> None:
     """Wait until the names in the folder are on disk."""
-    sync_file(path)
+    _sync_file(path)

@@ -88,12 +88,12 @@ def progress_of(
     if reached is None or not is_due(reported, reached, observed=observed, now=now, interval=interval):
         return None, reported
     key = ASSET_OF_STREAM[stream]
-    after = newest_reported_batch(reported, newest_metadata(instance, key), reached)
+    after = _newest_reported_batch(reported, newest_metadata(instance, key), reached)
     fresh = ReportedProgress(reached.query_id, reached.batch_id, as_text(now), observed)
     if after >= reached.batch_id:
         return None, fresh  # a drain's own materialization has reported it
     rolled = roll_up(settings, stream, reached=reached, after_batch=after)
-    metadata = roll_up_metadata(rolled, layer_metadata(settings, rolled.report))
+    metadata = _roll_up_metadata(rolled, layer_metadata(settings, rolled.report))
     return dg.AssetMaterialization(asset_key=key, description=_description(rolled), metadata=metadata), fresh
 
 
@@ -119,7 +119,7 @@ def _interval_of(instant: datetime, interval: timedelta) -> int:
     return int((instant.timestamp() + LEAD_SECONDS) // interval.total_seconds())
 
 
-def newest_reported_batch(reported: ReportedProgress | None, newest: Mapping[str, Any], reached: Standing) -> int:
+def _newest_reported_batch(reported: ReportedProgress | None, newest: Mapping[str, Any], reached: Standing) -> int:
     """Return the newest batch of this query that a materialization reports, the sensor's or a drain's; -1 for none."""
     of_sensor = reported.batch_id if reported is not None and reported.query_id == reached.query_id else -1
     of_newest = newest[NEWEST_BATCH].value if QUERY_ID in newest and newest[QUERY_ID].value == reached.query_id else -1
@@ -133,7 +133,7 @@ def newest_metadata(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[s
     return {} if materialization is None else materialization.metadata
 
 
-def roll_up_metadata(rolled: RollUp, metadata: dict[str, Any]) -> dict[str, Any]:
+def _roll_up_metadata(rolled: RollUp, metadata: dict[str, Any]) -> dict[str, Any]:
     """Return a drain's metadata; where the progress log lacks a batch, its sums are marked as lower bounds."""
     sums = ("rows read", "rows dropped as late", "duration (s)")
     if rolled.is_complete:

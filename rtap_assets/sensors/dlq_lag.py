@@ -61,7 +61,7 @@ def lag_observation(lag: DlqLag, *, now: datetime) -> dg.AssetObservation:
     if lag.read < lag.records:
         metadata["reasons are of the oldest"] = lag.read
     if lag.samples:
-        metadata["newest of each reason"] = dg.MetadataValue.md(samples_table(lag))
+        metadata["newest of each reason"] = dg.MetadataValue.md(_samples_table(lag))
     if lag.oldest is not None:
         metadata["oldest"] = dg.MetadataValue.timestamp(lag.oldest)
         metadata["age of the oldest (s)"] = round((now - lag.oldest).total_seconds(), 1)
@@ -69,7 +69,7 @@ def lag_observation(lag: DlqLag, *, now: datetime) -> dg.AssetObservation:
     return dg.AssetObservation(asset_key=data_key(DLQ_TOPIC), description=description, metadata=metadata)
 
 
-def samples_table(lag: DlqLag) -> str:
+def _samples_table(lag: DlqLag) -> str:
     """Return a Markdown table of the first reasons with their newest records; what producers wrote is escaped."""
     rows = [
         f"| {visible_markdown(reason)} | {lag.by_reason.get(reason, 0):,} | {visible_markdown(record.source)} "

@@ -69,7 +69,7 @@ def stream_supervisor(
         memory,
         now=now,
         validity_seconds=settings.status_validity_seconds,
-        materialized=materialized_by_runs(context.instance),
+        materialized=_materialized_by_runs(context.instance),
         waiting_alert_seconds=settings.waiting_alert_seconds,
     )
     for event in events:
@@ -83,7 +83,7 @@ def stream_supervisor(
     )
 
 
-def materialized_by_runs(instance: dg.DagsterInstance) -> dict[str, datetime]:
+def _materialized_by_runs(instance: dg.DagsterInstance) -> dict[str, datetime]:
     """Return stream -> when its asset was last materialized, where that was by a run.
 
     The UI shows no check result that is older than that. Materializations without a run hide no result without a run.
@@ -106,7 +106,7 @@ def due_events(
     renewal = timedelta(seconds=max(validity_seconds - RENEWAL_MARGIN_SECONDS, validity_seconds / 2))
     events: list[dg.AssetCheckEvaluation | dg.AssetObservation] = []
     for status in statuses:
-        has_waited_long = waits_too_long(status, now=now, seconds=waiting_alert_seconds)
+        has_waited_long = _waits_too_long(status, now=now, seconds=waiting_alert_seconds)
         before, key = memory.reported.get(status.name), _change_key(status) + ("/long" if has_waited_long else "")
         if before is not None and before["change_key"] == key:
             reported_at = as_instant(before["at"])
@@ -119,7 +119,7 @@ def due_events(
     return events
 
 
-def waits_too_long(status: StreamStatus, *, now: datetime, seconds: float) -> bool:
+def _waits_too_long(status: StreamStatus, *, now: datetime, seconds: float) -> bool:
     """Return whether a stream has waited for something that is away for longer than this."""
     return status.observed is Observed.WAITING and (now - status.since).total_seconds() > seconds
 

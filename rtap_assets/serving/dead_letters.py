@@ -10,13 +10,12 @@ from typing import Any
 import duckdb
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.dead_letters import REDRIVE_ATTEMPT, DeadLetter, Group
+from rtap_assets.contracts.dead_letters import PERIODS, REDRIVE_ATTEMPT, DeadLetter, Group
 from rtap_assets.contracts.selection import Selection
 from rtap_assets.errors import ServingError
 from rtap_assets.runtime.clock import from_microseconds
 from rtap_assets.serving.connection import open_lake
 
-PERIODS = ("day", "hour")
 FETCHED = 500
 ORDER = "kafka_timestamp, kafka_partition, kafka_offset"
 COLUMNS = (

@@ -52,7 +52,7 @@ def plan_lake(settings: Settings, specs: Sequence[TableSpec] = PLANNING_ORDER) -
     return plans
 
 
-def watermark_of(table: Table) -> datetime | None:
+def _watermark_of(table: Table) -> datetime | None:
     """Return the watermark that the table is stamped with; None before its first batch."""
     stamp = newest_watermark_ms(table)
     return None if stamp is None else from_milliseconds(stamp)
@@ -97,7 +97,7 @@ def plan_table(spec: TableSpec, table: Table) -> TableFiles:
         if not Path(path).exists():
             raise FileNotFoundError(path)
         paths.append(path)
-    return TableFiles(spec, snapshot.snapshot_id, watermark_of(table), tuple(sorted(paths)))
+    return TableFiles(spec, snapshot.snapshot_id, _watermark_of(table), tuple(sorted(paths)))
 
 
 def reload_once(plan: Callable[[], TableFiles], *, reload: Callable[[], object], what: str) -> TableFiles:

@@ -51,7 +51,7 @@ def stored_digest(path: Path) -> bytes | None:
     return digest
 
 
-def data_region(path: Path) -> Region:
+def _data_region(path: Path) -> Region:
     """Where the file's own data pages are; empty for a file without rows."""
     metadata = pq.read_metadata(path)
     groups = range(metadata.num_row_groups)
@@ -71,7 +71,7 @@ def write_leaf(path: Path, table: pa.Table, *, digest: bytes, kept: Sequence[Pat
         kept: the same leaf in the versions whose readers may still be at work.
     """
     table = table.replace_schema_metadata({DIGEST_KEY: digest})
-    regions = {source: data_region(source) for source in kept}
+    regions = {source: _data_region(source) for source in kept}
     own = _encode(table, at=len(MAGIC))
     start = _lowest_gap(regions.values(), size=len(own.pages))
     own = _encode(table, at=start)

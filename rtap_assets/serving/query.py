@@ -34,7 +34,7 @@ def run_query(connection: duckdb.DuckDBPyConnection, statement: str, *, max_rows
         ServingError: the text is not a single query, or DuckDB refused it; the remedy lists the tables.
     """
     try:
-        require_single_query(connection, statement)
+        _require_single_query(connection, statement)
         result = connection.execute(statement)
         rows = result.fetchmany(max_rows + 1) if max_rows else result.fetchall()
         description = result.description or []
@@ -48,7 +48,7 @@ def run_query(connection: duckdb.DuckDBPyConnection, statement: str, *, max_rows
     )
 
 
-def require_single_query(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
+def _require_single_query(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
     """Raise unless the text is a single query.
 
     The lockdown alone would let COPY overwrite a data file that the views read, and let the marts be attached again for
@@ -65,7 +65,7 @@ def require_single_query(connection: duckdb.DuckDBPyConnection, statement: str) 
     kind, query = statements[0].type, statements[0].query
     if kind == duckdb.StatementType.EXPLAIN:
         query = query[match.end() :] if (match := _EXPLAIN.match(query)) else ""
-        require_single_query(connection, query)
+        _require_single_query(connection, query)
         return
     if kind not in {duckdb.StatementType.SELECT, duckdb.StatementType.MULTI}:
         raise ServingError(

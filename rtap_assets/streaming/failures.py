@@ -61,8 +61,8 @@ class Verdict(Enum):
     FAULT = "fault"
 
 
-def judge(error: BaseException) -> tuple[Verdict, str]:
-    """The verdict on a query's error, and the reason in a few words (for WAIT: what is away)."""
+def verdict_on(error: BaseException) -> tuple[Verdict, str]:
+    """Return the verdict on a query's error, and the reason in a few words (for WAIT: what is away)."""
     text = _with_causes(error)
     own = error_in(error)
     if own is not None:
@@ -96,7 +96,7 @@ def diagnose(error: BaseException, *, log: str) -> Diagnosis:
         return Diagnosis(Verdict.WAIT, f"{dependency}_away", error.message, error.remedy, dependency)
     if isinstance(error, RtapError):
         return Diagnosis(Verdict.FAULT, type(error).__name__, error.message, error.remedy)
-    verdict, reason = judge(error)
+    verdict, reason = verdict_on(error)
     if verdict is Verdict.WAIT:
         remedy = "Nothing to do if it comes back by itself; see `rtap status`."
         return Diagnosis(verdict, f"{reason}_away", f"the {reason} does not answer", remedy, reason)

@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pyspark import SparkConf, SparkContext
+from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 from rtap_assets.config import Settings
 from rtap_assets.java.jars import jars_of
-from rtap_assets.java.jvm import spark_java_home
+from rtap_assets.java.spark_driver import driver_command
 from rtap_assets.lake.catalog import spark_catalog_conf, sqlite_path
 from rtap_assets.lake.drivers import require_drivers
+from rtap_assets.streaming.gateway import open_gateway
 
 LOG_CONFIGURATION = Path(__file__).with_name("log4j2.properties")
 
@@ -41,8 +42,6 @@ REDACTED_SETTINGS = "(?i)secret|password|passwd|token|credential|jaas|access[.]?
 
 def spark_conf(settings: Settings) -> dict[str, str]:
     """Every Spark setting of the platform; `settings.spark_extra_conf` has the last word."""
-    jars = jars_of(settings, "spark")
-    early = [str(jar) for jar in jars if jar.name.startswith("hadoop-bare-naked-local-fs")]
     options = " ".join(AVRO_LIMITS)
     driver_options = [
         options,
@@ -55,12 +54,10 @@ def spark_conf(settings: Settings) -> dict[str, str]:
     conf = {
         "spark.app.name": "rtap",
         "spark.master": settings.spark_master,
-        "spark.jars": ",".join(str(jar) for jar in jars),
         "spark.driver.memory": settings.spark_driver_memory,
         "spark.driver.extraJavaOptions": " ".join(driver_options),
         "spark.executor.extraJavaOptions": options,
-        # On the class path before the JVM starts: a local file system that forks no process per file operation.
-        "spark.driver.extraClassPath": ":".join(early),
+        # A local file system that forks no process per file operation.
         "spark.hadoop.fs.file.impl": "com.globalmentor.apache.hadoop.fs.BareLocalFileSystem",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
@@ -74,15 +71,12 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.shuffle.partitions": str(settings.spark_shuffle_partitions),
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
         "spark.sql.streaming.checkpointFileManagerClass": CHECKPOINT_FILES,
+        # No query has state. The release before takes this setting from a checkpoint (`state_handover.py`).
         "spark.sql.streaming.stateStore.providerClass": (
             "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
         ),
-        "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
-        "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": "true",
-        # A batch without data would only add an empty snapshot to each table; state is cleaned with the next data.
+        # A batch without data would only add an empty snapshot to each table.
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",
-        # Silver sorts within a micro-batch, which the check of streaming plans refuses even where it is sound.
-        "spark.sql.streaming.unsupportedOperationCheck": "false",
         # An idle trigger is the proof that a stream runs although nothing comes in.
         "spark.sql.streaming.noDataProgressEventInterval": "1000",
         # How long a hard stop waits for the batch to end; the engine asks again, and never starts a second query meanwhile.
@@ -92,12 +86,13 @@ def spark_conf(settings: Settings) -> dict[str, str]:
     }
     if settings.spark_master.startswith("local"):
         conf |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+    else:  # a local driver has them on its class path, and need not copy them for its executors
+        conf["spark.jars"] = ",".join(str(jar) for jar in jars_of(settings, "spark"))
     return conf | settings.spark_extra_conf
 
 
 def prepare_environment(settings: Settings) -> None:
-    """Point this process at the platform's Java before the JVM starts, and make the folders that Spark expects to exist."""
-    os.environ["JAVA_HOME"] = str(spark_java_home(settings))
+    """Keep stray settings of Spark away from this process, and make the folders that Spark expects to exist."""
     for stray in ("SPARK_HOME", "SPARK_CONF_DIR", "PYSPARK_SUBMIT_ARGS"):
         os.environ.pop(stray, None)
     if settings.spark_master.startswith("local"):
@@ -112,15 +107,17 @@ def launch_conf(settings: Settings) -> dict[str, str]:
 
 
 def start_session(settings: Settings) -> SparkSession:
-    """Return the process's session, started when there is none (10 s cold).
+    """Return the process's session, started when there is none (5 s cold, 3 s with a class-data archive).
 
     Raises:
-        ConfigurationError: a driver for catalog or warehouse is missing.
+        ConfigurationError: a driver for catalog or warehouse, Java or a jar is missing.
+        StreamError: the JVM ended before it answered.
     """
     require_drivers(settings)
     prepare_environment(settings)
-    launched = SparkConf(loadDefaults=False).setAll(list(launch_conf(settings).items()))
-    SparkContext._ensure_initialized(conf=launched)  # the JVM; `getOrCreate` would put all settings on its command line
+    if SparkContext._gateway is None:
+        # Started here: `getOrCreate` would put all settings on the JVM's command line.
+        SparkContext._ensure_initialized(gateway=open_gateway(driver_command(settings, launch_conf(settings))))
     builder = SparkSession.builder
     for key, value in spark_conf(settings).items():
         builder = builder.config(key, value)

@@ -22,13 +22,14 @@ MEASURES = tuple(column.name for column in REVENUE_MEASURES)
 # The columns of silver that the sums read.
 PANE_INPUT = ("event_time", "event_type", *GROUP, "net_amount")
 MICROSECONDS = 1_000_000
+TWO_ROWS_OF_A_KEY = "two rows of one window"
 
 
 def sum_panes(events: DataFrame, *, slide_seconds: int) -> DataFrame:
     """Return revenue per pane: the events of one slide, which are in the same windows.
 
-    Shape: silver columns, as a batch, to `pane_start`, plan_tier, region, currency, the measures of gold and
-        `newest_event_time`; key: pane_start, plan_tier, region, currency.
+    Shape: silver columns, as a batch, to `pane_start`, plan_tier, region, currency and the measures of gold; key:
+        pane_start, plan_tier, region, currency.
     Units: money in `currency`, never summed across currencies; panes are [start, start + slide), UTC.
     Source: architecture overview, section 5; design, decisions 6 and 7.
     """
@@ -37,7 +38,6 @@ def sum_panes(events: DataFrame, *, slide_seconds: int) -> DataFrame:
     pane = F.timestamp_micros(instant - F.pmod(instant, F.lit(slide_seconds * MICROSECONDS)))
     return events.groupBy(pane.alias("pane_start"), *GROUP).agg(
         *(sums[name].alias(name) for name in MEASURES),
-        F.max("event_time").alias("newest_event_time"),
     )
 
 
@@ -95,18 +95,49 @@ def sum_windows(
     )
 
 
-def apply_changes(changes: DataFrame, present: DataFrame) -> DataFrame:
-    """Return the changed windows with their new absolute values, and with what they were before.
+def apply_changes(changes: DataFrame, present: DataFrame, *, early_before_us: int = 0) -> DataFrame:
+    """Return present rows and changed windows as one: the sums that the table holds once the changes are in it.
 
-    Shape: columns of `sum_windows`, and gold's present rows, to the columns of `contracts.tables.GOLD` followed by each
-        measure and the revision before, as `old_<column>` (null for a window that gold lacks).
+    Shape: columns of `sum_windows`, and those of gold's present rows, to the latter followed by each measure and the
+        revision as they are now, as `old_<column>` (null for a window that `present` lacks), `is_changed`, and `is_early`
+        for windows that start before `early_before_us`; key: that of gold. One partition: few rows are left of a batch.
+    Raises:
+        PySparkException: with `TWO_ROWS_OF_A_KEY`, once it is computed: `present` holds a key twice.
     """
-    replaced = (*MEASURES, "revision")
-    old = present.select(*GOLD.key, *(F.col(name).alias(f"old_{name}") for name in replaced))
-    total = {name: _added(name).cast(GOLD.type_of(name)) for name in MEASURES}
-    total["revision"] = F.coalesce(F.col("old_revision"), F.lit(0)) + F.col("is_restated").cast("int")
-    columns = [total.get(name, F.col(name)).alias(name) for name in GOLD.column_names]
-    return changes.join(old, list(GOLD.key), "left").select(*columns, *(f"old_{name}" for name in replaced))
+    extra = [name for name in present.columns if name not in GOLD.column_names]
+    new = changes.select(
+        *GOLD.key,
+        "window_end",
+        *MEASURES,
+        F.col("is_restated").cast("int").alias("revision"),
+        "updated_at",
+        *(F.lit(None).cast(present.schema[name].dataType).alias(name) for name in extra),
+        F.lit(False).alias("is_held"),
+    )
+    held = present.select(*new.columns[:-1], F.lit(True).alias("is_held"))
+    is_held, counted = F.col("is_held"), (*MEASURES, "revision")
+    summed = (
+        new.union(held)
+        .coalesce(1)
+        .groupBy(*GOLD.key)
+        .agg(
+            F.max("window_end").alias("window_end"),
+            *(F.sum(name).cast(GOLD.type_of(name)).alias(name) for name in counted),
+            F.coalesce(F.max(F.when(~is_held, F.col("updated_at"))), F.max("updated_at")).alias("updated_at"),
+            *(F.first(name, ignorenulls=True).alias(name) for name in extra),
+            *(F.sum(F.when(is_held, F.col(name))).cast(GOLD.type_of(name)).alias(f"old_{name}") for name in counted),
+            F.count(F.when(~is_held, 1)).alias("changes"),
+            F.count(F.when(is_held, 1)).alias("rows_held"),
+        )
+        .withColumn("early_before", F.explode(F.array(F.lit(early_before_us).cast("bigint"))))
+    )
+    once = F.when(F.col("rows_held") > 1, F.raise_error(F.lit(TWO_ROWS_OF_A_KEY)).cast("boolean"))
+    return summed.select(
+        *present.columns,
+        *(f"old_{name}" for name in counted),
+        F.coalesce(once, F.col("changes") > 0).alias("is_changed"),
+        (F.unix_micros("window_start") < F.col("early_before")).alias("is_early"),
+    )
 
 
 def build_revenue_messages(windows: DataFrame, *, schema_id: int, schema: str) -> DataFrame:
@@ -129,7 +160,3 @@ def build_revenue_messages(windows: DataFrame, *, schema_id: int, schema: str) -
 
 def _sum_of(amount: Column) -> Column:
     return F.coalesce(F.sum(amount), F.lit(0)).cast(MONEY_SUM)
-
-
-def _added(name: str) -> Column:
-    return F.coalesce(F.col(f"old_{name}"), F.lit(0)) + F.col(name)

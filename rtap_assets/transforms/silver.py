@@ -13,6 +13,7 @@ from rtap_assets.contracts.tables import SILVER
 from rtap_assets.transforms.text import trimmed
 
 COORDINATES = ("topic", "topic_epoch", "kafka_partition", "kafka_offset")
+RECORD_KEY = COORDINATES[1:]  # of one topic; an epoch has one
 ARRIVAL_ORDER = ("kafka_timestamp", "kafka_partition", "kafka_offset")
 
 
@@ -45,20 +46,21 @@ def normalise_sales_events(bronze: DataFrame) -> DataFrame:
     return valid.select(*(replaced.get(name, F.col(name)).alias(name) for name in names))
 
 
-def deduplicate_sales_events(events: DataFrame, *, watermark_delay_seconds: int) -> DataFrame:
-    """Return each event once: of copies in one batch, the smallest Kafka timestamp and offset; else the first to arrive.
+def first_copies(events: DataFrame) -> DataFrame:
+    """Return each event once, as the copy with the smallest Kafka timestamp and offset. Batch only; nothing is late.
 
-    Time: event time; in a stream the state of seen ids is bounded by the watermark, and a row older than the watermark of
-        the batch before is dropped (Spark counts it in `numRowsDroppedByWatermark`). In a batch nothing is late.
     Source: architecture overview, sections 5 and 6.
     """
-    if events.isStreaming:
-        watermarked = events.withWatermark("event_time", f"{watermark_delay_seconds} seconds")
-        # Spark keeps the copy that its shuffle delivers first, so copies are sorted within the micro-batch.
-        # Spark's check of streaming plans would reject that, so the session disables it (`streaming/session.py`).
-        ordered = watermarked.repartition("event_id").sortWithinPartitions(*ARRIVAL_ORDER)
-        return ordered.dropDuplicatesWithinWatermark(["event_id"])
-    return _first_copies(events)
+    order = Window.partitionBy("event_id").orderBy(*ARRIVAL_ORDER)
+    return events.withColumn("copy", F.row_number().over(order)).where("copy = 1").drop("copy")
+
+
+def without_rows(events: DataFrame, left_out: DataFrame) -> DataFrame:
+    """Return the events but for those at the coordinates `left_out`, few enough to be sent to every executor.
+
+    Shape: `left_out` has `RECORD_KEY`, no combination twice.
+    """
+    return events.join(F.broadcast(left_out), list(RECORD_KEY), "left_anti")
 
 
 def rejudged_sales_events(bronze: DataFrame, silver: DataFrame) -> DataFrame:
@@ -73,25 +75,17 @@ def rejudged_sales_events(bronze: DataFrame, silver: DataFrame) -> DataFrame:
     candidates = normalise_sales_events(bronze.where(again))
     lacking = candidates.join(silver.select("event_id"), "event_id", "left_anti")
     others = normalise_sales_events(bronze.where(~again)).select("event_id")
-    return _first_copies(lacking.join(others, "event_id", "left_anti")).withColumn("is_late", F.lit(True))
+    return first_copies(lacking.join(others, "event_id", "left_anti")).withColumn("is_late", F.lit(True))
 
 
-def stamp_processing(events: DataFrame) -> DataFrame:
-    """Return the events with the micro-batch's timestamp and the latency up to it.
-
-    Apply it last: Spark compiles the batch's timestamp into the code of its stage, which is then recompiled for each batch.
-    After the deduplication that stage is small.
+def stamp_processing(events: DataFrame, processed_at: Column | None = None) -> DataFrame:
+    """Return the events with the timestamp of their batch, by default that of the query, and the latency up to it.
 
     Shape: adds `processing_latency_ms` and `processed_at`, in the column order of `contracts.tables.SILVER`.
     """
-    stamped = events.withColumn("processed_at", F.current_timestamp())
+    stamped = events.withColumn("processed_at", F.current_timestamp() if processed_at is None else processed_at)
     latency = _milliseconds("kafka_timestamp", "processed_at")
     return stamped.withColumn("processing_latency_ms", latency).select(*SILVER.column_names)
-
-
-def _first_copies(events: DataFrame) -> DataFrame:
-    order = Window.partitionBy("event_id").orderBy(*ARRIVAL_ORDER)
-    return events.withColumn("copy", F.row_number().over(order)).where("copy = 1").drop("copy")
 
 
 def _canonical(column: str, spellings: Mapping[str, str]) -> Column:

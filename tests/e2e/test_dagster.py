@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 import pytest
+from commands import rtap
 from dagster_runs import (
     GRAPH,
     RUN_SECONDS,
@@ -20,7 +21,6 @@ from dagster_runs import (
     newest_metadata,
     newest_run_of,
     newest_state_checks,
-    rtap,
     succeed,
 )
 from polling import wait_until

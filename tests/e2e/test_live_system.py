@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from dagster_runs import rtap
+from commands import rtap
 from operated import Operated, operated_settings
 from polling import wait_until
 from stack_fixtures import embedded_settings, silent

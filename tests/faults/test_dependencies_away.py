@@ -16,12 +16,12 @@ from contextlib import closing, contextmanager
 
 import httpx2
 import pytest
+from commands import run_rtap
 from hosted import (
     LATE,
     assert_exact,
     by_name,
     hosted_settings,
-    run,
     wait_for_running,
     wait_for_truth,
     wait_for_unfinished_batch,
@@ -82,7 +82,7 @@ def hosted(first_version: Settings, stack: Settings, tmp_path_factory: pytest.Te
     folder = tmp_path_factory.mktemp("host") / ".rtap"
     with hosted_settings(first_version, folder, schemas_dir=stack.schemas_dir, **IMPATIENT) as settings:
         ensure_host(settings)
-        code, output = run(settings, "streams", "start")
+        code, output = run_rtap(settings, "streams", "start")
         assert code == 0, output
         yield settings
         up(stack, echo=silent)  # what a failed test left dead
@@ -122,7 +122,7 @@ def waits_for(status: StreamStatus, dependency: str) -> bool:
 def assert_shown_waiting(settings: Settings, stream: str, dependency: str) -> None:
     """Both commands say so, neither calls it a failure, and the host itself is well."""
     for command in (["streams", "status"], ["status"]):
-        code, output = run(settings, *command)
+        code, output = run_rtap(settings, *command)
         (line,) = (line for line in output.splitlines() if line.startswith(f"{stream} "))
         assert f"waiting for {dependency}" in line, output
         assert code == 0, output
@@ -131,7 +131,7 @@ def assert_shown_waiting(settings: Settings, stream: str, dependency: str) -> No
 
 def assert_shown_dead(stack: Settings, title: str) -> None:
     """`rtap status` of the machine that runs the service names it."""
-    code, output = run(stack, "status")
+    code, output = run_rtap(stack, "status")
     assert code == 1, output
     assert f"The {title} (pid " in output
     assert " died. Its last lines:" in output
@@ -232,7 +232,7 @@ def test_a_stop_waits_for_the_batch_in_flight_and_proves_that_it_is_committed(
 ) -> None:
     send_events(hosted, events=5_000, seed=5, **NEAR)
     wait_for_unfinished_batch(hosted, "bronze")
-    code, output = run(hosted, "streams", "stop")
+    code, output = run_rtap(hosted, "streams", "stop")
     assert code == 0, output
     for name in STREAM_NAMES:
         committed = newest_committed(hosted.checkpoint_dir / name)

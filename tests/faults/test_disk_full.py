@@ -14,6 +14,7 @@ from io import FileIO
 from pathlib import Path
 
 import pytest
+from commands import run_rtap
 from hosted import (
     END_SECONDS,
     LATE,
@@ -21,7 +22,6 @@ from hosted import (
     assert_exact,
     by_name,
     hosted_settings,
-    run,
     wait_for_running,
     wait_for_truth,
     wait_until_drained,
@@ -108,7 +108,7 @@ def test_a_full_disk_below_the_checkpoints_is_named_and_the_streams_go_on_once_t
     with StreamsClient(settings) as client:
         wait_until(lambda: answers(client), seconds=START_SECONDS, what="the host answers")
         send_events(settings, events=500, **NEAR)
-        code, output = run(settings, "streams", "start")
+        code, output = run_rtap(settings, "streams", "start")
         assert code == 0, output
         wait_for_running(client)
         committed = by_name(client)["bronze"].last_batch_id
@@ -131,7 +131,7 @@ def test_a_full_disk_below_the_checkpoints_is_named_and_the_streams_go_on_once_t
         wait_until(
             lambda: by_name(client)["bronze"].observed is Observed.BROKEN, seconds=BROKEN_SECONDS, what="the breaker opens"
         )
-        code, output = run(settings, "streams", "status")
+        code, output = run_rtap(settings, "streams", "status")
         assert code == 1
         assert NO_ROOM in output
         assert "  -> Make room " in output
@@ -142,7 +142,7 @@ def test_a_full_disk_below_the_checkpoints_is_named_and_the_streams_go_on_once_t
         wait_for_running(client)  # nobody did anything but make room
         print(f"disk full: all running again {time.monotonic() - repaired:.1f} s after there was room")
         wait_until_drained(client)
-        code, output = run(settings, "streams", "stop")
+        code, output = run_rtap(settings, "streams", "stop")
         assert code == 0, output
         shutil.copytree(small_disk.checkpoints, settings.checkpoint_dir, dirs_exist_ok=True)
         assert assert_exact(settings).apart(LATE) == 0

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from commands import run_rtap, start_rtap
 from hosted import (
     END_SECONDS,
     LATE,
@@ -21,8 +22,6 @@ from hosted import (
     by_name,
     hosted_settings,
     is_gone,
-    rtap,
-    run,
     wait_for_running,
     wait_for_truth,
     wait_for_unfinished_batch,
@@ -75,7 +74,7 @@ def rivals(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         started = []
         for path in outputs:
             with path.open("w", encoding="utf-8") as output:
-                started.append(rtap(settings, "streams", "serve", output=output))
+                started.append(start_rtap(settings, "streams", "serve", output=output))
         try:
             wait_until(lambda: any(one.poll() is not None for one in started), seconds=START_SECONDS, what="one has ended")
             (loser,) = (one for one in started if one.poll() is not None)
@@ -119,7 +118,7 @@ def test_a_stop_in_the_middle_of_a_long_batch_is_told_as_dirty_and_the_next_star
     send_events(hosted, events=BACKLOG, **NEAR)
     client.submit("bronze", "start")
     wait_for_unfinished_batch(hosted, "bronze")
-    code, output = run(hosted, "streams", "stop", "bronze")
+    code, output = run_rtap(hosted, "streams", "stop", "bronze")
     fault = time.monotonic()
     assert code == 1, output
     assert f"bronze was stopped in the middle of a batch after {STOP_SECONDS} s: the batch after None was planned" in output
@@ -129,11 +128,11 @@ def test_a_stop_in_the_middle_of_a_long_batch_is_told_as_dirty_and_the_next_star
     )
     assert told["bronze"].desired is Desired.STOPPED
     assert newest_committed(hosted.checkpoint_dir / "bronze") is None
-    code, output = run(hosted, "streams", "status")
+    code, output = run_rtap(hosted, "streams", "status")
     assert code == 1
     assert line_of(output, "bronze").split()[1:3] == ["stopped", "dirty"]
 
-    code, output = run(hosted, "streams", "start")
+    code, output = run_rtap(hosted, "streams", "start")
     assert code == 0, output
     wait_until_drained(client)
     assert assert_exact(hosted).apart(LATE) == 0
@@ -170,7 +169,7 @@ def test_a_stopped_stream_does_not_start_on_a_damaged_checkpoint_until_it_is_put
         send_events(hosted, events=200, seed=seed, **NEAR)
         damage(checkpoint, hosted.checkpoint_dir / "silver")
         fault = time.monotonic()
-        code, output = run(hosted, "streams", "start", "bronze")
+        code, output = run_rtap(hosted, "streams", "start", "bronze")
         assert code == 1, output
         assert "bronze is refused: The checkpoint" in output
         assert message in output
@@ -217,7 +216,7 @@ def test_checkpoints_changed_under_running_streams_stop_them_and_a_rebuild_makes
     assert told["bronze"].observed is Observed.RUNNING
 
     # From here a fresh start would leave out what has expired in bronze.
-    code, output = run(hosted, "streams", "start", "dlq")
+    code, output = run_rtap(hosted, "streams", "start", "dlq")
     assert code == 1, output
     assert "has read nothing yet, and the oldest snapshots of bronze.sales_events have expired" in output
     assert "`rtap rebuild dlq`" in output
@@ -229,14 +228,14 @@ def test_checkpoints_changed_under_running_streams_stop_them_and_a_rebuild_makes
 
     host = client.host()
     client.wait(client.submit("bronze", "drain"), seconds=WAIT_SECONDS)  # idle, a stop needs no time
-    code, output = run(hosted, "streams", "stop")
+    code, output = run_rtap(hosted, "streams", "stop")
     assert code == 0, output
     client.shutdown()
     assert rivals.winner.wait(END_SECONDS) == 0
     wait_until(lambda: is_gone(host.jvm_pid or 0), seconds=END_SECONDS, what="its JVM has ended")
-    code, output = run(hosted, "rebuild", "silver", "--yes")
+    code, output = run_rtap(hosted, "rebuild", "silver", "--yes")
     assert code == 0, output
-    code, output = run(hosted, "streams", "start")
+    code, output = run_rtap(hosted, "streams", "start")
     assert code == 0, output
     wait_for_running(client)
     wait_until_drained(client)
@@ -252,7 +251,7 @@ def assert_refused(status: StreamStatus, message: str) -> None:
 def assert_shown_refused(settings: Settings, status: StreamStatus) -> None:
     """The command says the cause and the next step, and ends with 1."""
     assert status.last_error is not None
-    code, output = run(settings, "streams", "status")
+    code, output = run_rtap(settings, "streams", "status")
     assert code == 1
     assert line_of(output, status.name).split()[1:3] == ["running", "refused"]
     assert f"{status.name}: {status.last_error.message}\n  -> {status.last_error.remedy}" in output

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from dagster_runs import ask_ui, rtap
+from commands import rtap
+from dagster_runs import ask_ui
 from operated import Fault, Operated, kill, operated_platform
 
 from rtap_assets.errors import RtapError

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-from dagster_runs import launch, newest_state_checks, rtap, run_status, run_worker, terminate
+from commands import rtap
+from dagster_runs import launch, newest_state_checks, run_status, run_worker, terminate
 from operated import TRUTH_SECONDS, Fault, Operated, frozen, kill, operated_platform
 from polling import wait_until
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 import psutil
 import pytest
+from commands import run_rtap, start_rtap
 from hosted import (
     COMMAND_SECONDS,
     END_SECONDS,
@@ -22,8 +23,6 @@ from hosted import (
     by_name,
     hosted_settings,
     is_gone,
-    rtap,
-    run,
     wait_for_running,
 )
 from polling import wait_until
@@ -71,24 +70,24 @@ def test_a_host_is_started_once_and_adopted_after_that(hosted: Settings, client:
 
 def test_streams_start_with_proof_and_a_second_start_adopts(hosted: Settings, client: StreamsClient) -> None:
     send_events(hosted, events=2_000, duplicates=0.02, delayed=0, invalid=0.02, span_seconds=1800)
-    code, output = run(hosted, "streams", "start")
+    code, output = run_rtap(hosted, "streams", "start")
     assert code == 0, output
     assert "adopted" in output
     for name in STREAM_NAMES:
         assert f"\n{name}" in output
     wait_for_running(client)
     started = datetime.now(UTC)
-    assert run(hosted, "streams", "start", "gold")[0] == 0
+    assert run_rtap(hosted, "streams", "start", "gold")[0] == 0
     assert by_name(client)["gold"].since < started
 
 
 def test_status_knows_the_host_and_each_stream(hosted: Settings, client: StreamsClient) -> None:
-    code, output = run(hosted, "status")
+    code, output = run_rtap(hosted, "status")
     assert code == 0, output
     assert f"127.0.0.1:{hosted.streams_port}" in output
     for name in STREAM_NAMES:
         assert f"\n{name}" in output
-    assert run(hosted, "streams", "status")[0] == 0
+    assert run_rtap(hosted, "streams", "status")[0] == 0
     (line,) = services(hosted)
     assert (line.service, line.state, line.pid) == ("stream-host", "running", client.host().pid)
 
@@ -97,7 +96,7 @@ def test_status_knows_the_host_and_each_stream(hosted: Settings, client: Streams
 def test_a_second_host_is_refused_with_pid_and_since(hosted: Settings, client: StreamsClient, other_port: bool) -> None:
     second = hosted.model_copy(update={"streams_port": free_port()}) if other_port else hosted
     first = client.host()
-    code, output = run(second, "streams", "serve")
+    code, output = run_rtap(second, "streams", "serve")
     assert code == 1
     assert f"process {first.pid} (stream host, since {first.since:%Y-%m-%d %H:%M}" in output
     assert client.host() == first
@@ -105,7 +104,7 @@ def test_a_second_host_is_refused_with_pid_and_since(hosted: Settings, client: S
 
 
 def test_a_drain_beside_the_host_is_refused_with_pid_and_since(hosted: Settings, client: StreamsClient) -> None:
-    code, output = run(hosted, "drain", "bronze")
+    code, output = run_rtap(hosted, "drain", "bronze")
     assert code == 1
     assert f"in use by process {client.host().pid} (stream host, since 20" in output
 
@@ -133,7 +132,7 @@ def killed(hosted: Settings, client: StreamsClient, *, python: bool, jvm: bool) 
 def test_a_host_in_the_foreground_resumes_and_ends_with_its_own_exit_code_when_its_jvm_was_killed(
     hosted: Settings, client: StreamsClient
 ) -> None:
-    with rtap(hosted, "streams", "serve") as foreground:
+    with start_rtap(hosted, "streams", "serve") as foreground:
         wait_until(lambda: running_host(hosted) is not None, seconds=START_SECONDS, what="it is the host")
         assert ensure_host(hosted).pid == foreground.pid, "a host in the foreground is adopted"
         wait_for_running(client)
@@ -173,7 +172,7 @@ def test_after_all_that_every_event_is_there_once(hosted: Settings, client: Stre
 
 def test_a_host_leaves_by_itself_once_nothing_should_run(hosted: Settings, client: StreamsClient) -> None:
     host = client.host()
-    code, output = run(hosted, "streams", "stop")
+    code, output = run_rtap(hosted, "streams", "stop")
     assert code == 0, output
     wait_until(lambda: is_gone(host.pid), seconds=END_SECONDS, what="the idle host has left")
     assert {(one.desired, one.observed) for one in client.statuses()} == {(Desired.STOPPED, Observed.STOPPED)}

@@ -8,7 +8,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hosted import run
 from pyspark.sql import SparkSession
 from stack_fixtures import silent
 from stream_fixtures import ask, drain, send_events
@@ -17,7 +16,7 @@ from rtap_assets.config import Settings
 from rtap_assets.errors import ConfigurationError, LocalStackError, StreamError
 from rtap_assets.host.lock import only_host
 from rtap_assets.host.token import ensure_token, token_path
-from rtap_assets.lake.catalog import sqlite_path
+from rtap_assets.lake.catalog import spark_catalog_conf, sqlite_path
 from rtap_assets.local.backup import MANIFEST, back_up, restore
 from rtap_assets.streaming.checkpoints.layers import open_layers
 
@@ -59,8 +58,11 @@ def test_drains_go_on_from_a_restored_backup_at_another_path_with_exact_counts(
     with pytest.raises(LocalStackError, match="is not empty"):
         restore(elsewhere, taken, echo=silent)
     streams.lake_dir.rename(tmp_path / "away")  # nothing is read from the old place
-    code, said = run(elsewhere, "drain")
-    assert code == 0, said
+    moved = spark.newSession()  # its catalogs are its own, so this one may have the name of the other
+    for key, value in spark_catalog_conf(elsewhere).items():
+        moved.conf.set(key, value)
+    with open_layers(moved, elsewhere):
+        drain(moved, elsewhere)
     assert (ask(elsewhere, COUNTS), ask(elsewhere, FIGURES)) == after
 
     damaged = next(taken.rglob("*.parquet"))

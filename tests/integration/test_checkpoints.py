@@ -56,6 +56,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
 def test_a_checkpoint_or_table_that_was_tampered_with_is_refused_and_nothing_is_written(
     spark: SparkSession, streams: Settings
 ) -> None:
+    streams = streams.model_copy(update={"bronze_max_offsets_per_batch": 1_000})
     send_events(streams, events=3_000, invalid=0)
     batches = drain(spark, streams, "bronze")["bronze"].batches
     assert batches >= 3  # Spark rounds each Kafka partition's share of a batch down, so there may be a small fourth

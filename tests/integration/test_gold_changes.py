@@ -54,7 +54,8 @@ def before_and_after(changes: list[dict[str, Any]], name: str) -> Decimal | int:
 def test_gold_follows_what_is_taken_out_of_silver_and_refuses_what_it_cannot_go_on_with(
     spark: SparkSession, streams: Settings
 ) -> None:
-    streams = streams.model_copy(update={"source_max_files_per_batch": 64})  # a snapshot of silver is one batch of gold
+    # A snapshot of silver is one batch of gold; the first events make two.
+    streams = streams.model_copy(update={"bronze_max_offsets_per_batch": 1_000, "source_max_files_per_batch": 64})
     send_events(streams, events=1_500, invalid=0, delayed=0, span_seconds=5_400)
     drain(spark, streams)
     assert_gold_is_silver(streams)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from commands import run_rtap
 from dagster_runs import ask_ui, launch, messages, run_status
-from hosted import run
 from polling import wait_until
 from stack_fixtures import embedded_settings, silent
 
@@ -111,7 +111,7 @@ def test_no_secret_is_on_a_command_line_in_a_file_on_a_page_or_in_what_commands_
     lines |= command_lines(settings)
 
     for arguments in (["status"], ["doctor"], ["streams", "status"], ["contracts", "register"], ["streams", "logs"]):
-        said.append(run(settings, *arguments)[1])
+        said.append(run_rtap(settings, *arguments)[1])
     said += messages(settings, job)
     said.append(str(ask_ui(settings, "{ instance { info } runsOrError { ... on Runs { results { runConfigYaml } } } }")))
     with StreamsClient(settings) as client:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from commands import run_rtap
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, ResourceType
 from event_bytes import Record
-from hosted import run
 from polling import wait_until
 from pyspark.sql import SparkSession
 from stream_fixtures import ask, drain, open_engine
@@ -145,14 +145,14 @@ def test_records_gone_before_they_were_read_are_named_and_recorded_as_lost(spark
     assert (dict(plan.lost), dict(plan.starting_offsets), plan.new_epoch) == ({0: (1, 1)}, {0: 2, 1: 0, 2: 0}, 0)
 
     # The same by the command: it says what it would do, and does it when told to.
-    code, said = run(streams, "topics", "status")
+    code, said = run_rtap(streams, "topics", "status")
     assert (code, "are gone before bronze has read them" in said, "bound to id" in said) == (1, True, True)
-    code, said = run(streams, "topics", "continue", "--accept-loss")
+    code, said = run_rtap(streams, "topics", "continue", "--accept-loss")
     assert code == 0
     assert "- Kafka partition 0, offsets 1 to 1 (1) are written to quality.offset_gaps as lost." in said
     assert "Nothing was changed." in said
     assert plan_continuation(streams, accept_loss=True, new_topic=False).starting_offsets == plan.starting_offsets
-    code, said = run(streams, "topics", "continue", "--accept-loss", "--yes")
+    code, said = run_rtap(streams, "topics", "continue", "--accept-loss", "--yes")
     assert (code, "1 offsets are recorded as lost" in said) == (0, True), said
     assert conservation(streams).detail == {"missing": "0", "repeated": "0", "lost": "1"}
     drain(spark, streams)

@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 from stream_fixtures import ask, drain, open_engine
 from transactional import (
     CALL_SECONDS,
+    committed_offsets,
     open_with,
     purchases,
     send_aborted,
@@ -30,7 +31,7 @@ from rtap_assets.kafka.bounded_read import read_after
 from rtap_assets.kafka.clients import Admin, client_config
 from rtap_assets.kafka.readable_offsets import Explanation, explain_ranges
 from rtap_assets.kafka.topics import end_offsets, high_watermarks
-from rtap_assets.kafka.transactions import TransactionalProducer, committed_offsets
+from rtap_assets.kafka.transactions import TransactionalProducer
 from rtap_assets.quality.catalog import CHECKS, DqResult
 from rtap_assets.quality.full_pass import run_checks
 from rtap_assets.serving.offset_gaps import GapReport, explain_gaps
@@ -241,7 +242,7 @@ def test_our_transactional_producer_commits_records_with_its_position_or_nothing
         with pytest.raises(ZeroDivisionError):
             abort(first)
         assert visible() == [b"one"]
-        assert committed_offsets(settings, group, settings.topic_events, [0, 1, 2]) == {0: 11, 2: 5}
+        assert committed_offsets(settings, group, [0, 1, 2]) == {0: 11, 2: 5}
         # A second producer of the same id takes over: what the first one has open never becomes visible.
         with pytest.raises(StreamError, match=f"taken over the transactional id {name}"):
             be_overtaken(first)

@@ -41,7 +41,7 @@ def revenue(
         sign=sign,
     )
     held = frame_of(events.sparkSession, GOLD, []) if present is None else present
-    return apply_changes(changes, held).select(*GOLD.column_names)
+    return apply_changes(changes, held).where("is_changed").select(*GOLD.column_names)
 
 
 def sale(seconds: float, amount: str, **columns: Any) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from spark_fixtures import frame_of, schema_of
 from rtap_assets.contracts.tables import BRONZE
 from rtap_assets.quality.batch_counts import BRONZE_METRICS, DLQ_METRICS, bronze_counts, dead_letter_counts
 from rtap_assets.quality.batch_totals import counts_of
-from rtap_assets.transforms.silver import deduplicate_sales_events, normalise_sales_events, stamp_processing
 
 valid = valid_bronze_row
 
@@ -70,22 +69,6 @@ def test_quarantined_rows_are_counted_by_reason(spark: SparkSession, tmp_path: P
     stream = as_stream(spark, tmp_path / "rows", ROWS).where("error_reason IS NOT NULL")
     (report,) = reports_of(stream.observe(DLQ_METRICS, *dead_letter_counts()), tmp_path / "checkpoint", "dlq")
     assert {name: rows for name, rows in counts_of(report).items() if rows} == {"bad_magic": 2, "too_short": 1}
-
-
-def test_what_silver_drops_is_counted_as_copy_or_as_late(spark: SparkSession, tmp_path: Path) -> None:
-    first = [valid(0), valid(1), valid(2, event_id="event-0")]
-    later = {"event_time": NOON + timedelta(hours=1)}
-    # Spark drops by the watermark of the batch before: the batch that moves it, one more, and then NOON is late.
-    last = [valid(5), valid(6, **later), valid(7, event_id="event-3", **later)]
-    bronze = as_stream(spark, tmp_path / "rows", first, [valid(3, **later)], [valid(4, **later)], last)
-    kept = deduplicate_sales_events(normalise_sales_events(bronze), watermark_delay_seconds=600)
-    reports = reports_of(stamp_processing(kept), tmp_path / "checkpoint", "silver")
-    assert [counts_of(report) for report in reports] == [
-        {"copies": 1, "late": 0},
-        {"copies": 0, "late": 0},
-        {"copies": 0, "late": 0},
-        {"copies": 1, "late": 1},
-    ]
 
 
 def test_counting_changes_no_row(spark: SparkSession) -> None:

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
-from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
 from event_bytes import event, event_id
-from lake_fixtures import NOON, bronze_row
+from lake_fixtures import NOON, bronze_row, valid_bronze_row
 from pyspark.sql import SparkSession
-from spark_fixtures import frame_of, rows_of, schema_of
+from spark_fixtures import frame_of, rows_of
+from stream_fixtures import ended, open_engine
 
+from rtap_assets.config import Settings
 from rtap_assets.contracts.rules import EVENT_TYPES, PLAN_TIERS, REGIONS, Reason
 from rtap_assets.contracts.tables import BRONZE, SILVER
-from rtap_assets.transforms.silver import (
-    deduplicate_sales_events,
-    normalise_sales_events,
-    stamp_processing,
-)
+from rtap_assets.lake.tables import ensure_tables
+from rtap_assets.quality.batch_totals import counts_of
+from rtap_assets.streaming.checkpoints.files import newest_committed
+from rtap_assets.streaming.checkpoints.progress import entry_of
+from rtap_assets.streaming.operations.drain import drain_stream
+from rtap_assets.streaming.queries import silver_sink
+from rtap_assets.streaming.queries.definitions import SILVER_STREAM
+from rtap_assets.transforms.silver import first_copies, normalise_sales_events, stamp_processing
 
-WATERMARK_DELAY_SECONDS = 600
 Feed = Callable[..., tuple[list[dict[str, Any]], int]]
 
 
@@ -95,7 +97,7 @@ def test_quarantined_rows_stay_behind_and_the_rest_have_the_columns_of_silver(sp
 
 def test_a_batch_keeps_the_copy_that_the_broker_had_first(spark: SparkSession) -> None:
     silver = normalise_sales_events(frame_of(spark, BRONZE, CONFLICTING))
-    kept = rows_of(deduplicate_sales_events(silver, watermark_delay_seconds=WATERMARK_DELAY_SECONDS).orderBy("event_id"))
+    kept = rows_of(first_copies(silver).orderBy("event_id"))
     assert [(row["event_id"], row["amount"]) for row in kept] == FIRST_COPIES
 
 
@@ -116,65 +118,78 @@ FIRST_COPIES = [(event_id(number), Decimal("1.0000")) for number in range(16)]
 
 
 @pytest.fixture
-def feed(spark: SparkSession, tmp_path: Path) -> Feed:
-    """Runs silver over one more file on the same checkpoint; returns the rows it wrote and how many it dropped as late."""
-    numbers = count()
-    for folder in ("in", "out"):
-        (tmp_path / folder).mkdir()
+def lake(spark: SparkSession, lake_settings: Settings) -> Settings:
+    """A lake with empty tables, whose silver takes one file a batch."""
+    own = lake_settings.model_copy(update={"source_max_files_per_batch": 1})
+    ensure_tables(spark, own.catalog_name)
+    return own
 
-    def run(*rows: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
-        number = next(numbers)
-        frame_of(spark, BRONZE, rows).coalesce(1).write.parquet(str(tmp_path / "in" / str(number)))
-        stream = spark.readStream.schema(schema_of(BRONZE)).parquet(str(tmp_path / "in" / "*"))
-        events = deduplicate_sales_events(normalise_sales_events(stream), watermark_delay_seconds=WATERMARK_DELAY_SECONDS)
-        output = tmp_path / "out" / str(number)
-        query = (
-            events.writeStream.option("checkpointLocation", str(tmp_path / "checkpoint"))
-            .trigger(availableNow=True)
-            .foreachBatch(lambda batch, _: batch.write.mode("append").parquet(str(output)))
-            .start()
-        )
-        assert query.awaitTermination(120)
-        dropped = sum(
-            operator.numRowsDroppedByWatermark for entry in query.recentProgress for operator in entry.stateOperators
-        )
-        return rows_of(spark.read.parquet(str(output)).orderBy("event_id")), dropped
+
+@pytest.fixture
+def feed(spark: SparkSession, lake: Settings) -> Feed:
+    """Drains silver over one more file for each list of rows; returns what silver gained, and how many came too late."""
+
+    def run(*files: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+        before = {(row["kafka_partition"], row["kafka_offset"]) for row in silver_rows(spark, lake)}
+        for rows in files:
+            append_file(spark, lake, rows)
+        report = drain_stream(spark, lake, "silver")
+        assert report.batches == len(files)
+        after = silver_rows(spark, lake)
+        return [row for row in after if (row["kafka_partition"], row["kafka_offset"]) not in before], report.dropped_late
 
     return run
+
+
+def append_file(session: SparkSession, settings: Settings, rows: Sequence[dict[str, Any]]) -> None:
+    frame_of(session, BRONZE, rows).coalesce(1).writeTo(f"{settings.catalog_name}.{BRONZE.identifier}").append()
+
+
+def silver_rows(session: SparkSession, settings: Settings) -> list[dict[str, Any]]:
+    return rows_of(session.table(f"{settings.catalog_name}.{SILVER.identifier}").orderBy("event_id", "kafka_offset"))
 
 
 def ids(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [row["event_id"] for row in rows]
 
 
-def test_a_stream_keeps_the_first_copy_remembers_it_over_restarts_and_drops_what_is_older_than_the_watermark(
-    spark: SparkSession, feed: Feed
-) -> None:
-    first, _ = feed(valid(1), valid(1, offset=101), valid(2, minutes=1))
-    assert ids(first) == [event_id(1), event_id(2)]
-    assert {row["kafka_offset"] for row in first} == {1, 2}
-
-    # Restarted: a copy of what an earlier run saw is known, another event of the same minute is not.
-    second, dropped = feed(valid(1, offset=102), valid(3), valid(4, minutes=15))
-    assert (ids(second), dropped) == ([event_id(3), event_id(4)], 0)
-
+JUDGED = (
+    [valid(1), valid(1, offset=101), valid(2, minutes=1)],
+    # A copy of what an earlier batch saw is known, another event of the same minute is not.
+    [valid(1, offset=102), valid(3), valid(4, minutes=15)],
     # A batch judges by the watermark of the batch before it: ten minutes behind the first file's newest event, 11:51.
-    third, dropped = feed(
-        valid(5, minutes=-9.01), valid(6, minutes=-9), valid(7, minutes=-8.99), valid(4, offset=104, minutes=15)
-    )
-    assert (ids(third), dropped) == ([event_id(7)], 2)
-
+    [valid(5, minutes=-9.01), valid(6, minutes=-9), valid(7, minutes=-8.99), valid(4, offset=104, minutes=15)],
     # By now it stands at 12:05, and copies of what the memory has let go are older than that.
-    fourth, dropped = feed(valid(1, offset=103), valid(8, minutes=4.99), valid(9, minutes=5.01))
-    assert (ids(fourth), dropped) == ([event_id(9)], 2)
+    [valid(1, offset=103), valid(8, minutes=4.99), valid(9, minutes=5.01)],
+)
+KEPT, LATE = ([1, 2], [3, 4], [7], [9]), (0, 0, 2, 2)
+ALL_KEPT = [event_id(number) for kept in KEPT for number in kept]
+
+
+def test_a_stream_keeps_the_first_copy_remembers_it_over_restarts_and_drops_what_is_older_than_the_watermark(
+    feed: Feed,
+) -> None:
+    for rows, kept, late in zip(JUDGED, KEPT, LATE, strict=True):
+        found, dropped = feed(rows)
+        assert (ids(found), dropped) == ([event_id(number) for number in kept], late)
+        assert {row["kafka_offset"] for row in found} == set(kept)
+
+
+def test_a_stream_that_is_not_restarted_judges_alike(feed: Feed) -> None:
+    found, dropped = feed(*JUDGED)
+    assert (ids(found), dropped) == (ALL_KEPT, sum(LATE))
+
+
+def test_a_batch_too_large_for_the_memory_of_the_driver_is_judged_alike(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(silver_sink, "MOST_ROWS_IN_MEMORY", 0)
+    found, dropped = feed(*JUDGED)
+    assert (ids(found), dropped) == (ALL_KEPT, sum(LATE))
 
 
 def test_a_stream_gives_the_same_events_as_a_batch(spark: SparkSession, feed: Feed) -> None:
     rows = [valid(number % 20, offset=number, minutes=number % 20 / 4) for number in range(60)]
-    batch = deduplicate_sales_events(
-        normalise_sales_events(frame_of(spark, BRONZE, rows)), watermark_delay_seconds=WATERMARK_DELAY_SECONDS
-    )
-    streamed = [row for part in (rows[:25], rows[25:50], rows[50:]) for row in feed(*part)[0]]
+    batch = first_copies(normalise_sales_events(frame_of(spark, BRONZE, rows)))
+    streamed, _ = feed(rows[:25], rows[25:50], rows[50:])
     assert sorted(map(_event, streamed)) == sorted(map(_event, rows_of(batch)))
 
 
@@ -182,8 +197,65 @@ def _event(row: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(row[name] for name in ("event_id", "event_time", "kafka_offset", "net_amount"))
 
 
-def test_a_conflicting_duplicate_in_one_batch_loses_to_the_copy_that_the_broker_had_first(
-    feed: Feed,
-) -> None:
-    kept, _ = feed(*CONFLICTING)
+def test_a_conflicting_duplicate_in_one_batch_loses_to_the_copy_that_the_broker_had_first(feed: Feed) -> None:
+    kept, _ = feed(CONFLICTING)
     assert [(row["event_id"], row["amount"]) for row in kept] == FIRST_COPIES
+
+
+def test_an_id_in_capitals_and_with_white_space_is_a_copy_of_the_plain_one(feed: Feed) -> None:
+    odd = f"\t{event_id(171).upper()}\u00a0"
+    kept, _ = feed([valid(171)], [valid(172), valid(171, offset=200, event_id=odd)], [valid(173, event_id=odd)])
+    assert ids(kept) == [event_id(171), event_id(172)]
+
+
+def test_what_is_left_out_is_counted_as_copy_or_as_late(spark: SparkSession, lake: Settings) -> None:
+    later = {"event_time": NOON + timedelta(hours=1)}
+    # Rows are judged by the watermark of the batch before: the batch that moves it, one more, and then NOON is late.
+    last = [valid_bronze_row(5), valid_bronze_row(6, **later), valid_bronze_row(7, event_id="event-3", **later)]
+    first = [valid_bronze_row(0), valid_bronze_row(1), valid_bronze_row(2, event_id="event-0")]
+    for rows in (first, [valid_bronze_row(3, **later)], [valid_bronze_row(4, **later)], last):
+        append_file(spark, lake, rows)
+    reports: list[Mapping[str, Any]] = []
+    streams = {"silver": SILVER_STREAM}
+    with open_engine(spark, lake, definitions=streams, on_batch=reports.append, clean=False) as engine:
+        assert ended(engine, engine.submit("silver", "drain")).error is None
+    assert [counts_of(report) for report in reports] == [
+        {"copies": 1, "late": 0},
+        {"copies": 0, "late": 0},
+        {"copies": 0, "late": 0},
+        {"copies": 1, "late": 1},
+    ]
+    assert [entry_of("silver", report)["state_rows"] for report in reports] == [2, 3, 4, 5]
+
+
+def test_a_batch_that_is_repeated_after_its_commit_is_written_once_and_its_ids_are_known(
+    spark: SparkSession, lake: Settings, feed: Feed
+) -> None:
+    feed([valid(1), valid(2)])
+    checkpoint = SILVER_STREAM.checkpoint(lake)
+    (checkpoint / "commits" / str(newest_committed(checkpoint))).unlink()
+    append_file(spark, lake, [valid(2, offset=102), valid(3)])
+    drain_stream(spark, lake, "silver")
+    assert ids(silver_rows(spark, lake)) == [event_id(number) for number in (1, 2, 3)]
+
+
+def test_a_snapshot_that_two_batches_share_is_read_file_by_file(spark: SparkSession, lake: Settings) -> None:
+    rows = [valid(number % 30, offset=number) for number in range(90)]
+    bronze = f"{lake.catalog_name}.{BRONZE.identifier}"
+    frame_of(spark, BRONZE, rows).repartition(3, "kafka_offset").writeTo(bronze).append()
+    assert drain_stream(spark, lake, "silver").batches == 3
+    assert ids(silver_rows(spark, lake)) == sorted(event_id(number) for number in range(30))
+
+
+def test_no_code_is_compiled_for_a_batch_like_those_before(spark: SparkSession, feed: Feed) -> None:
+    def files(first: int) -> list[list[dict[str, Any]]]:
+        numbers = range(first, first + 12, 3)
+        return [[valid(number), valid(number, offset=1_000 + number), valid(number + 1)] for number in numbers]
+
+    feed(*files(0))
+    compiled = spark.sparkContext._jvm.org.apache.spark.metrics.source.CodegenMetrics.METRIC_COMPILATION_TIME()
+    before = compiled.getCount()
+    feed(*files(100))
+    after_restart = compiled.getCount()
+    feed(*files(200))
+    assert (after_restart - before, compiled.getCount() - after_restart) == (0, 0)

@@ -53,7 +53,7 @@ TABLES = (BRONZE, SILVER, GOLD, REVENUE_1H)""",
     Edit(
         "rtap_assets/contracts/streams.py",
         ")\nSTREAM_NAMES = ",
-        '    StreamSpec("gold_1h", SILVER, REVENUE_1H, native_sink=False, has_watermark=True),\n)\nSTREAM_NAMES = ',
+        '    StreamSpec("gold_1h", SILVER, REVENUE_1H, has_watermark=True),\n)\nSTREAM_NAMES = ',
     ),
     Edit("rtap_assets/contracts/streams.py", "import BRONZE, GOLD, ", "import BRONZE, GOLD, REVENUE_1H, "),
     Edit(
@@ -74,7 +74,7 @@ TOPICS = (REFUNDS_TOPIC, """,
     Edit(
         "rtap_assets/contracts/streams.py",
         ")\nSTREAM_NAMES = ",
-        """    StreamSpec("refunds", SILVER, None, native_sink=True, publishes=REFUNDS_TOPIC, trigger_seconds_default=30),
+        """    StreamSpec("refunds", SILVER, None, publishes=REFUNDS_TOPIC, trigger_seconds_default=30),
 )
 STREAM_NAMES = """,
     ),
@@ -158,7 +158,7 @@ def copy_with(folder: Path, edits: Iterable[Edit]) -> Path:
     """Copy the package and the schemas, make the edits, return the copy's root."""
     root = folder / "copy"
     for name in ("rtap_assets", "schemas"):
-        shutil.copytree(PROJECT_ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PROJECT_ROOT / name, root / name)  # with its bytecode: a file that is edited is compiled again
     for edit in edits:
         path = root / edit.path
         text = path.read_text(encoding="utf-8") if edit.old else ""

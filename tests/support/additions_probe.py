@@ -28,8 +28,8 @@ from rtap_assets.serving.marts import refresh_marts
 from rtap_assets.streaming.operations.maintenance import consumers_of
 from rtap_assets.streaming.probes.source_probe import dependencies_of
 from rtap_assets.streaming.queries.definitions import STREAMS
-from rtap_assets.streaming.queries.gold_sink import upsert_statement
 from rtap_assets.streaming.queries.revenue_windows import REVENUE_WINDOWS
+from rtap_assets.transforms.gold import MEASURES
 
 
 def main() -> None:
@@ -40,7 +40,6 @@ def main() -> None:
     graph = defs.resolve_asset_graph()
     marts = refresh_marts(settings, refreshed_at=NOON)
     results = run_checks(settings, positions=StreamPositions(), now=NOON)
-    merged = {spec.identifier: upsert_statement(spec, "t", first="", last="") for spec in TABLES if spec.is_merged}
     with open_lake(settings) as lake:
         views = {spec.view: [row[0] for row in lake.execute(f"DESCRIBE {spec.view}").fetchall()] for spec in TABLES}
         rolling = [row[0] for row in lake.execute("DESCRIBE marts.rolling_revenue").fetchall()]
@@ -61,7 +60,8 @@ def main() -> None:
         "consumers": {spec.identifier: [one.name for one in consumers_of(settings, spec)] for spec in TABLES},
         "measured": [one.table for one in table_metrics(settings)],
         "created": {spec.identifier: create_statement(spec, "t") for spec in TABLES},
-        "merged": merged,
+        "merged": [spec.identifier for spec in TABLES if spec.is_merged],
+        "summed": list(MEASURES),
         "views": views,
         "marts": marts.rows,
         "rolling": rolling,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -33,6 +34,7 @@ RUN = "run-1"
 EVENTS = 600
 OPTIONS = GeneratorOptions(events=EVENTS, span_seconds=1800, duplicates=0.05, invalid=0.1, reasons=tuple(Reason))
 KAFKA_PARTITIONS = 3
+WORKSPACE = "workspace.duckdb"
 APPENDED_MS = int(START.timestamp() * 1000)
 HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
 ALL_READ = Consumed({"snapshot_id": 1, "position": 1})
@@ -92,6 +94,11 @@ class AuditedLake:
         self.connection, self.settings, self.chunk = connection, settings, chunk
         self.ends = dict.fromkeys(range(KAFKA_PARTITIONS), EVENTS // KAFKA_PARTITIONS)
         self.silver = self.gold = ALL_READ
+
+    def fill(self) -> None:
+        """Create and fill the tables of the workspace, and write the ledger."""
+        connection = self.connection
+        connection.execute(sql("schema"))
         self._read_topic()
         self._write_ledger()
         connection.register("appended", self._bronze())
@@ -152,15 +159,23 @@ class AuditedLake:
 
 
 @pytest.fixture(scope="session")
-def audited_chunk() -> Chunk:
-    (chunk,) = chunks_of(OPTIONS)
-    return chunk
+def filled_lake(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Chunk]:
+    """Return the folder of a filled workspace and its ledger, from which each test gets its copy, and their chunk."""
+    folder, (chunk,) = tmp_path_factory.mktemp("audited"), chunks_of(OPTIONS)
+    with closing(duckdb.connect(folder / WORKSPACE)) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        AuditedLake(connection, load_settings(state_dir=folder), chunk).fill()
+    return folder, chunk
 
 
 @pytest.fixture
-def lake(tmp_path: Path, audited_chunk: Chunk) -> Iterator[AuditedLake]:
+def lake(tmp_path: Path, filled_lake: tuple[Path, Chunk]) -> Iterator[AuditedLake]:
     """Yield the lake as it should be, in memory; the audit itself works on disk."""
+    folder, chunk = filled_lake
+    settings = load_settings(state_dir=tmp_path)
+    shutil.copytree(load_settings(state_dir=folder).ledger_dir, settings.ledger_dir)
     with closing(duckdb.connect(":memory:")) as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(sql("schema"))
-        yield AuditedLake(connection, load_settings(state_dir=tmp_path), audited_chunk)
+        connection.execute(f"ATTACH '{folder / WORKSPACE}' AS filled (READ_ONLY)")
+        connection.execute("COPY FROM DATABASE filled TO memory; DETACH filled")
+        yield AuditedLake(connection, settings, chunk)

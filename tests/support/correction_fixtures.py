@@ -93,9 +93,11 @@ def newest_schema(settings: Settings) -> str:
 
 
 def send_and_drain(session: SparkSession, settings: Settings, *batches: list[Record]) -> None:
+    """Let silver read each list in a micro-batch of its own, then gold all of them."""
     for records in batches:
         send(settings, records)
-        drain(session, settings, "bronze", "silver", "gold")
+        drain(session, settings, "bronze", "silver")
+    drain(session, settings, "gold")
 
 
 def checked(settings: Settings) -> dict[str, DqResult]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -14,15 +13,15 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 import dagster as dg
 import psutil
+from commands import environment
 from polling import wait_until
 
 from rtap_assets.assets.keys import ASSET_OF_STREAM
 from rtap_assets.assets.stream_state import STREAM_STATE
-from rtap_assets.config import Settings, settings_environment
+from rtap_assets.config import Settings
 from rtap_assets.local.dagster_ui import DEFINITIONS, write_dagster_home
 
 RUN_SECONDS = 300
-COMMAND_SECONDS = 120
 ANSWER_SECONDS = 30
 POLL_SECONDS = 0.1
 
@@ -68,25 +67,6 @@ class FinishedRun:
     seconds: float = 0.0
     output: str = ""
     jvms: set[int] = field(default_factory=set)
-
-
-def environment(settings: Settings) -> dict[str, str]:
-    """The environment from which a process reads these settings and this test's instance."""
-    return os.environ | settings_environment(settings) | {"DAGSTER_HOME": str(settings.dagster_home)}
-
-
-def rtap(settings: Settings, *arguments: str, exit_code: int = 0) -> str:
-    """What a command of `rtap` says; it must end with this exit code."""
-    done = subprocess.run(
-        [sys.executable, "-m", "rtap_assets.cli", *arguments],
-        env=environment(settings),
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_SECONDS,
-        check=False,
-    )
-    assert done.returncode == exit_code, done.stdout + done.stderr
-    return done.stdout
 
 
 def materialise(settings: Settings, select: str) -> FinishedRun:

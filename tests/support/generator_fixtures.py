@@ -7,8 +7,9 @@ from typing import Any
 
 from rtap_assets.config import PROJECT_ROOT
 from rtap_assets.contracts.avro.schemas import EVENTS_SUBJECT_FOLDER, load_subject, parsed
-from rtap_assets.generator.bad_records import Contract, physical
+from rtap_assets.generator.bad_records import Contract
 from rtap_assets.generator.chunks import Chunk, make_chunks
+from rtap_assets.generator.encoding import physical
 from rtap_assets.generator.events import WriterIds
 from rtap_assets.generator.options import GeneratorOptions
 

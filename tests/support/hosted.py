@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,21 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from commands import COMMAND_SECONDS
 from polling import wait_until
-from stack_fixtures import own_settings, silent
+from stack_fixtures import own_settings, silent, small_and_quick
 
 from rtap_assets.audit.report import Report
-from rtap_assets.config import Settings, settings_environment
+from rtap_assets.config import Settings
 from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.demo.proof import prove
 from rtap_assets.host.client import StreamsClient
-from rtap_assets.local.ports import free_port
 from rtap_assets.local.stack import down
 from rtap_assets.streaming.checkpoints.files import has_unfinished_batch
 from rtap_assets.streaming.model.states import Observed, StreamStatus
 
 LATE = "late, awaiting correction"
-START_SECONDS, PROOF_SECONDS, END_SECONDS, COMMAND_SECONDS = 90, 90, 60, 180
+START_SECONDS, PROOF_SECONDS, END_SECONDS = 90, 90, 60
 BATCH_SECONDS = 60
 TRUTH_SECONDS = 60  # a wrong state may be told for no longer
 
@@ -34,36 +31,12 @@ TRUTH_SECONDS = 60  # a wrong state may be told for no longer
 @contextmanager
 def hosted_settings(stack: Settings, state_dir: Path, **changes: Any) -> Iterator[Settings]:
     """Yield settings of a state folder with a port for its host; end what a test left running."""
-    small = {
-        "streams_port": free_port(),
-        "spark_driver_memory": "1g",
-        "spark_quick_start": True,
-        "host_watch_seconds": 0.2,
-    } | {f"trigger_{name}_seconds": 1 for name in STREAM_NAMES}
     with own_settings(stack, state_dir) as own:
-        settings = own.model_copy(update=small | changes)
+        settings = small_and_quick(own, host_watch_seconds=0.2, **changes)
         try:
             yield settings
         finally:
             down(settings, echo=silent)
-
-
-def rtap(settings: Settings, *arguments: str, output: Any = subprocess.PIPE) -> subprocess.Popen[str]:
-    """Start a command in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "rtap_assets.cli", *arguments],
-        env=os.environ | settings_environment(settings),
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def run(settings: Settings, *arguments: str) -> tuple[int, str]:
-    """Run a command; return its exit code and output."""
-    with rtap(settings, *arguments) as process:
-        output, _ = process.communicate(timeout=COMMAND_SECONDS)
-        return process.returncode, output
 
 
 def by_name(client: StreamsClient) -> dict[str, StreamStatus]:

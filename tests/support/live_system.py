@@ -3,55 +3,27 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import dagster as dg
 import psutil
-from dagster_runs import environment
+from operated import operated_settings
 from stack_fixtures import embedded_settings
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.definitions import defs
-from rtap_assets.local.ports import free_port
 from rtap_assets.serving.connection import open_lake
 
-COMMAND_SECONDS = 180
 LAYERS = {"bronze/sales_events": "bronze", "silver/sales_events": "silver", "gold/revenue_5m": "gold"}
 OPERATION = re.compile(r"(\w+) (\w+): operation (\w+)$", re.MULTILINE)
 
 
 def live_settings(state_dir: Path) -> Settings:
-    """A stack on free ports, small and quick; no schedule of it comes in between."""
-    quick = {
-        "streams_port": free_port(),
-        "spark_driver_memory": "1g",
-        "spark_quick_start": True,
-        "request_timeout_seconds": 5,
-        "dq_interval_minutes": 59,
-        "marts_interval_minutes": 59,
-        "progress_rollup_seconds": 150,  # a newer materialisation hides a check's result
-    }
-    return embedded_settings(state_dir).model_copy(update=quick | {f"trigger_{name}_seconds": 1 for name in STREAM_NAMES})
-
-
-def rtap(settings: Settings, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-u", "-m", "rtap_assets.cli", *arguments],
-        env=environment(settings),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+    """Return settings of a stack on free ports, small and quick; no schedule of it comes in between."""
+    # A newer materialisation hides a check's result.
+    return operated_settings(embedded_settings(state_dir)).model_copy(
+        update={"request_timeout_seconds": 5, "progress_rollup_seconds": 150}
     )
-
-
-def finished(command: subprocess.Popen[str]) -> tuple[int, str]:
-    """Exit code and output of a command."""
-    with command:
-        said, _ = command.communicate(timeout=COMMAND_SECONDS)
-    return command.returncode, said
 
 
 def processes_of(settings: Settings) -> dict[int, str]:

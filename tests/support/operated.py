@@ -13,10 +13,11 @@ from typing import Any
 
 import httpx2
 import psutil
-from dagster_runs import rtap, shown_state_checks
+from commands import rtap
+from dagster_runs import shown_state_checks
 from hosted import is_gone
 from polling import wait_until
-from stack_fixtures import embedded_settings, silent
+from stack_fixtures import embedded_settings, silent, small_and_quick
 from stream_fixtures import send_events
 
 from rtap_assets.assets.keys import ASSET_OF_STREAM
@@ -25,7 +26,6 @@ from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.demo.proof import prove
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.local.pid_files import records
-from rtap_assets.local.ports import free_port
 from rtap_assets.local.stack import down
 from rtap_assets.streaming.model.operation import Operation
 
@@ -36,15 +36,8 @@ SUBMITTED = ": operation "
 
 
 def operated_settings(settings: Settings) -> Settings:
-    """Return small and quick settings; the times for which a state is valid stay the defaults."""
-    quick = {
-        "streams_port": free_port(),
-        "spark_driver_memory": "1g",
-        "spark_quick_start": True,
-        "dq_interval_minutes": 59,
-        "marts_interval_minutes": 59,
-    }
-    return settings.model_copy(update=quick | {f"trigger_{name}_seconds": 1 for name in STREAM_NAMES})
+    """Return small and quick settings; no schedule comes in between, and a state is valid for as long as by default."""
+    return small_and_quick(settings, dq_interval_minutes=59, marts_interval_minutes=59)
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Any
 from lake_fixtures import NOON
 
 from rtap_assets.config import Settings, load_settings
-from rtap_assets.quality.catalog import CHECKS, DqResult, judge
+from rtap_assets.quality.catalog import CHECKS, DqResult, result_of
 
 
 def quality_result(
@@ -22,7 +22,7 @@ def quality_result(
     settings: Settings | None = None,
 ) -> DqResult:
     """Return a result of a pass so many minutes after noon."""
-    return judge(
+    return result_of(
         CHECKS[table, check_name],
         settings or load_settings(),
         evaluation=f"pass/{minute}",

@@ -6,14 +6,16 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from rtap_assets.config import Settings, load_settings
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.kafka.clients import Admin
 from rtap_assets.kafka.topics import ensure_topics, topic_specs
-from rtap_assets.local.ports import free_ports
+from rtap_assets.local.ports import free_port, free_ports
 from rtap_assets.local.stack import down, up
 from rtap_assets.registry.registration import register_contracts
 
@@ -36,6 +38,12 @@ def embedded_settings(state_dir: Path) -> Settings:
         registry_url="",
         keep_parts=False,  # tests kill and look; the keeper has tests of its own
     )
+
+
+def small_and_quick(settings: Settings, **changes: Any) -> Settings:
+    """Return settings for a stream host of some minutes, on a port that is free now, with triggers of a second."""
+    quick = {"streams_port": free_port(), "spark_driver_memory": "1g", "spark_quick_start": True}
+    return settings.model_copy(update=quick | {f"trigger_{name}_seconds": 1 for name in STREAM_NAMES} | changes)
 
 
 @pytest.fixture(scope="session")

@@ -40,8 +40,8 @@ ORPHAN_SECONDS = 120
 
 @pytest.fixture
 def streams(spark: SparkSession, settings: Settings) -> Settings:
-    """Return settings with topics, a catalog and tables of the test's own; some thousand events take several batches."""
-    small = {"bronze_max_offsets_per_batch": 1_000, "source_max_files_per_batch": 3}
+    """Return settings with topics, a catalog and tables of the test's own; 4,000 events take several batches."""
+    small = {"bronze_max_offsets_per_batch": 2_000, "source_max_files_per_batch": 3}
     own = with_own_catalog(spark, settings.model_copy(update=small))
     ensure_tables(spark, own.catalog_name)
     return own

@@ -16,21 +16,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from commands import finished, run_rtap, start_rtap
 from dagster_pages import DagsterPages
 from dagster_runs import TICKS, ask_ui
 from foreign_page import try_everything
-from live_system import (
-    COMMAND_SECONDS,
-    LAYERS,
-    counts,
-    evaluated,
-    finished,
-    live_settings,
-    operations,
-    ports_of,
-    processes_of,
-    rtap,
-)
+from live_system import COMMAND_SECONDS, LAYERS, counts, evaluated, live_settings, operations, ports_of, processes_of
 from playwright.sync_api import sync_playwright
 from polling import wait_until
 from stack_fixtures import silent
@@ -90,7 +80,7 @@ def settings(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture(scope="module")
 def live(settings: Settings) -> tuple[Settings, str]:
     """The whole system, started by one command, and what the command said."""
-    code, said = finished(rtap(settings, "up", *EVERYTHING))
+    code, said = run_rtap(settings, "up", *EVERYTHING)
     assert code == 0, said
     return settings, said
 
@@ -148,7 +138,7 @@ def wait_for_counts(
 
 
 def test_ctrl_c_in_the_middle_of_up_ends_everything_that_it_started(settings: Settings) -> None:
-    command = rtap(settings, "up", *EVERYTHING)
+    command = start_rtap(settings, "up", *EVERYTHING)
     wait_until(
         lambda: any("java" in one and "spark" in one for one in processes_of(settings).values()),
         seconds=COMMAND_SECONDS,
@@ -346,7 +336,7 @@ def test_after_all_that_every_event_is_there_once(live: tuple[Settings, str]) ->
 
 def test_down_ends_everything(live: tuple[Settings, str]) -> None:
     settings, _ = live
-    code, said = finished(rtap(settings, "down"))
+    code, said = run_rtap(settings, "down")
     assert code == 0, said
     assert [line.split("  ")[0] for line in said.splitlines()] == [
         "Dashboard", "Dagster daemon", "Dagster webserver", "Dagster code", "Stream host", "Schema registry", "Kafka broker",

@@ -13,13 +13,9 @@ from rtap_assets.commands.dlq.rejudge import rejudge_command
 from rtap_assets.commands.dlq.view import groups_table, record_lines, wrapped
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
-from rtap_assets.contracts.dead_letters import DeadLetter
+from rtap_assets.contracts.dead_letters import PERIODS, DeadLetter
 from rtap_assets.contracts.selection import Selection
 from rtap_assets.errors import ConfigurationError, DependencyUnavailable
-from rtap_assets.kafka.dlq_review import REVIEW_GROUP, acknowledge, dlq_lag
-from rtap_assets.kafka.redrives import ledger_key, sent_before
-from rtap_assets.serving.dead_letters import PERIODS, count_dead_letters, read_dead_letters
-from rtap_assets.streaming.operations.redrive import schemas_by_id
 
 
 @click.group()
@@ -39,6 +35,8 @@ def list_letters(settings: Settings, period: str, limit: int, **chosen: Any) -> 
     """Count the quarantined rows of bronze by reason, producer's schema id and day. Changes nothing."""
     for line in wrapped(_review_line(settings)):
         click.echo(line)
+    from rtap_assets.serving.dead_letters import count_dead_letters
+
     groups = count_dead_letters(settings, selection_of(**chosen), period=period)
     if not groups:
         click.echo("bronze.sales_events: no quarantined row is selected")
@@ -59,6 +57,9 @@ def show(settings: Settings, identities: tuple[str, ...], **chosen: Any) -> None
     Each record has its identity, reason, detail, headers, and the value decoded as far as possible: the byte and the field
     that failed, and why.
     """
+    from rtap_assets.serving.dead_letters import read_dead_letters
+    from rtap_assets.streaming.operations.redrive import schemas_by_id
+
     selections = [_at(identity) for identity in identities] or [selection_of(**chosen)]
     schema_of, sent = schemas_by_id(settings), _sent(settings)
     found = 0
@@ -77,12 +78,16 @@ def show(settings: Settings, identities: tuple[str, ...], **chosen: Any) -> None
 @pass_settings
 def ack(settings: Settings) -> None:
     """Mark everything that is in the dead-letter topic now as looked at. Removes nothing."""
+    from rtap_assets.kafka.dlq_review import REVIEW_GROUP, acknowledge
+
     count = acknowledge(settings)
     click.echo(f"{settings.topic_dlq}: {count:,} records acknowledged (group {REVIEW_GROUP})")
 
 
 def _review_line(settings: Settings) -> str:
     """Return how many dead letters are unreviewed; without the broker, why that is unknown."""
+    from rtap_assets.kafka.dlq_review import REVIEW_GROUP, dlq_lag
+
     try:
         lag = dlq_lag(settings, limit=1)
     except (DependencyUnavailable, ConfigurationError) as error:
@@ -94,6 +99,8 @@ def _review_line(settings: Settings) -> str:
 
 
 def _sent(settings: Settings) -> dict[str, dict[str, Any]]:
+    from rtap_assets.kafka.redrives import sent_before
+
     try:
         return sent_before(settings)
     except DependencyUnavailable as error:
@@ -102,6 +109,8 @@ def _sent(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def _redriven(record: DeadLetter, sent: dict[str, dict[str, Any]]) -> str:
+    from rtap_assets.kafka.redrives import ledger_key
+
     entry = sent.get(ledger_key(record))
     return "" if entry is None else f"sent to {entry['to']} at {entry['at']} by {entry['by']} with {entry['repair']}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,11 +16,9 @@ from rtap_assets.contracts.dead_letters import SchemaOf, read_value
 from rtap_assets.contracts.redrive_plan import Outcome, Planned, Tally
 from rtap_assets.contracts.repairs import load_repairs
 from rtap_assets.contracts.visible import shown_bytes, visible
-from rtap_assets.kafka.redrives import open_redriver, runs
-from rtap_assets.serving.dead_letters import read_dead_letters
-from rtap_assets.streaming.operations.record_judge import verdicts
-from rtap_assets.streaming.operations.redrive import Judge, RedriveReport, RedriveRequest, redrive, schemas_by_id
-from rtap_assets.streaming.session import start_session
+
+if TYPE_CHECKING:
+    from rtap_assets.streaming.operations.redrive import Judge, RedriveReport, RedriveRequest
 
 
 @click.command(name="redrive")
@@ -44,6 +42,8 @@ def redrive_command(
     Each identity is sent once: records and ledger are written in one transaction, and a repeated or killed command resumes
     after the last transaction. Records that were sent too often are parked.
     """
+    from rtap_assets.streaming.operations.redrive import RedriveRequest, schemas_by_id
+
     rate, max_attempts, send_invalid = (chosen.pop(name) for name in ("rate", "max_attempts", "send_invalid"))
     request = RedriveRequest(
         repair,
@@ -60,6 +60,10 @@ def redrive_command(
 
 def carry_out(settings: Settings, request: RedriveRequest, *, judge: Judge | None, send: bool) -> RedriveReport:
     """Redrive the selected records of bronze, or only plan it (`send` is false)."""
+    from rtap_assets.kafka.redrives import open_redriver
+    from rtap_assets.serving.dead_letters import read_dead_letters
+    from rtap_assets.streaming.operations.redrive import redrive
+
     records = read_dead_letters(settings, request.selection)
     if not send:
         return redrive(settings, records, request, judge=judge, redriver=None)
@@ -88,6 +92,8 @@ def report_lines(report: RedriveReport, schema_of: SchemaOf) -> Iterator[str]:
 @pass_settings
 def redrives_command(settings: Settings, limit: int) -> None:
     """Show who sent dead letters again, when, with which repair, and how many."""
+    from rtap_assets.kafka.redrives import runs
+
     found = runs(settings)
     if not found:
         click.echo("no dead letter has been sent again")
@@ -119,6 +125,9 @@ def repairs_command(settings: Settings) -> None:
 
 
 def _spark_judge(settings: Settings) -> Judge:
+    from rtap_assets.streaming.operations.record_judge import verdicts
+    from rtap_assets.streaming.session import start_session
+
     session = start_session(settings)
     return lambda records: verdicts(session, settings, records, at=datetime.now(UTC))
 

@@ -12,7 +12,6 @@ from rtap_assets.commands.dlq.view import table
 from rtap_assets.commands.maintenance import table_work_of
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
-from rtap_assets.streaming.operations.rejudge import RejudgeOptions
 
 
 @click.command(name="rejudge")
@@ -25,6 +24,8 @@ def rejudge_command(settings: Settings, yes: bool, **chosen: Any) -> None:
     Rows that are now valid count in silver and gold, as late rows do; bronze keeps the time and their earlier reason.
     Idempotent: repeating it, or rerunning it after a kill, changes nothing more. No dead letter is sent again.
     """
+    from rtap_assets.streaming.operations.rejudge import RejudgeOptions
+
     options = RejudgeOptions(selection_of(**chosen), apply=yes)
     with table_work_of(settings, requested_by="rtap dlq rejudge") as tables:
         report = tables.rejudge(options)

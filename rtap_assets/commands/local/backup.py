@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,7 +12,9 @@ from rtap_assets.config import Settings
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.host.launcher import end_host, ensure_host
 from rtap_assets.host.lock import running_host
-from rtap_assets.local.backup import Backup, back_up, restore
+
+if TYPE_CHECKING:
+    from rtap_assets.local.backup import Backup
 
 
 @click.command()
@@ -23,6 +26,8 @@ def backup(settings: Settings, destination: Path) -> None:
     A running stream host stops its streams between two batches, exits for the backup and is started again; desired states
     are kept. The data of the embedded broker and registry are included only if they are stopped: `rtap down` first.
     """
+    from rtap_assets.local.backup import back_up
+
     had_host = running_host(settings) is not None
     if had_host:
         with StreamsClient(settings) as client:
@@ -45,6 +50,8 @@ def restore_command(settings: Settings, source: Path) -> None:
 
     Every file's checksum is verified first.
     """
+    from rtap_assets.local.backup import restore
+
     made = restore(settings, source.absolute(), echo=click.echo)
     click.echo(f"restored {_size(made)} into {settings.state_dir}")
     for name in made.left_out:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from functools import partial
 
 import click
-import duckdb
 from rich.console import Console
 from rich.table import Table
 
@@ -21,11 +20,8 @@ from rtap_assets.commands.revenue_view import revenue_panel, revenue_rows
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
 from rtap_assets.demo.pipeline import demo_events, demo_settings, materialize, start_from_nothing
-from rtap_assets.demo.proof import LEAST_SILVER_BATCHES, prove, silver_batches
-from rtap_assets.generator.generate import generate
 from rtap_assets.host.launcher import ensure_host
 from rtap_assets.local.stack import down, up
-from rtap_assets.serving.marts import refresh_marts
 
 DEFAULT_EVENTS = 200_000
 
@@ -40,6 +36,8 @@ def demo(settings: Settings, events: int, seed: int) -> None:
     Works in `<state dir>/demo` on free ports and starts from nothing each time; a running system is not touched.
     Exit code 1 if any line of the reconciliation does not hold.
     """
+    from rtap_assets.demo.proof import LEAST_SILVER_BATCHES, silver_batches
+
     console = Console()
     started = time.monotonic()
     settings = demo_settings(settings, events=events)
@@ -59,6 +57,9 @@ def demo(settings: Settings, events: int, seed: int) -> None:
 
 
 def _run(settings: Settings, console: Console, *, events: int, seed: int) -> Report:
+    from rtap_assets.demo.proof import prove
+    from rtap_assets.generator.generate import generate
+
     echo = partial(console.print, highlight=False, markup=False)
     _heading(console, "Starting a Kafka broker and a schema registry")
     up(settings, echo=echo)
@@ -84,6 +85,8 @@ def _run(settings: Settings, console: Console, *, events: int, seed: int) -> Rep
 
 def _correct(settings: Settings, console: Console) -> None:
     """Correct what no stream could: rows that came too late, and events that were repeated much later."""
+    from rtap_assets.serving.marts import refresh_marts
+
     _heading(console, "Correcting: late rows are added, later copies removed, gold and the marts follow")
     with console.status("The stream host corrects"):
         with table_work_of(settings, requested_by="rtap demo", quiet=True) as tables:
@@ -101,6 +104,8 @@ def _show_result(settings: Settings, console: Console, proof: Report) -> None:
 
 
 def _quarantined(settings: Settings) -> Table:
+    import duckdb
+
     table = Table("reason", title="Dead letters by reason", title_justify="left")
     table.add_column("records", justify="right")
     table.add_column("meaning")

@@ -11,13 +11,14 @@ from rich.table import Table
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
 from rtap_assets.local.doctor import Check, check_machine
-from rtap_assets.local.external_checks import check_external
 
 
 @click.command()
 @pass_settings
 def doctor(settings: Settings) -> None:
     """Check Java, jars, ports, memory, disk, and what runs elsewhere; exit with 1 when something required is missing."""
+    from rtap_assets.local.external_checks import check_external
+
     checks = [*check_machine(settings), *check_external(settings)]
     console = Console(highlight=False)
     console.print(_table(checks))

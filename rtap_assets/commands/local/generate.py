@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -15,9 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
 from rtap_assets.contracts.rules import Reason
-from rtap_assets.generator.generate import Progress as ProgressCallback
-from rtap_assets.generator.generate import generate as run_generator
 from rtap_assets.generator.options import TRANSACTION_EVENTS, GenerationReport, GeneratorOptions
+
+if TYPE_CHECKING:
+    from rtap_assets.generator.generate import Progress as ProgressCallback
 
 SECONDS_PER_UNIT = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 PLAIN_LINE_SECONDS = 5.0
@@ -136,6 +138,8 @@ def generate(
 
     Shares are fractions of all records, between 0 and 1. Exit code 1 when a record failed or its outcome is unknown.
     """
+    from rtap_assets.generator.generate import generate as run_generator
+
     options = GeneratorOptions(
         events=DEFAULTS.events if events is None and rate is None else events,
         rate=rate,

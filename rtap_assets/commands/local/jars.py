@@ -1,14 +1,18 @@
-"""`rtap jars`: fetch, verify and list the platform's jars."""
+"""`rtap jars`: fetch, verify and list the platform's jars; make the class-data archive of Spark's."""
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import click
 
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
+from rtap_assets.java.class_archive import make_archive
 from rtap_assets.java.jars import expected_sums, fetch_jars, jars_are_fetched, jars_folder, verify_installed
+from rtap_assets.java.jvm import java_command
+from rtap_assets.java.spark_driver import spark_class_path
 
 
 @click.group()
@@ -35,6 +39,22 @@ def verify(settings: Settings) -> None:
     """Hash every fetched file again and compare with the checked-in sums."""
     count = verify_installed(settings)
     click.echo(f"{count} files in {jars_folder(settings)} match their checksums.")
+
+
+@jars.command()
+@pass_settings
+def archive(settings: Settings) -> None:
+    """Make the class-data archive that halves the CPU of Spark's start (245 MB); does nothing when it is there.
+
+    `make setup` and a start of Spark without one begin this in the background.
+    """
+    started = time.monotonic()
+    java = Path(java_command(settings)[0])
+    path = make_archive(settings, java=java, class_path=spark_class_path(settings))
+    if path is None:
+        click.echo("Another process is making it.")
+    else:
+        click.echo(f"The class-data archive is {path} ({time.monotonic() - started:.0f} s)")
 
 
 @jars.command("list")

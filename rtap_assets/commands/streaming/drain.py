@@ -7,9 +7,6 @@ import click
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
 from rtap_assets.contracts.streams import STREAM_NAMES
-from rtap_assets.streaming.checkpoints.layers import open_layers
-from rtap_assets.streaming.operations.drain import drain_stream
-from rtap_assets.streaming.session import start_session
 
 
 @click.command()
@@ -20,6 +17,10 @@ def drain(settings: Settings, names: tuple[str, ...]) -> None:
 
     Refused while a stream host owns the checkpoints; `rtap streams drain` asks that host.
     """
+    from rtap_assets.streaming.checkpoints.layers import open_layers
+    from rtap_assets.streaming.operations.drain import drain_stream
+    from rtap_assets.streaming.session import start_session
+
     with open_layers(start_session(settings), settings) as session:
         for name in [stream for stream in STREAM_NAMES if stream in (names or STREAM_NAMES)]:
             report = drain_stream(session, settings, name, echo=click.echo)

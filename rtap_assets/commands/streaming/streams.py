@@ -44,9 +44,9 @@ def serve(settings: Settings, background: bool) -> None:
     The exit code is 1 when a stream had to be stopped in the middle of a batch, and 3 when the JVM died.
     """
     # Imported when called: the other commands need no Spark.
-    from rtap_assets.host.process import serve as serve_streams  # noqa: PLC0415
-    from rtap_assets.local.services.stream_host import recorded_host  # noqa: PLC0415
-    from rtap_assets.local.state import claim_state_dir  # noqa: PLC0415
+    from rtap_assets.host.process import serve as serve_streams
+    from rtap_assets.local.services.stream_host import recorded_host
+    from rtap_assets.local.state import claim_state_dir
 
     claim_state_dir(settings)
     with recorded_host(settings) as recorded:

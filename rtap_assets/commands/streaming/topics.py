@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 from rich.console import Console
 from rich.table import Table
@@ -10,17 +12,11 @@ from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
 from rtap_assets.errors import StreamError
 from rtap_assets.host.client import StreamsClient
-from rtap_assets.kafka.topics import end_offsets, topic_config
 from rtap_assets.runtime.locks import LOCK_FILE, lock_holder
-from rtap_assets.streaming.checkpoints.topic_continuation import continue_with, plan_continuation
-from rtap_assets.streaming.checkpoints.topic_facts import TopicFacts, topic_facts
-from rtap_assets.streaming.checkpoints.topic_verification import (
-    TIMESTAMP_TYPE,
-    refuse_unfinished_continuation,
-    verify_facts,
-    verify_records,
-)
 from rtap_assets.streaming.model.states import Observed
+
+if TYPE_CHECKING:
+    from rtap_assets.streaming.checkpoints.topic_facts import TopicFacts
 
 # No query of bronze is active, and none starts before an operator asks for it.
 AT_REST = frozenset({Observed.STOPPED, Observed.DIRTY, Observed.REFUSED, Observed.BROKEN})
@@ -35,6 +31,15 @@ def topics() -> None:
 @pass_settings
 def status(settings: Settings) -> None:
     """Show the topic beside what bronze has read of it. Exit code 1 when bronze would be refused."""
+    from rtap_assets.kafka.topics import end_offsets, topic_config
+    from rtap_assets.streaming.checkpoints.topic_facts import topic_facts
+    from rtap_assets.streaming.checkpoints.topic_verification import (
+        TIMESTAMP_TYPE,
+        refuse_unfinished_continuation,
+        verify_facts,
+        verify_records,
+    )
+
     facts = topic_facts(settings)
     stable = end_offsets(settings, facts.topic)
     bound = facts.binding
@@ -63,18 +68,20 @@ def continue_(settings: Settings, accept_loss: bool, new_topic: bool, yes: bool)
     The loss is written to quality.offset_gaps, bronze's checkpoint is put aside, and the next start of bronze begins at the
     offsets that were shown. Killed in between, the same command finishes it.
     """
+    from rtap_assets.streaming.checkpoints.topic_continuation import continue_with, plan_continuation
+
     plan = plan_continuation(settings, accept_loss=accept_loss, new_topic=new_topic)
     for sentence in plan.sentences():
         click.echo(f"- {sentence}")
     if not yes:
         click.echo("Nothing was changed. Say it again with --yes to do this.")
         return
-    refuse_while_bronze_runs(settings)
+    _refuse_while_bronze_runs(settings)
     continue_with(settings, plan, echo=click.echo)
     click.secho("Start bronze again: `rtap streams start bronze`, or `rtap drain`.", fg="green")
 
 
-def refuse_while_bronze_runs(settings: Settings) -> None:
+def _refuse_while_bronze_runs(settings: Settings) -> None:
     """Make sure that no query of bronze is active.
 
     Raises:

@@ -86,13 +86,13 @@ def by_logical_type(value: Any, logical: Mapping[str, Any]) -> Any:
         if kind == "date":
             return date(1970, 1, 1) + timedelta(days=value)
         if kind == "decimal" and isinstance(value, bytes) and len(value) <= MOST_DECIMAL_BYTES:
-            return unscaled_to_decimal(value, scale=int(logical.get("scale", 0)))
+            return _unscaled_to_decimal(value, scale=int(logical.get("scale", 0)))
     except (OverflowError, TypeError, ValueError):
         pass  # shown as the number that it is: 1.8e18 milliseconds are no instant of the calendar
     return value
 
 
-def unscaled_to_decimal(unscaled: bytes, *, scale: int) -> Decimal:
+def _unscaled_to_decimal(unscaled: bytes, *, scale: int) -> Decimal:
     """Return an amount exactly: two's complement, big-endian, any width; no bytes are zero."""
     with localcontext() as context:
         context.prec = max(28, 3 * len(unscaled) + 3)

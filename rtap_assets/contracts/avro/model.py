@@ -18,6 +18,14 @@ PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "by
 # Deeper schemas are refused: parsers of several languages, ours too, work recursively.
 DEEPEST_NESTING = 200
 LARGEST_FIXED = 2**31 - 1
+UNIT_OF = {
+    "timestamp-micros": "microseconds",
+    "timestamp-nanos": "nanoseconds",
+    "local-timestamp-millis": "milliseconds of a local clock without a time zone",
+    "local-timestamp-micros": "microseconds of a local clock without a time zone",
+    "local-timestamp-nanos": "nanoseconds of a local clock without a time zone",
+    "time-micros": "microseconds of a day",
+}
 
 
 @dataclass(eq=False)
@@ -51,6 +59,22 @@ class Node:
     @property
     def short_name(self) -> str:
         return self.name.rpartition(".")[2]
+
+    @property
+    def is_nullable(self) -> bool:
+        return self.kind == "union" and any(branch.kind == "null" for branch in self.branches)
+
+    @property
+    def without_null(self) -> Node:
+        """Return a union's first branch that is not null; any other type as it is."""
+        branches = self.branches if self.kind == "union" else []
+        return next((branch for branch in branches if branch.kind != "null"), self)
+
+    @property
+    def unit(self) -> str:
+        """Return a clause about what a logical type counts; empty for most."""
+        unit = UNIT_OF.get(self.logical or "")
+        return f", which counts {unit}" if unit else ""
 
     def __str__(self) -> str:
         if self.kind == "union":
@@ -173,7 +197,7 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list) else ()
 
 
-def nodes_below(root: Node) -> list[Node]:
+def _nodes_below(root: Node) -> list[Node]:
     """Return every type in the schema, once."""
     nodes, pending = [], [root]
     seen: set[int] = set()
@@ -188,12 +212,12 @@ def nodes_below(root: Node) -> list[Node]:
 
 def has_finite_values(root: Node) -> bool:
     """Return whether any datum of the type is finite: a record that always contains itself has none."""
-    return id(root) in _closure(nodes_below(root), _is_finite)
+    return id(root) in _closure(_nodes_below(root), _is_finite)
 
 
 def has_weightless_items(root: Node) -> bool:
     """Return whether an array's items can take zero bytes: a short body could then claim billions of them."""
-    nodes = nodes_below(root)
+    nodes = _nodes_below(root)
     weightless = _closure(nodes, _is_weightless)
     return any(node.kind == "array" and id(node.branches[0]) in weightless for node in nodes)
 

@@ -27,14 +27,6 @@ END_FIELD, END_TYPE = "end_of_event", "EndOfEvent"
 END_OF_EVENT = bytes.fromhex("d1f09b3ee7c2a548")
 
 AVRO_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-UNIT_OF = {
-    "timestamp-micros": "microseconds",
-    "timestamp-nanos": "nanoseconds",
-    "local-timestamp-millis": "milliseconds of a local clock without a time zone",
-    "local-timestamp-micros": "microseconds of a local clock without a time zone",
-    "local-timestamp-nanos": "nanoseconds of a local clock without a time zone",
-    "time-micros": "microseconds of a day",
-}
 # Logical types that change what a number or bytes mean; Avro ignores others and reads the plain type.
 INT_MEANINGS = frozenset({"date", "time-millis", "decimal"})
 BYTES_MEANINGS = frozenset({"decimal", "big-decimal", "duration"})
@@ -170,7 +162,7 @@ class _Judgment:
                 raise _Broken(f"$.{ours.name}: more than one field of the writer stands for it: {names}")
             if found:
                 return found[0]
-        if _is_nullable(ours.type):
+        if ours.type.is_nullable:
             return None
         alike = next((child.name for child in fields if child.name.lower() == ours.name.lower()), None)
         hint = f"; {alike} is another name, case counts" if alike else ""
@@ -179,10 +171,10 @@ class _Judgment:
     def _types(self, source: Field, ours: Field) -> tuple[Any, Any]:
         """Return the types of a needed field, for the writer's schema and for the reader's."""
         path = f"$.{source.name}" if source.name == ours.name else f"$.{source.name} (for {ours.name})"
-        wanted = _without_null(ours.type)
+        wanted = ours.type.without_null
         node = source.type
         if node.kind != "union":
-            if node.kind == "null" and _is_nullable(ours.type):
+            if node.kind == "null" and ours.type.is_nullable:
                 return "null", _absent(ours.type)
             return self._plain(node, wanted, path, source)
         values = [branch for branch in node.branches if branch.kind != "null"]
@@ -203,7 +195,7 @@ class _Judgment:
         else:
             type_ = node.kind if node.kind == wanted.kind and node.logical not in INT_MEANINGS else None
         if type_ is None:
-            raise _Broken(f"{path}: {node}{_unit(node)}; the contract wants {_wish(wanted)}{_hint(source, wanted)}")
+            raise _Broken(f"{path}: {node}{node.unit}; the contract wants {_wish(wanted)}{_hint(source, wanted)}")
         return type_, type_
 
     def _amount(self, node: Node, wanted: Node) -> Any:
@@ -232,18 +224,10 @@ class _Judgment:
 
 def _absent(ours: Node) -> list[Any]:
     """Return the reader's type of an optional field that the writer lacks."""
-    wanted = _without_null(ours)
+    wanted = ours.without_null
     if wanted.logical == "decimal" or wanted.logical is None:
         return ["null", wanted.kind]
     return ["null", {"type": wanted.kind, "logicalType": wanted.logical}]
-
-
-def _is_nullable(node: Node) -> bool:
-    return node.kind == "union" and any(branch.kind == "null" for branch in node.branches)
-
-
-def _without_null(node: Node) -> Node:
-    return next((branch for branch in node.branches if branch.kind != "null"), node) if node.kind == "union" else node
 
 
 def _wish(wanted: Node) -> str:
@@ -252,11 +236,6 @@ def _wish(wanted: Node) -> str:
     if wanted.kind == "string":
         return "a string"
     return f"{wanted.kind} with logical type {wanted.logical}" if wanted.logical else f"{wanted.kind} without a logical type"
-
-
-def _unit(node: Node) -> str:
-    unit = UNIT_OF.get(node.logical or "")
-    return f", which counts {unit}" if unit else ""
 
 
 def _hint(source: Field, wanted: Node) -> str:

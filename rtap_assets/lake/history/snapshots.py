@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from pyiceberg.table import Table
@@ -102,6 +104,18 @@ def newest_read(table: Table, position: dict[str, Any] | None) -> Snapshot | Non
             return found or snapshot
         found = None if added_files(snapshot) else found or snapshot
     return None
+
+
+def newest_commit_at(settings: Settings, specs: Iterable[TableSpec]) -> datetime | None:
+    """Return when the newest snapshot of these tables was committed, whoever committed it; None before the first.
+
+    Raises:
+        ServingError: a table does not exist yet.
+    """
+    catalog = open_catalog(settings)
+    snapshots = [load_table(catalog, spec.identifier).current_snapshot() for spec in specs]
+    newest = max((snapshot.timestamp_ms for snapshot in snapshots if snapshot is not None), default=None)
+    return None if newest is None else datetime.fromtimestamp(newest / 1000, UTC)
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from rtap_assets.errors import StreamError
-from rtap_assets.lake.history.stream_offsets import StreamPositions
+from rtap_assets.lake.history.stream_offsets import BEFORE_THE_FIRST_SNAPSHOT, StreamPositions
 from rtap_assets.streaming.checkpoints.topic_binding import by_partition, read_binding
 
 # How many of gold's batches a pass of checks looks back for the one that its snapshot holds.
 GOLD_BATCHES = 20
-
-# Where Iceberg's source stands in a table that has no snapshot yet.
-BEFORE_THE_FIRST_SNAPSHOT = -1
 
 
 @dataclass(frozen=True)
@@ -66,6 +63,18 @@ def read_batch(checkpoint: Path, batch_id: int) -> LoggedBatch:
             f"The offset log entry {path} cannot be read: {error}.",
             remedy="Restore the checkpoint folder from its backup, or rebuild the layer.",
         ) from error
+
+
+def source_range(checkpoint: Path, batch_id: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the offsets in a table from which and up to which a batch reads, as Iceberg's streaming source writes them.
+
+    Raises:
+        StreamError: an entry of the offset log cannot be read.
+    """
+    end = read_batch(checkpoint, batch_id).source
+    if batch_id:
+        return read_batch(checkpoint, batch_id - 1).source, end
+    return json.loads(initial_offset_file(checkpoint).read_text(encoding="utf-8")), end
 
 
 def planned_batches(checkpoint: Path) -> list[int]:

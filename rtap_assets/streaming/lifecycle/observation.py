@@ -68,7 +68,7 @@ def observe(
     )
 
 
-def proof_seconds(policy: Policy) -> float:
+def _proof_seconds(policy: Policy) -> float:
     """Return how long a proof is good for: an idle stream proves itself only when its trigger comes."""
     return policy.running_proof_seconds + policy.trigger_seconds
 
@@ -84,7 +84,7 @@ def waited_for(state: StreamState, readings: ProbeReadings) -> str | None:
 
 
 def _observe_start(phase: Starting, now: datetime, policy: Policy, readings: ProbeReadings) -> tuple[Observed, datetime]:
-    proof, start = timedelta(seconds=proof_seconds(policy)), timedelta(seconds=policy.start_seconds)
+    proof, start = timedelta(seconds=_proof_seconds(policy)), timedelta(seconds=policy.start_seconds)
     if now - phase.since > start:
         return _stuck(readings), phase.since + start
     if phase.waited is not None:
@@ -95,7 +95,7 @@ def _observe_start(phase: Starting, now: datetime, policy: Policy, readings: Pro
 
 
 def _observe_run(phase: Running, now: datetime, policy: Policy, readings: ProbeReadings) -> tuple[Observed, datetime]:
-    proof = timedelta(seconds=proof_seconds(policy))
+    proof = timedelta(seconds=_proof_seconds(policy))
     if now - phase.proven_at > proof:
         return _stuck(readings), phase.proven_at + proof
     return (Observed.RUNNING, phase.since) if readings.held is None else (Observed.WAITING, readings.held.at)
@@ -117,6 +117,7 @@ def status_of(
 ) -> StreamStatus:
     """Return the status at `now`, from one snapshot and what the probes see."""
     state, newest = snapshot.state, snapshot.newest_batch
+    watermark_ms = state.checkpoint.watermark_ms or newest.get("watermark_ms")
     observed, since = observe(state, now, policy=policy, readings=readings)
     waited, phase = waited_for(state, readings), state.phase
     is_waiting = observed is Observed.WAITING
@@ -143,7 +144,7 @@ def status_of(
         processed_rows_per_second=newest.get("processed_rows_per_second"),
         lag_records=None if lag is None else lag.records,
         lag_seconds=None if lag is None else lag.seconds(now),
-        watermark=EPOCH + timedelta(milliseconds=state.checkpoint.watermark_ms) if state.checkpoint.watermark_ms else None,
+        watermark=EPOCH + timedelta(milliseconds=watermark_ms) if watermark_ms else None,
         state_rows=newest.get("state_rows"),
         state_bytes=newest.get("state_bytes"),
         waiting_for=waited or "an open transaction" if is_waiting else None,

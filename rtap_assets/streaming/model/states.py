@@ -123,9 +123,9 @@ class StreamStatus(Wire):
         Instant | None,
         Shown("The event-time watermark, seconds since the epoch.", "rtap_stream_watermark_timestamp_seconds", "watermark"),
     ] = None
-    state_rows: Annotated[int | None, Shown("Rows in the state store.", "rtap_stream_state_rows", "state rows")] = None
+    state_rows: Annotated[int | None, Shown("Event ids that are remembered.", "rtap_stream_state_rows", "state rows")] = None
     state_bytes: Annotated[
-        int | None, Shown("Memory of the state store, bytes.", "rtap_stream_state_bytes", "state (bytes)")
+        int | None, Shown("Memory of the remembered event ids, bytes.", "rtap_stream_state_bytes", "state (bytes)")
     ] = None
     waiting_for: Annotated[str | None, Shown("What the stream waits for.", label="waiting for")] = None
     next_start: Annotated[

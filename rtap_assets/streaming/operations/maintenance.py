@@ -24,6 +24,7 @@ from rtap_assets.errors import StreamError
 from rtap_assets.lake.catalog import catalog_session, load_table
 from rtap_assets.lake.corrections import has_pending_corrections
 from rtap_assets.lake.history.retention import Consumer, ExpiryPlan, plan_expiry
+from rtap_assets.lake.history.stream_offsets import BEFORE_THE_FIRST_SNAPSHOT
 from rtap_assets.lake.maintenance import (
     Compaction,
     compact_closed_partitions,
@@ -37,7 +38,7 @@ from rtap_assets.lake.table_lock import locked_table, table_lock
 from rtap_assets.lake.table_metrics import TableMetrics, breaches, measure_table
 from rtap_assets.quality.results_table import remove_old_results
 from rtap_assets.runtime.clock import utc_now
-from rtap_assets.streaming.checkpoints.files import BEFORE_THE_FIRST_SNAPSHOT, newest_committed, newest_planned, read_batch
+from rtap_assets.streaming.checkpoints.files import newest_committed, newest_planned, read_batch
 from rtap_assets.streaming.operations.maintenance_report import (
     Expiry,
     MaintenanceReport,

@@ -58,7 +58,7 @@ def rebuild_layer(
     reports = []
     for stream in streams:
         assert stream.reads is not None
-        begin_with_everything(session, settings, stream, stream.reads)
+        _begin_with_everything(session, settings, stream, stream.reads)
         reports.append(drain_stream(session, settings.model_copy(update=whole), stream.name, echo=echo))
         echo(f"{stream.name}: rebuilt from {reports[-1].input_rows:,} rows of {stream.reads.identifier}")
     return reports
@@ -73,7 +73,7 @@ def downstream_of(stream: StreamDefinition) -> list[StreamDefinition]:
     return found
 
 
-def begin_with_everything(session: SparkSession, settings: Settings, stream: StreamDefinition, source: TableSpec) -> None:
+def _begin_with_everything(session: SparkSession, settings: Settings, stream: StreamDefinition, source: TableSpec) -> None:
     """Write the new checkpoint's initial offset: all files of the source's current snapshot.
 
     A stream begins at an append alone. When rows were changed or removed since the newest one, it would bring them back:

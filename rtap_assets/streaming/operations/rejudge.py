@@ -77,10 +77,10 @@ def rejudge(run: CorrectionRun, options: RejudgeOptions) -> dict[str, Any]:
             run.on_step("judged")
     for change in report["changes"]:
         run.echo(f"{change['rows']:,} rows: {change['from']} → {change['to']}")
-    return report | {"added": add_rejudged(run)}
+    return report | {"added": _add_rejudged(run)}
 
 
-def add_rejudged(run: CorrectionRun) -> int:
+def _add_rejudged(run: CorrectionRun) -> int:
     """Add to silver, marked `is_late`, each event of a re-judged row that silver lacks; returns how many there were.
 
     Raises: like `rejudge`.

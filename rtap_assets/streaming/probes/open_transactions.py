@@ -6,6 +6,7 @@ Who the producer is only Kafka's Java client can ask, which Spark's connector br
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,8 +15,8 @@ from pyspark.sql import SparkSession
 
 from rtap_assets.config import Settings
 from rtap_assets.kafka.clients import java_client_config
-from rtap_assets.kafka.held_partitions import HeldPartition, held_partitions
 from rtap_assets.kafka.single_records import SingleRecord, records_at
+from rtap_assets.kafka.topics import end_offsets, high_watermarks
 from rtap_assets.streaming.model.states import FailureNote
 
 OPEN_TRANSACTION = "open_transaction"
@@ -23,6 +24,31 @@ REMEDY = (
     "Nothing, if the producer is about to commit: its records come then, and after an abort, or the broker's timeout of the "
     "transaction, they are passed over. Else end the producer; as a last resort `kafka-transactions.sh abort`."
 )
+
+
+@dataclass(frozen=True)
+class HeldPartition:
+    """A transaction that began at `first_offset` holds back `records` offsets."""
+
+    kafka_partition: int
+    first_offset: int
+    records: int
+
+
+def held_partitions(settings: Settings, topic: str) -> list[HeldPartition]:
+    """Return the Kafka partitions whose last stable offset is behind the high watermark: there committed readers wait.
+
+    Raises:
+        DependencyUnavailable: the broker did not answer within its deadline.
+        ConfigurationError: the topic does not exist.
+    """
+    stable, ends = end_offsets(settings, topic), high_watermarks(settings, topic)
+    return [
+        HeldPartition(partition, offset, ends[partition] - offset)
+        for partition, offset in stable.items()
+        if ends.get(partition, 0) > offset
+    ]
+
 
 Describe = Callable[[str, int], str]
 Held = Callable[[Settings, str], list[HeldPartition]]

@@ -179,5 +179,5 @@ def measure_lag(settings: Settings, stream: StreamDefinition, *, clock: Callable
 
 def dependencies_of(stream: StreamDefinition) -> frozenset[str]:
     """Return what must answer for the stream to go on; a registry that is away holds up starts and new ids alone."""
-    touches_kafka = stream.reads is None or stream.writes is None or not stream.native_sink
+    touches_kafka = stream.reads is None or stream.publishes is not None
     return frozenset({CATALOG, BROKER} if touches_kafka else {CATALOG})

@@ -18,7 +18,7 @@ from rtap_assets.streaming.checkpoints.files import (
 )
 from rtap_assets.streaming.checkpoints.topic_binding import read_binding
 from rtap_assets.streaming.checkpoints.topic_verification import refuse_unfinished_continuation, verify_topic
-from rtap_assets.streaming.queries.definitions import STREAMS, StreamDefinition
+from rtap_assets.streaming.queries.definitions import SILVER_STREAM, STREAMS, StreamDefinition
 
 
 def verify_binding(settings: Settings, stream: StreamDefinition) -> None:
@@ -66,10 +66,11 @@ def verify_in_place(settings: Settings, stream: StreamDefinition, running_id: st
 def _refuse_foreign_state(settings: Settings, stream: StreamDefinition) -> None:
     """Refuse a checkpoint of the time when this stream kept a state; Spark would go on without it, and say nothing.
 
-    What that state held back (rows that it took for too late) would be missing from what the stream adds to.
+    What that state held back (rows that it took for too late) would be missing from what the stream adds to. Silver's held
+    ids alone, and is replaced (`state_handover.py`).
     """
     checkpoint = stream.checkpoint(settings)
-    if not stream.stateful and (checkpoint / "state").exists():
+    if stream != SILVER_STREAM and (checkpoint / "state").exists():
         raise StreamError(
             f"The checkpoint of {stream.name} was written by an earlier version, which kept a state in it.",
             remedy=f"Rebuild the layer from the layers above it: {_rebuild(stream)}. Nothing else needs to be done.",

@@ -2,8 +2,8 @@
 
 `contracts/streams.py` lists the streams; here each has its query.
 
-Silver uses Iceberg's own streaming sink and the DLQ query Spark's Kafka sink; bronze appends and gold adds to its windows in
-`foreachBatch`. No row passes through Python.
+The DLQ query uses Spark's Kafka sink; bronze and silver append, and gold adds to its windows, in `foreachBatch`. No row
+passes through Python.
 """
 
 from __future__ import annotations
@@ -27,9 +27,12 @@ from rtap_assets.streaming.queries.bronze_sink import bronze_sink
 from rtap_assets.streaming.queries.gold_sink import gold_sink
 from rtap_assets.streaming.queries.registered_schemas import WriterMemory
 from rtap_assets.streaming.queries.revenue_windows import REVENUE_WINDOWS
+from rtap_assets.streaming.queries.silver_sink import silver_sink
 from rtap_assets.transforms.dlq import build_dead_letters
-from rtap_assets.transforms.gold import PANE_INPUT
-from rtap_assets.transforms.silver import deduplicate_sales_events, normalise_sales_events, stamp_processing
+from rtap_assets.transforms.silver import normalise_sales_events
+
+# A batch of silver is read and written in as many tasks as it has splits; Iceberg's own, of 128 MB, would leave cores idle.
+SILVER_SPLIT_BYTES = 16 * 1024 * 1024
 
 Writer = Callable[[SparkSession, Settings], DataStreamWriter]
 
@@ -86,22 +89,24 @@ def dlq_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
 
 
 def silver_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
-    """Return silver's query: valid bronze rows, each event once."""
-    events = normalise_sales_events(_follow(session, settings, BRONZE))
-    unique = deduplicate_sales_events(events, watermark_delay_seconds=settings.watermark_delay_seconds)
-    return _iceberg_sink(stamp_processing(unique))
+    """Return silver's query: valid bronze rows, each event once.
+
+    Time: the sink drops what is older than the watermark of the batch before, as Spark does for a query with state.
+    """
+    events = normalise_sales_events(_follow(session, settings, BRONZE, split_bytes=SILVER_SPLIT_BYTES))
+    events = events.withWatermark("event_time", f"{settings.watermark_delay_seconds} seconds")
+    sink = silver_sink(settings, SILVER_STREAM.checkpoint(settings))
+    return events.writeStream.outputMode("append").foreachBatch(sink)
 
 
 def revenue_writer(session: SparkSession, settings: Settings, *, name: str) -> DataStreamWriter:
     """Return the query of a stream of revenue windows: silver events, added to the windows they are in.
 
-    Time: nothing is too late. The watermark drops no row, for there is no state; it is there to be shown, and its delay is
-        twice silver's, since gold may run ahead of silver by one batch.
+    Time: nothing is too late. The sink stamps a watermark into the table, the newest event time less twice silver's delay,
+        since gold may run ahead of silver by one batch; it drops no row, for there is no state.
     """
-    events = _follow(session, settings, SILVER).select(*PANE_INPUT)
-    events = events.withWatermark("event_time", f"{2 * settings.watermark_delay_seconds} seconds")
     sink = gold_sink(settings, STREAMS[name].checkpoint(settings), REVENUE_WINDOWS[name](settings))
-    return events.writeStream.outputMode("append").foreachBatch(sink)
+    return _follow(session, settings, SILVER).writeStream.outputMode("append").foreachBatch(sink)
 
 
 WRITERS: dict[str, Writer] = {
@@ -115,9 +120,11 @@ STREAMS = {spec.name: StreamDefinition(**vars(spec), writer=WRITERS[spec.name]) 
 BRONZE_STREAM, DLQ_STREAM, SILVER_STREAM, GOLD_STREAM = (STREAMS[name] for name in ("bronze", "dlq", "silver", "gold"))
 
 
-def _follow(session: SparkSession, settings: Settings, spec: TableSpec) -> DataFrame:
+def _follow(session: SparkSession, settings: Settings, spec: TableSpec, *, split_bytes: int | None = None) -> DataFrame:
+    splits = {} if split_bytes is None else {"split-size": split_bytes, "file-open-cost": split_bytes // 16}
     return (
         session.readStream.format("iceberg")
+        .options(**splits)
         .option("streaming-max-files-per-micro-batch", settings.source_max_files_per_batch)
         .option("streaming-max-rows-per-micro-batch", settings.source_max_rows_per_batch)
         # Rows that a correction changed or removed are accounted for by it, those that others did by a check.
@@ -125,8 +132,3 @@ def _follow(session: SparkSession, settings: Settings, spec: TableSpec) -> DataF
         .option("streaming-skip-delete-snapshots", "true")
         .load(f"{settings.catalog_name}.{spec.identifier}")
     )
-
-
-def _iceberg_sink(rows: DataFrame) -> DataStreamWriter:
-    # Streaming appends would otherwise add one manifest each and never merge them (apache/iceberg#17347).
-    return rows.writeStream.format("iceberg").outputMode("append").option("use-merge-append-for-streaming", "true")

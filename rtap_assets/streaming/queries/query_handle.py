@@ -83,7 +83,8 @@ class SparkAccess:
         if committed is None:
             self._read = CheckpointReading()
         elif committed != self._read.committed:
-            watermark_ms = read_batch(checkpoint, committed).watermark_ms
+            # Without a state Spark keeps no watermark, or one that an earlier version left; the progress log has the sink's.
+            watermark_ms = read_batch(checkpoint, committed).watermark_ms if self._stream.stateful else None
             self._read = CheckpointReading(committed, commit_time(checkpoint, committed), watermark_ms)
         return replace(self._read, is_dirty=is_dirty)
 
@@ -169,10 +170,7 @@ def start_stream(
         .trigger(processingTime=f"{trigger_seconds} seconds")
     )
     is_recovering = stream.reads is None and has_unfinished_batch(checkpoint)
-    if stream.writes is not None and stream.native_sink:
-        query = writer.toTable(f"{settings.catalog_name}.{stream.writes.identifier}")
-    else:
-        query = writer.start()
+    query = writer.start()
     if is_recovering:
         fill_missing_offsets(session, query)
     return query

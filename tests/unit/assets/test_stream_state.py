@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import dagster as dg
 import pytest
-from stream_host_fakes import NOW, FakeClient, host_over, status
+from fake_host import NOON, FakeClient, host_over, status
 
 from rtap_assets.assets.keys import ASSET_OF_STREAM
 from rtap_assets.assets.layers import layer_assets
@@ -39,13 +39,13 @@ def test_only_what_is_as_desired_passes_and_only_what_needs_a_person_is_an_error
 def test_a_result_carries_when_it_was_observed_and_until_when_to_believe_it() -> None:
     evaluation = state_evaluation(status("silver"))
     assert evaluation.asset_key == ASSET_OF_STREAM["silver"]
-    assert evaluation.metadata["observed at"].value == NOW.timestamp()
-    assert evaluation.metadata["valid until"].value == (NOW + timedelta(seconds=60)).timestamp()
+    assert evaluation.metadata["observed at"].value == NOON.timestamp()
+    assert evaluation.metadata["valid until"].value == (NOON + timedelta(seconds=60)).timestamp()
     assert "valid until 2026-03-01 12:01:00Z; after that, read it as UNKNOWN" in str(evaluation.description)
 
 
 def test_cause_and_next_step_are_shown() -> None:
-    note = FailureNote("catalog_locked", "The catalog is locked.", NOW, "End the process that holds it.")
+    note = FailureNote("catalog_locked", "The catalog is locked.", NOON, "End the process that holds it.")
     verdict = state_evaluation(status(observed=Observed.BROKEN, failures=5, last_error=note))
     assert "The catalog is locked. End the process that holds it." in str(verdict.description)
     assert verdict.metadata["last error"].value == "catalog_locked: The catalog is locked."
@@ -58,7 +58,7 @@ def test_what_is_not_known_is_left_out_and_never_zero() -> None:
 
 
 def test_an_unknown_state_does_not_claim_to_know_what_is_desired() -> None:
-    unknown = status(desired=Desired.STOPPED).as_unknown(reason="The host is frozen.", now=NOW)
+    unknown = status(desired=Desired.STOPPED).as_unknown(reason="The host is frozen.", now=NOON)
     verdict = state_evaluation(unknown)
     assert "desired" not in verdict.metadata
     assert "desired" not in str(verdict.description)

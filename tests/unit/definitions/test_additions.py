@@ -57,7 +57,7 @@ def test_a_check_is_evaluated_and_shown(found: dict[str, Any]) -> None:
 
 def test_a_column_of_gold_reaches_table_record_of_corrections_and_mart(found: dict[str, Any]) -> None:
     assert "upgrades bigint" in found["created"]["gold.revenue_5m"]
-    assert "t.upgrades = s.upgrades" in found["merged"]["gold.revenue_5m"]
+    assert "upgrades" in found["summed"]
     assert {"from_upgrades", "to_upgrades"} <= set(found["ledger"])
     assert "upgrades" in found["views"]["gold"]
     assert "upgrades" in found["rolling"]

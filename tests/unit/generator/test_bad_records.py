@@ -16,8 +16,8 @@ from generator_fixtures import CONTRACT, IDS, MAX_EVENT_BYTES, PAST_MS, START, W
 from rtap_assets.contracts import rules
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.contracts.text import is_text, trim
-from rtap_assets.generator.bad_records import LENGTH_BOMBS, unparsed
-from rtap_assets.generator.encoding import varint
+from rtap_assets.generator.bad_records import LENGTH_BOMBS
+from rtap_assets.generator.encoding import unparsed, varint
 from rtap_assets.generator.options import GeneratorOptions
 
 FUTURE_MS = 300_000

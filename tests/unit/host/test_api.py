@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from host_fixtures import NOON, FakeHost, status
+from fake_host import NOON, FakeHost, status_now
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
@@ -48,7 +48,7 @@ def test_health_needs_no_token_and_follows_jvm_and_shutdown(fake_host: FakeHost)
 
 def test_streams_are_told_as_the_engine_sees_them(fake_host: FakeHost) -> None:
     note = FailureNote("broker", "no answer", NOON, "wait")
-    waiting = status("gold", observed=Observed.WAITING, waiting_for="broker", lag_seconds=1.5, last_error=note)
+    waiting = status_now("gold", observed=Observed.WAITING, waiting_for="broker", lag_seconds=1.5, last_error=note)
     fake_host.engine.found["gold"] = waiting
     told = [StreamStatus.from_json(one) for one in fake_host.http.get("/v1/streams").json()["streams"]]
     assert told == fake_host.engine.statuses()
@@ -134,7 +134,7 @@ def test_a_host_that_is_about_to_end_takes_no_commands(fake_host: FakeHost) -> N
 
 def test_the_host_introduces_itself_and_ends_when_asked_to(fake_host: FakeHost) -> None:
     assert fake_host.http.get("/v1/host").json() == {
-        "pid": 4711, "since": "2026-01-01T12:00:00+00:00", "state_dir": str(fake_host.settings.state_dir),
+        "pid": 4711, "since": "2026-03-01T12:00:00+00:00", "state_dir": str(fake_host.settings.state_dir),
         "version": "0.1.0", "jvm_pid": 4712, "stopping": False,
     }  # fmt: skip
     assert fake_host.http.post("/v1/host/shutdown").status_code == 202
@@ -214,7 +214,7 @@ def test_every_reference_of_the_description_leads_somewhere(fake_host: FakeHost)
 def test_the_description_has_the_fields_that_are_exchanged(fake_host: FakeHost) -> None:
     schemas = fake_host.http.get("/openapi.json").json()["components"]["schemas"]
     assert list(schemas["StreamStatus"]["properties"].keys() - {field.name for field in fields(StreamStatus)}) == []
-    assert schemas["StreamStatus"]["properties"].keys() == status("gold").to_json().keys()
+    assert schemas["StreamStatus"]["properties"].keys() == status_now("gold").to_json().keys()
     assert schemas["Operation"]["properties"].keys() == {field.name for field in fields(Operation)}
     assert schemas["Host"]["properties"].keys() == fake_host.http.get("/v1/host").json().keys()
 
@@ -231,7 +231,7 @@ def samples(text: str) -> dict[str, dict[str, float]]:
 
 
 def test_metrics_have_help_type_and_every_reading(fake_host: FakeHost) -> None:
-    fake_host.engine.found["gold"] = status(
+    fake_host.engine.found["gold"] = status_now(
         "gold", desired=Desired.RUNNING, observed=Observed.RUNNING, lag_records=0, watermark=NOON, state_bytes=2**60
     )
     fake_host.host.totals.add({"name": "dlq", "observedMetrics": {"dlq": {"bad_magic": 3}}})
@@ -315,8 +315,8 @@ def test_a_host_is_idle_while_nothing_should_run_and_nothing_is_under_way(fake_h
         engine.operations[id] = replace(engine.operations[id], state=OperationState.SUCCEEDED)
         clock.now = 600
         assert activity.idle_seconds() == 100
-        engine.found["gold"] = status("gold", desired=Desired.RUNNING)
+        engine.found["gold"] = status_now("gold", desired=Desired.RUNNING)
         assert activity.idle_seconds() == 0
-        engine.found["gold"] = status("gold", valid_until=NOON + timedelta(1))
+        engine.found["gold"] = status_now("gold", valid_until=NOON + timedelta(1))
         clock.now = 650
         assert activity.idle_seconds() == 50

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from host_fixtures import NOON, FakeHost, status
+from fake_host import NOON, FakeHost, status_now
 
 from rtap_assets.config import Settings, load_settings
 from rtap_assets.contracts.streams import STREAM_NAMES
@@ -69,7 +69,7 @@ def test_states_are_those_of_the_host(fake_host: FakeHost) -> None:
 
 def test_an_answer_past_its_valid_until_is_unknown(fake_host: FakeHost) -> None:
     past = datetime.now(UTC) - timedelta(seconds=1)
-    fake_host.engine.found["gold"] = status("gold", observed=Observed.RUNNING, valid_until=past, last_batch_id=7)
+    fake_host.engine.found["gold"] = status_now("gold", observed=Observed.RUNNING, valid_until=past, last_batch_id=7)
     gold = fake_host.client.status("gold")
     assert (gold.observed, gold.last_batch_id) == (Observed.UNKNOWN, 7)
     assert gold.last_error is not None

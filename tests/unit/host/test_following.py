@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from stream_host_fakes import FakeClient
+from fake_host import FakeClient
 
 from rtap_assets.errors import StreamError
 from rtap_assets.host.following import carry_out

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from host_fixtures import FakeEngine, status
+from fake_host import FakeEngine, status_now
 
 from rtap_assets.host.idle import Activity
 from rtap_assets.streaming.model.operation import OperationState
@@ -47,11 +47,11 @@ def test_looking_at_states_keeps_no_host_alive(clock: Clock) -> None:
 
 def test_a_host_whose_stream_should_run_is_never_idle_and_is_so_from_the_stop_on(clock: Clock) -> None:
     engine = FakeEngine()
-    engine.found["silver"] = status("silver", desired=Desired.RUNNING)
+    engine.found["silver"] = status_now("silver", desired=Desired.RUNNING)
     activity = Activity(engine, clock=clock)
     clock.now = 1_000
     assert activity.idle_seconds() == 0
-    engine.found["silver"] = status("silver")
+    engine.found["silver"] = status_now("silver")
     clock.now = 1_060
     assert activity.idle_seconds() == 60
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from host_fixtures import FakeHost
+from fake_host import FakeHost
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import DependencyUnavailable
@@ -45,7 +45,7 @@ def test_a_host_that_answers_is_adopted(settings: Settings, ready: HostDescripti
     said: list[str] = []
     with LateHost(settings, ready) as client:
         assert ensure_host(settings, echo=said.append, client=client) == ready
-    assert said == ["stream host adopted: process 4711, since 2026-01-01 12:00:00Z"]
+    assert said == ["stream host adopted: process 4711, since 2026-03-01 12:00:00Z"]
 
 
 def test_a_host_that_starts_or_ends_is_waited_for_and_no_second_one_started(

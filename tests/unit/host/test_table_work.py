@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stream_host_fakes import FakeClient, status
+from fake_host import FakeClient, FakeEngine, engine_with, status
 
 from rtap_assets.config import Settings, load_settings
 from rtap_assets.contracts.streams import STREAM_NAMES
@@ -43,6 +43,10 @@ def hosted(settings: Settings) -> Settings:
 
 def all_streams(observed: Observed, desired: Desired) -> list[StreamStatus]:
     return [status(name, observed, desired=desired) for name in STREAM_NAMES]
+
+
+def all_stopped() -> FakeEngine:
+    return engine_with(*all_streams(Observed.STOPPED, Desired.STOPPED))
 
 
 @dataclass
@@ -110,7 +114,7 @@ def test_a_rebuild_without_a_host_goes_on_to_its_session(settings: Settings) -> 
 def test_a_rebuild_is_refused_while_a_stream_runs_or_is_to_run_and_ends_nothing(hosted: Settings) -> None:
     for observed, desired in ((Observed.RUNNING, Desired.STOPPED), (Observed.STOPPED, Desired.RUNNING)):
         reported = [*all_streams(Observed.STOPPED, Desired.STOPPED)[:3], status("gold", observed, desired=desired)]
-        client = EndingClient(reported=reported, settings=hosted)
+        client = EndingClient(engine=engine_with(*reported), settings=hosted)
         with pytest.raises(StreamError, match="runs gold") as refusal:
             rebuilt(hosted, client)
         assert "stop_streams" in refusal.value.remedy
@@ -118,7 +122,7 @@ def test_a_rebuild_is_refused_while_a_stream_runs_or_is_to_run_and_ends_nothing(
 
 
 def test_a_host_whose_streams_are_stopped_hands_the_checkpoints_over(hosted: Settings) -> None:
-    client = EndingClient(reported=all_streams(Observed.STOPPED, Desired.STOPPED), settings=hosted)
+    client = EndingClient(engine=all_stopped(), settings=hosted)
     with pytest.raises(Reached):
         rebuilt(hosted, client)
     assert client.ended == ["ended"]
@@ -127,6 +131,6 @@ def test_a_host_whose_streams_are_stopped_hands_the_checkpoints_over(hosted: Set
 def test_an_external_host_that_answers_keeps_the_checkpoints(tmp_path: Path) -> None:
     external = load_settings(state_dir=tmp_path, streams_url="http://streams:18090")
     with pytest.raises(StreamError, match="external"):
-        rebuilt(external, EndingClient(reported=all_streams(Observed.STOPPED, Desired.STOPPED)))
+        rebuilt(external, EndingClient(engine=all_stopped()))
     with pytest.raises(Reached):
         rebuilt(external, EndingClient(answers=False))

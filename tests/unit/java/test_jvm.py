@@ -1,15 +1,14 @@
-"""Which Java is used, and what the shim in front of the packaged one does."""
+"""Which Java is used."""
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from rtap_assets.config import load_settings
 from rtap_assets.errors import ConfigurationError
-from rtap_assets.java.jvm import SHIM, java_command, java_major_version, spark_java_home
+from rtap_assets.java.jvm import java_command, java_major_version
 
 
 def executable(path: Path, script: str) -> Path:
@@ -22,23 +21,6 @@ def executable(path: Path, script: str) -> Path:
 def jdk(folder: Path, version: str) -> Path:
     executable(folder / "bin" / "java", f"echo 'openjdk version \"{version}\" 2020-01-01' >&2")
     return folder
-
-
-def test_the_shim_drops_the_module_argument_and_keeps_every_other_one_as_it_is(tmp_path: Path) -> None:
-    real = executable(tmp_path / "real java", "printf '<%s>' \"$@\"")
-    shim = executable(tmp_path / "shim", SHIM.format(java=real).removeprefix("#!/bin/sh\n"))
-    arguments = ["-Xmx1g", "--add-modules=jdk.incubator.vector", "-Da=b c", "", "*", '"$HOME"', "--add-modules=other"]
-    done = subprocess.run([str(shim), *arguments], capture_output=True, text=True, check=True)
-    assert done.stdout == '<-Xmx1g><-Da=b c><><*><"$HOME"><--add-modules=other>'
-
-
-def test_spark_gets_a_home_whose_java_is_the_packaged_one(tmp_path: Path) -> None:
-    settings = load_settings(_env_file=None, state_dir=tmp_path)
-    launcher = spark_java_home(settings) / "bin" / "java"
-    done = subprocess.run(
-        [str(launcher), "--add-modules=jdk.incubator.vector", "-version"], capture_output=True, text=True, check=True
-    )
-    assert 'version "21' in done.stderr
 
 
 @pytest.mark.parametrize("version, major", [("1.8.0_392", 8), ("11.0.2", 11), ("17", 17), ("21.0.8", 21), ("25-ea", 25)])
@@ -54,9 +36,8 @@ def test_an_unsuitable_java_is_refused_with_its_version_and_what_to_do(tmp_path:
 
 
 def test_a_suitable_java_takes_the_place_of_the_packaged_one(tmp_path: Path) -> None:
-    settings = load_settings(_env_file=None, java_home=jdk(tmp_path, "17.0.9"), state_dir=tmp_path / "state")
+    settings = load_settings(_env_file=None, java_home=jdk(tmp_path, "17.0.9"))
     assert java_command(settings) == [str(tmp_path / "bin" / "java")]
-    assert spark_java_home(settings) == tmp_path
 
 
 def test_a_java_home_without_java_and_one_that_fails_are_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from stream_host_fakes import NO_SPARK, FakeClient, host_over
+from fake_host import NO_SPARK, FakeClient, host_over
 
 from rtap_assets.commands.dlq.rejudge import report_lines
 from rtap_assets.contracts.selection import Selection

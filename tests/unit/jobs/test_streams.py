@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
-from stream_host_fakes import FakeClient, host_over
+from fake_host import FakeClient, host_over
 
 from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.errors import StreamError
@@ -72,8 +72,8 @@ def test_the_steps_of_each_stream_are_in_the_log_of_the_run() -> None:
         lines = [entry.user_message for entry in instance.all_logs(result.run_id)]
     assert [line for line in lines if line.startswith(("stream host", "bronze:", "gold:"))] == [
         "stream host adopted",
-        "bronze: a step",
-        "gold: a step",
+        "bronze: done",
+        "gold: done",
         "bronze: stop proven",
         "gold: stop proven",
     ]

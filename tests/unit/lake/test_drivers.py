@@ -12,7 +12,7 @@ from rtap_assets.errors import ConfigurationError
 from rtap_assets.lake.catalog import open_catalog
 from rtap_assets.lake.drivers import missing_drivers, require_drivers
 from rtap_assets.local.external_checks import check_external
-from rtap_assets.streaming.failures import Verdict, judge
+from rtap_assets.streaming.failures import Verdict, verdict_on
 from rtap_assets.streaming.session import start_session
 
 POSTGRES = {"catalog_uri": "jdbc:postgresql://db/lake", "catalog_user": "u", "catalog_password": "p"}
@@ -68,6 +68,6 @@ def test_the_doctor_asks_what_runs_elsewhere_and_only_that(tmp_path: Path) -> No
     ],
 )
 def test_what_waiting_does_not_bring_is_a_fault_with_its_cause(text: str) -> None:
-    verdict, reason = judge(RuntimeError(text))
+    verdict, reason = verdict_on(RuntimeError(text))
     assert verdict is Verdict.FAULT
     assert reason in text

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -33,12 +33,21 @@ from rtap_assets.quality.full_pass import run_checks
 NOW = NOON + timedelta(hours=1)
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    own = load_settings(state_dir=tmp_path)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    own = load_settings(state_dir=tmp_path_factory.mktemp("lake") / ".rtap")
     rows = [silver_row(f"event-{number}", account_id=f"account-{number % 3}") for number in range(6)]
     make_lake(own, bronze=[bronze_row(0)], silver=rows, gold=[gold_row(NOON)], watermark=NOON)
+    shutil.copytree(own.state_dir, own.state_dir.with_name("made"))
     return own
+
+
+@pytest.fixture
+def settings(made: Settings) -> Settings:
+    """Return settings of a lake as it was made, at its path: a table's metadata hold absolute ones."""
+    shutil.rmtree(made.state_dir)
+    shutil.copytree(made.state_dir.with_name("made"), made.state_dir)
+    return made
 
 
 def silver(settings: Settings) -> Table:

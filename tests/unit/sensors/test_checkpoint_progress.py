@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from stream_host_fakes import NOW, FakeClient, host_over, status
+from fake_host import NOON, FakeClient, host_over, status
 
 from rtap_assets.assets.keys import ASSET_OF_STREAM
 from rtap_assets.assets.layers import NEWEST_BATCH, QUERY_ID
@@ -55,13 +55,13 @@ def commit(settings: Settings, batches: Iterable[int], *, query: str = QUERY, lo
 
 
 def reported(
-    batch: int, *, at: datetime = NOW, observed: Observed = Observed.RUNNING, query: str = QUERY
+    batch: int, *, at: datetime = NOON, observed: Observed = Observed.RUNNING, query: str = QUERY
 ) -> ReportedProgress:
     return ReportedProgress(query, batch, as_text(at), observed)
 
 
 def progress(
-    settings: Settings, instance: dg.DagsterInstance, before: ReportedProgress | None, *, now: datetime = NOW
+    settings: Settings, instance: dg.DagsterInstance, before: ReportedProgress | None, *, now: datetime = NOON
 ) -> tuple[dict[str, Any] | None, ReportedProgress | None]:
     """The metadata of the materialization that is due, if any, and what had been reported then."""
     event, fresh = progress_of("dlq", settings, instance, before, observed=Observed.RUNNING, now=now)
@@ -78,8 +78,8 @@ INTERVAL, LEAD = timedelta(seconds=Settings().progress_rollup_seconds), timedelt
         (reported(7), Observed.RUNNING, timedelta(hours=1), False),
         (reported(6), Observed.RUNNING, INTERVAL - LEAD - timedelta(seconds=1), False),
         (reported(6), Observed.RUNNING, INTERVAL - LEAD, True),
-        (reported(6, at=NOW - LEAD - timedelta(seconds=1)), Observed.RUNNING, timedelta(seconds=28), False),
-        (reported(6, at=NOW - LEAD - timedelta(seconds=1)), Observed.RUNNING, timedelta(seconds=29), True),
+        (reported(6, at=NOON - LEAD - timedelta(seconds=1)), Observed.RUNNING, timedelta(seconds=28), False),
+        (reported(6, at=NOON - LEAD - timedelta(seconds=1)), Observed.RUNNING, timedelta(seconds=29), True),
         (reported(6), Observed.STOPPED, timedelta(seconds=1), True),
         (reported(7), Observed.STOPPED, timedelta(seconds=1), False),
         (reported(9, query=OTHER_QUERY), Observed.RUNNING, timedelta(seconds=1), True),
@@ -99,7 +99,7 @@ INTERVAL, LEAD = timedelta(seconds=Settings().progress_rollup_seconds), timedelt
 def test_a_roll_up_is_due_once_an_interval_and_at_a_change_and_only_when_something_was_committed(
     before: ReportedProgress | None, observed: Observed, after: timedelta, due: bool
 ) -> None:
-    assert is_due(before, Standing(QUERY, 7), observed=observed, now=NOW + after, interval=INTERVAL) is due
+    assert is_due(before, Standing(QUERY, 7), observed=observed, now=NOON + after, interval=INTERVAL) is due
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,8 @@ def test_a_drain_is_left_to_the_drain(desired: Desired, observed: Observed, drai
 def test_an_hour_without_a_daemon_is_reported_once_and_whole(settings: Settings) -> None:
     commit(settings, range(721))
     with dg.DagsterInstance.ephemeral() as instance:
-        metadata, fresh = progress(settings, instance, reported(0), now=NOW + timedelta(hours=1))
-        again, _ = progress(settings, instance, fresh, now=NOW + timedelta(hours=1, seconds=10))
+        metadata, fresh = progress(settings, instance, reported(0), now=NOON + timedelta(hours=1))
+        again, _ = progress(settings, instance, fresh, now=NOON + timedelta(hours=1, seconds=10))
     assert metadata is not None
     assert (metadata["rows read"], metadata["micro-batches"], metadata[NEWEST_BATCH]) == (720 * ROWS, 720, 720)
     assert metadata["source offsets"] == {"snapshot id": "720", "files read": 1}
@@ -133,13 +133,13 @@ def test_what_a_drain_has_reported_is_not_reported_again(settings: Settings) -> 
     with dg.DagsterInstance.ephemeral() as instance:
         drained = {NEWEST_BATCH: 7, QUERY_ID: QUERY}
         instance.report_runless_asset_event(dg.AssetMaterialization(ASSET_OF_STREAM["dlq"], metadata=drained))
-        metadata, _ = progress(settings, instance, reported(0), now=NOW + INTERVAL)
+        metadata, _ = progress(settings, instance, reported(0), now=NOON + INTERVAL)
         assert metadata is not None
         assert metadata["micro-batches"] == 2
         instance.report_runless_asset_event(
             dg.AssetMaterialization(ASSET_OF_STREAM["dlq"], metadata=drained | {NEWEST_BATCH: 9})
         )
-        assert progress(settings, instance, reported(0), now=NOW + INTERVAL) == (None, reported(9, at=NOW + INTERVAL))
+        assert progress(settings, instance, reported(0), now=NOON + INTERVAL) == (None, reported(9, at=NOON + INTERVAL))
 
 
 def test_a_new_checkpoint_is_reported_from_its_first_batch(settings: Settings) -> None:
@@ -158,7 +158,7 @@ def test_sums_that_lack_a_batch_are_marked_as_lower_bounds(settings: Settings) -
     commit(settings, [5], logged=False)
     commit(settings, range(6, 8))
     with dg.DagsterInstance.ephemeral() as instance:
-        metadata, _ = progress(settings, instance, reported(2), now=NOW + INTERVAL)
+        metadata, _ = progress(settings, instance, reported(2), now=NOON + INTERVAL)
     assert metadata is not None
     assert metadata["micro-batches"] == 5
     assert metadata["rows read, at least"] == 4 * ROWS

@@ -1,4 +1,4 @@
-"""Corrections for callers: the run that looks by itself, and rows that others hand in to be added or removed."""
+"""Corrections for callers: the run that looks by itself, and rows that others hand in to be added."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from rtap_assets.streaming.operations.corrections.apply import carry_out
 from rtap_assets.streaming.operations.corrections.ledger import Correction, PlannedRows, write_end, write_plan
 from rtap_assets.streaming.operations.corrections.plan import Findings, findings
 from rtap_assets.streaming.operations.corrections.runs import CorrectionRun
-from rtap_assets.transforms.corrections import with_first_epoch
-from rtap_assets.transforms.silver import ARRIVAL_ORDER, COORDINATES
+from rtap_assets.transforms.silver import ARRIVAL_ORDER
 
 LATE_WHY = "valid, and older than silver's watermark when its stream read it"
 COPY_WHY = "a later copy of an event that counts already"
@@ -64,7 +63,7 @@ def correct(run: CorrectionRun, *, dry_run: bool = False) -> CorrectionReport:
                 set_position(run.settings, found.position)
             run.on_step("positioned")
             report = _report(run, found, finished=finished)
-    run.echo(report_line(report))
+    run.echo(_report_line(report))
     return report
 
 
@@ -86,25 +85,6 @@ def add_rows(run: CorrectionRun, rows: DataFrame, *, cause: Cause, why: str) -> 
             return _change(run, cause, why, adds=lacking)[0]
         finally:
             lacking.unpersist()
-
-
-def remove_rows(run: CorrectionRun, rows: DataFrame, *, cause: Cause, why: str) -> int:
-    """Remove the rows of silver at these coordinates and subtract them from gold; returns how many were removed.
-
-    `rows` has at least `transforms.silver.COORDINATES`; gold must have read them.
-
-    Raises:
-        StreamError, DependencyUnavailable: as `correct`.
-    """
-    ensure_corrections(run.settings)
-    with run.locked(CORRECTIONS), run.locked(SILVER):
-        finish_pending(run)
-        wanted = F.broadcast(rows.select(*COORDINATES).distinct())
-        held = with_first_epoch(run.table(SILVER)).join(wanted, list(COORDINATES), "left_semi").persist()
-        try:
-            return _change(run, cause, why, removes=held)[1]
-        finally:
-            held.unpersist()
 
 
 def finish(run: CorrectionRun) -> int:
@@ -185,7 +165,7 @@ def _report(run: CorrectionRun, found: Findings, *, finished: int, dry_run: bool
     )
 
 
-def report_line(report: CorrectionReport) -> str:
+def _report_line(report: CorrectionReport) -> str:
     """One line of a log."""
     verb = "would be " if report.dry_run else ""
     parts = [

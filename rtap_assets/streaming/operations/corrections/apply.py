@@ -64,7 +64,7 @@ def carry_out(
     if correction.rows_added and changes_gold and not _gold_has_read(run, correction):
         run.echo(f"correction {correction.correction_id}: gold has not read the added rows yet")
         return False
-    windows = restated_windows(run, correction, removes) if changes_gold else []
+    windows = _restated_windows(run, correction, removes) if changes_gold else []
     write_end(run, correction, Entry.DONE, windows)
     run.on_step("done")
     return True
@@ -72,13 +72,13 @@ def carry_out(
 
 def _remove(run: CorrectionRun, correction: Correction, rows: DataFrame, *, changes_gold: bool) -> None:
     """Remove the rows from silver, and from bronze for an erasure; subtract them from each table of revenue windows."""
-    remove_rows_at(run, SILVER, rows, correction)
+    _remove_rows_at(run, SILVER, rows, correction)
     run.on_step("removed")
     if correction.cause is Cause.ERASED:
         # First the reason, then the deed: a pass that looks for gaps would ask the broker about them otherwise.
-        record_gaps(run.settings, erased_gaps(rows, detail=f"correction {correction.correction_id}"))
+        record_gaps(run.settings, _erased_gaps(rows, detail=f"correction {correction.correction_id}"))
         with run.locked(BRONZE):
-            remove_rows_at(run, BRONZE, rows, correction)
+            _remove_rows_at(run, BRONZE, rows, correction)
         run.on_step("removed from bronze")
     if changes_gold:
         session = stamped_session(run.session, {})
@@ -97,7 +97,7 @@ def _remove(run: CorrectionRun, correction: Correction, rows: DataFrame, *, chan
         run.on_step("subtracted")
 
 
-def remove_rows_at(run: CorrectionRun, spec: TableSpec, rows: DataFrame, correction: Correction) -> None:
+def _remove_rows_at(run: CorrectionRun, spec: TableSpec, rows: DataFrame, correction: Correction) -> None:
     """Delete the rows at these coordinates from a table, in one copy-on-write commit; nothing where none is left.
 
     Raises:
@@ -145,7 +145,7 @@ def _allow_concurrent_appends(run: CorrectionRun, spec: TableSpec) -> None:
         run.session.sql(f"ALTER TABLE {run.name(spec)} SET TBLPROPERTIES ('{DELETE_ISOLATION}' = 'snapshot')")
 
 
-def erased_gaps(rows: DataFrame, *, detail: str) -> list[OffsetGap]:
+def _erased_gaps(rows: DataFrame, *, detail: str) -> list[OffsetGap]:
     """Return the offsets of erased rows as ranges without holes."""
     gaps: list[OffsetGap] = []
     for topic, epoch, partition, offset in rows.select(*COORDINATES).distinct().orderBy(*COORDINATES).collect():
@@ -158,7 +158,7 @@ def erased_gaps(rows: DataFrame, *, detail: str) -> list[OffsetGap]:
     return gaps
 
 
-def restated_windows(run: CorrectionRun, correction: Correction, removes: DataFrame | None) -> list[dict[str, Any]]:
+def _restated_windows(run: CorrectionRun, correction: Correction, removes: DataFrame | None) -> list[dict[str, Any]]:
     """The windows that the correction touched: gold's measures now, and what they were without the correction."""
     changes = [] if removes is None else [_changes(run, removes, sign=1)]
     if correction.rows_added:

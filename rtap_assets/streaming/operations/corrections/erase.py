@@ -64,7 +64,7 @@ def erase_account(run: CorrectionRun, account_id: str, *, dry_run: bool = False)
     with run.locked(CORRECTIONS), run.locked(SILVER):
         finish_pending(run)
         bronze, silver = _tables_to_erase_from(run, must_be_read=not dry_run)
-        records = bronze.where(belongs_to(account)).select(*COORDINATES).persist()
+        records = bronze.where(_belongs_to(account)).select(*COORDINATES).persist()
         events = silver.where(F.col("account_id") == account).persist()
         try:
             return _erase(run, account, records, events, dry_run=dry_run)
@@ -73,7 +73,7 @@ def erase_account(run: CorrectionRun, account_id: str, *, dry_run: bool = False)
             events.unpersist()
 
 
-def belongs_to(account: str) -> Column:
+def _belongs_to(account: str) -> Column:
     """Return the predicate of bronze rows that hold the account: decoded, as the key, or inside a quarantined value.
 
     In a value the id is looked for as Avro writes a string (its length before it) and as JSON does (in quotes), so that

@@ -10,7 +10,7 @@ from threading import Thread
 import pytest
 import uvicorn
 from click.testing import CliRunner, Result
-from host_fixtures import NOON, FakeHost, status
+from fake_host import NOON, FakeHost, status_now
 from polling import wait_until
 
 from rtap_assets.commands.local.stack import status as stack_status
@@ -76,9 +76,9 @@ def test_a_failed_command_follows_the_others_all_the_same(serving: Command, fake
 
 def test_status_shows_each_stream_and_is_0_while_all_is_well(serving: Command, fake_host: FakeHost) -> None:
     running = {"desired": Desired.RUNNING, "observed": Observed.RUNNING}
-    fake_host.engine.found["gold"] = status("gold", **running, lag_records=1_234, lag_seconds=5.4, watermark=NOON)
+    fake_host.engine.found["gold"] = status_now("gold", **running, lag_records=1_234, lag_seconds=5.4, watermark=NOON)
     waiting = {"desired": Desired.RUNNING, "observed": Observed.WAITING, "waiting_for": "broker"}
-    fake_host.engine.found["bronze"] = status("bronze", **waiting)
+    fake_host.engine.found["bronze"] = status_now("bronze", **waiting)
     result = serving("status")
     assert result.exit_code == 0, result.output
     gold = next(line for line in result.output.splitlines() if line.startswith("gold"))
@@ -92,7 +92,7 @@ def test_status_is_1_and_says_what_to_do_when_one_is_unwell(
     serving: Command, fake_host: FakeHost, observed: Observed
 ) -> None:
     note = FailureNote("fault", "It broke.", NOON, "Mend it.")
-    fake_host.engine.found["gold"] = status("gold", observed=observed, last_error=note)
+    fake_host.engine.found["gold"] = status_now("gold", observed=observed, last_error=note)
     result = serving("status")
     assert result.exit_code == 1
     assert "gold: It broke.\n  -> Mend it." in result.output

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from host_fixtures import NOON, FakeHost, status
+from fake_host import NOON, FakeHost, status_now
 from lake_fixtures import bronze_row, gold_row, make_lake
 from rich.cells import cell_len
 from rich.console import Console
@@ -43,7 +43,7 @@ def line_of(name: str, lines: Sequence[str]) -> list[str]:
 
 def test_a_running_stream_has_its_readings_in_its_line(fake_host: FakeHost) -> None:
     now = datetime.now(UTC)
-    fake_host.engine.found["gold"] = status(
+    fake_host.engine.found["gold"] = status_now(
         "gold",
         **RUNNING,
         since=now - timedelta(minutes=5),
@@ -63,7 +63,7 @@ def test_a_running_stream_has_its_readings_in_its_line(fake_host: FakeHost) -> N
 
 def test_a_reading_that_is_not_known_is_a_dash_and_a_known_zero_a_zero(fake_host: FakeHost) -> None:
     now = datetime.now(UTC)
-    fake_host.engine.found["dlq"] = status("dlq", **RUNNING, since=now, lag_records=0, input_rows_per_second=0.0)
+    fake_host.engine.found["dlq"] = status_now("dlq", **RUNNING, since=now, lag_records=0, input_rows_per_second=0.0)
     lines = lines_of(fake_host.client.statuses(), now=now)
     assert line_of("dlq", lines) == ["dlq", "running", "running", "0s", "-", "0", "0", "-", "-", "-"]
     assert line_of("gold", lines)[4:] == ["-"] * 6
@@ -71,7 +71,7 @@ def test_a_reading_that_is_not_known_is_a_dash_and_a_known_zero_a_zero(fake_host
 
 def test_a_waiting_stream_says_for_what(fake_host: FakeHost) -> None:
     for name in ("bronze", "dlq"):
-        fake_host.engine.found[name] = status(
+        fake_host.engine.found[name] = status_now(
             name, desired=Desired.RUNNING, observed=Observed.WAITING, waiting_for="registry"
         )
     assert lines_of(fake_host.client.statuses())[-1] == "bronze, dlq: waits for registry"
@@ -80,7 +80,7 @@ def test_a_waiting_stream_says_for_what(fake_host: FakeHost) -> None:
 def test_a_broken_stream_says_its_error_when_and_what_to_do_in_red(fake_host: FakeHost) -> None:
     now = datetime.now(UTC)
     note = FailureNote("table_gone", "[gold] is not there.", now - timedelta(seconds=90), "Rebuild it.")
-    fake_host.engine.found["gold"] = status("gold", observed=Observed.BROKEN, last_error=note)
+    fake_host.engine.found["gold"] = status_now("gold", observed=Observed.BROKEN, last_error=note)
     assert lines_of(fake_host.client.statuses(), now=now)[-2:] == [
         "gold: table_gone (90s ago): [gold] is not there.",
         "  -> Rebuild it.",
@@ -91,7 +91,7 @@ def test_a_broken_stream_says_its_error_when_and_what_to_do_in_red(fake_host: Fa
 def test_an_error_that_is_over_is_shown_with_its_time_and_without_a_next_step() -> None:
     now = datetime.now(UTC)
     note = FailureNote("table_gone", "[gold] is not there.", now - timedelta(seconds=90), "Put it back.")
-    well = status("gold", observed=Observed.RUNNING, since=now - timedelta(seconds=60), last_error=note)
+    well = status_now("gold", observed=Observed.RUNNING, since=now - timedelta(seconds=60), last_error=note)
     assert well.error_is_over
     assert list(stream_notes([well], now=now)) == ["table_gone 90s ago, over since 60s: [gold] is not there."]
     failed_since = replace(well, since=now - timedelta(seconds=95))
@@ -100,7 +100,7 @@ def test_an_error_that_is_over_is_shown_with_its_time_and_without_a_next_step() 
 
 
 def test_of_an_unknown_stream_nothing_is_shown_but_why(fake_host: FakeHost) -> None:
-    late = status("gold", **RUNNING, lag_records=7, processed_rows_per_second=5.0, state_rows=3, valid_until=NOON)
+    late = status_now("gold", **RUNNING, lag_records=7, processed_rows_per_second=5.0, state_rows=3, valid_until=NOON)
     fake_host.engine.found["gold"] = late
     lines = lines_of(fake_host.client.statuses())
     assert line_of("gold", lines) == ["gold", "-", "unknown", *"-------"]
@@ -110,7 +110,7 @@ def test_of_an_unknown_stream_nothing_is_shown_but_why(fake_host: FakeHost) -> N
 def test_the_widest_readings_fit_into_100_columns() -> None:
     now = datetime.now(UTC)
     past = now - timedelta(seconds=119)
-    widest = status(
+    widest = status_now(
         "silver",
         desired=Desired.STOPPED,
         observed=Observed.STARTING,

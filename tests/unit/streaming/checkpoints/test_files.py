@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rtap_assets.errors import StreamError
+from rtap_assets.lake.history.stream_offsets import BEFORE_THE_FIRST_SNAPSHOT
 from rtap_assets.streaming.checkpoints import files
 
 TOPIC = "sales.events.v1"
@@ -73,7 +74,7 @@ def test_a_batch_of_an_unknown_version_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_position_is_that_of_the_newest_committed_batch(tmp_path: Path) -> None:
-    plan(tmp_path, 0, {"snapshot_id": files.BEFORE_THE_FIRST_SNAPSHOT, "position": 0})
+    plan(tmp_path, 0, {"snapshot_id": BEFORE_THE_FIRST_SNAPSHOT, "position": 0})
     commit(tmp_path, 0)
     assert files.committed_position(tmp_path) is None  # the table had no snapshot yet
     plan(tmp_path, 1, {"snapshot_id": 5, "position": 2})

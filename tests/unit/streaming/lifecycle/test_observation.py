@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
+from stream_states import NOON, POLICY, at
 
 from rtap_assets.streaming.lifecycle.observation import ProbeReadings, observe, status_of
 from rtap_assets.streaming.lifecycle.phases import (
@@ -22,28 +23,9 @@ from rtap_assets.streaming.lifecycle.phases import (
     Wait,
     Waiting,
 )
-from rtap_assets.streaming.lifecycle.restart_policy import Policy
 from rtap_assets.streaming.model.reports import CheckpointReading
 from rtap_assets.streaming.model.states import FailureNote, Observed
 from rtap_assets.streaming.probes.source_probe import Lag
-
-NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-POLICY = Policy(
-    trigger_seconds=5,
-    running_proof_seconds=25,
-    start_seconds=120,
-    stop_seconds=30,
-    backoff_first_seconds=1,
-    backoff_longest_seconds=30,
-    breaker_failures=3,
-    breaker_healthy_seconds=300,
-)
-
-
-def at(seconds: float) -> datetime:
-    """An instant after noon."""
-    return NOON + timedelta(seconds=seconds)
-
 
 REST = Stopped(at(0))
 TRYING = Starting(at(10), 5, 1)

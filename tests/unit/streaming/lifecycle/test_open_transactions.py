@@ -9,9 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from rtap_assets.config import Settings, load_settings
-from rtap_assets.kafka.held_partitions import HeldPartition
 from rtap_assets.kafka.single_records import SingleRecord
-from rtap_assets.streaming.probes.open_transactions import OPEN_TRANSACTION, TransactionWatch
+from rtap_assets.streaming.probes.open_transactions import OPEN_TRANSACTION, HeldPartition, TransactionWatch
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 PATIENCE = timedelta(seconds=60)

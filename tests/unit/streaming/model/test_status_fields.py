@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import pytest
-from stream_host_fakes import status
+from fake_host import status
 
 from rtap_assets.assets.stream_state import state_evaluation
 from rtap_assets.host import metrics, openapi

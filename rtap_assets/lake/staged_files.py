@@ -1,0 +1,179 @@
+"""Reads chosen data files of a table and replaces them by others, through Iceberg's API in Spark's JVM.
+
+A compaction works in this way: files are staged under a name, Spark reads and writes that name, and the files take each
+other's place in one commit. Next to SQL it spares a statement that is planned and compiled anew for each batch, and next to
+the streaming source it reads the columns that are asked for, in vectors.
+
+Source: Iceberg 1.12, `SparkTableCache`, `ScanTaskSetManager`, `FileRewriteCoordinator`, `SyncSparkMicroBatchPlanner`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from pyspark.sql import DataFrame, SparkSession
+
+APPEND = "append"
+UNLIMITED = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class SourceOffset:
+    """A position of Iceberg's streaming source: the files of a snapshot before `position` are read.
+
+    `scan_all_files`: those that the snapshot holds count, not only those that it added.
+    """
+
+    snapshot_id: int
+    position: int
+    scan_all_files: bool
+    version: int = 1
+
+    @property
+    def is_before_everything(self) -> bool:
+        """True for the position in a table without snapshots."""
+        return self.snapshot_id == -1
+
+
+class StagedTable:
+    """A table as of one look at it: `table` is Iceberg's own object, and does not change."""
+
+    def __init__(self, session: SparkSession, name: str) -> None:
+        self.session = session
+        self._jvm = session.sparkContext._jvm
+        self.table = self._jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(session._jsparkSession, name)
+
+    def snapshots(self) -> Iterator[Any]:
+        """Yield the current snapshot and its retained ancestors, newest first."""
+        snapshot = self.table.currentSnapshot()
+        while snapshot is not None:
+            yield snapshot
+            parent = snapshot.parentId()
+            snapshot = None if parent is None else self.table.snapshot(parent)
+
+    def appended(self, start: SourceOffset, end: SourceOffset) -> list[Any]:
+        """Return the scan tasks of the files that the streaming source counts from `start` to before `end`.
+
+        Raises:
+            LookupError: the table no longer has the snapshots in between.
+        """
+        if end.is_before_everything:
+            return []
+        chain = self._chain(start, end)
+        begin = SourceOffset(chain[0].snapshotId(), 0, scan_all_files=False) if start.is_before_everything else start
+        tasks: list[Any] = []
+        for snapshot in chain:
+            if snapshot.operation() != APPEND:
+                continue
+            number = snapshot.snapshotId()
+            first, every = (begin.position, begin.scan_all_files) if number == begin.snapshot_id else (0, False)
+            last = end.position if number == end.snapshot_id else int(snapshot.summary().get("added-data-files") or 0)
+            planner = getattr(self._jvm.org.apache.iceberg.MicroBatches, "from")(snapshot, self.table.io())
+            batch = planner.specsById(self.table.specs()).generate(first, last, UNLIMITED, every)
+            tasks.extend(batch.tasks())
+        return tasks
+
+    def overlapping(self, column: str, first: int, last: int) -> list[Any]:
+        """Return the scan tasks of the files that may hold a value of the column between two, bounds included.
+
+        Units: a timestamp is given in microseconds since the epoch.
+        """
+        where = self._jvm.org.apache.iceberg.expressions.Expressions
+        near = getattr(where, "and")(where.greaterThanOrEqual(column, first), where.lessThanOrEqual(column, last))
+        # Without the residual, by which the reader would leave row groups out: the files are read whole.
+        found = self.table.newScan().filter(near).ignoreResiduals().planFiles()
+        try:
+            files, tasks = found.iterator(), []
+            while files.hasNext():
+                tasks.append(files.next())
+        finally:
+            found.close()
+        return tasks
+
+    def bounds(self, tasks: Sequence[Any], column: str) -> tuple[int, int] | None:
+        """Return least and greatest value of a column of numbers or instants; None where a file does not state them."""
+        field = self.table.schema().findField(column)
+        decode = self._jvm.org.apache.iceberg.types.Conversions.fromByteBuffer
+        values = []
+        for task in tasks:
+            for stated in (task.file().lowerBounds(), task.file().upperBounds()):
+                value = None if stated is None else stated.get(field.fieldId())
+                if value is None:
+                    return None
+                values.append(int(decode(field.type(), value)))
+        return (min(values), max(values)) if values else None
+
+    @contextmanager
+    def staged(self, tasks: Sequence[Any]) -> Iterator[StagedFiles]:
+        """Stage files for the time of the block, in which Spark may read them and write others."""
+        name = f"rtap-{uuid4()}"
+        spark = self._jvm.org.apache.iceberg.spark
+        cache, sets = spark.SparkTableCache.get(), spark.ScanTaskSetManager.get()
+        cache.add(name, self.table)
+        if tasks:
+            staged = self._jvm.java.util.ArrayList()
+            for task in tasks:
+                staged.add(task)
+            sets.stageTasks(self.table, name, staged)
+        try:
+            yield StagedFiles(self, name, tuple(tasks))
+        finally:
+            sets.removeTasks(self.table, name)
+            cache.remove(name)
+
+    def _chain(self, start: SourceOffset, end: SourceOffset) -> list[Any]:
+        """Return the snapshots from that of `start` to that of `end`, oldest first."""
+        chain: list[Any] = []
+        snapshot = self.table.snapshot(end.snapshot_id)
+        while snapshot is not None:
+            chain.append(snapshot)
+            if snapshot.snapshotId() == start.snapshot_id:
+                break
+            parent = snapshot.parentId()
+            snapshot = None if parent is None else self.table.snapshot(parent)
+        if not chain or (snapshot is None and not start.is_before_everything):
+            raise LookupError(f"snapshots from {start.snapshot_id} to {end.snapshot_id} are no longer in the history")
+        return chain[::-1]
+
+
+@dataclass(frozen=True)
+class StagedFiles:
+    """Data files staged under a name that Spark reads and writes."""
+
+    owner: StagedTable
+    name: str
+    tasks: tuple[Any, ...]
+
+    def rows(self) -> DataFrame:
+        """Return the rows of the files, to be computed inside the block of `staged`."""
+        # As many tasks as files: a small file is not worth a task, but silver's are few and of a batch each.
+        read = self.owner.session.read.format("iceberg").load(self.name)
+        return read if self.tasks else read.limit(0)
+
+    def replace(self, rows: DataFrame, *, stamp: Mapping[str, str]) -> None:
+        """Write the rows to new files and put them in place of the staged ones, in one snapshot that carries the stamp.
+
+        Fails when another writer has changed the table since it was loaded. Files of a failed commit are orphans.
+        """
+        rows.write.format("iceberg").mode("append").save(self.name)
+        jvm, table = self.owner._jvm, self.owner.table
+        written = jvm.org.apache.iceberg.spark.FileRewriteCoordinator.get()
+        try:
+            change = table.newOverwrite()
+            for file in written.fetchNewFiles(table, self.name):
+                change.addFile(file)
+            for task in self.tasks:
+                change.deleteFile(task.file())
+            if (base := table.currentSnapshot()) is not None:
+                change.validateFromSnapshot(base.snapshotId())
+            change.conflictDetectionFilter(jvm.org.apache.iceberg.expressions.Expressions.alwaysTrue())
+            change.validateNoConflictingData().validateNoConflictingDeletes()
+            for key, value in stamp.items():
+                change.set(key, value)
+            change.commit()
+        finally:
+            written.clearRewrite(table, self.name)
