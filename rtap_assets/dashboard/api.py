@@ -24,7 +24,7 @@ from rtap_assets.dashboard.hub import Hub
 from rtap_assets.dashboard.readings import READINGS, Question, Reading, cursor_after
 from rtap_assets.dashboard.representation import CHARSET, TYPES, Rows, chosen_type, written
 from rtap_assets.dashboard.sources import HostWatch
-from rtap_assets.quality.catalog import PASS_CHECKS, outcome_of
+from rtap_assets.quality.catalog import PASS_CHECKS
 from rtap_assets.runtime.clock import from_microseconds
 from rtap_assets.serving.lake_reader import LakeReader
 from rtap_assets.serving.marts_reader import MartsReader
@@ -118,18 +118,11 @@ Table = tuple[list[str], list[str], list[tuple[Any, ...]]]
 
 
 def _with_sentences(columns: list[str], types: list[str], rows: list[tuple[Any, ...]]) -> Table:
-    """Add to each check's result its outcome in words, and what the check asks."""
+    """Add to each check's result what the check asks."""
     sentences = {check.key: check.sentence for check in PASS_CHECKS}
     at = {name: index for index, name in enumerate(columns)}
-    told = [
-        (
-            *row,
-            str(outcome_of(passed=row[at["passed"]], rows_checked=row[at["rows_checked"]])),
-            sentences.get((row[at["table_name"]], row[at["check_name"]]), ""),
-        )
-        for row in rows
-    ]
-    return [*columns, "outcome", "sentence"], [*types, "VARCHAR", "VARCHAR"], told
+    found = [(*row, sentences.get((row[at["table_name"]], row[at["check_name"]]), "")) for row in rows]
+    return [*columns, "sentence"], [*types, "VARCHAR"], found
 
 
 def _made_visible(columns: list[str], types: list[str], rows: list[tuple[Any, ...]]) -> Table:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rtap_assets.errors import ConfigurationError
+from rtap_assets.quality.catalog import Outcome
 
 DEFAULT_LIMIT, MOST_LIMIT = 1_000, 10_000
 MOST_FILTER = 200  # characters
@@ -34,9 +35,13 @@ SELECT date_trunc('hour', window_start) AS hour, plan_tier, region, currency, su
     END AS status
 FROM tumbling_revenue GROUP BY date_trunc('hour', window_start), plan_tier, region, currency
 """
-_CHECKS = """
+# `outcome` as `quality.catalog.DqResult.outcome`: what looked at nothing has not passed.
+_CHECKS = f"""
 SELECT table_name, check_name, severity, blocking, passed, observed, threshold, rows_checked, rows_failed, measured_at,
-    detail
+    detail, CASE
+        WHEN NOT passed THEN '{Outcome.FAILED}' WHEN rows_checked > 0 THEN '{Outcome.PASSED}'
+        ELSE '{Outcome.NOTHING_TO_CHECK}'
+    END AS outcome
 FROM quality QUALIFY row_number() OVER (PARTITION BY table_name, check_name ORDER BY measured_at DESC, result_id DESC) = 1
 """
 _RECORDS = """

@@ -19,7 +19,6 @@ import fastavro
 from lake_fixtures import bronze_row, gold_row, make_lake, silver_row
 from polling import wait_until
 from starlette.applications import Starlette
-from stream_host_fakes import status
 
 from rtap_assets.config import PROJECT_ROOT, Settings
 from rtap_assets.contracts.avro.wire import frame
@@ -37,12 +36,12 @@ from rtap_assets.dashboard.sources import HostWatch, MartsWatch
 from rtap_assets.errors import DependencyUnavailable, RtapError
 from rtap_assets.kafka.topic_follower import FollowedRecord
 from rtap_assets.lake.corrections import append_entries, ensure_corrections
-from rtap_assets.quality.catalog import PASS_CHECKS, judge
+from rtap_assets.quality.catalog import PASS_CHECKS, result_of
 from rtap_assets.quality.results_table import append_results, archived_offsets
 from rtap_assets.serving.lake_reader import LakeReader
 from rtap_assets.serving.marts import refresh_marts
 from rtap_assets.serving.marts_reader import MartsReader
-from rtap_assets.streaming.model.states import FailureNote, Observed, StreamStatus
+from rtap_assets.streaming.model.states import Desired, FailureNote, Observed, StreamStatus
 
 SCHEMA = (PROJECT_ROOT / "schemas" / "sales.agg.revenue_5m.v1-value" / "1.avsc").read_text(encoding="utf-8")
 PARSED = fastavro.parse_schema(json.loads(SCHEMA))
@@ -199,8 +198,8 @@ def running(**changes: Any) -> list[StreamStatus]:
     now = datetime.now(UTC)
     rates = {"bronze": 2004.0, "dlq": 11.0, "silver": 1988.0, "gold": 1986.0}
     return [
-        replace(
-            status(name, Observed.RUNNING),
+        StreamStatus(
+            name, Desired.RUNNING, Observed.RUNNING,
             since=now - timedelta(hours=2), observed_at=now, valid_until=now + timedelta(seconds=75),
             last_commit_at=now - timedelta(seconds=3), last_batch_id=4711, batch_seconds=0.8,
             input_rows_per_second=rates[name], processed_rows_per_second=rates[name] * 4, lag_records=1200, lag_seconds=2.5,
@@ -259,7 +258,7 @@ def fill_lake(
     )  # fmt: skip
     archived_offsets(settings)
     results = [
-        judge(
+        result_of(
             check, settings, evaluation="stage", observed=2 * check.threshold(settings) + 0.5 if number in {1, 8} else 0.0,
             rows_checked=0 if number == 5 else 120_000, rows_failed=0, measured_at=now - timedelta(minutes=2), detail={},
         )
