@@ -50,7 +50,7 @@ class MartsWatch:
         """Look once; load what is new."""
         async with self._lock:
             identity = self.reader.identity()
-            if identity and identity == self.hub.store.marts_id:
+            if identity and identity == self.hub.store.marts_id and self.hub.marts.presence is Presence.LIVE:
                 return
             try:
                 await self._load(identity)

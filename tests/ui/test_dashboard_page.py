@@ -257,6 +257,7 @@ def test_hostile_text_in_every_field_stays_text(browser: Browser, tmp_path: Path
         assert viewer.page.locator("img, iframe, script:not([src])").count() == 0
         assert viewer.faults == []
         assert HOSTILE[:20] in viewer.text("#tiers")
+        assert "\u202e" not in viewer.text("body"), "nothing turns the direction of the text"
         viewer.picture("hostile-text")
         viewer.close()
 

@@ -1,7 +1,12 @@
 // Small helpers: every text reaches the page as text, never as markup; elements are changed in place, so nothing flickers.
 export const $ = (id) => document.getElementById(id);
 
-export function write(element, text) {
+// Characters that turn the direction of text could make a page read as what it does not say.
+const TURNING = /[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+const plain = (text) => String(text).replace(TURNING, "\ufffd");
+
+export function write(element, wanted) {
+  const text = plain(wanted);
   if (element.textContent !== text) element.textContent = text;
 }
 
@@ -9,7 +14,7 @@ export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
     if (name === "class") element.className = value;
-    else if (name === "text") element.textContent = value;
+    else if (name === "text") element.textContent = plain(value);
     else if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value);
   }
@@ -19,7 +24,7 @@ export function make(tag, properties = {}, ...children) {
 
 // Sentences with `commands` in them.
 export function prose(text) {
-  return text.split("`").map((part, index) => (index % 2 ? make("code", { text: part }) : part)).filter((part) => part !== "");
+  return text.split("`").map((part, index) => (index % 2 ? make("code", { text: part }) : part)).filter((part) => part !== "").map((part) => (typeof part === "string" ? plain(part) : part));
 }
 
 // Keeps one child per key, in order: made once, then updated.

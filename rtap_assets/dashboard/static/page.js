@@ -11,7 +11,8 @@ const HOUR = 3600000;
 const RANGES = [["1", "1 h"], ["3", "3 h"], ["6", "6 h"], ["24", "24 h"], ["168", "7 days"]];
 const KINDS = [["rolling", "Rolling"], ["tumbling", "Tumbling"]];
 const DEFAULTS = { currency: "", plan_tier: "", region: "", range: "3", kind: "rolling", zone: "UTC" };
-const TABLE_ROWS = 24;
+const TABLE_ROWS = 12;
+const RESTATED_ROWS = 12;
 
 const live = { windows: new Map(), currency: "", currencies: [], tiers: new Set(), regions: new Set(), status: null, skew: 0, isLost: false, isCut: false, hasRevenue: false };
 const marts = { id: null, corrections: [], hours: [], hoursOf: "", problem: "" };
@@ -153,8 +154,9 @@ function draw() {
   else drawHours();
   drawCurrencies(tumbling);
   const corrections = marts.corrections.filter((one) => one.currency === live.currency && (!view.plan_tier || one.plan_tier === view.plan_tier) && (!view.region || one.region === view.region));
-  const rows = tumbling.slice(-TABLE_ROWS).reverse().map((one) => ({ ...one, change: panels.changeOf(one, corrections, live.currency) }));
-  panels.windowTable(rows, live.currency);
+  const older = tumbling.slice(0, -TABLE_ROWS).filter((one) => one.status === "restated").slice(-RESTATED_ROWS);
+  const rows = [...older, ...tumbling.slice(-TABLE_ROWS)].reverse().map((one) => ({ ...one, change: panels.changeOf(one, corrections, live.currency) }));
+  panels.windowTable(rows, live.currency, now());
 }
 
 function drawNow(windows) {

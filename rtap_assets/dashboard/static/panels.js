@@ -1,6 +1,6 @@
 // The panels below the chart: breakdowns, windows, streams, quality, quarantine, corrections, latency.
 import { shown, share, sum, units, drawn } from "./amounts.js";
-import { $, each, make, pill, sparkSvg, sparkline, write } from "./dom.js";
+import { $, each, make, pill, prose, sparkSvg, sparkline, write } from "./dom.js";
 import { ago, clock, day, moment, zoneName } from "./times.js";
 import { read } from "./api.js";
 
@@ -34,7 +34,7 @@ export function breakdown(list, rows, choose, { comparable = true } = {}) {
   );
 }
 
-export function windowTable(rows, currency) {
+export function windowTable(rows, currency, now) {
   write($("windows-zone"), `Window, ${zoneName()}`);
   each(
     $("windows").tBodies[0], rows, (row) => String(row.start),
@@ -42,7 +42,7 @@ export function windowTable(rows, currency) {
     (line, row) => {
       const [when, net, orders, refunds, status, change] = line.children;
       line.dataset.start = row.start;
-      write(when, `${day(row.start)}, ${clock(row.start)}–${clock(row.end)}`);
+      write(when, `${day(row.start) === day(now) ? "" : `${day(row.start)}, `}${clock(row.start)}–${clock(row.end)}`);
       write(net, row.status === "none" ? "–" : `${shown(units(row.net), currency)} ${currency}`);
       write(orders, count.format(row.orders));
       write(refunds, count.format(row.refunds));
@@ -84,7 +84,9 @@ export function streams(list, found, now) {
       const committed = one.last_commit_at === null ? "–" : `${ago(Date.parse(one.last_commit_at), now)} ago`;
       [lag, span(one.batch_seconds), committed, mark].forEach((text, index) => write(facts.children[2 * index + 1], known ? text : "–"));
       const error = one.last_error && state !== "running" ? `${one.last_error.message} ${one.last_error.remedy}` : "";
-      write(why, one.waiting_for && known ? `Waits for ${one.waiting_for}. ${error}` : error);
+      const reason = one.waiting_for && known ? `Waits for ${one.waiting_for}. ${error}` : error;
+      if (why.dataset.reason !== reason) why.replaceChildren(...prose(reason));
+      why.dataset.reason = reason;
     },
   );
 }
@@ -119,7 +121,7 @@ const number = (value) => (value === null ? "–" : new Intl.NumberFormat("en", 
 
 export function quarantine(rows) {
   const total = rows.reduce((all, one) => all + one.records, 0);
-  write($("dead-sum"), rows.length ? `${count.format(total)} records` : "");
+  write($("dead-sum"), rows.length ? plural(total, "record") : "");
   const items = rows.length ? [...rows].sort((a, b) => b.records - a.records) : [{ empty: "Nothing is quarantined." }];
   each(
     $("dead"), items, (one) => one.reason ?? "empty",
@@ -158,7 +160,7 @@ const CAUSES = { late: "Late rows added", later_copy: "Later copies removed", re
 export function corrections(rows, now) {
   const headers = [...new Map(rows.map((one) => [one.correction_id, one])).values()];
   const pending = headers.filter((one) => one.state === "pending").length;
-  write($("late-sum"), headers.length ? `${headers.length} corrections${pending ? `, ${pending} pending` : ""}` : "");
+  write($("late-sum"), headers.length ? `${plural(headers.length, "correction")}${pending ? `, ${pending} pending` : ""}` : "");
   const items = Object.keys(CAUSES).map((cause) => ({ cause, own: headers.filter((one) => one.cause === cause), windows: rows.filter((one) => one.cause === cause && one.window_start) })).filter((one) => one.own.length);
   each(
     $("late"), items.length ? items : [{ empty: "Nothing has been corrected." }], (one) => one.cause ?? "empty",
@@ -168,16 +170,18 @@ export function corrections(rows, now) {
       const added = total(one.own, "rows_added"), removed = total(one.own, "rows_removed");
       write(item.children[0], CAUSES[one.cause]);
       write(item.children[1], [added ? `+${count.format(added)}` : "", removed ? `−${count.format(removed)}` : ""].filter(Boolean).join(" ") || "0");
-      write(item.children[2], `${one.own[0].why ?? ""} ${count.format(one.windows.length)} figures of windows changed; last ${ago(Date.parse(one.own[0].planned_at), now)} ago.`);
+      write(item.children[2], `${one.own[0].why ?? ""} ${plural(one.windows.length, "figure of a window changed", "figures of windows changed")}; last ${ago(Date.parse(one.own[0].planned_at), now)} ago.`);
     },
   );
 }
 
+const plural = (size, one, more = `${one}s`) => `${count.format(size)} ${size === 1 ? one : more}`;
 const total = (rows, name) => rows.reduce((all, one) => all + (one[name] ?? 0), 0);
 const PARTS = { ingest: "Event to producer", delivery: "Event to Kafka", processing: "Kafka to silver", end_to_end: "Event to silver" };
 
 export function latency(rows) {
-  const overall = rows.filter((one) => one.hour === null);
+  const order = Object.keys(PARTS);
+  const overall = rows.filter((one) => one.hour === null).sort((a, b) => order.indexOf(a.latency) - order.indexOf(b.latency));
   each(
     $("latency").tBodies[0], overall, (one) => one.latency,
     () => make("tr", {}, make("td"), ...[1, 2, 3].map(() => make("td", { class: "number" }))),
