@@ -128,13 +128,13 @@ def _with_sentences(columns: list[str], types: list[str], rows: list[tuple[Any, 
 def _made_visible(columns: list[str], types: list[str], rows: list[tuple[Any, ...]]) -> Table:
     """Write a record's own bytes so that nothing in them acts: escaped text, and hexadecimal digits."""
     key, value = columns.index("raw_key"), columns.index("raw_value")
-    told = []
+    changed = []
     for row in rows:
         cells = list(row)
         cells[key], cells[value] = visible(row[key], limit=64), (row[value] or b"").hex(" ")
-        told.append(tuple(cells))
+        changed.append(tuple(cells))
     kinds = ["VARCHAR" if index in {key, value} else kind for index, kind in enumerate(types)]
-    return ["key" if name == "raw_key" else "value" if name == "raw_value" else name for name in columns], kinds, told
+    return ["key" if name == "raw_key" else "value" if name == "raw_value" else name for name in columns], kinds, changed
 
 
 CHANGES: dict[str, Callable[[list[str], list[str], list[tuple[Any, ...]]], Table]] = {

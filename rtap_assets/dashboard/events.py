@@ -39,7 +39,7 @@ class Stand:
 
     @classmethod
     def of(cls, hub: Hub) -> Stand:
-        """Return where one stands who knows everything."""
+        """Return where a viewer stands that has everything."""
         return cls(hub.store.topic_id or "none", hub.store.marts_id, tuple(sorted(hub.store.position.items())))
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The newest value of each revenue window, in memory: what the topic said, and what the marts say of its status.
+"""The newest value of each revenue window, in memory: as the topic has it, with its status from the marts.
 
 Pure: no clock, no I/O; the event loop alone uses it. Bounded by the hours kept and by a number of rows. No history is kept
 for viewers that return: each row knows the offset of its message, so what changed since a position is what has a later one.

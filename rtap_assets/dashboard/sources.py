@@ -1,4 +1,4 @@
-"""The two sources that are looked at from time to time: the marts' file, and the stream host while somebody looks.
+"""The two sources that are looked at from time to time: the marts' file, and the stream host while there are viewers.
 
 Both recover by themselves; what they say while they are away is that they are.
 """

@@ -177,7 +177,7 @@ class Stage:
         return self.streams
 
     def own_api(self) -> Api:
-        """Return the endpoints over the fakes, made anew."""
+        """Return the endpoints over the fakes."""
         hub = Hub(self.settings, RevenueStore(self.settings.dashboard_hours))
         self.api = Api(hub, MartsReader(self.settings), LakeReader(self.settings), HostWatch(hub, self.ask_host))
         return self.api
