@@ -117,5 +117,7 @@ class Hub:
                 "watermark": None if self.watermark is None else as_text(self.watermark),
             },
             "host": self.host.to_json(),
+            # Gold's watermark is this far behind the newest event that gold holds.
+            "gold_delay_seconds": 2 * self.settings.watermark_delay_seconds,
             "streams": [one.to_json() for one in self.statuses()],
         }

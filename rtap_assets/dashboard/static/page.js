@@ -286,12 +286,18 @@ function drawState() {
   notices(status, silent);
   if (!status) return;
   panels.streams($("streams"), status.streams.length ? status.streams : [], now());
-  const silver = status.streams.find((one) => one.name === "silver"), gold = status.streams.find((one) => one.name === "gold");
-  const lag = (one) => (one && one.lag_seconds !== null && Date.parse(one.valid_until) >= now() ? one.lag_seconds : null);
-  const behind = [status.streams.find((one) => one.name === "bronze"), silver, gold].map(lag);
-  write($("fresh"), behind.every((one) => one !== null) ? `Event to gold: at most ${behind.reduce((all, one) => all + one, 0).toFixed(0)} s behind` : "");
+  write($("fresh"), eventToGold(status));
   const refreshed = status.marts.refreshed_at ? `Marts of ${moment(Date.parse(status.marts.refreshed_at))} ${zoneName()}` : "No marts yet";
   write($("as-of"), `${refreshed}. Times in ${zoneName()}; server time ${seconds(now())}.`);
+}
+
+// How old gold's newest event was when gold committed it.
+function eventToGold(status) {
+  const gold = status.streams.find((one) => one.name === "gold");
+  if (!gold?.watermark || !gold.last_commit_at || Date.parse(gold.valid_until) < now()) return "";
+  const newest = Date.parse(gold.watermark) + status.gold_delay_seconds * 1000;
+  const age = Math.max(0, Date.parse(gold.last_commit_at) - newest) / 1000;
+  return `Event to gold: the newest event was ${age.toFixed(age < 10 ? 1 : 0)} s old at its commit`;
 }
 
 function notices(status, silent) {
