@@ -203,7 +203,7 @@ def running(**changes: Any) -> list[StreamStatus]:
             since=now - timedelta(hours=2), observed_at=now, valid_until=now + timedelta(seconds=75),
             last_commit_at=now - timedelta(seconds=3), last_batch_id=4711, batch_seconds=0.8,
             input_rows_per_second=rates[name], processed_rows_per_second=rates[name] * 4, lag_records=1200, lag_seconds=2.5,
-            watermark={"silver": now - timedelta(minutes=10, seconds=6), "gold": now - timedelta(minutes=20, seconds=11)}.get(name),
+            watermark={"silver": now - timedelta(seconds=606), "gold": now - timedelta(seconds=1_211)}.get(name),
         )
         for name in STREAM_NAMES
     ]  # fmt: skip
