@@ -119,6 +119,8 @@ def chain(events: int, rounds: int, against: str | None, seed: int, heap: str) -
         sides = [Side("this", PROJECT_ROOT, Path(folder) / "this")]
         if against:
             sides.append(Side(against, clone_of(against, echo=console.print), Path(folder) / "against"))
+        for side in sides:
+            make_class_archive(side.project)
         stack = stack_settings(Path(folder))
         try:
             up(stack, echo=lambda _: None)
@@ -152,6 +154,13 @@ def _measure(
                 side.open(stack, heap=heap)
             console.print(f"  {side.name} drains")
             side.drain()
+
+
+def make_class_archive(project: Path) -> None:
+    """Make the class-data archive of a commit now, which set-up has begun in the background; earlier commits have none."""
+    python = project / ".venv" / "bin" / "python"
+    command = [str(python), "-m", "rtap_assets.cli", "jars", "archive"]
+    subprocess.run(command, cwd=project, capture_output=True, check=False)
 
 
 def stack_settings(folder: Path) -> Settings:

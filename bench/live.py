@@ -23,10 +23,10 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from bench.chain import REASONS, RESULTS, WIDTH
+from bench.chain import REASONS, RESULTS, WIDTH, make_class_archive
 from bench.latencies import ages_seconds, commits, percentiles
 from bench.oracle import differences
-from rtap_assets.config import Settings, get_settings, settings_environment
+from rtap_assets.config import PROJECT_ROOT, Settings, get_settings, settings_environment
 from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.host.following import carry_out
@@ -60,8 +60,9 @@ class Reading:
 def live(rates: str, seconds: int, settle: int) -> None:
     """Measure cores, memory and latencies of the live platform at each rate; triggers and heap come from the settings."""
     console, readings = Console(width=WIDTH), []
+    make_class_archive(PROJECT_ROOT)
     with tempfile.TemporaryDirectory(prefix="rtap-bench-live-") as folder:
-        settings = _own_settings(Path(folder) / "stack")
+        settings = own_settings(Path(folder) / "stack", java_option="-Drtap.log.codegen=info")
         try:
             up(settings, ui=True, streams=True, echo=lambda _: None)
             with StreamsClient(settings) as client:
@@ -87,9 +88,10 @@ def live(rates: str, seconds: int, settle: int) -> None:
     sys.exit(1 if faults else 0)
 
 
-def _own_settings(state_dir: Path) -> Settings:
+def own_settings(state_dir: Path, *, java_option: str) -> Settings:
+    """Return the settings of a stack of its own on free ports, whose driver gets one more Java option."""
     settings = get_settings()
-    extra = settings.spark_extra_conf | {"spark.driver.defaultJavaOptions": "-Drtap.log.codegen=info"}
+    extra = settings.spark_extra_conf | {"spark.driver.defaultJavaOptions": java_option}
     ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
     return settings.model_copy(update={"state_dir": state_dir, "spark_extra_conf": extra} | ports)
 

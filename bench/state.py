@@ -55,13 +55,15 @@ def state(sizes: str, rows: int, batches: int, heap: str) -> None:
         settings = load_settings(**update)
         session, meter = start_session(settings), TreeMeter()
         ensure_tables(session, settings.catalog_name)
-        events = 0
-        for size in (int(text) for text in sizes.split(",")):
-            console.print(f"{size:,} live ids: filling silver")
+        events, wanted = 0, [int(text) for text in sizes.split(",")]
+        # The first size twice: Spark compiles its code while it works on the first batches.
+        for number, size in enumerate([wanted[0], *wanted]):
+            console.print(f"{size:,} live ids: filling silver" if number else "warming up")
             events = fill(session, settings, events, size)
             for _ in range(batches):
                 events = send_batch(session, settings, events, rows)
-            readings.append({"live_ids": size} | measure(session, settings, meter, batches=batches))
+            reading = measure(session, settings, meter, batches=batches)
+            readings += [{"live_ids": size} | reading] if number else []
             held = session.table(f"{settings.catalog_name}.{SILVER.identifier}")
             found, distinct = held.agg(F.count("*"), F.count_distinct("event_id")).first() or (0, 0)
             if (found, distinct) != (events, events):

@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench.chain import SPAN_SECONDS, WIDTH, Side, stack_settings
+from bench.chain import SPAN_SECONDS, WIDTH, Side, make_class_archive, stack_settings
 from bench.oracle import differences
 from bench.peers.expected import peer_differences
 from bench.peers.measuring import Cost, measured_run
@@ -88,6 +88,7 @@ def bench(events: int, runs: int, peers: str, write: bool) -> None:
     prepared = prepare(get_settings(), echo=console.print)
     with tempfile.TemporaryDirectory(prefix="rtap-bench-peers-") as temporary:
         folder = Path(temporary)
+        make_class_archive(PROJECT_ROOT)
         settings = stack_settings(folder)
         this = Side("this", PROJECT_ROOT, folder / "this")
         try:

@@ -57,8 +57,8 @@ def decoded(header: bytes, bodies: list[bytes], places: list[int], bad: list[int
         frame = pl.read_avro(io.BytesIO(header + varint(len(bodies)) + varint(len(body)) + body + SYNC))
         if frame.height == len(bodies):
             return [(frame, places)]
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        pass  # polars panics on some input
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        pass  # damaged: polars ends early, refuses or panics
     if len(bodies) == 1:
         bad.append(places[0])
         return []

@@ -12,10 +12,8 @@ import dagster as dg
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import BRONZE, TABLES, TableSpec
 from rtap_assets.errors import RtapError
-from rtap_assets.quality.archive import archive_results
 from rtap_assets.quality.catalog import PASS_CHECKS, CheckSpec, DqResult, Outcome, Severity
 from rtap_assets.quality.full_pass import run_checks
-from rtap_assets.quality.results_topic import DqPublisher
 from rtap_assets.serving.offset_gaps import explain_gaps
 from rtap_assets.streaming.checkpoints.files import stream_positions
 
@@ -76,6 +74,10 @@ def _published(
 ) -> RtapError | None:
     """Send the results to the topic and the topic to the table; return the error, so that the verdicts are shown first."""
     try:
+        # Imported when published: the registry's client takes half a second, which every run and the code server would pay.
+        from rtap_assets.quality.archive import archive_results  # noqa: PLC0415
+        from rtap_assets.quality.results_topic import DqPublisher  # noqa: PLC0415
+
         DqPublisher(settings).publish(results)
         archive_results(settings)
     except RtapError as error:

@@ -109,6 +109,8 @@ BRONZE = TableSpec(
         Column("kafka_headers", "array<struct<key:string,value:binary>>", "The record's headers, unchanged."),
     ),
     mostly_unique=(*MOSTLY_UNIQUE, "raw_value"),
+    # Written and read once by the streams, and soon compacted: the cheapest codec, at 1.7 times the bytes of zstd.
+    properties={"write.parquet.compression-codec": "lz4_raw"},
     note="Nothing is left out: an invalid record is a row too, with its reason.",
 )
 

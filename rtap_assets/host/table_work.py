@@ -9,28 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-from pyspark.sql import SparkSession
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.streams import stream_filling
+from rtap_assets.contracts.tables import GOLD
 from rtap_assets.errors import DependencyUnavailable, StreamError
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.host.launcher import end_host
 from rtap_assets.host.lock import running_host
-from rtap_assets.streaming.checkpoints.layers import open_layers
-from rtap_assets.streaming.checkpoints.ownership import refuse_a_living_owner
 from rtap_assets.streaming.model.operation import Action
 from rtap_assets.streaming.model.reports import DrainReport
 from rtap_assets.streaming.model.states import Desired, Observed
-from rtap_assets.streaming.operations.corrections.api import correct, finish
-from rtap_assets.streaming.operations.corrections.erase import erase_account
-from rtap_assets.streaming.operations.corrections.runs import CorrectionRun
-from rtap_assets.streaming.operations.drain import drain_stream
-from rtap_assets.streaming.operations.maintenance import maintain_tables
-from rtap_assets.streaming.operations.rebuild import downstream_of, rebuild_layer
-from rtap_assets.streaming.operations.rejudge import RejudgeOptions, rejudge
-from rtap_assets.streaming.queries.definitions import GOLD_STREAM, STREAMS
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from rtap_assets.streaming.operations.rejudge import RejudgeOptions
 
 Echo = Callable[[str], None]
 AT_REST = frozenset({Observed.STOPPED, Observed.DIRTY})
@@ -77,9 +72,14 @@ def table_work(
         with client:
             yield _InHost(client, requested_by, echo)
         return
+    # Imported where no host does the work: Dagster's definitions load this module, and need no Spark.
+    from rtap_assets.streaming.checkpoints.layers import open_layers  # noqa: PLC0415
+    from rtap_assets.streaming.checkpoints.ownership import refuse_a_living_owner  # noqa: PLC0415
+    from rtap_assets.streaming.operations.session_work import SessionWork  # noqa: PLC0415
+
     refuse_a_living_owner(settings)
     with open_layers(session(), settings) as opened:
-        yield _InSession(opened, settings, requested_by, echo)
+        yield SessionWork(opened, settings, requested_by, echo)
 
 
 def client_of_host(settings: Settings) -> StreamsClient | None:
@@ -103,6 +103,12 @@ def rebuild(
         StreamError: streams run, the host is an external one that answers, another process owns the checkpoints, or a
             stream failed; repeat the rebuild then.
     """
+    # Imported when called, as in `table_work`.
+    from rtap_assets.streaming.checkpoints.layers import open_layers  # noqa: PLC0415
+    from rtap_assets.streaming.checkpoints.ownership import refuse_a_living_owner  # noqa: PLC0415
+    from rtap_assets.streaming.operations.rebuild import downstream_of, rebuild_layer  # noqa: PLC0415
+    from rtap_assets.streaming.queries.definitions import STREAMS  # noqa: PLC0415
+
     with client:
         _take_over_checkpoints(client, settings, echo)
     refuse_a_living_owner(settings)
@@ -139,55 +145,11 @@ class _InHost:
         return report
 
     def _drain_gold(self) -> None:
-        self.client.wait(self.client.submit(GOLD_STREAM.name, Action.DRAIN), echo=self.echo)
+        self.client.wait(self.client.submit(stream_filling(GOLD).name, Action.DRAIN), echo=self.echo)
 
     def _done(self, action: Action, arguments: Mapping[str, Any]) -> dict[str, Any]:
         asked = self.client.submit_for_tables(action, {**arguments, "requested_by": self.requested_by})
         return self.client.wait(asked, echo=self.echo).result or {}
-
-
-@dataclass(frozen=True)
-class _InSession:
-    """No stream runs meanwhile: what the work needs read or reads in the end is drained here."""
-
-    session: SparkSession
-    settings: Settings
-    requested_by: str
-    echo: Echo
-
-    def maintain(self) -> dict[str, Any]:
-        return maintain_tables(self.session, self.settings, echo=self.echo).to_json()
-
-    def correct(self, *, dry_run: bool = False) -> dict[str, Any]:
-        self._drain(GOLD_STREAM.name)
-        run = self._correction_run()
-        report = correct(run, dry_run=dry_run).to_json()
-        if not dry_run:
-            gold = self._drain(GOLD_STREAM.name)
-            report["pending"] -= finish(run)
-            self.echo(f"gold is up to date: {gold.input_rows:,} rows read")
-        return report
-
-    def erase(self, account_id: str, *, dry_run: bool) -> dict[str, Any]:
-        for name, stream in STREAMS.items():
-            if stream.reads is not None and not dry_run:
-                self._drain(name)
-        return erase_account(self._correction_run(), account_id, dry_run=dry_run).to_json()
-
-    def rejudge(self, options: RejudgeOptions) -> dict[str, Any]:
-        run = self._correction_run()
-        report = rejudge(run, options)
-        if report["added"]:
-            self._drain(GOLD_STREAM.name)
-            finish(run)
-        return report
-
-    def _drain(self, name: str) -> DrainReport:
-        return drain_stream(self.session, self.settings, name)
-
-    def _correction_run(self) -> CorrectionRun:
-        waits_for_no_stream = self.settings.model_copy(update={"correction_wait_seconds": 0})
-        return CorrectionRun(self.session, waits_for_no_stream, requested_by=self.requested_by, echo=self.echo)
 
 
 def _take_over_checkpoints(client: StreamsClient, settings: Settings, echo: Echo) -> None:

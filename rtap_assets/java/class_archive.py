@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import lzma
+import os
 import shutil
 import subprocess
 import sys
@@ -22,11 +23,10 @@ from rtap_assets.config import Settings, settings_environment
 from rtap_assets.errors import ConfigurationError
 from rtap_assets.runtime.background import spawn_background
 
-# Recorded with -XX:DumpLoadedClassList in a host that ran all streams and maintenance, without ids and sources. A class that
-# is not on the class path (any more) is passed over.
+# Recorded by `python -m bench.class_list`. A class that is not on the class path (any more) is passed over.
 CLASS_LIST = Path(__file__).with_name("spark-classes.txt.xz")
 UNFINISHED = "making-"
-MAKE_COMMAND = ["nice", "-n", "19", sys.executable, "-m", "rtap_assets.cli", "jars", "archive"]
+MAKE_COMMAND = ["nice", "-n", "19", sys.executable, "-m", "rtap_assets.cli", "jars", "archive", "--no-wait"]
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def archive_path(settings: Settings, *, java: Path, class_path: Sequence[Path]) 
     digest = hashlib.sha256(CLASS_LIST.read_bytes())
     for file in (java, *class_path):
         stat = file.stat()
-        digest.update(f"{file}\n{stat.st_size}\n{stat.st_mtime_ns}\n".encode())
+        digest.update(f"{file}\n{stat.st_size}\n{int(stat.st_mtime)}\n".encode())  # as Java compares: images keep seconds
     return _folder(settings) / f"{digest.hexdigest()[:16]}.jsa"
 
 
@@ -52,6 +52,8 @@ def archive_options(settings: Settings, *, java: Path, class_path: Sequence[Path
         return [f"-XX:SharedArchiveFile={path}"]
     if (failed := _failure(path)).exists():
         log.info("no class-data archive: making it failed earlier, see %s; `rtap jars archive` tries again", failed)
+    elif not os.access(settings.cache_dir, os.W_OK):
+        log.info("no class-data archive for this class path, and %s cannot be written", settings.cache_dir)
     else:
         log.info("no class-data archive for this class path yet: it is made in the background, for later starts")
         output = settings.log_dir / "class-archive.out"
@@ -59,8 +61,8 @@ def archive_options(settings: Settings, *, java: Path, class_path: Sequence[Path
     return []
 
 
-def make_archive(settings: Settings, *, java: Path, class_path: Sequence[Path]) -> Path | None:
-    """Make the archive if there is none and return its path; None while another process is making one.
+def make_archive(settings: Settings, *, java: Path, class_path: Sequence[Path], wait_seconds: float) -> Path | None:
+    """Make the archive if there is none and return its path; None if another process is making one for longer than that.
 
     Removes archives that no start can find again. Takes about 30 CPU seconds and 245 MB of disk.
 
@@ -70,7 +72,7 @@ def make_archive(settings: Settings, *, java: Path, class_path: Sequence[Path]) 
     path = archive_path(settings, java=java, class_path=class_path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(path.parent / "lock", timeout=0):
+        with FileLock(path.parent / "lock", timeout=wait_seconds):
             _remove_outdated(path)
             if not path.exists():
                 _dump(path, java, class_path)

@@ -10,7 +10,6 @@ from rtap_assets.contracts.visible import visible_markdown
 from rtap_assets.jobs.failures import failing_with_next_step
 from rtap_assets.resources.spark import SparkSessionResource
 from rtap_assets.resources.streams import StreamHost
-from rtap_assets.streaming.operations.rejudge import RejudgeOptions
 
 
 class RejudgeConfig(dg.Config):
@@ -35,6 +34,9 @@ def judge_again(
 ) -> None:
     """Judge the selected rows of bronze again; what is valid now is added to silver, and gold is brought up to date."""
     with failing_with_next_step():
+        # Imported when run: it loads the streams' queries, which the definitions do without.
+        from rtap_assets.streaming.operations.rejudge import RejudgeOptions  # noqa: PLC0415
+
         options = RejudgeOptions(config.selection(), apply=config.apply)
         with streams.table_work(spark, requested_by=f"run {context.run_id}", echo=context.log.info) as tables:
             report = tables.rejudge(options)

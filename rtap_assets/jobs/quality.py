@@ -56,7 +56,7 @@ def quality_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
             changed_at = newest_commit_at(settings, QUALITY_TABLES)
         except (ServingError, DependencyUnavailable):
             return dg.RunRequest()  # the pass says what is wrong
-        if is_pass_due(_passed_at(context.instance), changed_at, settings, now=datetime.now(UTC)):
+        if is_pass_due(passed_at(context.instance), changed_at, settings, now=datetime.now(UTC)):
             return dg.RunRequest()
         return dg.SkipReason("no table has changed since the last pass, which passed; the next one is within the hour")
 
@@ -90,7 +90,7 @@ def is_pass_due(passed_at: datetime | None, changed_at: datetime | None, setting
     return passed_at <= changed_at + timedelta(seconds=settles_after)
 
 
-def _passed_at(instance: dg.DagsterInstance) -> datetime | None:
+def passed_at(instance: dg.DagsterInstance) -> datetime | None:
     """Return when the newest pass began, if it has succeeded."""
     filters = dg.RunsFilter(job_name=check_quality.name)
     newest = next(iter(instance.get_run_records(filters=filters, limit=1)), None)

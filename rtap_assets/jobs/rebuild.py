@@ -7,14 +7,14 @@ from pydantic import Field
 
 from rtap_assets.assets.keys import ASSET_OF_STREAM
 from rtap_assets.assets.layers import layer_metadata
+from rtap_assets.contracts.streams import STREAM_SPECS
 from rtap_assets.host.table_work import rebuild
 from rtap_assets.jobs.failures import failing_with_next_step
 from rtap_assets.resources.spark import SparkSessionResource
 from rtap_assets.resources.streams import StreamHost
-from rtap_assets.streaming.queries.definitions import STREAMS
 
 # Dagster shows the names of an enum's members. Bronze is read from Kafka, which keeps records for a time only.
-Layer = StrEnum("Layer", [(name, name) for name, stream in STREAMS.items() if stream.reads is not None])  # type: ignore[misc]
+Layer = StrEnum("Layer", [(stream.name, stream.name) for stream in STREAM_SPECS if stream.reads is not None])  # type: ignore[misc]
 DEFAULT_LAYER = "gold"
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.expressions import GreaterThan
 from pyiceberg.table import Table
@@ -15,13 +16,8 @@ from pyspark.sql import SparkSession
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import TableSpec
-from rtap_assets.errors import StreamError
-from rtap_assets.lake.history.stream_offsets import BEFORE_THE_FIRST_SNAPSHOT
 from rtap_assets.lake.maintenance import writable_table
-
-Position = Mapping[str, Any]
-
-MOST_BYTES = 2**63 - 1
+from rtap_assets.lake.staged_files import Position, StagedTable
 
 
 @dataclass(frozen=True)
@@ -37,34 +33,12 @@ def appended_files(
 ) -> list[DataFile]:
     """Return the files between two offsets of Iceberg's streaming source, oldest first.
 
-    Counted by the class that the source itself counts with, so that they are the files that a micro-batch reads.
-
     Raises:
         StreamError: the table no longer has the snapshots in between.
     """
-    if end["snapshot_id"] == BEFORE_THE_FIRST_SNAPSHOT:
-        return []
-    table = writable_table(session, settings, spec)
-    batches = session.sparkContext._jvm.org.apache.iceberg.MicroBatches
-    found: list[DataFile] = []
-    snapshot = table.snapshot(end["snapshot_id"])
-    while snapshot is not None:
-        is_first, is_last = (snapshot.snapshotId() == offset["snapshot_id"] for offset in (start, end))
-        if snapshot.operation() == "append":
-            first = int(start["position"]) if is_first else 0
-            after = int(end["position"]) if is_last else int(snapshot.summary().get("added-data-files") or 0)
-            whole = is_first and bool(start["scan_all_files"])
-            part = getattr(batches, "from")(snapshot, table.io()).specsById(table.specs())
-            tasks = part.generate(first, after, MOST_BYTES, whole).tasks()
-            files = [task.file() for task in tasks]
-            found[:0] = [DataFile(str(file.location()), int(file.recordCount())) for file in files]
-        if is_first or (snapshot.parentId() is None and start["snapshot_id"] == BEFORE_THE_FIRST_SNAPSHOT):
-            return found
-        snapshot = None if snapshot.parentId() is None else table.snapshot(snapshot.parentId())
-    raise StreamError(
-        f"The history of {spec.identifier} no longer reaches from snapshot {start['snapshot_id']} to {end['snapshot_id']}.",
-        remedy="Rebuild the layer that reads it (`rtap rebuild`).",
-    )
+    table = StagedTable(session, f"{settings.catalog_name}.{spec.identifier}")
+    files = [task.file() for task in table.appended(start, end)]
+    return [DataFile(str(file.location()), int(file.recordCount())) for file in files]
 
 
 def stamped_rows(session: SparkSession, settings: Settings, spec: TableSpec, *, stamp: Mapping[str, str]) -> int | None:
@@ -95,3 +69,12 @@ def read_columns(table: Table, locations: Sequence[str], columns: Sequence[str])
                 missing = {name: pa.nulls(len(batch), schema.field(name).type) for name in columns if name not in names}
                 held = {name: batch.column(name) for name in columns if name in names}
                 yield pa.RecordBatch.from_pydict({name: (held | missing)[name] for name in columns})
+
+
+def count_values(table: Table, locations: Sequence[str], column: str) -> dict[str, int]:
+    """Return how often each value of a column occurs in the files, null left out; only that column is read."""
+    counts: Counter[str] = Counter()
+    for rows in read_columns(table, locations, (column,)):
+        for found in pc.value_counts(rows[column].drop_null()).to_pylist():
+            counts[found["values"]] += found["counts"]
+    return dict(counts)

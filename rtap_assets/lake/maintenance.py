@@ -27,6 +27,7 @@ from rtap_assets.lake.table_metrics import TableMetrics
 GROUP_SIZE_IN_TARGETS = 2
 OPEN_DAYS = 2  # today's and yesterday's day partitions still get files
 MOST_MANIFESTS = 50
+COMPACTED_CODEC = "zstd"
 MANIFEST_TARGET_BYTES = 8 * 1024 * 1024  # Iceberg's default
 
 
@@ -42,7 +43,8 @@ class Compaction:
 def compact_closed_partitions(session: SparkSession, settings: Settings, spec: TableSpec, *, now: datetime) -> Compaction:
     """Rewrite small data files of closed day partitions to the target size; the rows stay the same.
 
-    A table without table partitions is rewritten as a whole.
+    A table without table partitions is rewritten as a whole. The new files are compressed with `COMPACTED_CODEC`, whatever
+    the streams write: they are read for long, and written once.
 
     Gold has one writer: call this for gold only while its stream is stopped, or one of the two fails.
 
@@ -59,7 +61,10 @@ def compact_closed_partitions(session: SparkSession, settings: Settings, spec: T
     }
     pairs = ", ".join(f"'{key}', '{value}'" for key, value in options.items())
     where = f", where => '{_closed(settings, spec, now=now)}'" if spec.partition else ""
-    row = _call(session, settings, "rewrite_data_files", spec, f"options => map({pairs}){where}")
+    # A copy, since streams that start meanwhile take over the settings of the session that they start in.
+    copy = SparkSession(session.sparkContext, session._jsparkSession.cloneSession())
+    copy.conf.set("spark.sql.iceberg.compression-codec", COMPACTED_CODEC)
+    row = _call(copy, settings, "rewrite_data_files", spec, f"options => map({pairs}){where}")
     return Compaction(row.rewritten_data_files_count, row.added_data_files_count, row.rewritten_bytes_count)
 
 

@@ -1,7 +1,7 @@
 """Reads chosen data files of a table and replaces them by others, through Iceberg's API in Spark's JVM.
 
 A compaction works in this way: files are staged under a name, Spark reads and writes that name, and the files take each
-other's place in one commit. Next to SQL it spares a statement that is planned and compiled anew for each batch, and next to
+other's place in one commit. Next to SQL it spares a statement whose plan is compiled again for each batch, and next to
 the streaming source it reads the columns that are asked for, in vectors.
 
 Source: Iceberg 1.12, `SparkTableCache`, `ScanTaskSetManager`, `FileRewriteCoordinator`, `SyncSparkMicroBatchPlanner`.
@@ -17,26 +17,14 @@ from uuid import uuid4
 
 from pyspark.sql import DataFrame, SparkSession
 
-APPEND = "append"
+from rtap_assets.errors import StreamError
+from rtap_assets.lake.history.stream_offsets import BEFORE_THE_FIRST_SNAPSHOT
+
+# An offset of Iceberg's streaming source, as it writes it: the files of `snapshot_id` before `position` are read; those that
+# the snapshot holds count with `scan_all_files`, else those that it added.
+Position = Mapping[str, Any]
+
 UNLIMITED = 2**63 - 1
-
-
-@dataclass(frozen=True)
-class SourceOffset:
-    """A position of Iceberg's streaming source: the files of a snapshot before `position` are read.
-
-    `scan_all_files`: those that the snapshot holds count, not only those that it added.
-    """
-
-    snapshot_id: int
-    position: int
-    scan_all_files: bool
-    version: int = 1
-
-    @property
-    def is_before_everything(self) -> bool:
-        """True for the position in a table without snapshots."""
-        return self.snapshot_id == -1
 
 
 class StagedTable:
@@ -55,27 +43,36 @@ class StagedTable:
             parent = snapshot.parentId()
             snapshot = None if parent is None else self.table.snapshot(parent)
 
-    def appended(self, start: SourceOffset, end: SourceOffset) -> list[Any]:
-        """Return the scan tasks of the files that the streaming source counts from `start` to before `end`.
+    def appended(self, start: Position, end: Position) -> list[Any]:
+        """Return the scan tasks of the files between two offsets of the streaming source, oldest first.
+
+        Counted by the class that the source itself counts with, so that they are the files that a micro-batch reads.
 
         Raises:
-            LookupError: the table no longer has the snapshots in between.
+            StreamError: the table no longer has the snapshots in between.
         """
-        if end.is_before_everything:
+        if end["snapshot_id"] == BEFORE_THE_FIRST_SNAPSHOT:
             return []
-        chain = self._chain(start, end)
-        begin = SourceOffset(chain[0].snapshotId(), 0, scan_all_files=False) if start.is_before_everything else start
-        tasks: list[Any] = []
-        for snapshot in chain:
-            if snapshot.operation() != APPEND:
-                continue
-            number = snapshot.snapshotId()
-            first, every = (begin.position, begin.scan_all_files) if number == begin.snapshot_id else (0, False)
-            last = end.position if number == end.snapshot_id else int(snapshot.summary().get("added-data-files") or 0)
-            planner = getattr(self._jvm.org.apache.iceberg.MicroBatches, "from")(snapshot, self.table.io())
-            batch = planner.specsById(self.table.specs()).generate(first, last, UNLIMITED, every)
-            tasks.extend(batch.tasks())
-        return tasks
+        batches = self._jvm.org.apache.iceberg.MicroBatches
+        found: list[Any] = []
+        snapshot = self.table.snapshot(end["snapshot_id"])
+        while snapshot is not None:
+            is_first, is_last = (snapshot.snapshotId() == offset["snapshot_id"] for offset in (start, end))
+            if snapshot.operation() == "append":
+                first = int(start["position"]) if is_first else 0
+                after = int(end["position"]) if is_last else int(snapshot.summary().get("added-data-files") or 0)
+                whole = is_first and bool(start["scan_all_files"])
+                part = getattr(batches, "from")(snapshot, self.table.io()).specsById(self.table.specs())
+                found[:0] = part.generate(first, after, UNLIMITED, whole).tasks()
+            parent = snapshot.parentId()
+            if is_first or (parent is None and start["snapshot_id"] == BEFORE_THE_FIRST_SNAPSHOT):
+                return found
+            snapshot = None if parent is None else self.table.snapshot(parent)
+        raise StreamError(
+            f"The history of {self.table.name()} no longer reaches from snapshot {start['snapshot_id']} to "
+            f"{end['snapshot_id']}.",
+            remedy="Rebuild the layer that reads it (`rtap rebuild`).",
+        )
 
     def overlapping(self, column: str, first: int, last: int) -> list[Any]:
         """Return the scan tasks of the files that may hold a value of the column between two, bounds included.
@@ -107,6 +104,11 @@ class StagedTable:
                 values.append(int(decode(field.type(), value)))
         return (min(values), max(values)) if values else None
 
+    def with_values(self, tasks: Sequence[Any], column: str) -> list[Any]:
+        """Return the tasks of the files that may hold a value of the column; the others state that it is null throughout."""
+        number = self.table.schema().findField(column).fieldId()
+        return [task for task in tasks if _null_count(task.file(), number) != task.file().recordCount()]
+
     @contextmanager
     def staged(self, tasks: Sequence[Any]) -> Iterator[StagedFiles]:
         """Stage files for the time of the block, in which Spark may read them and write others."""
@@ -125,20 +127,6 @@ class StagedTable:
             sets.removeTasks(self.table, name)
             cache.remove(name)
 
-    def _chain(self, start: SourceOffset, end: SourceOffset) -> list[Any]:
-        """Return the snapshots from that of `start` to that of `end`, oldest first."""
-        chain: list[Any] = []
-        snapshot = self.table.snapshot(end.snapshot_id)
-        while snapshot is not None:
-            chain.append(snapshot)
-            if snapshot.snapshotId() == start.snapshot_id:
-                break
-            parent = snapshot.parentId()
-            snapshot = None if parent is None else self.table.snapshot(parent)
-        if not chain or (snapshot is None and not start.is_before_everything):
-            raise LookupError(f"snapshots from {start.snapshot_id} to {end.snapshot_id} are no longer in the history")
-        return chain[::-1]
-
 
 @dataclass(frozen=True)
 class StagedFiles:
@@ -150,7 +138,6 @@ class StagedFiles:
 
     def rows(self) -> DataFrame:
         """Return the rows of the files, to be computed inside the block of `staged`."""
-        # As many tasks as files: a small file is not worth a task, but silver's are few and of a batch each.
         read = self.owner.session.read.format("iceberg").load(self.name)
         return read if self.tasks else read.limit(0)
 
@@ -177,3 +164,9 @@ class StagedFiles:
             change.commit()
         finally:
             written.clearRewrite(table, self.name)
+
+
+def _null_count(file: Any, field_id: int) -> int | None:
+    """Return how many rows of a data file have no value of the column; None where the file does not state it."""
+    counts = file.nullValueCounts()
+    return None if counts is None else counts.get(field_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pyspark.sql import SparkSession
 
@@ -29,7 +29,7 @@ TABLE_PROPERTIES = {
 
 
 def ensure_tables(session: SparkSession, catalog: str, *, specs: Sequence[TableSpec] = TABLES) -> None:
-    """Create missing tables and add the columns that a spec has gained; idempotent.
+    """Create missing tables, add the columns that a spec has gained and the properties of its own; idempotent.
 
     A column that the table had once and another tool dropped is not added again: it would be null in every row there is.
     The streams refuse such a table (`streaming/queries/bindings.py`).
@@ -44,6 +44,7 @@ def ensure_tables(session: SparkSession, catalog: str, *, specs: Sequence[TableS
             session.sql(create_statement(spec, name))
         else:
             _evolve(session, spec, name)
+            _set_properties(session, spec, name)
 
 
 def create_statement(spec: TableSpec, name: str) -> str:
@@ -51,7 +52,7 @@ def create_statement(spec: TableSpec, name: str) -> str:
     columns = ",\n  ".join(_declared(column) for column in spec.columns)
     # The writer would hash each value of such a column into a dictionary, and then discard it.
     plain = {f"write.parquet.dict-encoding-enabled.column.{name}": "false" for name in spec.mostly_unique}
-    properties = ", ".join(f"'{key}'='{value}'" for key, value in (TABLE_PROPERTIES | plain | spec.properties).items())
+    properties = _listed(TABLE_PROPERTIES | plain | spec.properties)
     return (
         f"CREATE TABLE IF NOT EXISTS {name} (\n  {columns}\n) USING iceberg\n"
         f"PARTITIONED BY ({spec.partition})\nCOMMENT {_quoted(spec.doc)}\nTBLPROPERTIES ({properties})"
@@ -71,6 +72,18 @@ def _evolve(session: SparkSession, spec: TableSpec, name: str) -> None:
                 f"Column {column.name} of {name} is {existing[column.name]}, its spec says {column.type}.",
                 remedy="A type is never changed in place: add a new column, or build a new table (`rtap rebuild`).",
             )
+
+
+def _set_properties(session: SparkSession, spec: TableSpec, name: str) -> None:
+    """Give an older table the properties in which its spec differs from the other tables; another value is an operator's."""
+    present = {row.key: row.value for row in session.sql(f"SHOW TBLPROPERTIES {name}").collect()}
+    due = {key: value for key, value in spec.properties.items() if present.get(key) == TABLE_PROPERTIES.get(key) != value}
+    if due:
+        session.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ({_listed(due)})")
+
+
+def _listed(properties: Mapping[str, str]) -> str:
+    return ", ".join(f"'{key}'='{value}'" for key, value in properties.items())
 
 
 def _columns_ever(session: SparkSession, name: str) -> set[str]:

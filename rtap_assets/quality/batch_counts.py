@@ -8,8 +8,6 @@ from __future__ import annotations
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from rtap_assets.contracts.rules import Reason
-
 BRONZE_METRICS, DLQ_METRICS = "bronze", "dlq"
 
 
@@ -17,11 +15,6 @@ def bronze_counts() -> list[Column]:
     """Return the counts of bronze rows: records, and how many of them are quarantined.
 
     Few on purpose: one count for each reason as well would cost about nine cpu-seconds per million rows. The reasons are
-    counted in the DLQ query, which sees the quarantined rows alone.
+    counted by the dlq stream, which reads quarantined files alone.
     """
     return [F.count(F.lit(1)).alias("records"), F.count("error_reason").alias("invalid")]
-
-
-def dead_letter_counts() -> list[Column]:
-    """Return the counts of quarantined bronze rows by reason."""
-    return [F.count_if(F.col("error_reason") == code.value).alias(code.value) for code in Reason]

@@ -13,7 +13,7 @@ SHOWN_CHARACTERS = 60
 def framing() -> Column:
     """Return the name of a serializer's framing that is not decoded here, from bytes or headers; null otherwise.
 
-    Shape: Kafka's columns with `id_header`, `schema_id` and `other_writer` of `transforms/decoding.py`.
+    Shape: the columns that `decoding_steps` of `transforms/decoding.py` returns.
     """
     unnamed = F.col("schema_id").isNull() & F.col("other_writer").isNull()
     odd_header = F.concat(
@@ -21,10 +21,10 @@ def framing() -> Column:
         F.col("id_header.key"),
         F.format_string(" with %d bytes, which are no id", F.length("id_header.value")),
     )
-    by_bytes = F.when(F.col("id_header").isNull(), _match(_signature("value"), wire.FRAMINGS))
+    by_bytes = F.when(F.col("id_header").isNull(), _match(_signature("raw_value"), wire.FRAMINGS))
     return F.coalesce(
         F.when(unnamed & F.col("id_header").isNotNull(), odd_header),
-        F.when(unnamed & (F.size("headers") > 0), _named_by_header()),
+        F.when(unnamed & (F.size("kafka_headers") > 0), _named_by_header()),
         by_bytes,
     )
 
@@ -40,7 +40,7 @@ def other_format() -> Column:
         _signature("body").rlike(json_pattern) & ~F.startswith(F.col("body"), F.lit(b'"')),
         F.lit(f"{json_name} behind a schema id"),
     )
-    return F.when(framed, behind).otherwise(_match(_signature("value"), wire.OTHER_FORMATS))
+    return F.when(framed, behind).otherwise(_match(_signature("raw_value"), wire.OTHER_FORMATS))
 
 
 def _signature(column: str) -> Column:
@@ -54,12 +54,9 @@ def _match(signature: Column, patterns: dict[str, str]) -> Column:
     return name
 
 
-def header_named(name: str) -> Column:
-    """Return the last header of that name (key and value), as Kafka's clients do; null when it is missing.
-
-    Uses no lambda: Spark generates no code for a projection with one, which would slow down every record.
-    """
-    newest_first = F.reverse("headers")
+def _header_named(name: str) -> Column:
+    """Return the last header of that name (key and value), as Kafka's clients look it up; null where there is none."""
+    newest_first = F.reverse("kafka_headers")
     position = F.array_position(newest_first["key"], name)
     return F.when(position > 0, F.try_element_at(newest_first, position.cast("int")))
 
@@ -68,7 +65,7 @@ def _named_by_header() -> Column:
     """Return the framing that a header names; a content type counts only if it mentions Avro."""
     labels = []
     for key, text in wire.NAMING_HEADERS.items():
-        value = header_named(key)["value"].cast("string")
+        value = _header_named(key)["value"].cast("string")
         before, with_value, after = text.partition("{value}")
         shown = F.regexp_replace(F.substring(value, 1, SHOWN_CHARACTERS), "[^ -~]", "?")
         mentions_avro = F.contains(F.lower(value), F.lit("avro")) if with_value else value.isNotNull()

@@ -32,8 +32,9 @@ from rtap_assets.contracts.avro.schemas import EVENTS_SUBJECT_FOLDER, load_subje
 from rtap_assets.contracts.avro.writer_schemas import Contract, Decoding, RegisteredSchema, judge_schema
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.contracts.tables import BRONZE
-from rtap_assets.transforms.bronze import bronze_rows
-from rtap_assets.transforms.decoding import UNLISTED_WRITER, Steps, decoding_steps, writer_keys
+from rtap_assets.transforms.bronze import Limits, bronze_steps
+from rtap_assets.transforms.decoding import Steps, apply_steps, writer_keys
+from rtap_assets.transforms.decoding_faults import UNLISTED_WRITER
 
 MAX_EVENT_BYTES = 4096
 FUTURE_SECONDS, PAST_SECONDS = 300, 30 * 86_400
@@ -51,11 +52,12 @@ def steps(*, settled: bool = True) -> Steps:
     verdicts = {str(schema_id): judge_schema(RegisteredSchema(text), contract) for schema_id, text in texts.items()}
     own = verdicts[str(ID_V2)]
     assert isinstance(own, Decoding)
-    return decoding_steps(KnownWriters(verdicts, own), max_event_bytes=MAX_EVENT_BYTES, settled=settled)
+    limits = Limits(MAX_EVENT_BYTES, FUTURE_SECONDS, PAST_SECONDS)
+    return bronze_steps(KnownWriters(verdicts, own), limits, settled=settled)
 
 
 def decoded(records: DataFrame, *, settled: bool = True) -> DataFrame:
-    return bronze_rows(records, steps(settled=settled), future_seconds=FUTURE_SECONDS, past_seconds=PAST_SECONDS)
+    return apply_steps(records, steps(settled=settled))
 
 
 WRITER = Writer(ID_V1, ID_V2)

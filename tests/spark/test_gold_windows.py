@@ -9,14 +9,22 @@ from typing import Any
 
 import pytest
 from event_bytes import varint
-from lake_fixtures import NOON, silver_row
+from lake_fixtures import NOON, gold_row, silver_row
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from spark_fixtures import frame_of, rows_of
 
 from rtap_assets.contracts.avro.wire import unframe
 from rtap_assets.contracts.tables import GOLD, SILVER
-from rtap_assets.transforms.gold import MEASURES, apply_changes, build_revenue_messages, sum_panes, sum_windows
+from rtap_assets.transforms.gold import (
+    MEASURES,
+    TWO_ROWS_OF_A_KEY,
+    apply_changes,
+    build_revenue_messages,
+    sum_panes,
+    sum_windows,
+)
 
 LONG_AGO = NOON - timedelta(days=30)
 WINDOW, SLIDE = timedelta(minutes=5), timedelta(minutes=1)
@@ -173,6 +181,34 @@ def test_only_a_window_that_was_final_gets_a_higher_revision(spark: SparkSession
     assert {(row["window_end"], row["revision"]) for row in again} == {
         (NOON + timedelta(minutes=end), (end <= 2) + (end <= 3)) for end in range(1, 6)
     }
+
+
+def changed(spark: SparkSession, present: DataFrame, *, early_before: datetime = LONG_AGO) -> DataFrame:
+    """Present rows and the windows of one sale at noon."""
+    panes = sum_panes(frame_of(spark, SILVER, [sale(0, "2")]), slide_seconds=60)
+    changes = sum_windows(panes, window_seconds=300, slide_seconds=60, updated_ms=0, final_before_ms=0)
+    return apply_changes(changes, present, early_before_us=round(early_before.timestamp()) * 1_000_000)
+
+
+def test_rows_that_did_not_change_stay_as_they_are_with_the_columns_that_other_tools_added(spark: SparkSession) -> None:
+    hour = timedelta(hours=1)
+    held = frame_of(spark, GOLD, [gold_row(NOON - hour, revision=3), gold_row(NOON, revision=2, orders=None)])
+    held = held.withColumn("note", F.concat(F.lit("of "), F.col("window_start").cast("string")))
+    rows = {row["window_start"]: row for row in rows_of(changed(spark, held, early_before=NOON))}
+    before, noon = rows[NOON - hour], rows[NOON]
+    assert {name: before[name] for name in held.columns} == rows_of(held)[0]
+    assert (before["is_changed"], before["is_early"]) == (False, True)
+    assert (noon["is_changed"], noon["is_early"], noon["note"]) == (True, False, "of 2026-03-01 12:00:00")
+    assert (noon["gross_amount"], noon["old_gross_amount"], noon["orders"], noon["revision"]) == (12, 10, 1, 2)
+    assert rows[NOON - SLIDE]["note"] is None
+    assert rows[NOON - SLIDE]["old_revision"] is None
+
+
+def test_a_key_that_the_table_holds_twice_is_an_error_whether_it_changes_or_not(spark: SparkSession) -> None:
+    for start in (NOON, NOON - timedelta(hours=1)):
+        held = frame_of(spark, GOLD, [gold_row(start), gold_row(start)])
+        with pytest.raises(PySparkException, match=TWO_ROWS_OF_A_KEY):
+            changed(spark, held).collect()
 
 
 def test_a_batch_compiles_no_code_of_its_own(spark: SparkSession) -> None:

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 from event_bytes import ACCOUNT, event_id
-from judged import decoded_frame, decoded_row, judged
+from judged import decoded_frame, decoded_row, judge_sales_events, judged
 from pyspark.sql import SparkSession
 
 from rtap_assets.contracts.rules import TEXT_FIELDS
 from rtap_assets.contracts.tables import BRONZE
-from rtap_assets.transforms.judging import judge_sales_events
 
 UUID = event_id(1)
 # What surrounds a code: tab, line breaks, no-break and other spaces, byte order mark, zero width, NUL, direction mark.
@@ -134,7 +133,7 @@ def test_the_other_rules_say_what_exactly_broke_them(rows: dict[str, dict[str, A
 
 
 def test_the_rows_have_the_columns_of_bronze(spark: SparkSession) -> None:
-    schema = judge_sales_events(decoded_frame(spark, []), future_seconds=1, past_seconds=1).schema
+    schema = judge_sales_events(decoded_frame(spark, [])).schema
     assert [(child.name, child.dataType.simpleString()) for child in schema] == [
         (column.name, column.type) for column in BRONZE.columns
     ]

@@ -50,6 +50,7 @@ def test_the_avro_contract_and_the_tables_agree() -> None:
     assert avro_types(revenue.text) == typed(GOLD.columns)
 
 
+CODEC = "write.parquet.compression-codec"
 ROWS = ((BRONZE, bronze_row(1)), (SILVER, silver_row("a")), (GOLD, gold_row(NOON)))
 
 
@@ -70,7 +71,7 @@ def test_iceberg_and_duckdb_have_the_types_and_comments_of_the_specs(
             assert _without_ids(table.schema()) == _without_ids(wanted)
             assert _partition(table) == spec.partition
             assert table.format_version == int(TABLE_PROPERTIES["format-version"])
-            assert TABLE_PROPERTIES.items() - table.properties.items() == {("format-version", "2")}
+            assert (TABLE_PROPERTIES | spec.properties).items() - table.properties.items() == {("format-version", "2")}
     with connect_lake(lake_settings, plan_lake(lake_settings)) as connection:
         for spec in TABLES:
             shown = connection.execute(f"DESCRIBE {spec.namespace}").fetchall()
@@ -128,6 +129,17 @@ def test_a_column_of_another_type_is_refused_and_left_alone(spark: SparkSession,
     with pytest.raises(ContractError, match=r"Column quantity of .*bronze\.sales_events is bigint, its spec says int"):
         ensure_tables(spark, lake_settings.catalog_name)
     assert metadata_files(lake_settings) == before
+
+
+@pytest.mark.parametrize(("before", "after"), [("zstd", "lz4_raw"), ("gzip", "gzip")])
+def test_a_table_of_an_earlier_version_gets_the_properties_of_its_spec_and_keeps_what_an_operator_set(
+    spark: SparkSession, lake_settings: Settings, before: str, after: str
+) -> None:
+    ensure_tables(spark, lake_settings.catalog_name)
+    name = f"{lake_settings.catalog_name}.{BRONZE.identifier}"
+    spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('{CODEC}' = '{before}')")
+    ensure_tables(spark, lake_settings.catalog_name)
+    assert load_table(open_catalog(lake_settings), BRONZE.identifier).properties[CODEC] == after
 
 
 def table_without(session: SparkSession, settings: Settings, spec: TableSpec, column: str) -> str:

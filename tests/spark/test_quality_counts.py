@@ -11,8 +11,12 @@ from lake_fixtures import NOON, bronze_row, valid_bronze_row
 from pyspark.sql import DataFrame, Observation, SparkSession
 from spark_fixtures import frame_of, schema_of
 
+from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import BRONZE
-from rtap_assets.quality.batch_counts import BRONZE_METRICS, DLQ_METRICS, bronze_counts, dead_letter_counts
+from rtap_assets.lake.catalog import load_table, open_catalog
+from rtap_assets.lake.data_files import count_values
+from rtap_assets.lake.tables import ensure_tables
+from rtap_assets.quality.batch_counts import BRONZE_METRICS, bronze_counts
 from rtap_assets.quality.batch_totals import counts_of
 
 valid = valid_bronze_row
@@ -65,10 +69,13 @@ def test_bronze_counts_are_exact_as_a_batch_and_as_a_stream(spark: SparkSession,
     assert counts_of(report) == BRONZE_COUNTS
 
 
-def test_quarantined_rows_are_counted_by_reason(spark: SparkSession, tmp_path: Path) -> None:
-    stream = as_stream(spark, tmp_path / "rows", ROWS).where("error_reason IS NOT NULL")
-    (report,) = reports_of(stream.observe(DLQ_METRICS, *dead_letter_counts()), tmp_path / "checkpoint", "dlq")
-    assert {name: rows for name, rows in counts_of(report).items() if rows} == {"bad_magic": 2, "too_short": 1}
+def test_quarantined_rows_are_counted_by_reason(spark: SparkSession, lake_settings: Settings) -> None:
+    ensure_tables(spark, lake_settings.catalog_name)
+    frame_of(spark, BRONZE, ROWS).writeTo(f"{lake_settings.catalog_name}.{BRONZE.identifier}").append()
+    with open_catalog(lake_settings) as catalog:
+        table = load_table(catalog, BRONZE.identifier)
+    counts = count_values(table, [task.file.file_path for task in table.scan().plan_files()], "error_reason")
+    assert counts == {"bad_magic": 2, "too_short": 1}
 
 
 def test_counting_changes_no_row(spark: SparkSession) -> None:

@@ -16,8 +16,8 @@ from rtap_assets.contracts.avro.schemas import EVENTS_SUBJECT_FOLDER, load_subje
 from rtap_assets.contracts.avro.writer_schemas import Contract, Decoding, RegisteredSchema, judge_schema
 from rtap_assets.contracts.rules import TEXT_FIELDS
 from rtap_assets.contracts.text import trim
-from rtap_assets.transforms.bronze import bronze_rows
-from rtap_assets.transforms.decoding import decoding_steps
+from rtap_assets.transforms.bronze import Limits, bronze_steps
+from rtap_assets.transforms.decoding import apply_steps
 
 MAX_EVENT_BYTES = 4096
 FUTURE_SECONDS, PAST_SECONDS = 300, 30 * 86_400
@@ -35,10 +35,10 @@ def rows(spark: SparkSession) -> Rows:
     verdicts = {str(IDS[name]): judge_schema(RegisteredSchema(text), contract) for name, text in schema_texts().items()}
     own = verdicts[str(IDS["2"])]
     assert isinstance(own, Decoding)
-    steps = decoding_steps(KnownWriters(verdicts, own), max_event_bytes=MAX_EVENT_BYTES, settled=True)
+    steps = bronze_steps(KnownWriters(verdicts, own), Limits(MAX_EVENT_BYTES, FUTURE_SECONDS, PAST_SECONDS), settled=True)
     records = recorded()
     sent = [Record(framed(IDS[one.schema], one.body), key=one.event["account_id"].encode()) for one in records]
-    frame = bronze_rows(kafka_frame(spark, sent), steps, future_seconds=FUTURE_SECONDS, past_seconds=PAST_SECONDS)
+    frame = apply_steps(kafka_frame(spark, sent), steps)
     return list(zip(records, rows_of(frame.orderBy("kafka_offset")), strict=True))
 
 

@@ -16,11 +16,12 @@ from spark_fixtures import frame_of, rows_of
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import GOLD, SILVER
-from rtap_assets.lake.staged_files import SourceOffset, StagedTable
+from rtap_assets.errors import StreamError
+from rtap_assets.lake.staged_files import StagedTable
 from rtap_assets.lake.tables import ensure_tables
 from rtap_assets.streaming.checkpoints.files import initial_offset_file, newest_committed, source_range
 
-EVERYTHING = SourceOffset(-1, -1, scan_all_files=False)
+EVERYTHING = {"snapshot_id": -1, "position": -1, "scan_all_files": False}
 SECOND_US = 1_000_000
 
 
@@ -58,7 +59,7 @@ def staged_batches(spark: SparkSession, silver: str, checkpoint: Path, *, first:
     """Return the ids of each batch, by the offsets in the checkpoint."""
     table, found = StagedTable(spark, silver), []
     for batch_id in range(first, (newest_committed(checkpoint) or 0) + 1):
-        tasks = table.appended(*(SourceOffset(**one) for one in source_range(checkpoint, batch_id)))
+        tasks = table.appended(*source_range(checkpoint, batch_id))
         with table.staged(tasks) as files:
             found.append(sorted(row["event_id"] for row in rows_of(files.rows().select("event_id"))))
     return found
@@ -108,8 +109,8 @@ def test_a_table_without_rows_has_no_files_and_expired_snapshots_are_an_error(sp
     table = StagedTable(spark, silver)
     newest, oldest = (snapshot.snapshotId() for snapshot in table.snapshots())
     table.table.expireSnapshots().expireSnapshotId(oldest).commit()
-    with pytest.raises(LookupError, match="no longer in the history"):
-        StagedTable(spark, silver).appended(SourceOffset(oldest, 1, False), SourceOffset(newest, 1, False))
+    with pytest.raises(StreamError, match="no longer reaches from snapshot"):
+        StagedTable(spark, silver).appended(*(EVERYTHING | {"snapshot_id": one, "position": 1} for one in (oldest, newest)))
 
 
 def test_bounds_are_the_least_and_greatest_value_and_unknown_without_statistics(spark: SparkSession, silver: str) -> None:
@@ -118,7 +119,7 @@ def test_bounds_are_the_least_and_greatest_value_and_unknown_without_statistics(
 
     def stated() -> tuple[int, int] | None:
         table = StagedTable(spark, silver)
-        end = SourceOffset(table.table.currentSnapshot().snapshotId(), 1_000, False)
+        end = EVERYTHING | {"snapshot_id": table.table.currentSnapshot().snapshotId(), "position": 1_000}
         return table.bounds(table.appended(EVERYTHING, end), "event_time")
 
     assert stated() == (noon_us, noon_us + 2 * SECOND_US)
@@ -163,3 +164,16 @@ def test_a_change_by_another_writer_in_between_is_refused_and_leaves_the_table_a
         with pytest.raises(Py4JJavaError, match="ValidationException"):
             files.replace(files.rows(), stamp={})
     assert spark.table(name).count() == 2
+
+
+def test_files_that_state_no_value_of_a_column_are_left_out(spark: SparkSession, silver: str) -> None:
+    for name, channel in (("a", None), ("b", "web"), ("c", None)):
+        frame_of(spark, SILVER, [silver_row(name, sales_channel=channel)]).coalesce(1).writeTo(silver).append()
+    table = StagedTable(spark, silver)
+    newest = next(table.snapshots())
+    tasks = table.appended(EVERYTHING, SourceOffset(newest.snapshotId(), 1, scan_all_files=False))
+    assert len(tasks) == 3
+    with table.staged(table.with_values(tasks, "sales_channel")) as files:
+        assert [row.event_id for row in files.rows().collect()] == ["b"]
+    assert len(table.with_values(tasks, "event_id")) == 3
+    assert table.with_values(tasks, "promo_code") == []

@@ -1,4 +1,4 @@
-"""Decoded records as `judge_sales_events` takes them, written by hand: text as bytes, so that it can be no text."""
+"""Decoded records as `judging_steps` takes them, written by hand: text as bytes, so that it can be no text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from pyspark.sql import functions as F
 from spark_fixtures import from_arrow, rows_of
 
 from rtap_assets.contracts.rules import TEXT_FIELDS
-from rtap_assets.transforms.judging import judge_sales_events
+from rtap_assets.transforms.decoding import apply_steps
+from rtap_assets.transforms.judging import judging_steps
 
 FUTURE_SECONDS, PAST_SECONDS = 300, 30 * 86_400
 
@@ -76,9 +77,15 @@ def decoded_frame(session: SparkSession, rows: Sequence[Mapping[str, Any]]) -> D
     return frame.select(*(F.col(name).cast("string") if name in TEXT_FIELDS else F.col(name) for name in frame.columns))
 
 
+def judge_sales_events(decoded: DataFrame) -> DataFrame:
+    """Apply the contract's rules to rows of which `decode_reason` and `decode_detail` say whether they were decoded."""
+    fault = F.struct(F.col("decode_reason").alias("reason"), F.col("decode_detail").alias("detail"))
+    undecoded = F.when(F.col("decode_reason").isNotNull(), fault)
+    steps = judging_steps(undecoded, future_seconds=FUTURE_SECONDS, past_seconds=PAST_SECONDS)
+    return apply_steps(decoded.withColumn("is_whole", F.col("decode_reason").isNull()), steps)
+
+
 def judged(session: SparkSession, cases: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Judge all cases in one batch; return the bronze rows by case."""
-    frame = judge_sales_events(
-        decoded_frame(session, list(cases.values())), future_seconds=FUTURE_SECONDS, past_seconds=PAST_SECONDS
-    )
+    frame = judge_sales_events(decoded_frame(session, list(cases.values())))
     return dict(zip(cases, rows_of(frame.orderBy("kafka_offset")), strict=True))

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from commands import finished, run_rtap, start_rtap
+from commands import COMMAND_SECONDS, finished, run_rtap, start_rtap
 from dagster_pages import DagsterPages
 from dagster_runs import TICKS, ask_ui
 from foreign_page import try_everything
-from live_system import COMMAND_SECONDS, LAYERS, counts, evaluated, live_settings, operations, ports_of, processes_of
+from live_system import LAYERS, counts, evaluated, live_settings, operations, ports_of, processes_of
 from playwright.sync_api import sync_playwright
 from polling import wait_until
 from stack_fixtures import silent

@@ -69,12 +69,19 @@ def source_range(checkpoint: Path, batch_id: int) -> tuple[dict[str, Any], dict[
     """Return the offsets in a table from which and up to which a batch reads, as Iceberg's streaming source writes them.
 
     Raises:
-        StreamError: an entry of the offset log cannot be read.
+        StreamError: an entry of the offset log cannot be read, or the first batch's beginning.
     """
     end = read_batch(checkpoint, batch_id).source
     if batch_id:
         return read_batch(checkpoint, batch_id - 1).source, end
-    return json.loads(initial_offset_file(checkpoint).read_text(encoding="utf-8")), end
+    path = initial_offset_file(checkpoint)
+    try:
+        return json.loads(path.read_text(encoding="utf-8")), end
+    except (OSError, ValueError) as error:
+        raise StreamError(
+            f"The beginning of the checkpoint, {path}, cannot be read: {error}.",
+            remedy="Restore the checkpoint folder from its backup, or rebuild the layer.",
+        ) from error
 
 
 def planned_batches(checkpoint: Path) -> list[int]:

@@ -11,8 +11,8 @@ from pyspark.sql import DataFrame, SparkSession
 from rtap_assets.config import Settings
 from rtap_assets.contracts.dead_letters import Headers
 from rtap_assets.streaming.queries.registered_schemas import WriterMemory
-from rtap_assets.transforms.bronze import bronze_rows
-from rtap_assets.transforms.decoding import decoding_steps, writer_keys
+from rtap_assets.transforms.bronze import Limits, bronze_steps
+from rtap_assets.transforms.decoding import apply_steps, writer_keys
 
 KAFKA_SOURCE = pa.schema(
     [
@@ -39,13 +39,7 @@ def judge_records(records: DataFrame, settings: Settings, *, topic_epoch: int = 
     memory = WriterMemory(settings)
     memory.prime()
     memory.look_up({row["writer_key"]: row["count"] for row in writer_keys(records).collect()})
-    return bronze_rows(
-        records,
-        decoding_steps(memory.known, max_event_bytes=settings.max_event_bytes, settled=True),
-        future_seconds=settings.event_time_future_seconds,
-        past_seconds=settings.event_time_past_seconds,
-        topic_epoch=topic_epoch,
-    )
+    return apply_steps(records, bronze_steps(memory.known, Limits.of(settings), settled=True, topic_epoch=topic_epoch))
 
 
 def verdicts(

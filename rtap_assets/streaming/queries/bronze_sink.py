@@ -27,8 +27,9 @@ from rtap_assets.streaming.checkpoints.topic_verification import TopicGuard
 from rtap_assets.streaming.failures import carried
 from rtap_assets.streaming.model.batch_metrics import BatchMetrics
 from rtap_assets.streaming.queries.registered_schemas import WriterMemory
-from rtap_assets.transforms.bronze import bronze_rows
-from rtap_assets.transforms.decoding import UNLISTED_WRITER, Steps, decoding_steps, writer_keys
+from rtap_assets.transforms.bronze import Limits, bronze_steps
+from rtap_assets.transforms.decoding import Steps, apply_steps, writer_keys
+from rtap_assets.transforms.decoding_faults import UNLISTED_WRITER
 
 SNAPSHOT_PROPERTY = "spark.sql.iceberg.snapshot-property."
 MOST_KEYS = 5_000
@@ -90,13 +91,7 @@ class _BronzeSink:
 
     def _append(self, batch: DataFrame, query: str, batch_id: int, *, settled: bool) -> None:
         observation = Observation()
-        rows = bronze_rows(
-            batch,
-            self._steps(settled=settled),
-            future_seconds=self._settings.event_time_future_seconds,
-            past_seconds=self._settings.event_time_past_seconds,
-            topic_epoch=self._topic_epoch,
-        )
+        rows = apply_steps(batch, self._steps(settled=settled))
         # In the session of this query, since options lose the case of their names.
         batch.sparkSession.conf.set(SNAPSHOT_PROPERTY + NATIVE_QUERY_ID, query)
         batch.sparkSession.conf.set(SNAPSHOT_PROPERTY + NATIVE_EPOCH_ID, str(batch_id))
@@ -109,8 +104,8 @@ class _BronzeSink:
         known, absent = self._memory.known, frozenset() if settled else self._memory.absent
         kept, steps = self._plans.get(settled, (None, ()))
         if kept is None or kept[0] is not known or kept[1] != absent:
-            limit = self._settings.max_event_bytes
-            steps = decoding_steps(known, max_event_bytes=limit, settled=settled, absent=absent)
+            limits = Limits.of(self._settings)
+            steps = bronze_steps(known, limits, settled=settled, absent=absent, topic_epoch=self._topic_epoch)
             self._plans[settled] = ((known, absent), steps)
         return steps
 

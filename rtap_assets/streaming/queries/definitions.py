@@ -2,8 +2,8 @@
 
 `contracts/streams.py` lists the streams; here each has its query.
 
-The DLQ query uses Spark's Kafka sink; bronze and silver append, and gold adds to its windows, in `foreachBatch`. No row
-passes through Python.
+Each writes in `foreachBatch`: bronze and silver append, gold adds to its windows, the DLQ query publishes. No row passes
+through Python.
 """
 
 from __future__ import annotations
@@ -19,16 +19,14 @@ from pyspark.sql.streaming.readwriter import DataStreamWriter
 from rtap_assets.config import Settings
 from rtap_assets.contracts.streams import STREAM_SPECS, StreamSpec
 from rtap_assets.contracts.tables import BRONZE, SILVER, TableSpec
-from rtap_assets.contracts.topics import DLQ_HEADER_BYTES
-from rtap_assets.kafka.clients import spark_sink_options, spark_source_options
-from rtap_assets.quality.batch_counts import DLQ_METRICS, dead_letter_counts
+from rtap_assets.kafka.clients import spark_source_options
 from rtap_assets.streaming.checkpoints.topic_facts import starting_offsets, topic_epoch
 from rtap_assets.streaming.queries.bronze_sink import bronze_sink
+from rtap_assets.streaming.queries.dlq_sink import dlq_sink
 from rtap_assets.streaming.queries.gold_sink import gold_sink
 from rtap_assets.streaming.queries.registered_schemas import WriterMemory
 from rtap_assets.streaming.queries.revenue_windows import REVENUE_WINDOWS
 from rtap_assets.streaming.queries.silver_sink import silver_sink
-from rtap_assets.transforms.dlq import build_dead_letters
 from rtap_assets.transforms.silver import normalise_sales_events
 
 # A batch of silver is read and written in as many tasks as it has splits; Iceberg's own, of 128 MB, would leave cores idle.
@@ -75,17 +73,8 @@ def bronze_writer(session: SparkSession, settings: Settings) -> DataStreamWriter
 
 def dlq_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
     """Return the query of the dead-letter topic: quarantined bronze rows, at least once."""
-    quarantined = _follow(session, settings, BRONZE).where("error_reason IS NOT NULL")
-    letters = build_dead_letters(quarantined.observe(DLQ_METRICS, *dead_letter_counts()))
-    return (
-        letters.writeStream.format("kafka")
-        .options(**spark_sink_options(settings))
-        .option("kafka.max.request.size", settings.topic_max_message_bytes + DLQ_HEADER_BYTES)
-        .option("kafka.compression.type", "lz4")
-        .option("topic", settings.topic_dlq)
-        .option("includeHeaders", "true")
-        .outputMode("append")
-    )
+    sink = dlq_sink(settings, DLQ_STREAM.checkpoint(settings))
+    return _follow(session, settings, BRONZE).writeStream.outputMode("append").foreachBatch(sink)
 
 
 def silver_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:

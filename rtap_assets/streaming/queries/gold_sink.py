@@ -32,7 +32,7 @@ from rtap_assets.lake.history.snapshots import (
     STAMP_QUERY_ID,
     STAMP_WATERMARK_MS,
 )
-from rtap_assets.lake.staged_files import SourceOffset, StagedFiles, StagedTable
+from rtap_assets.lake.staged_files import StagedFiles, StagedTable
 from rtap_assets.streaming.checkpoints.files import query_id, read_batch, source_range
 from rtap_assets.streaming.failures import carried
 from rtap_assets.streaming.model.batch_metrics import BatchMetrics
@@ -76,7 +76,7 @@ def gold_sink(
         watermark_ms = _newest_watermark_ms(table)
         stamp = {STAMP_QUERY_ID: query, STAMP_EPOCH_ID: str(batch_id)}
         silver = StagedTable(session, f"{settings.catalog_name}.{SILVER.identifier}")
-        tasks = silver.appended(*(SourceOffset(**offset) for offset in source_range(checkpoint, batch_id)))
+        tasks = silver.appended(*source_range(checkpoint, batch_id))
         rows = sum(task.file().recordCount() for task in tasks)
         if rows:
             with silver.staged(tasks) as files:

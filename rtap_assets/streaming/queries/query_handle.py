@@ -83,8 +83,8 @@ class SparkAccess:
         if committed is None:
             self._read = CheckpointReading()
         elif committed != self._read.committed:
-            # Without a state Spark keeps no watermark, or one that an earlier version left; the progress log has the sink's.
-            watermark_ms = read_batch(checkpoint, committed).watermark_ms if self._stream.stateful else None
+            # A stream that drops nothing has no watermark of Spark's, or what an earlier version left; the sink has its own.
+            watermark_ms = read_batch(checkpoint, committed).watermark_ms if self._stream.drops_late else None
             self._read = CheckpointReading(committed, commit_time(checkpoint, committed), watermark_ms)
         return replace(self._read, is_dirty=is_dirty)
 

@@ -8,7 +8,6 @@ besides the table: a batch that is repeated finds its commit in the table, or an
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.data_files import DataFile, appended_files, files_after, read_columns, stamped_rows
 from rtap_assets.lake.history.snapshots import NATIVE_EPOCH_ID, NATIVE_QUERY_ID, newest_stream_commit
 from rtap_assets.runtime.clock import from_microseconds
-from rtap_assets.streaming.checkpoints.files import initial_offset_file, query_id, read_batch
+from rtap_assets.streaming.checkpoints.files import query_id, read_batch, source_range
 from rtap_assets.streaming.checkpoints.state_handover import leave_empty_state, replace_state
 from rtap_assets.streaming.failures import carried
 from rtap_assets.streaming.model.batch_metrics import BatchMetrics
@@ -182,11 +181,7 @@ class _SilverSink:
         return 1_000 * read_batch(self._checkpoint, batch_id - 1).watermark_ms if batch_id else 0
 
     def _files(self, batch: DataFrame, batch_id: int) -> list[DataFile]:
-        if batch_id:
-            start = read_batch(self._checkpoint, batch_id - 1).source
-        else:
-            start = json.loads(initial_offset_file(self._checkpoint).read_text(encoding="utf-8"))
-        end = read_batch(self._checkpoint, batch_id).source
+        start, end = source_range(self._checkpoint, batch_id)
         return appended_files(batch.sparkSession, self._settings, BRONZE, start=start, end=end)
 
     def _read(self, files: Sequence[DataFile]) -> Iterator[_Arrivals]:

@@ -22,6 +22,7 @@ class Site:
 
     def __init__(self, folder: Path, script: str = WRITES_ITS_ARGUMENTS) -> None:
         self.settings: Settings = load_settings(_env_file=None, state_dir=folder / "state", cache_dir=folder / "cache")
+        self.settings.cache_dir.mkdir()
         self.jar = folder / "one.jar"
         self.jar.write_text("jar", encoding="utf-8")
         self.java = folder / "java"
@@ -29,7 +30,7 @@ class Site:
         self.java.chmod(0o755)
 
     def make(self) -> Path | None:
-        return make_archive(self.settings, java=self.java, class_path=[self.jar])
+        return make_archive(self.settings, java=self.java, class_path=[self.jar], wait_seconds=0)
 
     def options(self) -> list[str]:
         return archive_options(self.settings, java=self.java, class_path=[self.jar])
@@ -70,14 +71,14 @@ def test_an_archive_of_other_jars_or_another_java_is_not_used_and_is_removed(tmp
     site = Site(tmp_path)
     first = site.make()
     assert first is not None
-    os.utime(site.jar, ns=(1, 1))
+    os.utime(site.jar, times=(1, 1))
     assert site.options() == []
     assert begun
     second = site.make()
     assert second is not None
     assert second != first
     assert not first.exists()
-    os.utime(site.java, ns=(1, 1))
+    os.utime(site.java, times=(1, 1))
     assert site.path() not in (first, second)
 
 
@@ -88,11 +89,11 @@ def test_an_archive_of_another_environment_stays_while_that_exists(tmp_path: Pat
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     first.with_suffix(".origin").write_text(str(elsewhere), encoding="utf-8")
-    os.utime(site.jar, ns=(1, 1))
+    os.utime(site.jar, times=(1, 1))
     site.make()
     assert first.exists()
     elsewhere.rmdir()
-    os.utime(site.jar, ns=(2, 2))
+    os.utime(site.jar, times=(2, 2))
     site.make()
     assert not first.exists()
 
@@ -111,6 +112,15 @@ def test_of_two_processes_one_makes_it(tmp_path: Path) -> None:
     site.path().parent.mkdir(parents=True)
     with FileLock(site.path().parent / "lock"):
         assert site.make() is None
+
+
+def test_no_archive_is_begun_where_it_could_not_be_written(
+    tmp_path: Path, begun: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # tests may run as root, who may write everywhere
+    assert site.options() == []
+    assert begun == []
 
 
 def test_without_the_setting_none_is_used_or_made(tmp_path: Path, begun: list[object]) -> None:

@@ -58,6 +58,18 @@ def test_a_batch_has_its_end_in_the_source_its_watermark_and_its_time(tmp_path: 
     assert files.read_batch(tmp_path, 3) == files.LoggedBatch(3, OFFSETS, 3_000, MARCH_MS)
 
 
+def test_a_batch_begins_where_the_one_before_ended_and_the_first_where_the_checkpoint_began(tmp_path: Path) -> None:
+    plan(tmp_path, 0, {"snapshot_id": 7})
+    plan(tmp_path, 1, {"snapshot_id": 8})
+    assert files.source_range(tmp_path, 1) == ({"snapshot_id": 7}, {"snapshot_id": 8})
+    with pytest.raises(StreamError, match="beginning of the checkpoint"):
+        files.source_range(tmp_path, 0)
+    beginning = files.initial_offset_file(tmp_path)
+    beginning.parent.mkdir(parents=True)
+    beginning.write_text('{"snapshot_id": 5}')
+    assert files.source_range(tmp_path, 0) == ({"snapshot_id": 5}, {"snapshot_id": 7})
+
+
 @pytest.mark.parametrize("text", ["", "v1\n{}", "v1\n{}\n{", 'v1\n{"batchWatermarkMs": 1}\n{}', "v1\n{}\n{}\n{}"])
 def test_a_batch_that_cannot_be_read_is_named_with_what_to_do(tmp_path: Path, text: str) -> None:
     plan(tmp_path, 3)
