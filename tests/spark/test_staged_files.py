@@ -171,7 +171,7 @@ def test_files_that_state_no_value_of_a_column_are_left_out(spark: SparkSession,
         frame_of(spark, SILVER, [silver_row(name, sales_channel=channel)]).coalesce(1).writeTo(silver).append()
     table = StagedTable(spark, silver)
     newest = next(table.snapshots())
-    tasks = table.appended(EVERYTHING, SourceOffset(newest.snapshotId(), 1, scan_all_files=False))
+    tasks = table.appended(EVERYTHING, {"snapshot_id": newest.snapshotId(), "position": 1, "scan_all_files": False})
     assert len(tasks) == 3
     with table.staged(table.with_values(tasks, "sales_channel")) as files:
         assert [row.event_id for row in files.rows().collect()] == ["b"]

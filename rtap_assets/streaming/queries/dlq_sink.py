@@ -20,7 +20,7 @@ from rtap_assets.errors import RtapError
 from rtap_assets.kafka.clients import spark_sink_options
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.data_files import count_values
-from rtap_assets.lake.staged_files import SourceOffset, StagedTable
+from rtap_assets.lake.staged_files import StagedTable
 from rtap_assets.quality.batch_counts import DLQ_METRICS
 from rtap_assets.streaming.checkpoints.files import query_id, source_range
 from rtap_assets.streaming.failures import carried
@@ -49,7 +49,7 @@ def dlq_sink(settings: Settings, checkpoint: Path) -> Callable[[DataFrame, int],
     def publish(session: SparkSession, batch_id: int) -> None:
         query = str(query_id(checkpoint))
         bronze = StagedTable(session, f"{settings.catalog_name}.{BRONZE.identifier}")
-        tasks = bronze.appended(*(SourceOffset(**offset) for offset in source_range(checkpoint, batch_id)))
+        tasks = bronze.appended(*source_range(checkpoint, batch_id))
         quarantined = bronze.with_values(tasks, "error_reason")
         # Not counted in the plan: the counts of `observe` do not come back from a batch that Spark writes to Kafka.
         found = count_values(readable, [str(task.file().location()) for task in quarantined], "error_reason")
