@@ -9,7 +9,7 @@ SETUP_INPUTS := .ci/setup pyproject.toml requirements.lock requirements-setup.lo
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status doctor test test-faults test-ui campaign test-unit test-spark test-integration test-e2e lint bench bench-state bench-live bench-peers bench-dashboard lock clean FORCE
+.PHONY: help setup demo up down status doctor test test-faults test-ui campaign test-unit test-spark test-integration test-e2e lint docs bench bench-state bench-live bench-peers bench-dashboard lock clean FORCE
 
 help: ## Print this list
 	@echo "Usage: make TARGET"
@@ -27,8 +27,8 @@ $(READY): $(SETUP_INPUTS)
 demo: $(READY) ## Run the whole pipeline on 200,000 events and prove that none was lost or counted twice
 	@$(BIN)/rtap demo
 
-up: $(READY) ## Start broker, registry, Dagster UI and stream host in the background (RATE=2000: and a generator)
-	@$(BIN)/rtap up --ui --streams $(if $(RATE),--generate $(RATE))
+up: $(READY) ## Start the live system in the background (RATE=500: with events; STREAMS=stopped: streams are not started)
+	@$(BIN)/rtap up --ui --streams $(if $(filter stopped,$(STREAMS)),,--start) $(if $(RATE),--generate $(RATE))
 
 down: $(READY) ## Stop what `make up` started
 	@$(BIN)/rtap down
@@ -74,6 +74,13 @@ lint: $(READY) ## Check style (ruff), the direction of imports (import-linter) a
 	@$(BIN)/lint-imports --no-cache --no-logo
 	@$(BIN)/mypy
 
+docs: $(READY) ## Build the documentation as a site into site/; a broken link fails (SERVE=1: serve it, rebuilt on change)
+	@test -x .venv-docs/bin/mkdocs && test .venv-docs/.ready -nt requirements-docs.lock || { \
+	  $(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-docs && \
+	  $(BIN)/uv pip install --quiet --python .venv-docs/bin/python --require-hashes -r requirements-docs.lock && \
+	  touch .venv-docs/.ready; }
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs $(if $(SERVE),serve,build --quiet --strict)
+
 bench: $(READY) ## Measure the chain, cold and warm, per stream (N=events, AGAINST=another commit)
 	@$(BIN)/python -m bench $(if $(N),--events $(N)) $(if $(AGAINST),--against $(AGAINST))
 
@@ -89,10 +96,12 @@ bench-live: $(READY) ## Measure the running platform: cores, memory, latencies (
 bench-peers: $(READY) ## Compare with Kafka Streams, Flink and a loop by hand on one topic (N=events, WRITE=1: into the docs)
 	@$(BIN)/python -m bench.peers $(if $(N),--events $(N)) $(if $(RUNS),--runs $(RUNS)) $(if $(WRITE),--write)
 
-lock: $(READY) ## Resolve the dependencies anew and write both lock files (hashes, no index)
+lock: $(READY) ## Resolve the dependencies again and write the lock files (hashes, no index)
 	@$(COMPILE) --no-strip-extras --extra dev pyproject.toml -o requirements.lock
+	@$(COMPILE) --no-strip-extras -c requirements.lock pyproject.toml -o requirements-runtime.lock
+	@printf 'mkdocs-material\n' | $(COMPILE) --no-annotate - -o requirements-docs.lock
 	@printf 'setuptools\nuv\n' | $(COMPILE) --no-annotate - -o requirements-setup.lock
 
 clean: ## Remove .venv and caches (not the state folder: `rtap reset --yes` does that)
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv .venv-docs site .mypy_cache .pytest_cache .ruff_cache *.egg-info
 	find rtap_assets tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -27,7 +27,10 @@ from rtap_assets.settings.state_paths import StatePaths
 from rtap_assets.settings.streams import StreamSettings, TriggerSettings
 from rtap_assets.settings.tables import TableSettings
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent
+PROJECT_ROOT = PACKAGE.parent
+# A checkout has one state folder and one .env, whatever folder a command runs in; an installed package uses the current one.
+BASE = PROJECT_ROOT if (PROJECT_ROOT / "pyproject.toml").is_file() else Path()
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -53,7 +56,7 @@ class Settings(Addresses, StatePaths, TableSettings, StreamSettings, QualitySett
 
     model_config = SettingsConfigDict(
         env_prefix="RTAP_",
-        env_file=".env",
+        env_file=BASE / ".env",
         env_file_encoding="utf-8",
         frozen=True,
         extra="ignore",
@@ -62,9 +65,9 @@ class Settings(Addresses, StatePaths, TableSettings, StreamSettings, QualitySett
     )
 
     # Folders
-    state_dir: Path = Field(Path(".rtap"), description="Holds everything that the embedded stack and the streams write.")
+    state_dir: Path = Field(BASE / ".rtap", description="Holds everything that the embedded stack and the streams write.")
     cache_dir: Path = Field(default_factory=_default_cache_dir, description="Downloaded jars, shared by all checkouts.")
-    schemas_dir: Path = Field(PROJECT_ROOT / "schemas", description="Avro schemas, one folder per subject.")
+    schemas_dir: Path = Field(PACKAGE / "schemas", description="Avro schemas, one folder per subject.")
 
     # Java
     java_home: Path | None = Field(None, description="A JDK 17 or 21 to use instead of the one in the packages.")

@@ -13,34 +13,34 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import GOLD
 from rtap_assets.resources.marts import Marts
 from rtap_assets.serving.export import ExportReport, export_gold
-from rtap_assets.serving.marts import MARTS, MartSpec, MartsReport, refresh_marts
+from rtap_assets.serving.mart_checks import ADDS_UP, GRAIN
+from rtap_assets.serving.marts import MARTS, MartSpec, MartsReport, check_marts, refresh_marts
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 PREVIEW_ROWS = 5
+GRAIN_TEXT = "No two rows have the same key."
+ADDS_UP_TEXT = "By currency, its sums are those of the tumbling windows."
 
 
 def _mart_spec(mart: MartSpec, settings: Settings) -> dg.AssetSpec:
-    header, statement = _split_header(mart.sql)
+    docs = mart.docs
     return dg.AssetSpec(
         mart_key(mart.name),
         deps=[mart_key(source) if isinstance(source, str) else data_key(source) for source in mart.reads],
-        description=header,
+        description=_as_markdown(docs.description),
         group_name=MARTS_GROUP,
         kinds={"duckdb", "sql"},
         freshness_policy=freshness_policy(settings),
         owners=OWNERS,
-        metadata={"dagster/table_name": mart.name, "SQL": dg.MetadataValue.md(f"```sql\n{statement}\n```")},
+        metadata={"dagster/table_name": mart.name, "SQL": dg.MetadataValue.md(f"```sql\n{docs.statement}\n```")},
     )
 
 
-def _split_header(sql: str) -> tuple[str, str]:
-    """Return the leading comment as Markdown, a paragraph per line that opens with a word and a colon; and the statement."""
-    lines = sql.strip().splitlines()
-    size = next(index for index, line in enumerate(lines) if not line.startswith("--"))
-    text = "\n".join(line.removeprefix("--").strip() for line in lines[:size])
-    return re.sub(r"\n(?=\w+: )", "\n\n", text), "\n".join(lines[size:])
+def _as_markdown(description: str) -> str:
+    """Return a mart's description with a paragraph per line that opens with a word and a colon."""
+    return re.sub(r"\n(?=\w+: )", "\n\n", description)
 
 
 EXPORT_SPEC = dg.AssetSpec(
@@ -61,13 +61,17 @@ MART_KEYS = [*(mart_key(mart.name) for mart in MARTS), REVENUE_PARQUET]
 def refreshed_marts(settings: Settings) -> dg.AssetsDefinition:
     """Return the asset of all marts and the Parquet folder: one step."""
     specs = [*(_mart_spec(mart, settings) for mart in MARTS), EXPORT_SPEC]
-    definition: dg.AssetsDefinition = dg.multi_asset(specs=specs, name="build_marts")(_refresh)
+    checks = [
+        *(dg.AssetCheckSpec(GRAIN, asset=mart_key(mart.name), description=GRAIN_TEXT) for mart in MARTS if mart.key),
+        *(dg.AssetCheckSpec(ADDS_UP, asset=mart_key(mart.name), description=ADDS_UP_TEXT) for mart in MARTS if mart.adds_up),
+    ]
+    definition: dg.AssetsDefinition = dg.multi_asset(specs=specs, check_specs=checks, name="build_marts")(_refresh)
     return definition
 
 
 def _refresh(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], marts: Marts
-) -> Iterator[dg.MaterializeResult[None]]:
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Build all marts from the newest snapshots, swap them in, publish gold as Parquet."""
     now = datetime.now(UTC)
     report = refresh_marts(settings, refreshed_at=now)
@@ -76,6 +80,11 @@ def _refresh(
         for mart in MARTS:
             metadata = mart_metadata(report, mart.name) | table_metadata(connection, mart)
             yield dg.MaterializeResult(asset_key=mart_key(mart.name), metadata=metadata)
+        for check in check_marts(connection):
+            metadata = {"rows checked": check.checked, "failed": check.failed}
+            yield dg.AssetCheckResult(
+                asset_key=mart_key(check.mart), check_name=check.name, passed=check.passed, metadata=metadata
+            )
     export = export_gold(settings, now=now)
     context.log.info(f"export: {export.rows:,} rows in {export.leaves} Parquet files, {export.leaves_written} of them new")
     yield dg.MaterializeResult(asset_key=REVENUE_PARQUET, metadata=export_metadata(export))
@@ -98,8 +107,10 @@ def table_metadata(connection: "DuckDBPyConnection", mart: MartSpec) -> dict[str
     rows = connection.execute(
         f"SELECT COLUMNS(*)::VARCHAR FROM (FROM {mart.name} ORDER BY {mart.preview_order} LIMIT {PREVIEW_ROWS})"
     ).fetchall()
+    meanings = mart.column_docs(column[0] for column in columns)
+    schema = [dg.TableColumn(column[0], column[1].lower(), description=meanings[column[0]]) for column in columns]
     return {
-        "dagster/column_schema": dg.TableSchema([dg.TableColumn(column[0], column[1].lower()) for column in columns]),
+        "dagster/column_schema": dg.TableSchema(schema),
         "preview": dg.MetadataValue.md(_markdown([column[0] for column in columns], rows)),
     }
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
 from rtap_assets.quality.catalog import CHECKS, DqResult, Outcome
 from rtap_assets.streaming.checkpoints.files import stream_positions
 
-PIPE_WIDTH = 240
+NARROWEST, WIDEST = 60, 120
+VERDICT_WIDTH = 18
+NAME_WIDTH = max(len(check.name) for check in CHECKS.values())
 
 
 @click.group()
@@ -26,8 +30,9 @@ def dq() -> None:
 @dq.command()
 @click.option("--lookback-hours", type=click.FloatRange(min=0), default=0, help="Skip older rows; 0: check all.")
 @click.option("--publish/--no-publish", default=True, show_default=True, help="Send the results to the topic and the table.")
+@click.option("--details", is_flag=True, help="Show the details of checks that passed, too.")
 @pass_settings
-def run(settings: Settings, lookback_hours: float, publish: bool) -> None:
+def run(settings: Settings, lookback_hours: float, publish: bool, details: bool) -> None:
     """Check bronze, silver and gold at their newest snapshots. Exit code 1 when a blocking check fails."""
     from rtap_assets.quality.archive import archive_results
     from rtap_assets.quality.full_pass import run_checks
@@ -35,6 +40,7 @@ def run(settings: Settings, lookback_hours: float, publish: bool) -> None:
     from rtap_assets.serving.offset_gaps import explain_gaps
 
     now = datetime.now(UTC)
+    click.echo("checking bronze, silver and gold at their newest snapshots", err=True)
     positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
     gaps = explain_gaps(settings, positions=positions)
     if gaps.recorded:
@@ -43,7 +49,7 @@ def run(settings: Settings, lookback_hours: float, publish: bool) -> None:
     for missing in gaps.unexplained:
         click.secho(f"missing and not explained: {missing}", fg="red")
     results = run_checks(settings, positions=positions, now=now, lookback_hours=lookback_hours)
-    _console().print(results_table(results))
+    click.echo("\n".join(result_lines(results, width=_width(), details=details)))
     if publish:
         DqPublisher(settings).publish(results)
         archive_results(settings)
@@ -57,46 +63,47 @@ def run(settings: Settings, lookback_hours: float, publish: bool) -> None:
 @pass_settings
 def list_checks(settings: Settings) -> None:
     """Show every check with its threshold."""
-    table = Table("table", "check", "severity", "setting", "threshold", "what it says", box=None, pad_edge=False)
-    for check in CHECKS.values():
-        severity = f"{check.severity}, blocking" if check.blocking else str(check.severity)
-        setting = f"RTAP_{check.threshold_setting.upper()}"
-        table.add_row(*check.key, severity, setting, f"{check.threshold(settings):g}", check.sentence)
-    _console().print(table)
+    width = _width()
+    for table, checks in groupby(CHECKS.values(), key=lambda check: check.key[0]):
+        click.secho(table, bold=True)
+        for check in checks:
+            severity = f"{check.severity}, blocking" if check.blocking else str(check.severity)
+            setting = f"RTAP_{check.threshold_setting.upper()}={check.threshold(settings):g}"
+            click.echo(f"  {check.name:<{NAME_WIDTH}}  {severity}")
+            click.echo(textwrap.fill(check.sentence, width, initial_indent="    ", subsequent_indent="    "))
+            click.echo(f"    {setting}")
 
 
-def _console() -> Console:
-    """Return a console that, without a terminal, is as wide as its content: folded cells cannot be searched."""
-    console = Console()
-    return console if console.is_terminal else Console(width=PIPE_WIDTH)
+def _width() -> int:
+    return min(max(shutil.get_terminal_size().columns, NARROWEST), WIDEST)
 
 
-def results_table(results: Sequence[DqResult]) -> Table:
-    """Return a table with one line per result."""
-    table = Table("verdict", "table", "check", title="Data quality", title_justify="left")
-    for column in ("observed", "threshold", "rows checked", "rows failed"):
-        table.add_column(column, justify="right")
-    table.add_column("detail", overflow="fold")
-    for result in results:
-        table.add_row(
-            verdict(result),
-            result.table_name,
-            result.check_name,
-            f"{result.observed:.6g}",
-            f"{result.threshold:g}",
-            f"{result.rows_checked:,}",
-            f"{result.rows_failed:,}",
-            ", ".join(f"{name} {value}" for name, value in result.detail.items()),
-        )
-    return table
+def result_lines(results: Sequence[DqResult], *, width: int, details: bool = False) -> Iterator[str]:
+    """Yield a line per result below the name of its table; details of what failed, or of all, are wrapped below it."""
+    for table, of_table in groupby(results, key=lambda result: result.table_name):
+        yield click.style(table, bold=True)
+        for result in of_table:
+            text, color = verdict(result)
+            name = f"  {click.style(f'{text:<{VERDICT_WIDTH}}', fg=color)}{result.check_name:<{NAME_WIDTH}}"
+            if result.outcome is Outcome.NOTHING_TO_CHECK and not details:
+                yield name.rstrip()
+                continue
+            yield f"{name}  {result.observed:.6g} (at most {result.threshold:g})"
+            if details or not result.passed:
+                rows = {"rows checked": f"{result.rows_checked:,}", "rows failed": f"{result.rows_failed:,}"}
+                indent = " " * (2 + VERDICT_WIDTH)
+                listed = ", ".join(f"{name} {value}" for name, value in (rows | dict(result.detail)).items())
+                yield textwrap.fill(listed, width, initial_indent=indent, subsequent_indent=indent)
+    counted = Counter(verdict(result)[0] for result in results)
+    yield ", ".join(f"{count} {text}" for text, count in counted.items())
 
 
-def verdict(result: DqResult) -> str:
-    """Return `pass`, `nothing to check`, `warn`, `FAIL`, or `FAIL, blocking`, with markup."""
+def verdict(result: DqResult) -> tuple[str, str | None]:
+    """Return `pass`, `nothing to check`, `warn`, `FAIL`, or `FAIL, blocking`, and its color."""
     if result.outcome is Outcome.NOTHING_TO_CHECK:
-        return f"[dim]{result.outcome}[/]"
+        return str(result.outcome), None
     if result.passed:
-        return "[green]pass[/]"
+        return "pass", "green"
     if result.severity == "warn":
-        return "[yellow]warn[/]"
-    return "[red]FAIL, blocking[/]" if result.blocking else "[red]FAIL[/]"
+        return "warn", "yellow"
+    return ("FAIL, blocking" if result.blocking else "FAIL"), "red"

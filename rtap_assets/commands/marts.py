@@ -30,6 +30,7 @@ def refresh(settings: Settings) -> None:
     from rtap_assets.serving.marts import refresh_marts
 
     now = datetime.now(UTC)
+    click.echo("building the marts from the newest snapshots", err=True)
     report = refresh_marts(settings, refreshed_at=now)
     export = export_gold(settings, now=now)
     console = Console()

@@ -94,6 +94,11 @@ def show_report(report: Report, console: Console) -> None:
         console.print(f"\n[bold]{section.title}[/]")
         _show_section(section, console)
     console.print()
+    show_verdict(report, console)
+
+
+def show_verdict(report: Report, console: Console) -> None:
+    """Print whether everything holds."""
     if not report.holds:
         console.print("[bold red]Not every line holds.[/]")
     elif not report.compared:

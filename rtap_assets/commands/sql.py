@@ -1,64 +1,77 @@
-"""`rtap sql`: one query over bronze, silver, gold and the marts, printed as a table, CSV or JSON."""
+"""`rtap sql`: queries over bronze, silver, gold and the marts, printed as a table, CSV or JSON; or a prompt for several."""
 
 from __future__ import annotations
 
 import csv
 import json
-import re
+import shutil
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from rtap_assets.commands.settings import pass_settings
+from rtap_assets.commands.sql_prompt import run_prompt
 from rtap_assets.config import Settings
 
 if TYPE_CHECKING:
     from rtap_assets.serving.query import QueryResult
 
-# Without a terminal a table is as wide as its content: folded cells cannot be searched or compared.
-PIPE_WIDTH = 10_000
-NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(\d+,\d+\)")
-
 
 @click.command()
-@click.argument("statement")
+@click.argument("statement", required=False)
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 @click.option("--max-rows", type=click.IntRange(min=0), default=100, show_default=True, help="0 shows all rows.")
 @pass_settings
-def sql(settings: Settings, statement: str, form: str, max_rows: int) -> None:
-    """Answer one query (with `-`, read from the standard input) over the newest snapshots. Nothing can be changed.
+def sql(settings: Settings, statement: str | None, form: str, max_rows: int) -> None:
+    """Answer a query over the newest snapshots; without one, open a prompt. Nothing can be changed.
+
+    With `-`, or without a terminal, the query is read from the standard input.
 
     Tables: bronze, silver, gold, quality (results of checks), offset_gaps (Kafka offsets without a row, and why),
     stream_progress (the streams' batches), and marts.<name> (see
     `rtap sql "SHOW ALL TABLES"`). Times are in UTC.
     """
+
+    def answer(text: str) -> None:
+        show_answer(settings, text, form=form, max_rows=max_rows)
+
+    if statement is None and sys.stdin.isatty():
+        run_prompt(answer, history=settings.log_dir / "sql-history")
+    else:
+        answer(sys.stdin.read() if statement in {None, "-"} else str(statement))
+
+
+def show_answer(settings: Settings, statement: str, *, form: str, max_rows: int) -> None:
+    """Run one query over the newest snapshots and print its result.
+
+    Raises:
+        ServingError: it is no query, or DuckDB refused it, or the lake cannot be read.
+    """
+    from rtap_assets.serving.box import render_query
     from rtap_assets.serving.connection import open_lake
+    from rtap_assets.serving.interruption import interruptible
     from rtap_assets.serving.query import run_query
 
-    text = sys.stdin.read() if statement == "-" else statement
     with open_lake(settings) as connection:
-        result = run_query(connection, text, max_rows=max_rows)
-    WRITERS[form](result)
-    if result.is_truncated:
+        if form == "table":
+            render = partial(render_query, connection, statement, max_rows=max_rows, width=_terminal_width())
+            shown = interruptible(connection, render)
+            click.echo(shown.text)
+            is_truncated = shown.is_truncated
+        else:
+            result = interruptible(connection, partial(run_query, connection, statement, max_rows=max_rows))
+            WRITERS[form](result)
+            is_truncated = result.is_truncated
+    if is_truncated:
         click.echo(f"Only the first {max_rows} rows are shown; --max-rows 0 shows all.", err=True)
 
 
-def _write_table(result: QueryResult) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PIPE_WIDTH)
-    table = Table()
-    for name, kind in zip(result.columns, result.types, strict=True):
-        table.add_column(Text(name), justify="right" if NUMERIC.fullmatch(kind) else "left", overflow="fold")
-    for row in result.rows:
-        table.add_row(*(Text("NULL", style="dim") if value is None else Text(_shown(value)) for value in row))
-    console.print(table)
+def _terminal_width() -> int | None:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _write_csv(result: QueryResult) -> None:
@@ -85,4 +98,4 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-WRITERS: dict[str, Callable[[QueryResult], None]] = {"table": _write_table, "csv": _write_csv, "json": _write_json}
+WRITERS: dict[str, Callable[[QueryResult], None]] = {"csv": _write_csv, "json": _write_json}

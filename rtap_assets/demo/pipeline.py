@@ -24,6 +24,7 @@ from rtap_assets.local.stack import down
 BATCHES = 10
 SPAN_SECONDS = 3600
 MATERIALIZED = "ASSET_MATERIALIZATION - Materialized value "
+BEGUN = 'STEP_START - Started execution of step "'
 
 
 def demo_settings(settings: Settings, *, events: int) -> Settings:
@@ -76,8 +77,10 @@ def start_from_nothing(settings: Settings) -> None:
         shutil.rmtree(settings.state_dir)
 
 
-def materialize(settings: Settings, *, echo: Callable[[str], None]) -> None:
-    """Run `dagster asset materialize --select '*'` and report each asset as it completes; the log goes to a file.
+def materialize(settings: Settings, *, echo: Callable[[str], None], begun: Callable[[str], None] = lambda _: None) -> None:
+    """Run `dagster asset materialize --select '*'`; the log goes to a file.
+
+    Each asset goes to `echo` as it completes, each step to `begun` as it starts.
 
     Raises:
         StreamError: the run failed; the end of its log is part of the message.
@@ -95,6 +98,8 @@ def materialize(settings: Settings, *, echo: Callable[[str], None]) -> None:
         try:
             for line in process.stdout or ():
                 file.write(line)
+                if BEGUN in line:
+                    begun(line.split(BEGUN)[1].split('"')[0].replace("__", "/"))
                 if MATERIALIZED in line:
                     echo(line.split(MATERIALIZED)[1].strip().rstrip(".").replace(" ", "/"))
         finally:

@@ -62,8 +62,9 @@ def generate(
     with_patience(
         lambda: end_offsets(settings, settings.topic_events), what="looking for the events topic", seconds=patience
     )
-    start, started = utc_now(), time.monotonic()
-    run_id = options.run_id or f"{start:%Y%m%dT%H%M%S}-{start.microsecond:06d}-{options.seed}"
+    now, started = utc_now(), time.monotonic()
+    start = options.start_time or now
+    run_id = options.run_id or f"{now:%Y%m%dT%H%M%S}-{now.microsecond:06d}-{options.seed}"
     replay = read_replay(settings.ledger_dir, usable=usable_for_replay(contract, start)) if options.duplicates else None
     run = _Run(settings, options, LedgerWriter(settings.ledger_dir, run_id), progress, started)
     echo(f"run {run_id}: {_intention(options)} to {settings.topic_events} on {settings.bootstrap_servers}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.errors import ConfigurationError
@@ -28,6 +29,8 @@ class GeneratorOptions:
     `span_seconds` before the start. With `rate`, event times follow the clock, for `duration_seconds`, for `events`
     records, or until the process is stopped.
 
+    Equal options with the same `start_time` (None: now) give equal records, but for copies of earlier runs' records.
+
     `later_copies` is the share of events that are sent again with a later event time, `foreign_schemas` the share written
     with a schema of another subject and namespace. `transactions` are sent after all other records, each with
     `TRANSACTION_EVENTS` records of its own: the first is committed, the second aborted, the third left open, and so on.
@@ -37,6 +40,7 @@ class GeneratorOptions:
     rate: float | None = None
     duration_seconds: float | None = None
     seed: int = 1
+    start_time: datetime | None = None
     span_seconds: float = 6 * 3600
     duplicates: float = 0.01
     delayed: float = 0.005

@@ -20,7 +20,7 @@ from rtap_assets.generator.events import Columns, WriterIds
 from rtap_assets.generator.options import DELAY_SECONDS, GeneratorOptions
 from rtap_assets.registry.client import Registry
 from rtap_assets.registry.registration import register_contracts
-from rtap_assets.runtime.clock import to_milliseconds
+from rtap_assets.runtime.clock import to_milliseconds, utc_now
 
 HEADERS_ALLOWANCE_BYTES = 1024
 INCOMPATIBLE_SCALE = 2
@@ -34,6 +34,7 @@ def prepare_contract(settings: Settings, options: GeneratorOptions) -> Contract:
         ConfigurationError: the settings' limits do not allow the options.
     """
     _check_limits(settings, options)
+    require_acceptable_start(settings, options)
     versions = load_subject(settings.schemas_dir, EVENTS_SUBJECT_FOLDER)
     registered = register_contracts(settings)
     other_team, incompatible = {}, None
@@ -87,6 +88,19 @@ def _check_limits(settings: Settings, options: GeneratorOptions) -> None:
         raise ConfigurationError(
             f"The topic takes no record above RTAP_MAX_EVENT_BYTES={settings.max_event_bytes}, so none can be oversized.",
             remedy="Leave the reason `oversized` out, or raise RTAP_TOPIC_MAX_MESSAGE_BYTES.",
+        )
+
+
+def require_acceptable_start(settings: Settings, options: GeneratorOptions) -> None:
+    """Raise `ConfigurationError` when event times around the options' start would be quarantined."""
+    if options.start_time is None:
+        return
+    ahead = (options.start_time - utc_now()).total_seconds()
+    span = 0 if options.rate is not None else options.span_seconds
+    if ahead > settings.event_time_future_seconds or span - ahead + DELAY_SECONDS[1] > settings.event_time_past_seconds:
+        raise ConfigurationError(
+            f"With the start {options.start_time.isoformat()}, event times are quarantined as too old or in the future.",
+            remedy="Choose a later start or a shorter span, not after now.",
         )
 
 

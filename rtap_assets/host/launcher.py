@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from rtap_assets.config import Settings, settings_environment
 from rtap_assets.errors import DependencyUnavailable, StreamError
 from rtap_assets.host.client import StreamsClient, is_port_closed
@@ -70,6 +72,18 @@ def end_host(client: StreamsClient, settings: Settings, *, echo: Callable[[str],
             )
         time.sleep(POLL_SECONDS)
     echo("ended")
+
+
+def changed_settings(settings: Settings, pid: int) -> list[str]:
+    """Return the names of the settings that a running host was started with another value of.
+
+    Of a host started by hand only what its own environment names is known; [] when the process may not be looked at.
+    """
+    try:
+        its = psutil.Process(pid).environ()
+    except psutil.Error:
+        return []
+    return sorted(name for name, value in settings_environment(settings).items() if its.get(name, value) != value)
 
 
 def host_output(settings: Settings) -> Path:

@@ -32,7 +32,7 @@ check_quality = dg.define_asset_job(
 
 refresh_marts_job = dg.define_asset_job(
     "refresh_marts",
-    selection=dg.AssetSelection.assets(*MART_KEYS).without_checks(),
+    selection=dg.AssetSelection.assets(*MART_KEYS),
     executor_def=dg.in_process_executor,
     description="Refresh the DuckDB marts and the published Parquet folder from the newest snapshots.",
 )

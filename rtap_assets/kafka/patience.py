@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,6 +11,7 @@ from rtap_assets.errors import DependencyUnavailable
 
 T = TypeVar("T")
 
+LOG = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
 
@@ -44,5 +46,7 @@ def with_patience(
                     remedy=error.remedy,
                     **error.context,
                 ) from error
+            if attempts == 1:
+                LOG.warning("%s Trying for up to %g s.", error.message, seconds)
             sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)

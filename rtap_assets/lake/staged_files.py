@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+from py4j.java_gateway import JavaMember
+from py4j.protocol import STATIC_PREFIX
 from pyspark.sql import DataFrame, SparkSession
 
 from rtap_assets.errors import StreamError
@@ -114,7 +116,7 @@ class StagedTable:
         """Stage files for the time of the block, in which Spark may read them and write others."""
         name = f"rtap-{uuid4()}"
         spark = self._jvm.org.apache.iceberg.spark
-        cache, sets = spark.SparkTableCache.get(), spark.ScanTaskSetManager.get()
+        cache, sets = _the_one(spark.SparkTableCache), _the_one(spark.ScanTaskSetManager)
         cache.add(name, self.table)
         if tasks:
             staged = self._jvm.java.util.ArrayList()
@@ -126,6 +128,14 @@ class StagedTable:
         finally:
             sets.removeTasks(self.table, name)
             cache.remove(name)
+
+
+def _the_one(java_class: Any) -> Any:
+    """Return what a class's static `get` returns.
+
+    `java_class.get()` finds it in some JVMs only: Py4J looks at the first method of that name, which may be another one.
+    """
+    return JavaMember("get", None, STATIC_PREFIX + java_class._fqn, java_class._gateway_client)()
 
 
 @dataclass(frozen=True)
@@ -148,7 +158,7 @@ class StagedFiles:
         """
         rows.write.format("iceberg").mode("append").save(self.name)
         jvm, table = self.owner._jvm, self.owner.table
-        written = jvm.org.apache.iceberg.spark.FileRewriteCoordinator.get()
+        written = _the_one(jvm.org.apache.iceberg.spark.FileRewriteCoordinator)
         try:
             change = table.newOverwrite()
             for file in written.fetchNewFiles(table, self.name):

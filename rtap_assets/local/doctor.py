@@ -15,7 +15,8 @@ from pathlib import Path
 import psutil
 
 from rtap_assets.config import Settings
-from rtap_assets.errors import ConfigurationError
+from rtap_assets.contracts.avro.schemas import EVENTS_SUBJECT_FOLDER, load_subject
+from rtap_assets.errors import ConfigurationError, ContractError
 from rtap_assets.java.jars import jars_are_fetched, jars_folder
 from rtap_assets.java.jvm import java_command, java_major_version
 from rtap_assets.local.pid_files import records
@@ -25,6 +26,7 @@ GIB = 1024**3
 NEEDED_MEMORY_BYTES = 4 * GIB
 NEEDED_DISK_BYTES = 5 * GIB
 OLDEST_PYTHON = (3, 11)
+CHECK_SCHEMAS = "Remove RTAP_SCHEMAS_DIR, or point it at a folder with one folder per subject; `rtap contracts check`."
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smbfs", "smb3", "9p", "afpfs", "webdav", "fuse.sshfs"})
 
 
@@ -45,6 +47,7 @@ def check_machine(settings: Settings) -> list[Check]:
         check_python(sys.version_info[:3]),
         check_java(settings),
         check_jars(settings),
+        check_schemas(settings.schemas_dir),
         *check_ports(settings),
         check_memory(psutil.virtual_memory().available),
         check_state_dir(settings.state_dir),
@@ -66,10 +69,10 @@ def check_python(version: tuple[int, ...]) -> Check:
 
 def check_java(settings: Settings) -> Check:
     """Check which Java runs Spark, broker and registry, and whether it can."""
-    source = "from the packages" if settings.java_home is None else "RTAP_JAVA_HOME"
+    source = "from the packages" if settings.java_home is None else f"of RTAP_JAVA_HOME: {settings.java_home}"
     try:
         (java,) = java_command(settings)
-        return Check("Java", ok=True, finding=f"Java {java_major_version(Path(java))} {source}: {java}")
+        return Check("Java", ok=True, finding=f"Java {java_major_version(Path(java))} {source}")
     except ConfigurationError as error:
         return Check("Java", ok=False, finding=error.message, fix=error.remedy)
 
@@ -79,6 +82,15 @@ def check_jars(settings: Settings) -> Check:
     folder = jars_folder(settings)
     fetched = jars_are_fetched(settings)
     return Check("Jars", ok=fetched, finding=str(folder) if fetched else f"not in {folder}", fix="rtap jars fetch")
+
+
+def check_schemas(schemas_dir: Path) -> Check:
+    """Check whether the contract's schemas are there and can be read."""
+    try:
+        versions = load_subject(schemas_dir, EVENTS_SUBJECT_FOLDER)
+    except ContractError as error:
+        return Check("Schemas", ok=False, finding=error.message, fix=CHECK_SCHEMAS)
+    return Check("Schemas", ok=True, finding=f"{len(versions)} versions of {EVENTS_SUBJECT_FOLDER}")
 
 
 def embedded_ports(settings: Settings) -> dict[str, int]:

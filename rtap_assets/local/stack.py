@@ -200,6 +200,8 @@ def _ensure_topics_and_contracts(settings: Settings, *, echo: Echo) -> None:
     from rtap_assets.registry.registration import register_contracts  # noqa: PLC0415
 
     patience = settings.dependency_patience_seconds
+    if not settings.uses_embedded_broker or not settings.uses_embedded_registry:
+        echo(f"asking the broker at {settings.bootstrap_servers} and the registry")
     topics = with_patience(lambda: ensure_topics(settings), what="ensuring the topics", seconds=patience)
     for topic, outcome in topics.items():
         if outcome != EXISTS:

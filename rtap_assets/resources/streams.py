@@ -3,6 +3,7 @@
 It holds no state. A command is short: it makes sure that a host is there, changes what is desired, waits for proof, ends.
 """
 
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
@@ -11,7 +12,7 @@ from dagster_pyspark import LazyPySparkResource
 from pydantic import Field
 
 from rtap_assets.config import Settings, settings_environment
-from rtap_assets.errors import StreamError
+from rtap_assets.errors import DependencyUnavailable, StreamError
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.host.following import carry_out
 from rtap_assets.host.launcher import HOST_COMMAND, ensure_host, host_output
@@ -23,6 +24,7 @@ from rtap_assets.streaming.model.reports import DrainReport
 from rtap_assets.streaming.model.states import Desired, StreamStatus
 
 Echo = Callable[[str], None]
+CONNECT_SECONDS = 1.0
 
 
 class StreamHost(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -69,10 +71,30 @@ class StreamHost(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             StreamError: it did not get there; with cause and next step.
         """
+        self._require_something_up()
         (operation,) = self.command(Action.DRAIN, [name], echo=echo)
         if operation.result is None:
             raise StreamError(f"The drain of {name} ended without a report.", remedy="See the log of the stream host.")
         return DrainReport.from_json(operation.result)
+
+    def _require_something_up(self) -> None:
+        """Fail at once where nothing of the stack runs; a host would be started in vain, and would wait for the broker.
+
+        Raises:
+            DependencyUnavailable: no host runs and the embedded broker does not listen.
+        """
+        settings = self.settings
+        if not (settings.uses_embedded_broker and settings.uses_embedded_host) or running_host(settings) is not None:
+            return
+        with socket.socket() as probe:
+            probe.settimeout(CONNECT_SECONDS)
+            if probe.connect_ex(("127.0.0.1", settings.kafka_port)) == 0:
+                return
+        raise DependencyUnavailable(
+            f"Neither the stream host nor the Kafka broker at {settings.bootstrap_servers} runs.",
+            remedy="Start them: `rtap up`.",
+            dependency="broker",
+        )
 
     def table_work(self, spark: LazyPySparkResource, *, requested_by: str, echo: Echo) -> AbstractContextManager[TableWork]:
         """Open work on the tables: in the host, or in the session of `spark` while no stream is to run and no host does.

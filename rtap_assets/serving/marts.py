@@ -7,7 +7,7 @@ line of `MARTS` and a file in `sql/`; they read the views of the tables, earlier
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
@@ -16,6 +16,7 @@ from pathlib import Path
 import duckdb
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.corrections import CORRECTIONS
 from rtap_assets.contracts.rules import EXPLANATIONS
 from rtap_assets.contracts.tables import BRONZE, GOLD, REVENUE_MEASURES, SILVER, TABLES, TableSpec
 from rtap_assets.errors import ServingError
@@ -23,6 +24,8 @@ from rtap_assets.runtime.files import put_in_place
 from rtap_assets.serving.connection import connect_lake
 from rtap_assets.serving.corrections import load_corrections, mark_provisional_windows
 from rtap_assets.serving.lake_files import TableFiles, plan_lake
+from rtap_assets.serving.mart_checks import MartCheck, check_grain, check_sums
+from rtap_assets.serving.mart_docs import MartDocs, parse_mart
 from rtap_assets.serving.one_writer import one_writer
 
 
@@ -30,12 +33,26 @@ from rtap_assets.serving.one_writer import one_writer
 class MartSpec:
     """One mart: the table or view that `sql/<name>.sql` creates; the header of that file is its description.
 
-    `reads` are the tables and earlier marts that its statement reads; `preview_order` puts the rows to show first.
+    `reads` are the tables and earlier marts that its statement reads; `preview_order` puts the rows to show first. With
+    `key`, each refresh checks that no two rows share these columns; with `adds_up`, that the measures sum up to those of
+    the tumbling windows. A check is an event of Dagster's at each refresh: what a GROUP BY guarantees is not checked.
     """
 
     name: str
+    key: tuple[str, ...] = ()
     reads: tuple[TableSpec | str, ...] = ("tumbling_revenue",)
+    adds_up: bool = False
     preview_order: str = "ALL DESC"
+
+    @property
+    def docs(self) -> MartDocs:
+        """What the header of its file says."""
+        return parse_mart(self.sql)
+
+    def column_docs(self, names: Iterable[str]) -> dict[str, str]:
+        """Return the meaning of these columns: as its header says, else as the contract does of a column of that name."""
+        listed = self.docs.columns
+        return {name: listed.get(name) or CONTRACT_DOCS.get(name, "") for name in names}
 
     @property
     def sql(self) -> str:
@@ -46,15 +63,16 @@ class MartSpec:
 
 # In the order of building: later ones read earlier ones.
 MARTS = (
-    MartSpec("rolling_revenue", reads=(GOLD,)),
+    MartSpec("rolling_revenue", key=GOLD.key, reads=(GOLD,)),
     MartSpec("tumbling_revenue", reads=("rolling_revenue",)),
-    MartSpec("revenue_by_region_hour"),
-    MartSpec("revenue_by_plan_hour"),
+    MartSpec("revenue_by_region_hour", adds_up=True),
+    MartSpec("revenue_by_plan_hour", adds_up=True),
     MartSpec("refund_share"),
     MartSpec("dlq_by_reason", reads=(BRONZE,), preview_order="records DESC, reason"),
     MartSpec("latency_percentiles", reads=(SILVER,), preview_order="hour DESC NULLS FIRST, latency"),
     MartSpec("corrections", reads=(GOLD,), preview_order="planned_at DESC"),
 )
+CONTRACT_DOCS = {column.name: column.doc for spec in (CORRECTIONS, SILVER, GOLD) for column in spec.columns}
 COLUMNS_OF_GOLD = ", ".join(f"gold.{name}" for name in GOLD.column_names)
 # What the record of corrections keeps of each measure of gold.
 MEASURES_BEFORE_AND_AFTER = ", ".join(f"from_{one.name}, to_{one.name}" for one in REVENUE_MEASURES)
@@ -136,10 +154,31 @@ def _build(settings: Settings, building: Path, plans: Mapping[str, TableFiles], 
         mark_provisional_windows(connection, settings)
         for mart in MARTS:
             connection.execute(mart.sql)
+            _describe(connection, mart)
         rows = {mart.name: _count(connection, mart.name) for mart in MARTS}
         connection.execute("USE memory")
         connection.execute("DETACH building")  # writes the checkpoint, so that no write-ahead log is left beside the file
     return rows
+
+
+def _describe(connection: duckdb.DuckDBPyConnection, mart: MartSpec) -> None:
+    """Keep the meaning of the mart and of its columns in the file, for whatever tool opens it."""
+    kind = "VIEW" if mart.docs.statement.startswith("CREATE VIEW") else "TABLE"
+    connection.execute(f"COMMENT ON {kind} {mart.name} IS {_quoted(mart.docs.description)}")
+    names = [row[0] for row in connection.execute(f"DESCRIBE {mart.name}").fetchall()]
+    for name, meaning in mart.column_docs(names).items():
+        connection.execute(f"COMMENT ON COLUMN {mart.name}.{name} IS {_quoted(meaning)}")
+
+
+def check_marts(connection: duckdb.DuckDBPyConnection) -> list[MartCheck]:
+    """Return what holds of the marts on a connection to their file."""
+    found = [check_grain(connection, mart.name, key=mart.key) for mart in MARTS if mart.key]
+    measures = tuple(one.name for one in REVENUE_MEASURES)
+    return found + [check_sums(connection, mart.name, measures=measures) for mart in MARTS if mart.adds_up]
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _write_refresh(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,13 +35,11 @@ def run_query(connection: duckdb.DuckDBPyConnection, statement: str, *, max_rows
     Raises:
         ServingError: the text is not a single query, or DuckDB refused it; the remedy lists the tables.
     """
-    try:
-        _require_single_query(connection, statement)
+    with translated(connection):
+        require_single_query(connection, statement)
         result = connection.execute(statement)
         rows = result.fetchmany(max_rows + 1) if max_rows else result.fetchall()
         description = result.description or []
-    except duckdb.Error as error:
-        raise ServingError(str(error).strip(), remedy=_queryable_tables(connection)) from error
     return QueryResult(
         columns=tuple(column[0] for column in description),
         types=tuple(str(column[1]) for column in description),
@@ -48,7 +48,16 @@ def run_query(connection: duckdb.DuckDBPyConnection, statement: str, *, max_rows
     )
 
 
-def _require_single_query(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
+@contextmanager
+def translated(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Raise DuckDB's failures in the block as a `ServingError` whose remedy lists the tables."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise ServingError(str(error).strip(), remedy=queryable_tables(connection)) from error
+
+
+def require_single_query(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
     """Raise unless the text is a single query.
 
     The lockdown alone would let COPY overwrite a data file that the views read, and let the marts be attached again for
@@ -65,7 +74,7 @@ def _require_single_query(connection: duckdb.DuckDBPyConnection, statement: str)
     kind, query = statements[0].type, statements[0].query
     if kind == duckdb.StatementType.EXPLAIN:
         query = query[match.end() :] if (match := _EXPLAIN.match(query)) else ""
-        _require_single_query(connection, query)
+        require_single_query(connection, query)
         return
     if kind not in {duckdb.StatementType.SELECT, duckdb.StatementType.MULTI}:
         raise ServingError(
@@ -77,10 +86,11 @@ def _require_single_query(connection: duckdb.DuckDBPyConnection, statement: str)
     except duckdb.Error as error:
         # The line number in the operator's text, without the line added above it.
         message = re.sub(r"LINE (\d+):", lambda match: f"LINE {int(match[1]) - 1}:", str(error))
-        raise ServingError(message.strip(), remedy=_queryable_tables(connection)) from error
+        raise ServingError(message.strip(), remedy=queryable_tables(connection)) from error
 
 
-def _queryable_tables(connection: duckdb.DuckDBPyConnection) -> str:
+def queryable_tables(connection: duckdb.DuckDBPyConnection) -> str:
+    """Return a sentence that names the tables, views and marts that a query may read."""
     marts = connection.execute(
         "SELECT table_name FROM information_schema.tables WHERE table_catalog = ? ORDER BY ALL", [MARTS_CATALOG]
     ).fetchall()

@@ -48,7 +48,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture(scope="module")
 def demo(settings: Settings) -> subprocess.CompletedProcess[str]:
     """The finished `rtap demo`; in a fresh state folder, with nothing running."""
-    return rtap(settings, "demo", "--events", str(EVENTS), seconds=DEMO_SECONDS)
+    return rtap(settings, "demo", "--details", "--events", str(EVENTS), seconds=DEMO_SECONDS)
 
 
 @pytest.fixture
@@ -78,16 +78,27 @@ def test_the_demo_reconciles_every_line_and_exits_with_0(demo: subprocess.Comple
 def test_the_demo_shows_revenue_and_the_dead_letters_by_reason(
     demo: subprocess.CompletedProcess[str], left_behind: Settings
 ) -> None:
-    assert "Net revenue by window and tier" in demo.stdout
+    assert "Revenue by plan, refunds subtracted" in demo.stdout
     with duckdb.connect(str(left_behind.marts_path), read_only=True) as connection:
         letters = dict(connection.execute("SELECT reason, records FROM dlq_by_reason").fetchall())
         currencies = connection.execute("SELECT DISTINCT currency FROM rolling_revenue").fetchall()
-    shown = {name: int(count) for name, count in re.findall(r"│ (\w+) +│ +(\d+) │", demo.stdout)}
+    details = demo.stdout.split("\nDetails\n")[1].split("\nTopic = bronze\n")[0]
+    shown = {name: int(count.replace(",", "")) for count, name in re.findall(r"^ +([\d,]+)  (\w+) ", details, re.MULTILINE)}
     assert shown == letters
     assert letters.keys() <= set(Reason)
     held = counts(demo.stdout)
     assert int(held["quarantined = dead letters, by identity"]) == sum(letters.values())
     assert held.keys() >= {f"net {currency}: silver = gold" for (currency,) in currencies}
+
+
+def test_the_demo_ends_with_a_picture_in_80_columns_and_the_command_that_opens_it(
+    demo: subprocess.CompletedProcess[str], left_behind: Settings
+) -> None:
+    picture = demo.stdout.split("\nWhat happened\n")[1]
+    assert max(len(line) for line in picture.splitlines() if "RTAP_STATE_DIR" not in line) <= 80
+    for text in ("Pipeline, layer by layer", "Refused: ", "Data quality: ", "✓ Every window of gold is the sum"):
+        assert text in picture
+    assert f"RTAP_STATE_DIR={left_behind.state_dir} rtap up --ui --streams" in picture
 
 
 def test_silver_had_at_least_eight_batches(left_behind: Settings) -> None:

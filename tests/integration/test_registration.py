@@ -18,13 +18,13 @@ from rtap_assets.registry.registration import register_contracts
 
 
 def with_third_version(settings: Settings, tmp_path: Path, text: str) -> Settings:
-    schemas = shutil.copytree(PROJECT_ROOT / "schemas", tmp_path / "schemas")
+    schemas = shutil.copytree(PROJECT_ROOT / "rtap_assets" / "schemas", tmp_path / "schemas")
     (schemas / EVENTS_SUBJECT_FOLDER / "3.avsc").write_text(text)
     return settings.model_copy(update={"schemas_dir": schemas})
 
 
 def newest_text() -> str:
-    return load_subject(PROJECT_ROOT / "schemas", EVENTS_SUBJECT_FOLDER)[-1].text
+    return load_subject(PROJECT_ROOT / "rtap_assets" / "schemas", EVENTS_SUBJECT_FOLDER)[-1].text
 
 
 def test_each_version_is_registered_under_its_topics_subject_and_a_second_call_changes_nothing(settings: Settings) -> None:

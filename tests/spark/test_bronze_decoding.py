@@ -45,7 +45,7 @@ SCALE_2 = with_amount(V1, precision=18, scale=2)
 
 
 def steps(*, settled: bool = True) -> Steps:
-    contract = Contract.of(load_subject(PROJECT_ROOT / "schemas", EVENTS_SUBJECT_FOLDER))
+    contract = Contract.of(load_subject(PROJECT_ROOT / "rtap_assets" / "schemas", EVENTS_SUBJECT_FOLDER))
     texts = {ID_V1: V1, ID_V2: V2, ID_V3: V3, ID_SCALE_2: SCALE_2} | {
         ID_ODD + n: one.text for n, one in enumerate(ODD.values())
     }

@@ -46,7 +46,7 @@ def _avro_type(type_: Any) -> str:
 def test_the_avro_contract_and_the_tables_agree() -> None:
     assert avro_types(V2) == typed(EVENT_COLUMNS)
     assert typed(BRONZE.columns)[: len(EVENT_COLUMNS)] == typed(SILVER.columns)[: len(EVENT_COLUMNS)] == avro_types(V2)
-    (revenue,) = load_subject(PROJECT_ROOT / "schemas", REVENUE_SUBJECT_FOLDER)
+    (revenue,) = load_subject(PROJECT_ROOT / "rtap_assets" / "schemas", REVENUE_SUBJECT_FOLDER)
     assert avro_types(revenue.text) == typed(GOLD.columns)
 
 

@@ -31,7 +31,7 @@ Rows = list[tuple[Recorded, dict[str, Any]]]
 @pytest.fixture(scope="module")
 def rows(spark: SparkSession) -> Rows:
     """Each record with its bronze row; all are decoded in one plan."""
-    contract = Contract.of(load_subject(PROJECT_ROOT / "schemas", EVENTS_SUBJECT_FOLDER))
+    contract = Contract.of(load_subject(PROJECT_ROOT / "rtap_assets" / "schemas", EVENTS_SUBJECT_FOLDER))
     verdicts = {str(IDS[name]): judge_schema(RegisteredSchema(text), contract) for name, text in schema_texts().items()}
     own = verdicts[str(IDS["2"])]
     assert isinstance(own, Decoding)

@@ -18,7 +18,7 @@ from typing import Any
 from rtap_assets.config import PROJECT_ROOT
 
 PROBE_SECONDS = 240
-SUBJECT = "schemas/sales.agg.revenue_5m.v1-value"
+SUBJECT = "rtap_assets/schemas/sales.agg.revenue_5m.v1-value"
 
 
 def _next_schema() -> str:
@@ -94,7 +94,10 @@ WRITERS: dict[str, Writer] = {
 """,
     ),
     Edit(
-        "rtap_assets/streaming/queries/definitions.py", "import DLQ_HEADER_BYTES", "import DLQ_HEADER_BYTES, REFUNDS_TOPIC"
+        "rtap_assets/streaming/queries/definitions.py",
+        "from rtap_assets.kafka.clients import spark_source_options\n",
+        "from rtap_assets.contracts.topics import REFUNDS_TOPIC\n"
+        "from rtap_assets.kafka.clients import spark_sink_options, spark_source_options\n",
     ),
 )
 MART = (
@@ -155,10 +158,9 @@ ADDITIONS = {"a table": TABLE, "a stream": STREAM, "a mart": MART, "a check": CH
 
 
 def copy_with(folder: Path, edits: Iterable[Edit]) -> Path:
-    """Copy the package and the schemas, make the edits, return the copy's root."""
+    """Copy the package, make the edits, return the copy's root."""
     root = folder / "copy"
-    for name in ("rtap_assets", "schemas"):
-        shutil.copytree(PROJECT_ROOT / name, root / name)  # with its bytecode: a file that is edited is compiled again
+    shutil.copytree(PROJECT_ROOT / "rtap_assets", root / "rtap_assets")  # with bytecode, which an edit outdates
     for edit in edits:
         path = root / edit.path
         text = path.read_text(encoding="utf-8") if edit.old else ""

@@ -61,7 +61,7 @@ def main() -> None:
     windows = apply_changes(changes, spark.table(f"{settings.catalog_name}.{GOLD.identifier}")).where(
         "window_start = TIMESTAMP '2026-03-01 12:00:00'"
     )
-    schema = load_subject(Path(rtap_assets.__file__).parent.parent / "schemas", REVENUE_TOPIC.schemas)[-1].text
+    schema = load_subject(Path(rtap_assets.__file__).parent / "schemas", REVENUE_TOPIC.schemas)[-1].text
     (message,) = rows_of(build_revenue_messages(windows, schema_id=7, schema=schema))
     published = schemaless_reader(io.BytesIO(unframe(message["value"])[1]), parse_schema(json.loads(schema)), None)
     assert isinstance(published, dict)

@@ -20,7 +20,7 @@ from lake_fixtures import bronze_row, gold_row, make_lake, silver_row
 from polling import wait_until
 from starlette.applications import Starlette
 
-from rtap_assets.config import PROJECT_ROOT, Settings
+from rtap_assets.config import PACKAGE, Settings
 from rtap_assets.contracts.avro.wire import frame
 from rtap_assets.contracts.corrections import Cause, Entry
 from rtap_assets.contracts.rules import Reason
@@ -43,7 +43,7 @@ from rtap_assets.serving.marts import refresh_marts
 from rtap_assets.serving.marts_reader import MartsReader
 from rtap_assets.streaming.model.states import Desired, FailureNote, Observed, StreamStatus
 
-SCHEMA = (PROJECT_ROOT / "schemas" / "sales.agg.revenue_5m.v1-value" / "1.avsc").read_text(encoding="utf-8")
+SCHEMA = (PACKAGE / "schemas" / "sales.agg.revenue_5m.v1-value" / "1.avsc").read_text(encoding="utf-8")
 PARSED = fastavro.parse_schema(json.loads(SCHEMA))
 SCHEMA_ID = 7
 TIERS = {"free": 0, "starter": 40, "pro": 190, "enterprise": 900}

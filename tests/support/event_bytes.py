@@ -18,7 +18,7 @@ from spark_fixtures import from_arrow
 from rtap_assets.config import PROJECT_ROOT
 from rtap_assets.contracts.avro.schemas import EVENTS_SUBJECT_FOLDER, load_subject
 
-V1, V2 = (version.text for version in load_subject(PROJECT_ROOT / "schemas", EVENTS_SUBJECT_FOLDER))
+V1, V2 = (version.text for version in load_subject(PROJECT_ROOT / "rtap_assets" / "schemas", EVENTS_SUBJECT_FOLDER))
 APPENDED_AT = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)  # the broker's timestamp unless a record says otherwise
 ACCOUNT = "acct-1"
 KAFKA_SOURCE = pa.schema(

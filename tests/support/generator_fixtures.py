@@ -18,7 +18,7 @@ IDS = WriterIds({1: 11, 2: 12}, incompatible=14, foreign=13, other_team={1: 15, 
 MAX_EVENT_BYTES = 131_072
 PAST_MS = 30 * 86_400_000
 
-VERSIONS = load_subject(PROJECT_ROOT / "schemas", EVENTS_SUBJECT_FOLDER)
+VERSIONS = load_subject(PROJECT_ROOT / "rtap_assets" / "schemas", EVENTS_SUBJECT_FOLDER)
 WRITER_SCHEMAS: dict[int, dict[str, Any]] = {version.version: parsed(version.text) for version in VERSIONS}
 CONTRACT = Contract(
     schemas={number: physical(schema) for number, schema in WRITER_SCHEMAS.items()},

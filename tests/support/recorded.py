@@ -13,7 +13,7 @@ from typing import Any
 from rtap_assets.config import PROJECT_ROOT
 
 FOLDER = Path(__file__).parents[1] / "data" / "recorded"
-PUBLISHED = PROJECT_ROOT / "schemas" / "sales.events.v1-value"
+PUBLISHED = PROJECT_ROOT / "rtap_assets" / "schemas" / "sales.events.v1-value"
 SCHEMAS = {"1": PUBLISHED / "1.avsc", "2": PUBLISHED / "2.avsc", "fixed": FOLDER / "fixed.avsc"}
 SINCE_VERSION_2 = ("promo_code", "sales_channel")
 

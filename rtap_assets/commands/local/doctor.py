@@ -26,7 +26,7 @@ def doctor(settings: Settings) -> None:
     for check in failed:
         console.print(f"{check.name}: {check.finding}\n  -> {check.fix}", markup=False, soft_wrap=True)
     if not failed:
-        console.print("Everything is in place. Next: make demo")
+        console.print("Everything is in place. Next: `rtap demo`")
     sys.exit(1 if any(check.required for check in failed) else 0)
 
 

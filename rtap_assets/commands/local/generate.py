@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -39,6 +40,20 @@ class Duration(click.ParamType[float]):
         return float(found[1]) * SECONDS_PER_UNIT[found[2]]
 
 
+class Instant(click.ParamType[datetime]):
+    """A time such as 2026-03-01T12:00Z; without an offset it is UTC."""
+
+    name = "instant"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return the instant of the text."""
+        try:
+            found = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a time such as 2026-03-01T12:00Z.", param, ctx)
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
 class Reasons(click.ParamType[tuple[Reason, ...]]):
     """Reason codes, separated by commas, or `all`."""
 
@@ -60,6 +75,11 @@ class Reasons(click.ParamType[tuple[Reason, ...]]):
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Records a second, steadily.  [default: flat out]")
 @click.option("--duration", type=Duration(), help="With --rate: how long.  [default: until Ctrl-C]")
 @click.option("--seed", type=click.IntRange(min=0), default=DEFAULTS.seed, show_default=True, help="Seed of all randomness.")
+@click.option(
+    "--start-time",
+    type=Instant(),
+    help="End of the simulated past; with --rate, the first event time. With --seed: repeatable.  [default: now]",
+)
 @click.option(
     "--span",
     type=Duration(),
@@ -121,6 +141,7 @@ def generate(
     rate: float | None,
     duration: float | None,
     seed: int,
+    start_time: datetime | None,
     span: float,
     duplicates: float,
     delayed: float,
@@ -136,6 +157,7 @@ def generate(
 ) -> None:
     """Send seeded sales events with every kind of fault, and record each one's ground truth in the ledger.
 
+    The same --seed and --start-time give the same records.
     Shares are fractions of all records, between 0 and 1. Exit code 1 when a record failed or its outcome is unknown.
     """
     from rtap_assets.generator.generate import generate as run_generator
@@ -145,6 +167,7 @@ def generate(
         rate=rate,
         duration_seconds=duration,
         seed=seed,
+        start_time=start_time,
         span_seconds=span,
         duplicates=duplicates,
         delayed=delayed,
@@ -158,6 +181,7 @@ def generate(
         transactions=transactions,
         run_id=run_id,
     )
+    click.echo(f"asking the broker at {settings.bootstrap_servers} and the registry", err=True)
     with shown_progress() as progress:
         report = run_generator(settings, options, echo=click.echo, progress=progress)
     click.echo(summary(report))

@@ -7,21 +7,26 @@ from rich.console import Console
 from rich.table import Table
 
 from rtap_assets.commands.settings import pass_settings
-from rtap_assets.commands.streaming.stream_lines import stream_table
+from rtap_assets.commands.streaming.following import command_streams
+from rtap_assets.commands.streaming.stream_lines import fitting, print_streams
 from rtap_assets.config import Settings
+from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.local import stack
 from rtap_assets.local.services.dashboard import address_of
 from rtap_assets.local.status import ServiceStatus
 from rtap_assets.local.status import status as services
+from rtap_assets.streaming.model.operation import Action
 from rtap_assets.streaming.model.states import Observed
 
+COLUMNS = ("service", "state", "address", "pid", "since", "memory")
 STATE_COLORS = {"running": "green", "died": "red", "failed": "red"}
 
 
 @click.command()
 @click.option("--ui", is_flag=True, help="Also start the dashboard, and Dagster's webserver and daemon.")
 @click.option("--streams", is_flag=True, help="Also start the stream host; it resumes the desired streams.")
+@click.option("--start", is_flag=True, help="Also start the four streams, in the stream host, and wait until each runs.")
 @click.option(
     "--generate",
     "rate",
@@ -29,19 +34,22 @@ STATE_COLORS = {"running": "green", "died": "red", "failed": "red"}
     help="Also generate records at this rate per second.",
 )
 @pass_settings
-def up(settings: Settings, ui: bool, streams: bool, rate: float | None) -> None:
+def up(settings: Settings, ui: bool, streams: bool, start: bool, rate: float | None) -> None:
     """Start the embedded Kafka broker and schema registry, create the topics and register the schemas.
 
     Processes that are already running are adopted. They keep running after this command; `rtap down` ends them. With
     RTAP_KAFKA_BOOTSTRAP or RTAP_REGISTRY_URL set, that broker or registry is used instead of an embedded one.
     """
-    stack.up(settings, ui=ui, streams=streams, rate=rate, echo=click.echo)
+    stack.up(settings, ui=ui, streams=streams or start, rate=rate, echo=click.echo)
+    if start:
+        click.echo("starting the streams")
+        command_streams(settings, STREAM_NAMES, Action.START)
     click.secho("ready", fg="green")
-    click.echo("\n".join(what_next(settings, ui=ui, streams=streams, rate=rate)))
+    click.echo("\n".join(what_next(settings, ui=ui, streams=streams or start, start=start, rate=rate)))
 
 
-def what_next(settings: Settings, *, ui: bool, streams: bool, rate: float | None) -> list[str]:
-    """Return the addresses of what `up` started, and the commands to run next."""
+def what_next(settings: Settings, *, ui: bool, streams: bool, start: bool, rate: float | None) -> list[str]:
+    """Return the addresses of what `up` started, what is looked at first coming first, and the commands to run next."""
     addresses = {
         "dashboard": address_of(settings) if ui else "",
         "Dagster UI": f"http://127.0.0.1:{settings.ui_port}" if ui else "",
@@ -51,7 +59,7 @@ def what_next(settings: Settings, *, ui: bool, streams: bool, rate: float | None
     }
     commands = {
         "rtap generate --rate 2000": "" if rate else "send events, steadily",
-        "rtap streams start": "run the four streams (or launch `start_streams` in the UI)",
+        "rtap streams start": "" if start else "run the four streams (or launch `start_streams` in the UI)",
         "rtap top": "watch rates, lag, watermark and revenue",
         "rtap status": "see what runs",
         "rtap down": "end all of it; data are kept",
@@ -82,9 +90,10 @@ def status(settings: Settings) -> None:
     """
     lines = services(settings)
     if not lines:
-        click.echo("nothing is running")
+        click.echo(f"nothing is running in {settings.state_dir}")
     else:
-        Console().print(_table(lines))
+        console = Console()
+        console.print(fitting([_table(lines, columns=COLUMNS), _table(lines, columns=COLUMNS[:3])], console))
     _echo_external(settings)
     if settings.streams_dir.exists() or not settings.uses_embedded_host:
         _print_streams(settings)
@@ -117,20 +126,23 @@ def reset(settings: Settings, yes: bool) -> None:
 def _print_streams(settings: Settings) -> None:
     with StreamsClient(settings) as client:
         found = client.statuses()
-    Console().print(stream_table(found))
+    print_streams(found, Console())
     for reason in {
         stream.last_error.message for stream in found if stream.observed is Observed.UNKNOWN and stream.last_error
     }:
         click.secho(reason, fg="red")
 
 
-def _table(lines: list[ServiceStatus]) -> Table:
-    table = Table("service", "state", "address", "pid", "since", "memory", box=None, header_style="bold", pad_edge=False)
+def _table(lines: list[ServiceStatus], *, columns: tuple[str, ...]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=True)
     for line in lines:
         color = STATE_COLORS[line.state]
         memory = f"{line.memory_bytes / 2**20:.0f} MB" if line.memory_bytes else "-"
         state = f"[{color}]{line.state}[/{color}]"
-        table.add_row(line.title, state, line.address or "-", str(line.pid), f"{line.since:%Y-%m-%d %H:%M}Z", memory)
+        cells = (line.title, state, line.address or "-", str(line.pid), f"{line.since:%Y-%m-%d %H:%M}Z", memory)
+        table.add_row(*cells[: len(columns)])
     return table
 
 

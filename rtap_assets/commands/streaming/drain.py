@@ -21,6 +21,7 @@ def drain(settings: Settings, names: tuple[str, ...]) -> None:
     from rtap_assets.streaming.operations.drain import drain_stream
     from rtap_assets.streaming.session import start_session
 
+    click.echo("starting Spark", err=True)
     with open_layers(start_session(settings), settings) as session:
         for name in [stream for stream in STREAM_NAMES if stream in (names or STREAM_NAMES)]:
             report = drain_stream(session, settings, name, echo=click.echo)

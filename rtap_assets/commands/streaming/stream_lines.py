@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from rtap_assets.streaming.model.states import Observed, StreamStatus
 
+# Ages of the oldest uncommitted record: a reader of gold notices the first, the second is an incident.
+SLOW_SECONDS, LATE_SECONDS = 60.0, 600.0
+WIDER_THAN_ANY = 10_000
 COLOURS = {
     Observed.RUNNING: "green",
     Observed.STOPPED: "dim",
@@ -31,7 +35,7 @@ def stream_table(statuses: Iterable[StreamStatus], *, now: datetime | None = Non
             one.name,
             str(one.desired),
             _coloured(one, observed),
-            age(one.since, now),
+            age(_known_since(one), now),
             age(one.last_commit_at, now, " ago"),
             _lag(one, _plain),
             _plain(one.processed_rows_per_second),
@@ -50,13 +54,11 @@ def wide_stream_table(statuses: Iterable[StreamStatus], *, now: datetime) -> Tab
         if one.observed is Observed.UNKNOWN:
             table.add_row(one.name, "-", _coloured(one, str(one.observed)), *"-" * 7)
             continue
-        # A stream at rest that never committed is in that state since an unknown time, not since this look.
-        since_is_known = one.last_commit_at is not None or one.since != one.observed_at
         table.add_row(
             one.name,
             str(one.desired),
             _coloured(one, str(one.observed)),
-            age(one.since if since_is_known else None, now),
+            age(_known_since(one), now),
             age(one.last_commit_at, now, " ago"),
             _lag(one, _short),
             _short(one.input_rows_per_second),
@@ -67,6 +69,31 @@ def wide_stream_table(statuses: Iterable[StreamStatus], *, now: datetime) -> Tab
             else f"{_short(one.state_rows)}, {_size(one.state_bytes)}",
         )
     return table
+
+
+def narrow_stream_table(statuses: Iterable[StreamStatus], *, now: datetime | None = None) -> Table:
+    """Return the observed state, age of the last commit and lag, in at most 60 columns."""
+    now = now or datetime.now(UTC)
+    table = _table("stream", "observed", "commit", "lag")
+    for one in statuses:
+        table.add_row(one.name, _coloured(one, str(one.observed)), age(one.last_commit_at, now, " ago"), _lag(one, _short))
+    return table
+
+
+def fitting(tables: Sequence[Table], console: Console) -> Table:
+    """Return the first table that fits into the console without a cell cut, else the last."""
+    unbounded = console.options.update(max_width=WIDER_THAN_ANY)
+    return next((one for one in tables if console.measure(one, options=unbounded).maximum <= console.width), tables[-1])
+
+
+def print_streams(statuses: Sequence[StreamStatus], console: Console) -> None:
+    """Print a line per stream, with as many columns as the console has room for."""
+    console.print(fitting((stream_table(statuses), narrow_stream_table(statuses)), console))
+
+
+def _known_since(status: StreamStatus) -> datetime | None:
+    """Return since when; None of a stream at rest that never committed: it was not first seen at this look."""
+    return status.since if status.last_commit_at is not None or status.since != status.observed_at else None
 
 
 def stream_notes(statuses: Iterable[StreamStatus], *, now: datetime) -> dict[str, list[str]]:
@@ -101,9 +128,12 @@ def _coloured(status: StreamStatus, text: str) -> Text:
     return Text(text, style=COLOURS.get(status.observed, "red"))
 
 
-def _lag(status: StreamStatus, number: Callable[[float | None], str]) -> str:
+def _lag(status: StreamStatus, number: Callable[[float | None], str]) -> Text:
+    """Return the records that are not committed yet and the age of the oldest; yellow and red when that is old."""
     records = number(status.lag_records)
-    return records if not status.lag_seconds else f"{records} ({_span(status.lag_seconds)})"
+    seconds = status.lag_seconds or 0.0
+    color = "red" if seconds >= LATE_SECONDS else "yellow" if seconds >= SLOW_SECONDS else ""
+    return Text(records if not seconds else f"{records} ({_span(seconds)})", style=color)
 
 
 def age(instant: datetime | None, now: datetime, suffix: str = "") -> str:

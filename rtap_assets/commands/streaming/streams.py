@@ -11,13 +11,13 @@ import click
 from rich.console import Console
 
 from rtap_assets.commands.settings import pass_settings
-from rtap_assets.commands.streaming.stream_lines import stream_table
+from rtap_assets.commands.streaming.following import command_streams
+from rtap_assets.commands.streaming.stream_lines import print_streams
 from rtap_assets.config import Settings
 from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.errors import StreamError
 from rtap_assets.host.client import StreamsClient
-from rtap_assets.host.following import carry_out
-from rtap_assets.host.launcher import end_host, ensure_host
+from rtap_assets.host.launcher import changed_settings, end_host, ensure_host
 from rtap_assets.streaming.model.operation import Action
 from rtap_assets.streaming.model.states import Observed
 
@@ -59,7 +59,7 @@ def status(settings: Settings) -> None:
     """Show the state of each stream. The exit code is 1 when one is broken, refused, stalled, dirty or unknown."""
     with StreamsClient(settings) as client:
         found = client.statuses()
-    Console().print(stream_table(found))
+    print_streams(found, Console())
     for stream in found:
         if stream.error_is_over:
             continue  # `rtap top` and the API still have it, with its time
@@ -129,10 +129,11 @@ def logs(settings: Settings, lines: int, follow: bool) -> None:
 
 
 def _command(settings: Settings, names: Sequence[str], action: Action) -> None:
-    ensure_host(settings, echo=click.echo)
-    with StreamsClient(settings) as client:
-        for _ in carry_out(client, action, names or STREAM_NAMES, echo=lambda name, text: click.echo(f"{name:<7} {text}")):
-            pass  # the last step says how it ended
+    host = ensure_host(settings, echo=click.echo)
+    if settings.uses_embedded_host and (changed := changed_settings(settings, host.pid)):
+        click.echo(f"{', '.join(changed)} changed since the stream host started, and does not hold there yet.", err=True)
+        click.echo("  -> `rtap streams shutdown`, then `rtap streams start`, applies it.", err=True)
+    command_streams(settings, names or STREAM_NAMES, action)
 
 
 def _echo_from(path: Path, position: int) -> int:

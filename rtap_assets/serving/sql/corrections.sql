@@ -2,6 +2,10 @@
 -- Grain: one restated window x plan_tier x region x currency of a correction; a correction without windows has one row.
 -- Units: amounts are decimals in `currency`; windows are [window_start, window_end), UTC.
 -- state: done, pending (finished by the next run) or abandoned (given up before it changed anything).
+-- Columns:
+--   planned_at: When the correction was planned, UTC.
+--   ended_at: When it was done or given up, UTC; null while it is pending.
+--   state: done, pending or abandoned.
 CREATE TABLE corrections AS
 WITH headers AS (
     SELECT

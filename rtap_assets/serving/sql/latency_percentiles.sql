@@ -3,6 +3,14 @@
 -- Units: milliseconds, exact observed values; hour is the start of the hour of the Kafka timestamp, UTC.
 -- ingest: event_time to ingest_time. delivery: event_time to the Kafka timestamp. processing: from there to the micro-batch
 -- that wrote the row. end_to_end: delivery + processing. Late rows waited for a correction and are excluded.
+-- Columns:
+--   latency: ingest, delivery, processing or end_to_end.
+--   hour: Start of the hour of the broker's timestamp, UTC; null over all hours.
+--   events: Number of events measured.
+--   p50_ms: Median, milliseconds.
+--   p90_ms: 90th percentile, milliseconds.
+--   p99_ms: 99th percentile, milliseconds.
+--   max_ms: Longest, milliseconds.
 CREATE TABLE latency_percentiles AS
 WITH measured AS (
     SELECT

@@ -2,6 +2,10 @@
 -- Grain: one hour x plan_tier x currency, from the tumbling windows.
 -- Units: amounts are decimals in `currency`; shares are ratios (0.25 = a quarter), rounded to six digits.
 -- refund_amount_share is null when nothing was sold, and above 1 when refunds exceed that hour's sales.
+-- Columns:
+--   hour: Start of the hour, UTC.
+--   refund_amount_share: refund_amount divided by gross_amount; null when nothing was sold.
+--   refund_count_share: refunds divided by orders and refunds together.
 CREATE TABLE refund_share AS
 SELECT
     date_trunc('hour', window_start) AS hour,

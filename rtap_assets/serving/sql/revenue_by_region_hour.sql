@@ -2,6 +2,10 @@
 -- Grain: one hour x region x currency; a window belongs to the hour in which it starts.
 -- Units: amounts are decimals in `currency`; hour is the start of the hour, UTC. is_final: no window of it is still open.
 -- status: provisional when a window of it is, else restated when one was, else final.
+-- Columns:
+--   hour: Start of the hour, UTC.
+--   is_final: True once gold's watermark has passed the end of the hour.
+--   status: provisional, final or restated.
 CREATE TABLE revenue_by_region_hour AS
 SELECT
     date_trunc('hour', window_start) AS hour,

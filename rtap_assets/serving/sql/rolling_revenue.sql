@@ -4,6 +4,9 @@
 -- is_final: gold's watermark has passed the window; later changes restate it.
 -- status: provisional until the watermark has passed the window and a correction has examined all its records; then
 -- final, or restated if it changed after it was final.
+-- Columns:
+--   is_final: True once gold's watermark has passed the end of the window.
+--   status: provisional, final or restated.
 CREATE TABLE rolling_revenue AS
 SELECT
     {columns},

@@ -100,6 +100,8 @@ def judge_stop(request: Request, view: View) -> Outcome:
     stands = (
         f"the batch after {committed} was planned and not committed"
         if is_dirty
+        else "no batch was planned yet"
+        if committed is None
         else f"newest planned batch = newest committed batch = {committed}"
     )
     if is_dirty and request.before.has_query:

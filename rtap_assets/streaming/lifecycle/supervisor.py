@@ -122,12 +122,14 @@ class StreamSupervisor:
     def _tick(self) -> None:
         while not self._inbox.empty():
             self._handle(self._inbox.get())
-        self._handle(self._watch.look(self._state))
-        if self._room_is_back():
-            self._handle(events.DiskHasRoom())
-        while found := self._commands.settle(self._state, reported=self._watch.reported):
-            for event in found:
-                self._handle(event)
+        try:
+            self._handle(self._watch.look(self._state))
+            if self._room_is_back():
+                self._handle(events.DiskHasRoom())
+        finally:  # where every look fails, a command must end all the same
+            while found := self._commands.settle(self._state, reported=self._watch.reported):
+                for event in found:
+                    self._handle(event)
         if self._state.is_paused and not self._state.has_query:
             self._resting.set()
 

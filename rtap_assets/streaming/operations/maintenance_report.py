@@ -48,7 +48,7 @@ def maintenance_line(done: TableMaintenance) -> str:
     """Return one line of a log: the maintenance of a table."""
     before, after, compaction = done.before, done.after, done.compaction
     parts = [
-        f"{before.snapshots:,} -> {after.snapshots:,} snapshots",
+        f"{before.snapshots:,} -> {after.snapshots:,} snapshots ({done.expiry.expired:,} expired; compaction adds some)",
         f"{before.manifests:,} -> {after.manifests:,} manifests",
         f"{before.metadata_bytes:,} -> {after.metadata_bytes:,} bytes of metadata",
         f"{before.data_files:,} -> {after.data_files:,} data files ({compaction.replaced:,} compacted to {compaction.by:,})",

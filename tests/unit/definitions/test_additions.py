@@ -68,5 +68,5 @@ def test_the_guide_lists_the_files_of_each_addition(what: str) -> None:
     (row,) = re.findall(rf"^\| {what} \|(.*)\|(.*)\|$", GUIDE, flags=re.MULTILINE)
     listed = set(re.findall(r"`([a-z_/<>.]+)`", row[0]))
     touched = {re.sub(r"/\w+\.sql$", "/<name>.sql", edit.path.removeprefix("rtap_assets/")) for edit in ADDITIONS[what]}
-    assert listed == {path.replace(f"{SUBJECT}/2.avsc", "schemas/") for path in touched}
+    assert listed == {path.replace(f"{SUBJECT.removeprefix('rtap_assets/')}/2.avsc", "schemas/") for path in touched}
     assert len(touched) <= 3

@@ -20,6 +20,7 @@ from rtap_assets.streaming.queries.definitions import WRITERS
 from rtap_assets.streaming.queries.revenue_windows import REVENUE_WINDOWS
 from rtap_assets.transforms.gold import PANE_INPUT
 
+SCHEMAS = PROJECT_ROOT / "rtap_assets" / "schemas"
 VIEWS = {spec.view for spec in (*TABLES, DQ_RESULTS)}
 RECOMPUTED_IN = ("rtap_assets/quality/sql/gold_equals_silver.sql", "rtap_assets/audit/sql/gold.sql")
 
@@ -65,7 +66,7 @@ def test_a_table_is_filled_by_one_stream_and_merged_where_it_says_so(table: Tabl
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.asset)
 def test_a_topic_has_one_name_and_the_schemas_that_it_claims(topic: Topic) -> None:
     assert bool(topic.setting) != bool(topic.name)
-    assert not topic.schemas or load_subject(PROJECT_ROOT / "schemas", topic.schemas)
+    assert not topic.schemas or load_subject(SCHEMAS, topic.schemas)
 
 
 @pytest.mark.parametrize("mart", MARTS, ids=lambda mart: mart.name)
@@ -98,9 +99,7 @@ def test_each_measure_of_gold_is_recomputed_by_the_check_and_by_the_audit(measur
 
 
 def test_the_newest_schema_of_the_aggregate_topic_has_all_columns_of_gold() -> None:
-    fields = [
-        one["name"] for one in json.loads(load_subject(PROJECT_ROOT / "schemas", REVENUE_TOPIC.schemas)[-1].text)["fields"]
-    ]
+    fields = [one["name"] for one in json.loads(load_subject(SCHEMAS, REVENUE_TOPIC.schemas)[-1].text)["fields"]]
     assert fields == list(GOLD.column_names), f"schemas/{REVENUE_TOPIC.schemas}: add a version"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -37,6 +38,7 @@ def content(chunks: list[Chunk]) -> list[tuple[bytes | None, bytes | None, str, 
 def test_the_same_seed_options_and_start_give_the_same_bytes() -> None:
     options = GeneratorOptions(events=30_000, duplicates=0.05, invalid=0.05, seed=7)
     assert content(chunks_of(options)) == content(chunks_of(options))
+    assert content(chunks_of(options)) != content(chunks_of(options, start_time=START + timedelta(days=1)))
 
 
 def test_another_seed_or_start_gives_other_events() -> None:
@@ -239,3 +241,8 @@ def test_customers_are_skewed_and_keep_tier_region_and_currency() -> None:
 def test_impossible_options_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError):
         GeneratorOptions(**wrong)  # type: ignore[arg-type]
+
+
+def test_equal_seed_and_start_give_equal_records_and_another_start_others() -> None:
+    options = GeneratorOptions(events=2_000, seed=1)
+    assert content(chunks_of(options)) == content(chunks_of(options))

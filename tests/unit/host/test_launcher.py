@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 
 import pytest
 from fake_host import FakeHost
 
-from rtap_assets.config import Settings
+from rtap_assets.config import Settings, settings_environment
 from rtap_assets.errors import DependencyUnavailable
 from rtap_assets.host.client import HostDescription, StreamsClient
-from rtap_assets.host.launcher import ensure_host
+from rtap_assets.host.launcher import changed_settings, ensure_host
 from rtap_assets.host.lock import only_host
 
 QUICK = {"startup_timeout_seconds": 0.2, "stop_timeout_seconds": 0.2}
@@ -78,3 +79,15 @@ def test_a_host_elsewhere_is_never_started_from_here(settings: Settings) -> None
     with LateHost(elsewhere, AWAY) as client, pytest.raises(DependencyUnavailable):
         ensure_host(elsewhere, echo=said.append, client=client)
     assert said == []
+
+
+def test_settings_that_changed_since_a_process_started_are_named(settings: Settings) -> None:
+    process = subprocess.Popen(["/bin/sleep", "60"], env=settings_environment(settings))
+    try:
+        assert changed_settings(settings, process.pid) == []
+        changed = settings.model_copy(update={"trigger_gold_seconds": 1.0})
+        assert changed_settings(changed, process.pid) == ["RTAP_TRIGGER_GOLD_SECONDS"]
+    finally:
+        process.kill()
+        process.wait()
+    assert changed_settings(changed, process.pid) == []

@@ -54,3 +54,10 @@ def test_patience_does_not_repeat_what_waiting_cannot_mend() -> None:
     with pytest.raises(ContractError):
         with_patience(failing(1, ContractError("refused")), what="x", seconds=60, clock=clock, sleep=clock.sleep)
     assert clock.pauses == []
+
+
+def test_patience_says_once_that_it_waits_for_what_and_how_long(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    call = failing(3, DependencyUnavailable("The broker at b:1 did not answer."))
+    with_patience(call, what="asking", seconds=60, clock=clock, sleep=clock.sleep)
+    assert [record.message for record in caplog.records] == ["The broker at b:1 did not answer. Trying for up to 60 s."]

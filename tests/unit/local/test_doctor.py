@@ -88,3 +88,10 @@ def test_a_network_file_system_is_a_warning(tmp_path: Path) -> None:
     found = doctor.check_file_system(tmp_path / "state", mounted)
     assert (found.ok, found.required, found.finding) == (False, False, "nfs4")
     assert doctor.check_file_system(Path("/"), mounted).ok
+
+
+def test_schemas_that_are_missing_fail_and_those_of_the_package_pass(tmp_path: Path) -> None:
+    assert doctor.check_schemas(settings_with(tmp_path).schemas_dir).ok
+    found = doctor.check_schemas(tmp_path)
+    assert not found.ok
+    assert "RTAP_SCHEMAS_DIR" in found.fix

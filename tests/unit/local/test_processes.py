@@ -148,4 +148,4 @@ def test_status_says_that_nothing_is_running_and_exits_0(settings: Settings, mon
     get_settings.cache_clear()
     result = CliRunner().invoke(status)
     get_settings.cache_clear()
-    assert (result.exit_code, result.output) == (0, "nothing is running\n")
+    assert (result.exit_code, result.output) == (0, f"nothing is running in {settings.state_dir}\n")

@@ -65,20 +65,25 @@ def test_down_ends_the_keeper_and_the_generator_first_and_the_broker_last(settin
 
 
 def test_what_was_started_is_told_with_addresses_and_next_commands(settings: Settings) -> None:
-    everything = "\n".join(what_next(settings, ui=True, streams=True, rate=None))
+    everything = "\n".join(what_next(settings, ui=True, streams=True, start=False, rate=None))
     for text in ("http://127.0.0.1:3000", ":18090/openapi.json", "127.0.0.1:19092", ":18081/", "rtap top", "rtap generate"):
         assert text in everything
-    little = "\n".join(what_next(settings, ui=False, streams=False, rate=2000))
+    little = "\n".join(what_next(settings, ui=False, streams=False, start=True, rate=2000))
     assert "Dagster UI" not in little
     assert "stream host" not in little
     assert "rtap generate" not in little
+    assert "rtap streams start" in everything
+    assert "rtap streams start" not in little
 
 
-@pytest.mark.parametrize("rate, asked", [("", ""), ("RATE=2000", " --generate 2000")])
-def test_make_up_starts_everything_and_a_generator_when_asked(rate: str, asked: str) -> None:
-    words = ["make", "--no-print-directory", "--dry-run", "--old-file=.venv/.ready", "up", *rate.split()]
+@pytest.mark.parametrize(
+    "given, asked",
+    [("", ["--start"]), ("RATE=2000", ["--start", "--generate", "2000"]), ("STREAMS=stopped", [])],
+)
+def test_make_up_starts_everything_with_the_streams_and_a_generator_when_asked(given: str, asked: list[str]) -> None:
+    words = ["make", "--no-print-directory", "--dry-run", "--old-file=.venv/.ready", "up", *given.split()]
     done = subprocess.run(words, cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1].rstrip() == f".venv/bin/rtap up --ui --streams{asked}"
+    assert done.stdout.splitlines()[-1].split() == [".venv/bin/rtap", "up", "--ui", "--streams", *asked]
 
 
 def test_a_rate_of_nothing_is_refused() -> None:

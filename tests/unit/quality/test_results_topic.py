@@ -26,7 +26,7 @@ from rtap_assets.sensors.dlq_lag import is_due, lag_observation
 from rtap_assets.serving.connection import open_lake
 
 FIVE_MINUTES = timedelta(minutes=5)
-SCHEMA = parse_schema(json.loads(load_subject(PROJECT_ROOT / "schemas", DQ_SUBJECT_FOLDER)[-1].text))
+SCHEMA = parse_schema(json.loads(load_subject(PROJECT_ROOT / "rtap_assets" / "schemas", DQ_SUBJECT_FOLDER)[-1].text))
 
 
 # ---- the list

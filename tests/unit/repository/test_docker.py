@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import click
 import pytest
 import yaml
 
+from rtap_assets.cli import cli
+from rtap_assets.commands.streaming.streams import streams
 from rtap_assets.config import PROJECT_ROOT, Settings, load_settings
 from rtap_assets.contracts.topics import DLQ_HEADER_BYTES
+from rtap_assets.host.metrics import metric_names
+from rtap_assets.host.token import token_path
 from rtap_assets.local.dagster_ui import CODE_SERVER, DAEMON, WEBSERVER, code_socket, ui_services
 
 DOCKER = PROJECT_ROOT / "docker"
@@ -20,7 +25,7 @@ STEPS = [
     for line in re.sub(r"\\\n", " ", (DOCKER / "Dockerfile").read_text(encoding="utf-8")).splitlines()
     if line and not line.startswith("#")
 ]
-PINNED = re.compile(r"^[\w./-]+:\d+\.\d+[\w.-]*$")
+PINNED = re.compile(r"^[\w./-]+:v?\d+\.\d+[\w.-]*$")
 LASTING = [name for name, service in SERVICES.items() if service["restart"] != "no"]
 
 every_service = pytest.mark.parametrize("name", list(SERVICES))
@@ -65,7 +70,8 @@ def test_every_setting_that_is_passed_exists(name: str) -> None:
 @every_service
 def test_a_named_volume_is_declared(name: str) -> None:
     for volume in SERVICES[name].get("volumes", []):
-        assert volume.split(":")[0] in COMPOSE["volumes"]
+        source = volume.split(":")[0]
+        assert (DOCKER / source).is_file() if source.startswith("./") else source in COMPOSE["volumes"]
 
 
 def test_broker_and_registry_are_the_versions_of_the_embedded_stack() -> None:
@@ -131,7 +137,7 @@ def test_the_dockerfile_ends_as_an_ordinary_user() -> None:
 def test_the_dockerfile_installs_what_is_locked_and_nothing_from_a_pipe() -> None:
     runs = [step[1] for step in STEPS if step[0] == "RUN"]
     assert [run for run in runs if re.search(r"(curl|wget)[^|]*\|", run)] == []
-    locked = [run for run in runs if "requirements.lock" in run]
+    locked = [run for run in runs if "requirements-runtime.lock" in run]
     assert locked
     assert all("--require-hashes" in run for run in locked)
     assert [step for step in STEPS if step[0] == "ADD"] == []
@@ -144,3 +150,72 @@ def test_everything_that_the_dockerfile_copies_exists_and_is_not_ignored() -> No
     assert {"pyproject.toml", "rtap_assets"} <= {source.rstrip("/") for source in sources}
     assert [source for source in sources if source not in kept] == []
     assert [source for source in sources if not (PROJECT_ROOT / source).exists()] == []
+
+
+def published(name: str) -> list[str]:
+    """The ports of a service, as host port -> port of the container."""
+    return [port.removeprefix("127.0.0.1:") for port in SERVICES[name].get("ports", [])]
+
+
+def test_the_parts_are_published_on_the_ports_of_the_settings() -> None:
+    assert published("broker") == [f"{CONTAINER.kafka_port}:{CONTAINER.kafka_port}"]
+    assert published("registry")[0].startswith(f"{CONTAINER.registry_port}:")
+    assert published("webserver") == [f"{CONTAINER.ui_port}:{CONTAINER.ui_port}"]
+    assert published("platform") == [f"{CONTAINER.streams_port}:{CONTAINER.streams_port}"]
+
+
+def test_no_two_services_publish_one_port() -> None:
+    hosts = [port.split(":")[0] for name in SERVICES for port in published(name)]
+    assert len(hosts) == len(set(hosts))
+
+
+def test_the_recipe_starts_the_streams_by_the_command_of_the_shell() -> None:
+    words = SERVICES["streams"]["command"]
+    assert words[0] == "rtap"
+    root = click.Context(cli)
+    assert cli.get_command(root, words[1]) is streams
+    assert streams.get_command(root, words[2]) is not None
+
+
+def test_prometheus_scrapes_the_stream_host_with_its_token() -> None:
+    (job,) = yaml.safe_load((DOCKER / "prometheus.yaml").read_text(encoding="utf-8"))["scrape_configs"]
+    assert job["static_configs"] == [{"targets": [f"platform:{CONTAINER.streams_port}"]}]
+    assert job["authorization"]["credentials_file"] == str(token_path(CONTAINER))
+    assert SERVICES["prometheus"]["user"] == SERVICES["platform"]["user"], "the token is for its owner alone"
+
+
+def test_grafana_asks_that_prometheus_and_shows_metrics_that_exist() -> None:
+    (source,) = yaml.safe_load((DOCKER / "grafana-datasource.yaml").read_text(encoding="utf-8"))["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    dashboard = (DOCKER / "grafana-dashboard.json").read_text(encoding="utf-8")
+    assert set(re.findall(r"rtap_\w+", dashboard)) <= metric_names()
+
+
+def test_metrics_are_a_profile_and_nothing_else_needs_one() -> None:
+    assert {name for name, service in SERVICES.items() if "profiles" in service} == {"prometheus", "grafana"}
+
+
+def test_the_image_holds_no_development_packages() -> None:
+    lock = (PROJECT_ROOT / "requirements-runtime.lock").read_text(encoding="utf-8")
+    names = set(re.findall(r"^([a-z0-9-]+)(?:\[.*\])?==", lock, flags=re.MULTILINE))
+    assert names & {"pytest", "mypy", "playwright", "ruff", "hypothesis", "import-linter"} == set()
+    assert "pyspark" in names
+
+
+def test_the_locks_agree_on_every_version() -> None:
+    def versions(name: str) -> set[str]:
+        text = (PROJECT_ROOT / name).read_text(encoding="utf-8")
+        return set(re.findall(r"^([a-z0-9-]+(?:\[.*\])?==[^ \\;]+)", text, flags=re.MULTILINE))
+
+    assert versions("requirements-runtime.lock") <= versions("requirements.lock")
+
+
+def test_definitions_are_loaded_by_the_code_server_alone() -> None:
+    loading = [name for name, service in SERVICES.items() if "code_server" in " ".join(service.get("command", []))]
+    assert loading == ["code"]
+    assert all("workspace.yaml" in " ".join(SERVICES[name]["command"]) for name in ("webserver", "daemon"))
+
+
+def test_runs_are_monitored() -> None:
+    instance = yaml.safe_load((PROJECT_ROOT / "rtap_assets" / "local" / "dagster.yaml").read_text(encoding="utf-8"))
+    assert instance["run_monitoring"]["enabled"] is True

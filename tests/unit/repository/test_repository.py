@@ -20,7 +20,18 @@ REGISTRY_HOSTS = [
     "pypi" + ".org", "python" + "hosted", "repo1" + ".maven", "repo.maven" + ".apache", "maven" + "-central",
     "docker" + ".io", "quay" + ".io", "ghcr" + ".io", "npmjs" + ".org",
 ]  # fmt: skip
-UNSEARCHED = {".git", ".venv", ".rtap", ".mypy_cache", ".ruff_cache", ".pytest_cache", "__pycache__", "results"}
+UNSEARCHED = {
+    ".git",
+    ".venv",
+    ".venv-docs",
+    "site",
+    ".rtap",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".pytest_cache",
+    "__pycache__",
+    "results",
+}
 
 
 def files_of_the_repository() -> Iterator[Path]:

@@ -13,7 +13,7 @@ from rtap_assets.config import Settings, load_settings
 from rtap_assets.contracts.rules import EXPLANATIONS, Reason
 from rtap_assets.errors import ServingError
 from rtap_assets.serving.lake_files import plan_lake
-from rtap_assets.serving.marts import MARTS, MartSpec, refresh_marts
+from rtap_assets.serving.marts import MARTS, MartSpec, check_marts, refresh_marts
 from rtap_assets.serving.one_writer import one_writer
 
 ONE_PM = NOON + timedelta(hours=1)
@@ -260,3 +260,36 @@ def test_a_second_writer_is_told_who_is_in_its_way(tmp_path: Path) -> None:
         pass
     with one_writer(lock, seconds=0):
         pass
+
+
+def test_every_column_of_every_mart_is_described_in_the_file(settings: Settings) -> None:
+    fill(settings)
+    with duckdb.connect(str(settings.marts_path), read_only=True) as connection:
+        columns = connection.execute(
+            "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE NOT internal"
+        ).fetchall()
+    marts = {mart.name for mart in MARTS}
+    missing = [f"{table}.{column}" for table, column, meaning in columns if table in marts and not meaning]
+    assert missing == [], "describe them below `-- Columns:` in serving/sql/<mart>.sql"
+
+
+def test_the_header_lists_no_column_that_the_mart_lacks(settings: Settings) -> None:
+    fill(settings)
+    with duckdb.connect(str(settings.marts_path), read_only=True) as connection:
+        for mart in MARTS:
+            names = {row[0] for row in connection.execute(f"DESCRIBE {mart.name}").fetchall()}
+            assert mart.docs.columns.keys() <= names
+
+
+def test_the_checks_of_the_marts_hold_and_notice_a_row_too_many(settings: Settings) -> None:
+    fill(settings)
+    with duckdb.connect(str(settings.marts_path)) as connection:
+        found = check_marts(connection)
+        assert {(check.mart, check.name) for check in found} == {
+            ("rolling_revenue", "grain"), ("revenue_by_plan_hour", "adds_up"), ("revenue_by_region_hour", "adds_up"),
+        }  # fmt: skip
+        assert [check for check in found if not check.passed] == []
+        connection.execute("INSERT INTO revenue_by_plan_hour FROM revenue_by_plan_hour LIMIT 1")
+        connection.execute("INSERT INTO rolling_revenue FROM rolling_revenue WHERE window_start <> window_end LIMIT 1")
+        broken = {(check.mart, check.name): check.failed for check in check_marts(connection) if not check.passed}
+    assert broken.keys() >= {("revenue_by_plan_hour", "adds_up"), ("rolling_revenue", "grain")}

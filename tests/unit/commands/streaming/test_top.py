@@ -22,7 +22,6 @@ from rtap_assets.commands.streaming.stream_lines import stream_notes
 from rtap_assets.commands.streaming.top import REVENUE_SECONDS, RevenueLine, frame, revenue_text
 from rtap_assets.config import Settings, get_settings, load_settings
 from rtap_assets.errors import ServingError
-from rtap_assets.serving.marts import refresh_marts
 from rtap_assets.streaming.model.states import Desired, FailureNote, Observed, StreamStatus
 
 RUNNING = {"desired": Desired.RUNNING, "observed": Observed.RUNNING}
@@ -31,7 +30,7 @@ RUNNING = {"desired": Desired.RUNNING, "observed": Observed.RUNNING}
 def lines_of(statuses: Sequence[StreamStatus], *, now: datetime | None = None, colour: bool = False) -> list[str]:
     """The frame as a terminal of 100 columns shows it."""
     console = Console(width=100, file=StringIO(), force_terminal=colour, color_system="standard" if colour else None)
-    console.print(frame(statuses, revenue="no revenue", now=now or datetime.now(UTC)))
+    console.print(frame(statuses, revenue="no revenue", now=now or datetime.now(UTC), console=console))
     lines = console.file.getvalue().splitlines()
     assert colour or max(map(cell_len, lines)) <= 100
     return [line.rstrip() for line in lines]
@@ -131,18 +130,17 @@ def test_the_widest_readings_fit_into_100_columns() -> None:
     assert any(line.endswith("2.0M, 3.0 GB") and "12.3M (119m)" in line for line in lines_of([large], now=now))
 
 
-def test_the_newest_window_of_the_marts_is_said_with_its_state_and_their_age(tmp_path: Path) -> None:
+def test_the_newest_window_of_gold_is_shown_with_its_state_and_its_age(tmp_path: Path) -> None:
     settings = load_settings(state_dir=tmp_path)
     early, start = NOON.replace(month=3), NOON.replace(month=3) + timedelta(minutes=5)
     make_lake(settings, bronze=[bronze_row(1)], gold=[gold_row(early), gold_row(start)], watermark=start)
-    refresh_marts(settings, refreshed_at=start)
     text = revenue_text(newest_window(settings), now=start + timedelta(minutes=3))
-    assert text.splitlines()[0] == "Net revenue of 2026-03-01 12:05-12:10Z (still open), marts of 3m ago"
+    assert text.splitlines()[0] == "Net revenue of 2026-03-01 12:05-12:10Z (still open), changed 3m ago"
     assert " 10.00" in text.splitlines()[1]
-    assert revenue_text([], now=start) == "No revenue yet: the marts hold no window."
+    assert revenue_text([], now=start) == "No revenue yet: gold holds no window."
 
 
-def test_the_marts_are_read_at_most_once_in_ten_seconds(tmp_path: Path) -> None:
+def test_gold_is_read_at_most_once_in_ten_seconds(tmp_path: Path) -> None:
     reads: list[int] = []
 
     def read(_: Settings) -> list[WindowRevenue]:
@@ -157,7 +155,7 @@ def test_the_marts_are_read_at_most_once_in_ten_seconds(tmp_path: Path) -> None:
     assert len(reads) == 2
 
 
-def test_once_prints_one_frame_and_ends_with_0_without_host_and_marts(
+def test_once_prints_one_frame_and_ends_with_0_without_host_and_lake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RTAP_STATE_DIR", str(tmp_path))
@@ -166,4 +164,4 @@ def test_once_prints_one_frame_and_ends_with_0_without_host_and_marts(
     get_settings.cache_clear()
     assert result.exit_code == 0, result.output
     assert line_of("gold", result.output.splitlines()) == ["gold", "stopped", "stopped", *"-------"]
-    assert "There are no marts yet. Build them: `rtap marts refresh`." in result.output
+    assert "No revenue yet: gold holds no window." in result.output

@@ -179,6 +179,6 @@ def test_a_field_without_doc_and_an_invalid_version_are_found() -> None:
     assert check_subject(versions_of("{}"))[0].startswith("test-value: 1: Not a valid Avro schema")
 
 
-@pytest.mark.parametrize("subject", subjects(PROJECT_ROOT / "schemas"))
+@pytest.mark.parametrize("subject", subjects(PROJECT_ROOT / "rtap_assets" / "schemas"))
 def test_the_schemas_of_the_repository_keep_the_contract(subject: str) -> None:
-    assert check_subject(load_subject(PROJECT_ROOT / "schemas", subject)) == []
+    assert check_subject(load_subject(PROJECT_ROOT / "rtap_assets" / "schemas", subject)) == []

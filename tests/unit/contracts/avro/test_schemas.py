@@ -16,7 +16,7 @@ from rtap_assets.errors import ContractError
 
 @pytest.fixture
 def schemas(tmp_path: Path) -> Path:
-    return shutil.copytree(PROJECT_ROOT / "schemas", tmp_path / "schemas")
+    return shutil.copytree(PROJECT_ROOT / "rtap_assets" / "schemas", tmp_path / "schemas")
 
 
 def check(schemas: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
@@ -30,7 +30,7 @@ def check(schemas: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
 
 
 def test_the_repository_has_every_version_as_it_was_published() -> None:
-    assert publication_breaks(PROJECT_ROOT / "schemas") == []
+    assert publication_breaks(PROJECT_ROOT / "rtap_assets" / "schemas") == []
 
 
 def test_an_edited_version_is_found_even_when_only_a_space_was_added(schemas: Path) -> None:

@@ -24,7 +24,7 @@ from rtap_assets.contracts.avro.writer_schemas import (
 )
 from rtap_assets.contracts.rules import Reason
 
-CONTRACT = Contract.of(load_subject(PROJECT_ROOT / "schemas", EVENTS_SUBJECT_FOLDER))
+CONTRACT = Contract.of(load_subject(PROJECT_ROOT / "rtap_assets" / "schemas", EVENTS_SUBJECT_FOLDER))
 TREE = {
     "type": "record",
     "name": "Category",

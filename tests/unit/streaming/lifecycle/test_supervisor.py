@@ -252,6 +252,14 @@ def test_a_dead_jvm_fails_what_is_asked_and_starts_nothing_more(setup: Setup) ->
     assert len(setup.stream.queries) == 1
 
 
+def test_commands_end_even_where_every_look_at_the_stream_fails(setup: Setup) -> None:
+    setup.stream.available, setup.stream.read_error = 3, AttributeError("a fault of our own")
+    for action in (Action.DRAIN, Action.START):
+        assert setup.done(action).state is OperationState.FAILED
+    setup.stream.read_error = None
+    assert setup.done(Action.START).state is OperationState.SUCCEEDED
+
+
 def test_a_checkpoint_that_cannot_be_read_ends_the_query_and_not_the_supervisor(setup: Setup) -> None:
     setup.done(Action.START)
     setup.stream.read_error = OSError("gone")

@@ -104,7 +104,7 @@ func main() {
 		names = append(names, name)
 	}
 	sort.Strings(names)
-	published := "../../../schemas/sales.events.v1-value/"
+	published := "../../../rtap_assets/schemas/sales.events.v1-value/"
 	for _, schema := range [][2]string{{"1", published + "1.avsc"}, {"2", published + "2.avsc"}, {"fixed", "fixed.avsc"}} {
 		write := codec(string(read(schema[1])))
 		number := 2

@@ -21,7 +21,7 @@ import org.apache.avro.io.EncoderFactory;
 public class Write {
   public static void main(String[] arguments) throws Exception {
     File recorded = new File(arguments[0]);
-    File published = new File(recorded, "../../../schemas/sales.events.v1-value");
+    File published = new File(recorded, "../../../rtap_assets/schemas/sales.events.v1-value");
     Map<String, File> schemas = new LinkedHashMap<>();
     schemas.put("1", new File(published, "1.avsc"));
     schemas.put("2", new File(published, "2.avsc"));

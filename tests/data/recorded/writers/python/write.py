@@ -13,8 +13,8 @@ from typing import Any
 
 RECORDED = Path(__file__).parents[2]
 SCHEMAS = {
-    "1": RECORDED.parents[2] / "schemas" / "sales.events.v1-value" / "1.avsc",
-    "2": RECORDED.parents[2] / "schemas" / "sales.events.v1-value" / "2.avsc",
+    "1": RECORDED.parents[2] / "rtap_assets" / "schemas" / "sales.events.v1-value" / "1.avsc",
+    "2": RECORDED.parents[2] / "rtap_assets" / "schemas" / "sales.events.v1-value" / "2.avsc",
     "fixed": RECORDED / "fixed.avsc",
 }
 

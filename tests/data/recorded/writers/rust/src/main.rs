@@ -38,7 +38,7 @@ fn field(name: &str, value: &Json, version: i32, fixed: bool) -> Value {
 
 fn main() {
     let cases: Map<String, Json> = serde_json::from_str(&read("cases.json")).expect("cases");
-    let published = "../../../schemas/sales.events.v1-value";
+    let published = "../../../rtap_assets/schemas/sales.events.v1-value";
     for (name, path) in [
         ("1", format!("{published}/1.avsc")),
         ("2", format!("{published}/2.avsc")),
