@@ -21,6 +21,7 @@ from pydantic_settings import SettingsConfigDict
 from rtap_assets.errors import ConfigurationError
 from rtap_assets.settings import rules
 from rtap_assets.settings.addresses import Addresses
+from rtap_assets.settings.dashboard import DashboardSettings
 from rtap_assets.settings.quality import QualitySettings
 from rtap_assets.settings.state_paths import StatePaths
 from rtap_assets.settings.streams import StreamSettings, TriggerSettings
@@ -50,7 +51,7 @@ RULES: dict[str, Callable[[str], str]] = {
 }
 
 
-class Settings(Addresses, StatePaths, TableSettings, StreamSettings, QualitySettings, TriggerSettings):
+class Settings(Addresses, StatePaths, TableSettings, StreamSettings, QualitySettings, DashboardSettings, TriggerSettings):
     """Everything that may differ between a laptop and a cluster. Times are in the unit the name ends with."""
 
     model_config = SettingsConfigDict(

@@ -65,7 +65,7 @@ def open_lake(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
                     remedy="Rebuild them: `rtap marts refresh`.",
                 ) from error
         logs = _create_progress_view(connection, settings)
-        _lock_down(connection, [*(path for files in plans.values() for path in files.paths), *logs])
+        lock_down(connection, [*(path for files in plans.values() for path in files.paths), *logs])
         yield connection
 
 
@@ -125,7 +125,8 @@ def _create_progress_view(connection: duckdb.DuckDBPyConnection, settings: Setti
     return logs
 
 
-def _lock_down(connection: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> None:
+def lock_down(connection: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> None:
+    """Leave the connection nothing but these files, and no way to change its configuration."""
     connection.execute("SET allowed_paths = ?", [list(paths)])
     connection.execute("SET autoinstall_known_extensions = false")
     connection.execute("SET autoload_known_extensions = false")
