@@ -9,7 +9,7 @@ SETUP_INPUTS := .ci/setup pyproject.toml requirements.lock requirements-setup.lo
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status doctor test test-faults test-ui campaign test-unit test-spark test-integration test-e2e lint docs bench bench-state bench-live bench-peers lock clean FORCE
+.PHONY: help setup demo up down status doctor test test-faults test-ui campaign test-unit test-spark test-integration test-e2e lint docs bench bench-state bench-live bench-peers bench-dashboard lock clean FORCE
 
 help: ## Print this list
 	@echo "Usage: make TARGET"
@@ -83,6 +83,9 @@ docs: $(READY) ## Build the documentation as a site into site/; a broken link fa
 
 bench: $(READY) ## Measure the chain, cold and warm, per stream (N=events, AGAINST=another commit)
 	@$(BIN)/python -m bench $(if $(N),--events $(N)) $(if $(AGAINST),--against $(AGAINST))
+
+bench-dashboard: $(READY) ## Measure the dashboard: event to pixel, viewers, processor time and memory (RATE=2000)
+	@$(BIN)/python -m bench.dashboard live $(if $(RATE),--rate $(RATE))
 
 bench-state: $(READY) ## Measure silver's batches by the number of live ids (SIZES=300000,1000000)
 	@$(BIN)/python -m bench.state $(if $(SIZES),--sizes $(SIZES))

@@ -21,7 +21,7 @@ LEASE_SECONDS = 10.0  # what was observed longer ago than this is not known any 
 
 
 def desired() -> bool:
-    """Return whether somebody wants the stream to run: a file, so that it survives Dagster and the stream alike."""
+    """Return whether the stream is to run: a file, so that it survives Dagster and the stream alike."""
     return (FOLDER / "desired").exists()
 
 
@@ -46,7 +46,7 @@ def run_stream() -> None:
         last = progress() or {"batch": -1, "rows": 0}
         fresh = FOLDER / "progress.json.new"
         fresh.write_text(json.dumps({"batch": last["batch"] + 1, "rows": last["rows"] + 10, "at": time.time()}))
-        fresh.replace(FOLDER / "progress.json")  # a batch is committed whole, or not at all
+        fresh.replace(FOLDER / "progress.json")  # a batch is committed whole or not
         time.sleep(TRIGGER_SECONDS)
 
 

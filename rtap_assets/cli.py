@@ -18,6 +18,7 @@ COMMANDS = {
     "down": ("rtap_assets.commands.local.stack", "down", "Stop what runs; streams are drained first."),
     "status": ("rtap_assets.commands.local.stack", "status", "Show what runs, where, and since when."),
     "top": ("rtap_assets.commands.streaming.top", "top", "Watch the streams and the newest revenue, live."),
+    "dashboard": ("rtap_assets.commands.dashboard", "dashboard", "Serve the live revenue page and its HTTP API."),
     "reset": ("rtap_assets.commands.local.stack", "reset", "Remove everything in the state folder."),
     "backup": ("rtap_assets.commands.local.backup", "backup", "Back up lake, catalog and checkpoints of one moment."),
     "restore": ("rtap_assets.commands.local.backup", "restore_command", "Make the state folder from a backup."),

@@ -22,6 +22,7 @@ from rtap_assets.errors import ConfigurationError
 from rtap_assets.settings import rules
 from rtap_assets.settings.addresses import Addresses
 from rtap_assets.settings.alerts import AlertSettings
+from rtap_assets.settings.dashboard import DashboardSettings
 from rtap_assets.settings.quality import QualitySettings
 from rtap_assets.settings.queries import QuerySettings
 from rtap_assets.settings.state_paths import StatePaths
@@ -53,8 +54,9 @@ RULES: dict[str, Callable[[str], str]] = {
 
 
 class Settings(
-    Addresses, StatePaths, TableSettings, StreamSettings, QualitySettings, QuerySettings, AlertSettings, TriggerSettings
-):
+    Addresses, StatePaths, TableSettings, StreamSettings, QualitySettings, QuerySettings, AlertSettings, DashboardSettings,
+    TriggerSettings,
+):  # fmt: skip
     """Everything that may differ between a laptop and a cluster. Times are in the unit the name ends with."""
 
     model_config = SettingsConfigDict(

@@ -6,7 +6,7 @@ CREATE TABLE source (
     e AS decode_sale(`value`),
     event_time AS TO_TIMESTAMP_LTZ(COALESCE(decode_sale(`value`).event_ms, 0), 3),
     received AS PROCTIME(),
-    WATERMARK FOR event_time AS event_time - INTERVAL '600' SECOND
+    WATERMARK FOR event_time AS event_time - INTERVAL '10' MINUTE
 ) WITH (
     'connector' = 'kafka', 'topic' = '${topic}', 'properties.bootstrap.servers' = '${brokers}',
     'properties.group.id' = 'peers-flink', 'value.format' = 'raw',

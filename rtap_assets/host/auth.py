@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 OPEN_PATHS = frozenset({"/healthz"})
+OWN_SITES = frozenset({"same-origin", "none"})  # "none": typed into the address bar, or a bookmark
 
 
 class Guard:
@@ -70,6 +71,20 @@ def host_refusal(headers: Headers, names: frozenset[str], *, setting: str) -> JS
     return None
 
 
+def is_own_page(headers: Headers, *, may_follow_link: bool) -> bool:
+    """Return whether no page sent the request (a program has no Origin), or one of this server itself.
+
+    A link on a foreign page may lead to a page here where looking at it changes nothing (`may_follow_link`).
+    """
+    own = headers["host"].lower()  # another port of this machine is another site: the scheme may be a proxy's
+    if any(_address(origin) != own for origin in headers.getlist("origin")):
+        return False
+    if headers.get("sec-fetch-site", "none") in OWN_SITES:
+        return True
+    is_link = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+    return may_follow_link and is_link
+
+
 def foreign_origin() -> JSONResponse:
     """Return the refusal of a request that a web page of another site sent."""
     return error_response(403, "foreign_origin", "Web pages of other sites may not call this host.", "")
@@ -78,6 +93,13 @@ def foreign_origin() -> JSONResponse:
 def error_response(status: int, code: str, message: str, remedy: str) -> JSONResponse:
     """Return an error in the form that every endpoint uses."""
     return JSONResponse({"error": {"code": code, "message": message, "remedy": remedy}}, status_code=status)
+
+
+def _address(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _host_name(url: str) -> str | None:

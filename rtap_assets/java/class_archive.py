@@ -70,6 +70,8 @@ def make_archive(settings: Settings, *, java: Path, class_path: Sequence[Path], 
         ConfigurationError: Java could not make it; the message holds its last lines.
     """
     path = archive_path(settings, java=java, class_path=class_path)
+    if path.exists():
+        return path
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(path.parent / "lock", timeout=wait_seconds):

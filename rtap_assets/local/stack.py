@@ -26,6 +26,7 @@ Echo = Callable[[str], None]
 STOP_ORDER = (
     "keeper",  # or it would start the others again
     "generator",
+    "dashboard",
     "dagster-daemon",
     "dagster-webserver",
     "dagster-code-server",
@@ -103,18 +104,19 @@ def reset(settings: Settings, *, echo: Echo = print) -> None:
 
 
 def services_to_run(settings: Settings, *, ui: bool) -> list[Service]:
-    """Return what `up` makes sure of, in starting order: broker and registry, then the UI.
+    """Return what `up` makes sure of, in starting order: broker and registry, then the dashboard and Dagster's UI.
 
     The registry needs no preparation, so it comes up while the broker's data are being formatted.
     """
     # Imported when something is to be started: what they need takes a second to import, and `rtap status` needs none of it.
     from rtap_assets.local.dagster_ui import ui_services  # noqa: PLC0415
     from rtap_assets.local.services.broker import broker_service  # noqa: PLC0415
+    from rtap_assets.local.services.dashboard import dashboard_service  # noqa: PLC0415
     from rtap_assets.local.services.schema_registry import registry_service  # noqa: PLC0415
 
     registry = [registry_service(settings)] if settings.uses_embedded_registry else []
     broker = [broker_service(settings)] if settings.uses_embedded_broker else []
-    return [*registry, *broker, *(ui_services(settings) if ui else [])]
+    return [*registry, *broker, *([dashboard_service(settings), *ui_services(settings)] if ui else [])]
 
 
 def generators_to_run(settings: Settings, *, rate: float | None) -> list[Service]:

@@ -7,19 +7,17 @@ on this machine opens could start or stop runs that way.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rtap_assets.host.auth import error_response, foreign_origin, host_names, host_refusal
+from rtap_assets.host.auth import error_response, foreign_origin, host_names, host_refusal, is_own_page
 
 GRAPHQL = "/graphql"
 METHODS = ("GET", "HEAD", "POST")
 # A form of a foreign page cannot send these types without asking first (a CORS preflight), and is then refused.
 GRAPHQL_TYPES = frozenset({"application/json", "application/graphql"})
-OWN_SITES = frozenset({"same-origin", "none"})  # "none": typed into the address bar, or a bookmark
 
 
 class UiGuard:
@@ -48,7 +46,7 @@ class UiGuard:
     def _refusal(self, scope: Scope, headers: Headers) -> JSONResponse | None:
         if refusal := host_refusal(headers, self._names, setting="RTAP_UI_ALLOWED_HOSTS"):
             return refusal
-        if not _is_own_page(scope, headers):
+        if not is_own_page(headers, may_follow_link=_is_page(scope)):
             return foreign_origin()
         if scope["type"] == "websocket":
             return None
@@ -57,18 +55,8 @@ class UiGuard:
         return _graphql_refusal(scope["method"], headers) if scope["path"].rstrip("/") == GRAPHQL else None
 
 
-def _is_own_page(scope: Scope, headers: Headers) -> bool:
-    """Return whether no page sent the request (a program has no Origin), or one of the UI itself.
-
-    A link on a foreign page may lead to a page of the UI, since looking at it changes nothing.
-    """
-    own = headers["host"].lower()  # another port of this machine is another site: the scheme may be a proxy's
-    if any(_address(origin) != own for origin in headers.getlist("origin")):
-        return False
-    if headers.get("sec-fetch-site", "none") in OWN_SITES:
-        return True
-    is_link = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
-    return scope["type"] == "http" and scope["method"] == "GET" and is_link and scope["path"].rstrip("/") != GRAPHQL
+def _is_page(scope: Scope) -> bool:
+    return bool(scope["type"] == "http" and scope["method"] == "GET" and scope["path"].rstrip("/") != GRAPHQL)
 
 
 def _graphql_refusal(method: str, headers: Headers) -> JSONResponse | None:
@@ -82,10 +70,3 @@ def _graphql_refusal(method: str, headers: Headers) -> JSONResponse | None:
     if media_type in GRAPHQL_TYPES:
         return None
     return error_response(415, "unsupported_type", "GraphQL is taken as JSON.", "Set Content-Type: application/json.")
-
-
-def _address(origin: str) -> str:
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return ""

@@ -69,7 +69,7 @@ def open_lake(settings: Settings, *, memory_mb: int | None = None) -> Iterator[d
         if memory_mb is not None:
             connection.execute(f"SET memory_limit = '{int(memory_mb)}MB'")
             connection.execute(f"SET max_temp_directory_size = '{int(memory_mb)}MB'")
-        _lock_down(connection, [*(path for files in plans.values() for path in files.paths), *logs])
+        lock_down(connection, [*(path for files in plans.values() for path in files.paths), *logs])
         yield connection
 
 
@@ -129,7 +129,8 @@ def _create_progress_view(connection: duckdb.DuckDBPyConnection, settings: Setti
     return logs
 
 
-def _lock_down(connection: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> None:
+def lock_down(connection: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> None:
+    """Leave the connection nothing but these files, and no way to change its configuration."""
     connection.execute("SET allowed_paths = ?", [list(paths)])
     connection.execute("SET autoinstall_known_extensions = false")
     connection.execute("SET autoload_known_extensions = false")

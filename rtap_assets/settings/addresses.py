@@ -25,7 +25,7 @@ class Addresses:
         names = ["kafka_port", "kafka_controller_port"] if self.uses_embedded_broker else []
         names += ["registry_port"] if self.uses_embedded_registry else []
         names += ["streams_port"] if self.uses_embedded_host else []
-        return [*names, "ui_port"]
+        return [*names, "ui_port", "dashboard_port"]
 
     @property
     def bootstrap_servers(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from email.utils import parseaddr
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings
@@ -18,6 +18,9 @@ SMTP_SECURITY = ("starttls", "tls", "none")
 
 class AlertSettings(BaseSettings):
     """Where alerts go and what raises one. Times are in the unit the name ends with."""
+
+    if TYPE_CHECKING:  # a field of the dashboard's settings
+        dashboard_port: int
 
     # Channels
     alert_webhooks: SecretStr = Field(
@@ -38,7 +41,9 @@ class AlertSettings(BaseSettings):
     alert_retention_days: float = Field(
         7, gt=0, description="How long a message is kept and, where it could not be delivered, tried again."
     )
-    page_url: str = Field("", description="Address of the live page as its readers reach it; alerts and assets link to it.")
+    page_url: str = Field(
+        "", description="Address of the live page as its readers reach it, for links. Empty: the one on this machine."
+    )
     runbook_url: str = Field("", description="Address of docs/operations.md as a page. Empty: alerts name the file.")
 
     # When
@@ -64,8 +69,8 @@ class AlertSettings(BaseSettings):
 
     @property
     def page_address(self) -> str:
-        """The address of the live page, or empty where none is known."""
-        return self.page_url
+        """The address of the live page: the one that its readers use, else the one on this machine."""
+        return self.page_url or f"http://127.0.0.1:{self.dashboard_port}/"
 
     @field_validator("alert_webhooks")
     @classmethod

@@ -261,8 +261,9 @@ def test_the_sensors_run_by_default_and_their_ticks_are_short(ui: Settings, sens
 def test_down_ends_the_ui_and_leaves_no_process(ui: Settings) -> None:
     running = [psutil.Process(line.pid) for line in status(ui)]
     family = {process for parent in running for process in (parent, *parent.children(recursive=True))}
-    assert len(running) == 4
+    assert len(running) == 5
     assert rtap(ui, "down").splitlines() == [
+        "Dashboard          stopped",
         "Dagster daemon     stopped",
         "Dagster webserver  stopped",
         "Dagster code       stopped",

@@ -23,7 +23,8 @@ from rtap_assets.registry.client import Registry
 
 RATE = 50
 KILLED = (
-    "registry", "kafka", "dagster-code-server", "dagster-daemon", "dagster-webserver", "stream-host", "generator",
+    "registry", "kafka", "dashboard", "dagster-code-server", "dagster-daemon", "dagster-webserver", "stream-host",
+    "generator",
 )  # fmt: skip
 
 
@@ -77,8 +78,8 @@ def test_after_all_that_every_event_counts_once_and_down_ends_everything(platfor
     assert generator is not None
     said = rtap(settings, "down").splitlines()
     assert [line.split("  ")[0] for line in said] == [
-        "Keeper", "Generator", "Dagster daemon", "Dagster webserver", "Dagster code", "Stream host", "Schema registry",
-        "Kafka broker",
+        "Keeper", "Generator", "Dashboard", "Dagster daemon", "Dagster webserver", "Dagster code", "Stream host",
+        "Schema registry", "Kafka broker",
     ]  # fmt: skip
     assert status(settings) == []
     rtap(settings, "up", "--streams")

@@ -40,7 +40,8 @@ def processes_of(settings: Settings) -> dict[int, str]:
 
 def ports_of(settings: Settings) -> list[int]:
     return [
-        settings.kafka_port, settings.kafka_controller_port, settings.registry_port, settings.ui_port, settings.streams_port,
+        settings.kafka_port, settings.kafka_controller_port, settings.registry_port, settings.ui_port,
+        settings.dashboard_port, settings.streams_port,
     ]  # fmt: skip
 
 

@@ -26,13 +26,14 @@ def silent(_: str) -> None:
 
 def embedded_settings(state_dir: Path) -> Settings:
     """Return settings of an embedded stack in `state_dir`, on ports that are free now."""
-    kafka, controller, registry, ui = free_ports(4)
+    kafka, controller, registry, ui, dashboard = free_ports(5)
     return load_settings(
         state_dir=state_dir,
         kafka_port=kafka,
         kafka_controller_port=controller,
         registry_port=registry,
         ui_port=ui,
+        dashboard_port=dashboard,
         kafka_bootstrap="",
         registry_url="",
         keep_parts=False,  # tests kill and look; the keeper has tests of its own

@@ -50,7 +50,8 @@ EVERYTHING = ["--ui", "--streams", "--generate", str(RATE)]
 SENSORS = ["stream_supervisor", "checkpoint_progress", "dlq_lag", "outside_changes", "alerts"]
 AS_STARTED, AS_STOPPED = {(Desired.RUNNING, Observed.RUNNING)}, {(Desired.STOPPED, Observed.STOPPED)}
 SERVICES = {
-    "registry", "kafka", "dagster-code-server", "dagster-daemon", "dagster-webserver", "stream-host", "generator",
+    "registry", "kafka", "dashboard", "dagster-code-server", "dagster-daemon", "dagster-webserver", "stream-host",
+    "generator",
 }  # fmt: skip
 
 
@@ -338,7 +339,7 @@ def test_down_ends_everything(live: tuple[Settings, str]) -> None:
     code, said = run_rtap(settings, "down")
     assert code == 0, said
     assert [line.split("  ")[0] for line in said.splitlines()] == [
-        "Dagster daemon", "Dagster webserver", "Dagster code", "Stream host", "Schema registry", "Kafka broker",
+        "Dashboard", "Dagster daemon", "Dagster webserver", "Dagster code", "Stream host", "Schema registry", "Kafka broker",
     ]  # fmt: skip
     assert status(settings) == []
     assert processes_of(settings) == {}

@@ -13,6 +13,7 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.local import stack
+from rtap_assets.local.services.dashboard import address_of
 from rtap_assets.local.status import ServiceStatus
 from rtap_assets.local.status import status as services
 from rtap_assets.streaming.model.operation import Action
@@ -23,7 +24,7 @@ STATE_COLORS = {"running": "green", "died": "red", "failed": "red"}
 
 
 @click.command()
-@click.option("--ui", is_flag=True, help="Also start Dagster's webserver and daemon.")
+@click.option("--ui", is_flag=True, help="Also start the dashboard, and Dagster's webserver and daemon.")
 @click.option("--streams", is_flag=True, help="Also start the stream host; it resumes the desired streams.")
 @click.option("--start", is_flag=True, help="Also start the four streams, in the stream host, and wait until each runs.")
 @click.option(
@@ -50,6 +51,7 @@ def up(settings: Settings, ui: bool, streams: bool, start: bool, rate: float | N
 def what_next(settings: Settings, *, ui: bool, streams: bool, start: bool, rate: float | None) -> list[str]:
     """Return the addresses of what `up` started, what is looked at first coming first, and the commands to run next."""
     addresses = {
+        "dashboard": address_of(settings) if ui else "",
         "Dagster UI": f"http://127.0.0.1:{settings.ui_port}" if ui else "",
         "stream host": f"{settings.streams_address}/openapi.json" if streams else "",
         "Kafka broker": settings.bootstrap_servers,

@@ -112,6 +112,9 @@ def test_of_two_processes_one_makes_it(tmp_path: Path) -> None:
     site.path().parent.mkdir(parents=True)
     with FileLock(site.path().parent / "lock"):
         assert site.make() is None
+    made = site.make()
+    with FileLock(site.path().parent / "lock"):
+        assert site.make() == made  # what is there is not waited for
 
 
 def test_no_archive_is_begun_where_it_could_not_be_written(

@@ -66,7 +66,7 @@ def test_a_port_held_by_a_recorded_process_is_ours(tmp_path: Path, listener: soc
 
 def test_ports_of_external_services_are_not_asked_about(tmp_path: Path) -> None:
     settings = settings_with(tmp_path, kafka_bootstrap="kafka:9092", registry_url="http://registry:8080")
-    assert list(doctor.embedded_ports(settings)) == ["RTAP_STREAMS_PORT", "RTAP_UI_PORT"]
+    assert list(doctor.embedded_ports(settings)) == ["RTAP_STREAMS_PORT", "RTAP_UI_PORT", "RTAP_DASHBOARD_PORT"]
 
 
 def test_too_little_memory_fails() -> None:

@@ -31,7 +31,7 @@ def test_with_broker_and_registry_elsewhere_only_the_ui_is_started(tmp_path: Pat
     settings = load_settings(state_dir=tmp_path, kafka_bootstrap="broker:9092", registry_url="http://registry:8080")
     assert stack.services_to_run(settings, ui=False) == []
     ui = [service.name for service in stack.services_to_run(settings, ui=True)]
-    assert ui == ["dagster-code-server", "dagster-daemon", "dagster-webserver"]
+    assert ui == ["dashboard", "dagster-code-server", "dagster-daemon", "dagster-webserver"]
 
 
 def test_the_generator_is_a_command_that_the_command_line_takes(settings: Settings) -> None:

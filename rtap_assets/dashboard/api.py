@@ -1,0 +1,183 @@
+"""The HTTP API for programs: revenue, windows, corrections, quality, dead letters, streams. `readings.py` says what.
+
+Each answer has an ETag that names the snapshot it was read from: a program that asks again with it is sent 304 until the
+marts were refreshed or the lake moved on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+from urllib.parse import urlencode
+
+from anyio import CapacityLimiter, to_thread
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from rtap_assets.contracts.rules import EXPLANATIONS
+from rtap_assets.contracts.visible import visible
+from rtap_assets.dashboard.hub import Hub
+from rtap_assets.dashboard.readings import READINGS, Question, Reading, cursor_after
+from rtap_assets.dashboard.representation import CHARSET, TYPES, Rows, chosen_type, written
+from rtap_assets.dashboard.sources import HostWatch
+from rtap_assets.quality.catalog import PASS_CHECKS
+from rtap_assets.runtime.clock import from_microseconds
+from rtap_assets.serving.lake_reader import LakeReader
+from rtap_assets.serving.marts_reader import MartsReader
+from rtap_assets.streaming.model.states import StreamStatus
+from rtap_assets.streaming.model.wire import as_text
+
+KINDS = ("rolling", "tumbling")
+READERS = 4  # statements at a time: more would wait for the processor, and hold memory while they do
+STREAM_TYPES = {"lag_records": "BIGINT", "last_batch_id": "BIGINT", "state_rows": "BIGINT", "state_bytes": "BIGINT"}
+
+
+@dataclass
+class Api:
+    """The endpoints. Statements run in threads; the marts are swapped under them at any time."""
+
+    hub: Hub
+    marts: MartsReader
+    lake: LakeReader
+    host: HostWatch
+    _limiter: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(READERS))
+
+    async def reading(self, request: Request) -> Response:
+        """Answer one of the readings that has a path of its own."""
+        return await self._answer(request, READINGS[request.url.path.removeprefix("/api/")])
+
+    async def windows(self, request: Request) -> Response:
+        """Answer the rolling or the tumbling windows."""
+        kind = request.path_params["kind"]
+        if kind not in KINDS:
+            raise HTTPException(404, f"There are no {visible(kind, limit=40)} windows: ask for {' or '.join(KINDS)}.")
+        return await self._answer(request, READINGS[kind])
+
+    async def records(self, request: Request) -> Response:
+        """Answer the quarantined records of one reason."""
+        reason = request.path_params["reason"]
+        if reason not in EXPLANATIONS:
+            raise HTTPException(404, f"There is no reason code {visible(reason, limit=40)}; /api/dead-letters lists them.")
+        return await self._answer(request, READINGS["records"], reason=reason)
+
+    async def streams(self, request: Request) -> Response:
+        """Answer the state of each stream as the stream host reports it; UNKNOWN past its validity."""
+        kind = _type_of(request)
+        if request.query_params:
+            raise HTTPException(400, "This reading has no parameters.")
+        await self.host.wanted()
+        names = [one.name for one in fields(StreamStatus)]
+        documents = [one.to_json() for one in self.hub.statuses()]
+        rows = [tuple(_flat(document[name]) for name in names) for document in documents]
+        types = tuple(STREAM_TYPES.get(name, _type_in(row[index] for row in rows)) for index, name in enumerate(names))
+        found = Rows(tuple(names), types, rows, as_of=max((one["observed_at"] for one in documents), default=""))
+        body = written(found, kind)
+        return _response(request, kind, etag=hashlib.sha256(body).hexdigest()[:32], body=lambda: body, found=found)
+
+    async def _answer(self, request: Request, reading: Reading, **fixed: str) -> Response:
+        kind = _type_of(request)
+        question = Question.of(reading, request.query_params.multi_items(), fixed=fixed)
+        current = "" if reading.from_lake else self.marts.identity()
+        if current and _matches(request, etag := f"{current}-{TYPES.index(kind)}"):
+            return _not_modified(etag)
+        ask = self._lake if reading.from_lake else self._marts
+        found, identity = await to_thread.run_sync(ask, question, limiter=self._limiter)
+        etag = f"{identity}-{TYPES.index(kind)}"
+        return _response(request, kind, etag=etag, body=lambda: written(found, kind), found=found)
+
+    def _marts(self, question: Question) -> tuple[Rows, str]:
+        identity = self.marts.identity()
+        with self.marts.cursor() as cursor:
+            ((refreshed_us,),) = cursor.execute("SELECT epoch_us(refreshed_at) FROM refresh").fetchall()
+            cursor.execute(question.sql, list(question.values))
+            as_of = as_text(from_microseconds(refreshed_us))
+            return _rows(question, cursor.description or [], cursor.fetchall(), as_of=as_of), identity
+
+    def _lake(self, question: Question) -> tuple[Rows, str]:
+        with self.lake.reading() as (connection, identity):
+            connection.execute(question.sql, list(question.values))
+            return _rows(question, connection.description or [], connection.fetchall(), as_of=identity), identity
+
+
+def _rows(question: Question, description: Sequence[Any], rows: Sequence[tuple[Any, ...]], *, as_of: str) -> Rows:
+    names, limit = [one[0] for one in description], question.limit
+    width = len(names) - len(question.reading.computed_keys)
+    columns, types = names[:width], [str(one[1]) for one in description][:width]
+    shown = [row[:width] for row in rows[:limit]]
+    following = cursor_after(question.reading, names, rows[limit - 1]) if len(rows) > limit else ""
+    if (change := CHANGES.get(question.reading.name)) is not None:
+        columns, types, shown = change(columns, types, shown)
+    return Rows(tuple(columns), tuple(types), shown, as_of=as_of, next_cursor=following)
+
+
+Table = tuple[list[str], list[str], list[tuple[Any, ...]]]
+
+
+def _with_sentences(columns: list[str], types: list[str], rows: list[tuple[Any, ...]]) -> Table:
+    """Add to each check's result what the check asks."""
+    sentences = {check.key: check.sentence for check in PASS_CHECKS}
+    at = {name: index for index, name in enumerate(columns)}
+    found = [(*row, sentences.get((row[at["table_name"]], row[at["check_name"]]), "")) for row in rows]
+    return [*columns, "sentence"], [*types, "VARCHAR"], found
+
+
+def _made_visible(columns: list[str], types: list[str], rows: list[tuple[Any, ...]]) -> Table:
+    """Write a record's own bytes so that nothing in them acts: escaped text, and hexadecimal digits."""
+    key, value = columns.index("raw_key"), columns.index("raw_value")
+    changed = []
+    for row in rows:
+        cells = list(row)
+        cells[key], cells[value] = visible(row[key], limit=64), (row[value] or b"").hex(" ")
+        changed.append(tuple(cells))
+    kinds = ["VARCHAR" if index in {key, value} else kind for index, kind in enumerate(types)]
+    return ["key" if name == "raw_key" else "value" if name == "raw_value" else name for name in columns], kinds, changed
+
+
+CHANGES: dict[str, Callable[[list[str], list[str], list[tuple[Any, ...]]], Table]] = {
+    "quality": _with_sentences,
+    "records": _made_visible,
+}
+
+
+def _type_of(request: Request) -> str:
+    kind = chosen_type(request.headers.get("accept", ""))
+    if kind is None:
+        raise HTTPException(406, f"Rows come as {', '.join(TYPES)}.")
+    return kind
+
+
+def _response(request: Request, kind: str, *, etag: str, body: Callable[[], bytes], found: Rows) -> Response:
+    if _matches(request, etag):
+        return _not_modified(etag)
+    headers = _headers(etag) | ({"Rtap-As-Of": found.as_of} if found.as_of else {})
+    if found.next_cursor:
+        parameters = [pair for pair in request.query_params.multi_items() if pair[0] != "cursor"]
+        address = f"{request.url.path}?{urlencode([*parameters, ('cursor', found.next_cursor)])}"
+        headers["Link"] = f'<{address}>; rel="next"'
+    return Response(body(), headers=headers | {"Content-Type": f"{kind}{CHARSET[kind]}"})
+
+
+def _headers(etag: str) -> dict[str, str]:
+    return {"ETag": f'"{etag}"', "Cache-Control": "private, no-cache", "Vary": "Accept, Authorization"}
+
+
+def _not_modified(etag: str) -> Response:
+    return Response(status_code=304, headers=_headers(etag))
+
+
+def _matches(request: Request, etag: str) -> bool:
+    asked = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
+    return f'"{etag}"' in asked
+
+
+def _flat(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, dict | list) else value
+
+
+def _type_in(values: Any) -> str:
+    kinds = {type(value) for value in values if value is not None}
+    return "DOUBLE" if kinds and kinds <= {float, int} else "VARCHAR"
