@@ -80,7 +80,7 @@ class AlertSettings(BaseSettings):
 
     @field_validator("alert_mail_to")
     @classmethod
-    def _addresses(cls, value: list[str]) -> list[str]:
+    def _mail_addresses(cls, value: list[str]) -> list[str]:
         for number, address in enumerate(value, start=1):
             if "@" not in parseaddr(address)[1] or not address.isprintable():
                 raise ValueError(f'entry {number} is no mail address: write ["on-call@example.com"]')

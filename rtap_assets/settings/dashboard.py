@@ -34,7 +34,7 @@ class DashboardSettings(BaseSettings):
 
     @field_validator("dashboard_proxies")
     @classmethod
-    def _addresses(cls, value: list[str]) -> list[str]:
+    def _proxy_addresses(cls, value: list[str]) -> list[str]:
         for one in value:
             try:
                 ip_address(one)

@@ -22,7 +22,10 @@ def with_canaries(tmp_path: Path) -> tuple[Settings, list[str]]:
     """Settings in which every secret has a value of its own, and those values."""
     secrets = [name for name, field in Settings.model_fields.items() if field.annotation is SecretStr]
     canaries = {name: f"canary-{number}-{name}" for number, name in enumerate(secrets)}
-    found = canaries | {"registry_credentials": f"user:{canaries['registry_credentials']}"}
+    found = canaries | {
+        "registry_credentials": f"user:{canaries['registry_credentials']}",
+        "alert_webhooks": f"https://hooks.example/{canaries['alert_webhooks']}",
+    }
     extra = {"spark.hadoop.fs.s3a.secret.key": "canary-of-the-store", "spark.sql.catalog.lake.header.x": "canary-header"}
     settings = load_settings(
         state_dir=tmp_path, catalog_uri="jdbc:postgresql://db/lake", catalog_user="u", spark_extra_conf=extra, **found
