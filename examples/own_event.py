@@ -46,7 +46,9 @@ def main(amount: str, currency: str) -> None:
     """Send it, and wait for the broker's word."""
     registry = SchemaRegistryClient({"url": REGISTRY})
     schema = registry.get_latest_version(f"{TOPIC}-value").schema
-    serialize = AvroSerializer(registry, schema.schema_str, conf={"auto.register.schemas": False})
+    serialize = AvroSerializer(
+        registry, schema.schema_str, conf={"auto.register.schemas": False, "use.latest.version": True}
+    )
     event = sale(amount, currency)
     producer = Producer({"bootstrap.servers": BROKER, "enable.idempotence": True})
     key, value = str(event["account_id"]).encode(), serialize(event, SerializationContext(TOPIC, MessageField.VALUE))

@@ -19,6 +19,8 @@ TROUBLE: Mapping[str, Any] = {"events": 5_000, "duplicates": 0.05, "delayed": 0.
 def test_drains_reconcile_exactly_rest_when_nothing_is_new_and_go_on_where_they_stopped(
     spark: SparkSession, streams: Settings
 ) -> None:
+    # Several batches of each stream: five of bronze, a file each; three of silver; two of gold.
+    streams = streams.model_copy(update={"bronze_max_offsets_per_batch": 1_000, "source_max_files_per_batch": 2})
     send_events(streams, seed=1, reasons=tuple(Reason), **TROUBLE)
     first = drain(spark, streams)
     assert {name: report.restarts for name, report in first.items()} == dict.fromkeys(first, ())
