@@ -85,8 +85,9 @@ def test_up_with_an_external_broker_and_registry_starts_nothing_and_ensures_topi
     said: list[str] = []
     up(fresh, echo=said.append)
     assert status(fresh) == []
-    assert said[0] == f"topic {fresh.topic_dq} created"
-    assert [line.split()[1] for line in said[1:]] == [
+    assert said[0] == f"asking the broker at {fresh.bootstrap_servers} and the registry"
+    assert said[1] == f"topic {fresh.topic_dq} created"
+    assert [line.split()[1] for line in said[2:]] == [
         fresh.events_subject,
         f"{fresh.topic_revenue}-value",
         f"{fresh.topic_dq}-value",
