@@ -21,7 +21,7 @@ from rtap_assets.local.pid_files import record_of
 from rtap_assets.streaming.model.operation import Operation, OperationState
 from rtap_assets.streaming.model.states import Desired
 
-SERVICES = 7  # broker, registry, code server, webserver, daemon, stream host, generator
+SERVICES = 8  # broker, registry, code server, webserver, daemon, stream host, generator
 
 
 @pytest.fixture(scope="module")
