@@ -129,3 +129,13 @@ def check_evaluation(result: DqResult) -> dg.AssetCheckEvaluation:
 
 CHECKED_TABLES = [spec for spec in TABLES if any(check.spec is spec for check in PASS_CHECKS)]
 QUALITY_CHECKS = [_pass_over(spec) for spec in CHECKED_TABLES]
+
+
+def newest_evaluations(
+    instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey], *, of_runs_only: bool = False
+) -> dict[dg.AssetCheckKey, dg.AssetCheckEvaluation]:
+    """Return the newest result of each check that has one; a check that a run is to evaluate, or failed to, has none."""
+    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    found = {key: record.evaluation for key, record in records.items() if record.run_id or not of_runs_only}
+    # Of a planned evaluation, Dagster hands out the plan under the same name.
+    return {key: one for key, one in found.items() if isinstance(one, dg.AssetCheckEvaluation)}

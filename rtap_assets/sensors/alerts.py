@@ -14,7 +14,7 @@ from rtap_assets.alerts.model import CheckFact, DaemonFact, DeadLettersFact, Fac
 from rtap_assets.alerts.rooms import disk_facts
 from rtap_assets.alerts.store import AlertStore
 from rtap_assets.assets.keys import ASSET_OF_STREAM, GOLD_KEY, data_key, mart_key
-from rtap_assets.assets.quality_checks import OUTCOME, asset_key
+from rtap_assets.assets.quality_checks import OUTCOME, asset_key, newest_evaluations
 from rtap_assets.config import Settings
 from rtap_assets.contracts.streams import STREAM_SPECS
 from rtap_assets.contracts.topics import DLQ_TOPIC
@@ -105,11 +105,9 @@ def _materialized(instance: dg.DagsterInstance) -> dict[dg.AssetKey, datetime]:
 def _checks(instance: dg.DagsterInstance) -> list[CheckFact]:
     """Return the newest results; an evaluation that looked at nothing is none."""
     keys = {dg.AssetCheckKey(asset_key(check.spec.identifier), check.name): check for check in PASS_CHECKS}
-    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(keys))
     found = []
-    for key, record in records.items():
-        evaluation = record.evaluation
-        if evaluation is None or evaluation.metadata[OUTCOME].value == Outcome.NOTHING_TO_CHECK.value:
+    for key, evaluation in newest_evaluations(instance, list(keys)).items():
+        if evaluation.metadata[OUTCOME].value == Outcome.NOTHING_TO_CHECK.value:
             continue
         text = evaluation.description or ""
         table = keys[key].spec.identifier

@@ -17,7 +17,7 @@ import dagster as dg
 
 from rtap_assets.assets.keys import ASSET_OF_STREAM
 from rtap_assets.assets.layers import NEWEST_BATCH, QUERY_ID, layer_metadata
-from rtap_assets.assets.quality_checks import asset_key
+from rtap_assets.assets.quality_checks import asset_key, newest_evaluations
 from rtap_assets.config import Settings
 from rtap_assets.contracts.streams import stream_named
 from rtap_assets.errors import RtapError
@@ -141,8 +141,6 @@ def hidden_results(instance: dg.DagsterInstance, key: dg.AssetKey) -> list[dg.As
     beside materializations without a run, and the scheduled pass reports its own in that way.
     """
     keys = [dg.AssetCheckKey(key, check.name) for check in PASS_CHECKS if asset_key(check.spec.identifier) == key]
-    newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
-    found = [record.evaluation for record in newest.values() if record.run_id and record.evaluation is not None]
     return [
         dg.AssetCheckEvaluation(
             asset_key=one.asset_key,
@@ -152,7 +150,7 @@ def hidden_results(instance: dg.DagsterInstance, key: dg.AssetKey) -> list[dg.As
             severity=one.severity,
             description=one.description,
         )
-        for one in found
+        for one in newest_evaluations(instance, keys, of_runs_only=True).values()
     ]
 
 

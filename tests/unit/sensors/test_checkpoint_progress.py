@@ -240,6 +240,20 @@ def test_what_a_run_found_is_reported_again_with_the_next_roll_up_and_once() -> 
         assert hidden_results(instance, GOLD_KEY) == []
 
 
+def test_a_check_that_a_run_is_about_to_evaluate_has_no_result_to_report_again() -> None:
+    seen = []
+
+    @dg.asset(key=GOLD_KEY, check_specs=[dg.AssetCheckSpec("freshness", asset=GOLD_KEY)])
+    def gold(context):  # type: ignore[no-untyped-def]
+        seen.append(hidden_results(context.instance, GOLD_KEY))
+        return dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=True, check_name="freshness")])
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert dg.materialize([gold], instance=instance).success
+        assert [one.check_name for one in hidden_results(instance, GOLD_KEY)] == ["freshness"]
+    assert seen == [[]]
+
+
 def test_a_table_that_was_reported_as_empty_does_not_wait_for_the_next_interval(settings: Settings) -> None:
     make_lake(settings)
     empty = {"dagster/row_count": dg.MetadataValue.int(0)}
