@@ -60,7 +60,7 @@ export class Chart {
       legend: { show: false },
       cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
       tzDate: (stamp) => uPlot.tzDate(new Date(stamp * 1000), zoneName()),
-      scales: { x: { time: true, range: (_, low, high) => (bars ? [low - step(this.points) / 2, high + step(this.points) / 2] : [low, high]) }, y: { range: (_, low, high) => [Math.min(0, low), Math.max(high, 1) * 1.08] } },
+      scales: { x: { time: true, range: () => span(this.points, bars) }, y: { range: (_, low, high) => [Math.min(0, low), Math.max(high, 1) * 1.08] } },
       axes: [
         { ...axis, grid: { show: false }, size: 2 * rem, gap: 0.5 * rem, space: 5 * rem, values: (_, marks, __, ___, distance) => marks.map((mark) => (distance >= 86400 ? day(mark * 1000) : clock(mark * 1000))) },
         { ...axis, size: 3.75 * rem, gap: 0.5 * rem, space: 2.5 * rem, values: (_, marks) => marks.map((mark) => compact.format(mark)) },
@@ -103,6 +103,12 @@ export class Chart {
 
 const middle = (point) => (point.start + point.end) / 2000;
 const step = (points) => (points.length > 1 ? middle(points[1]) - middle(points[0]) : 300);
+
+// The times that the chart spans, from the points themselves: for a single one uPlot would choose years.
+function span(points, bars) {
+  const room = bars || points.length < 2 ? step(points) / 2 : 0;
+  return points.length ? [middle(points[0]) - room, middle(points.at(-1)) + room] : [0, 1];
+}
 
 // Two series: what is settled, and what is provisional. A line joins the two at the point where one ends.
 function split(points, bars) {
