@@ -42,7 +42,6 @@ def summary_lines(outcome: Outcome, sent: GenerationReport, proof: Report, *, co
     yield ""
     yield "Proof: the topic read again, and everything recomputed by other code"
     yield from map(proof_line, proof.sections)
-    yield f"  {proof.compared:,} records compared in {proof.seconds:.0f} s"
 
 
 def proof_line(section: Section) -> str:
