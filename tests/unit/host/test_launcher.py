@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 from dataclasses import replace
 
+import psutil
 import pytest
 from fake_host import FakeHost
+from polling import wait_until
 
 from rtap_assets.config import Settings, settings_environment
 from rtap_assets.errors import DependencyUnavailable
@@ -84,6 +86,8 @@ def test_a_host_elsewhere_is_never_started_from_here(settings: Settings) -> None
 def test_settings_that_changed_since_a_process_started_are_named(settings: Settings) -> None:
     process = subprocess.Popen(["/bin/sleep", "60"], env=settings_environment(settings))
     try:
+        # A process has no environment for a moment after its program was loaded.
+        wait_until(lambda: psutil.Process(process.pid).environ() != {}, seconds=10, what="the process has its environment")
         assert changed_settings(settings, process.pid) == []
         changed = settings.model_copy(update={"trigger_gold_seconds": 1.0})
         assert changed_settings(changed, process.pid) == ["RTAP_TRIGGER_GOLD_SECONDS"]
