@@ -6,7 +6,7 @@ from pathlib import Path
 
 import duckdb
 
-# Reasons that end the decoding for a peer; it tells them apart no further.
+# Reasons that end the decoding for a peer; a peer does not distinguish them.
 UNDECODABLE = ("too_short", "bad_magic", "undecodable")
 SENT = """
 CREATE TABLE sent AS SELECT i.* FROM read_parquet($intended) AS i JOIN read_parquet($outcomes) AS o USING (run_id, sequence)

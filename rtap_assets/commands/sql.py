@@ -55,8 +55,7 @@ def show_answer(settings: Settings, statement: str, *, form: str, max_rows: int,
     """
     from rtap_assets.serving.box import render_query
     from rtap_assets.serving.connection import open_lake
-    from rtap_assets.serving.interruption import interruptible
-    from rtap_assets.serving.query import deadline, ending_late, run_query
+    from rtap_assets.serving.query import deadline, ending_late, interruptible, run_query
 
     with (
         open_lake(settings) as connection,

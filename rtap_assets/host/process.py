@@ -26,9 +26,9 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+from rtap_assets.alerts.host_watch import AlertWatch
 from rtap_assets.config import Settings
 from rtap_assets.errors import ConfigurationError, StreamError
-from rtap_assets.host.alert_watch import AlertWatch
 from rtap_assets.host.api import Host, build_app
 from rtap_assets.host.connections import ImpatientProtocol
 from rtap_assets.host.description import HostDescription

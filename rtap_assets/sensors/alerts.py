@@ -51,9 +51,9 @@ def alerts_sensor(
     failures = deliver(store, channels)
     for failure in failures:
         context.log.warning(f"not delivered, it is tried again: {failure}")
-    told = f"{len(found)} open: {', '.join(one.key for one in found)}" if found else "no alert is open"
+    open_alerts = f"{len(found)} open: {', '.join(one.key for one in found)}" if found else "no alert is open"
     to = f"{len(channels)} channels" if channels else "no channel is configured (RTAP_ALERT_…)"
-    return dg.SensorResult(cursor=json.dumps(cursor), skip_reason="; ".join([told, to, *failures]))
+    return dg.SensorResult(cursor=json.dumps(cursor), skip_reason="; ".join([open_alerts, to, *failures]))
 
 
 def gather(

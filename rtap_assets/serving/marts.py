@@ -6,6 +6,7 @@ line of `MARTS` and a file in `sql/`; they read the views of the tables, earlier
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -25,8 +26,18 @@ from rtap_assets.serving.connection import connect_lake
 from rtap_assets.serving.corrections import load_corrections, mark_provisional_windows
 from rtap_assets.serving.lake_files import TableFiles, plan_lake
 from rtap_assets.serving.mart_checks import MartCheck, check_grain, check_sums
-from rtap_assets.serving.mart_docs import MartDocs, parse_mart
 from rtap_assets.serving.one_writer import one_writer
+
+COLUMNS_HEADING = "Columns:"
+
+
+@dataclass(frozen=True)
+class MartDocs:
+    """The description, the meaning of the columns that the header lists, and the statement below it."""
+
+    description: str
+    columns: Mapping[str, str]
+    statement: str
 
 
 @dataclass(frozen=True)
@@ -201,3 +212,18 @@ def _remove_building(building: Path) -> None:
     """Remove what an interrupted refresh has left."""
     for leftover in (building, building.with_name(building.name + ".wal")):
         leftover.unlink(missing_ok=True)
+
+
+def parse_mart(sql: str) -> MartDocs:
+    """Split a mart's SQL file. A column is `name: meaning`; what is indented further continues the line above."""
+    lines = sql.strip().splitlines()
+    size = next(index for index, line in enumerate(lines) if not line.startswith("--"))
+    header = [line.removeprefix("--").removeprefix(" ") for line in lines[:size]]
+    split = header.index(COLUMNS_HEADING) if COLUMNS_HEADING in header else len(header)
+    columns: dict[str, str] = {}
+    for line in header[split + 1 :]:
+        if found := re.fullmatch(r"  (\w+): (.+)", line):
+            columns[found[1]] = found[2]
+        else:
+            columns[next(reversed(columns))] += f" {line.strip()}"
+    return MartDocs("\n".join(line.strip() for line in header[:split]), columns, "\n".join(lines[size:]))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as StillRunning
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Timer
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import duckdb
 
@@ -15,8 +17,10 @@ from rtap_assets.contracts.tables import DQ_RESULTS, TABLES
 from rtap_assets.errors import ServingError
 from rtap_assets.serving.connection import MARTS_CATALOG
 
+Result = TypeVar("Result")
 VIEWS = tuple(spec.view for spec in (*TABLES, DQ_RESULTS))
 
+LOOK_SECONDS = 0.2  # between two looks for Ctrl-C during a query
 GRACE_SECONDS = 1.0  # from the interruption of a query to the end of its process
 
 _EXPLAIN = re.compile(r"\s*EXPLAIN\b\s*(\([^)]*\)|ANALYZE\b|VERBOSE\b)*", re.IGNORECASE)
@@ -153,3 +157,25 @@ def queryable_tables(connection: duckdb.DuckDBPyConnection) -> str:
     names = [*VIEWS, *(f"{MARTS_CATALOG}.{name}" for (name,) in marts)]
     hint = "" if marts else " There are no marts yet: `rtap marts refresh` builds them."
     return f"Tables: {', '.join(names)}.{hint}"
+
+
+def interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], Result]) -> Result:
+    """Return what `work` returns; it runs in a thread of its own, and Ctrl-C interrupts the connection's query.
+
+    DuckDB runs a query in one long call, in which Python would not notice the signal.
+
+    Raises:
+        KeyboardInterrupt: after the query has ended.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="query") as worker:
+        running = worker.submit(work)
+        try:
+            while True:
+                try:
+                    return running.result(LOOK_SECONDS)
+                except StillRunning:
+                    if running.done():  # the work itself has raised a TimeoutError
+                        raise
+        except KeyboardInterrupt:
+            connection.interrupt()
+            raise

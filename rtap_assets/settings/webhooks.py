@@ -1,4 +1,4 @@
-"""The webhooks of the settings: address and form of the payload. An address is a secret: whoever has it may post."""
+"""The webhooks of the settings: address and form of the payload. An address is a secret: anyone who has it may post."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def newest_read(table: Table, position: dict[str, Any] | None) -> Snapshot | Non
 
 
 def newest_commit_at(settings: Settings, specs: Iterable[TableSpec]) -> datetime | None:
-    """Return when the newest snapshot of these tables was committed, whoever committed it; None before the first.
+    """Return when the newest snapshot of these tables was committed, by any program; None before the first.
 
     Raises:
         ServingError: a table does not exist yet.

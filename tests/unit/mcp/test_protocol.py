@@ -37,7 +37,7 @@ class Client:
         self.ended += 1
         self.released.set()
 
-    def said(self, *lines: str | Mapping[str, Any]) -> list[dict[str, Any]]:
+    def exchange(self, *lines: str | Mapping[str, Any]) -> list[dict[str, Any]]:
         source = io.StringIO("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
         Server(TOOLS, self.call, self.cancel, self.output).serve(source)
         return self.answers()
@@ -70,14 +70,14 @@ def request(id: int | str, method: str, **params: Any) -> dict[str, Any]:
 def test_a_client_that_begins_with_initialize_gets_its_revision_or_the_newest_of_that_era(
     asked: str | None, answered: str
 ) -> None:
-    (answer,) = Client().said(request(1, "initialize", protocolVersion=asked))
+    (answer,) = Client().exchange(request(1, "initialize", protocolVersion=asked))
     assert answer["result"]["protocolVersion"] == answered
     assert answer["result"]["serverInfo"]["name"] == "rtap"
     assert "resultType" not in answer["result"]
 
 
 def test_a_client_that_names_its_revision_in_each_request_needs_no_beginning() -> None:
-    discovered, listed = Client().said(request(1, "server/discover", **MODERN), request(2, "tools/list", **MODERN))
+    discovered, listed = Client().exchange(request(1, "server/discover", **MODERN), request(2, "tools/list", **MODERN))
     assert discovered["result"]["supportedVersions"][0] == "2026-07-28"
     assert listed["result"]["tools"] == TOOLS
     for answer in (discovered, listed):
@@ -87,7 +87,7 @@ def test_a_client_that_names_its_revision_in_each_request_needs_no_beginning() -
 
 
 def test_a_revision_that_is_not_spoken_is_refused_with_those_that_are() -> None:
-    (answer,) = Client().said(request(1, "tools/list", _meta={META_VERSION: "1900-01-01"}))
+    (answer,) = Client().exchange(request(1, "tools/list", _meta={META_VERSION: "1900-01-01"}))
     assert answer["error"]["code"] == -32022
     assert answer["error"]["data"]["requested"] == "1900-01-01"
     assert "2026-07-28" in answer["error"]["data"]["supported"]
@@ -109,14 +109,16 @@ def test_a_revision_that_is_not_spoken_is_refused_with_those_that_are() -> None:
     ],
 )
 def test_a_fault_of_the_client_is_an_error_and_the_next_line_is_answered(line: str, code: int) -> None:
-    first, *_, last = Client().said(line, request(7, "ping"))
+    first, *_, last = Client().exchange(line, request(7, "ping"))
     assert first["error"]["code"] == code
     assert last == {"jsonrpc": "2.0", "id": 7, "result": {}}
 
 
 def test_notifications_and_empty_lines_get_no_answer() -> None:
     assert (
-        Client().said({"jsonrpc": "2.0", "method": "notifications/initialized"}, "", {"jsonrpc": "2.0", "method": "other"})
+        Client().exchange(
+            {"jsonrpc": "2.0", "method": "notifications/initialized"}, "", {"jsonrpc": "2.0", "method": "other"}
+        )
         == []
     )
 
@@ -178,5 +180,5 @@ def test_the_end_of_the_input_ends_a_call_that_runs() -> None:
 def test_calls_that_wait_are_bounded() -> None:
     client = Client()
     calls = [request(number, "tools/call", name="wait") for number in range(MOST_WAITING + 3)]
-    refused = [one for one in client.said(*calls) if "error" in one]
+    refused = [one for one in client.exchange(*calls) if "error" in one]
     assert [one["id"] for one in refused] == [MOST_WAITING, MOST_WAITING + 1, MOST_WAITING + 2]

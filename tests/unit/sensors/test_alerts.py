@@ -11,13 +11,13 @@ from alert_receivers import web_receiver
 from fake_host import NOON as NOW
 from fake_host import FakeClient, engine_with, host_over, status
 
+from rtap_assets.alerts.host_watch import SENSOR, SENSOR_INTERVAL_SECONDS
 from rtap_assets.alerts.model import CheckFact, DeadLettersFact, Severity
 from rtap_assets.alerts.store import AlertStore
 from rtap_assets.assets.keys import GOLD_KEY, data_key, mart_key
 from rtap_assets.config import load_settings
 from rtap_assets.contracts.topics import DLQ_TOPIC
 from rtap_assets.definitions import build_definitions
-from rtap_assets.host.alert_watch import SENSOR, SENSOR_INTERVAL_SECONDS
 from rtap_assets.kafka.dlq_review import DlqLag
 from rtap_assets.sensors.alerts import INTERVAL_SECONDS, NAME, alerts_sensor, gather, news_of
 from rtap_assets.sensors.dlq_lag import lag_observation

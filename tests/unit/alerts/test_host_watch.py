@@ -14,10 +14,10 @@ from fake_host import NOON as NOW
 from fake_host import status
 
 from rtap_assets.alerts.heartbeat import DAEMON_RECORD, DaemonWatch, newest_heartbeat
+from rtap_assets.alerts.host_watch import SENSOR, AlertWatch
 from rtap_assets.alerts.model import Facts
 from rtap_assets.alerts.store import AlertStore
 from rtap_assets.config import Settings, load_settings
-from rtap_assets.host.alert_watch import SENSOR, AlertWatch
 from rtap_assets.local.dagster_ui import DAEMON
 from rtap_assets.streaming.model.states import Observed
 

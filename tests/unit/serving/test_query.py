@@ -9,7 +9,7 @@ from threading import Timer
 import duckdb
 import pytest
 
-from rtap_assets.serving.interruption import interruptible
+from rtap_assets.serving.query import interruptible
 
 ENDLESS = "SELECT count(*) FROM range(10000000000) a, range(1000000) b WHERE hash(a.range + b.range) = 7"
 
