@@ -28,7 +28,7 @@ from rtap_assets.runtime.processes import CREATE_TIME_SLACK_SECONDS, living_proc
 UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 WATCH_SECONDS = 0.5
 STEADY_SECONDS = 30.0  # definitions that crash sooner than this would do so again and again
-_ending = Event()
+_born, _ending = Event(), Event()
 
 
 def main(settings: Settings) -> None:
@@ -39,6 +39,7 @@ def main(settings: Settings) -> None:
     code_socket(settings).parent.mkdir(parents=True, exist_ok=True)
     with dg.DagsterInstance.get() as instance:
         fail_dead_runs(instance)
+    sys.addaudithook(_note_birth)
     Thread(target=_restart_when_crashed, name="watch", daemon=True).start()
     sys.argv[1:] = ["code-server", "start", *code_server_options(settings)]
     dagster_command()  # type: ignore[no-untyped-call]
@@ -76,17 +77,22 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _note_birth(event: str, arguments: tuple[Any, ...]) -> None:
+    """Set `_born` when the child with the definitions is started: an audit hook, as it may be gone before anyone looks."""
+    if event == "subprocess.Popen" and "grpc" in arguments[1]:
+        _born.set()
+
+
 def _restart_when_crashed() -> None:
     """Start over when the child with the definitions is gone; end when it lived for less than `STEADY_SECONDS`."""
-    lived_since = None
+    _born.wait()
+    since = time.monotonic()
     while not _ending.wait(WATCH_SECONDS):
-        if any(living_process(child.pid) for child in psutil.Process().children()):
-            lived_since = lived_since or time.monotonic()
-        elif lived_since is not None:
+        if not any(living_process(child.pid) for child in psutil.Process().children()):
             break
-    if _ending.is_set() or lived_since is None:
+    if _ending.is_set():
         return
-    lived = time.monotonic() - lived_since
+    lived = time.monotonic() - since
     text = f"The process with the definitions is gone after {lived:.0f} s: it crashed or was killed."
     if lived < STEADY_SECONDS:
         print(f"{text} It did not live long, so it is not started again: `rtap up --ui` does.", file=sys.stderr, flush=True)

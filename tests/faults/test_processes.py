@@ -5,6 +5,7 @@ One platform for all tests; each leaves it with its four streams running. The ti
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import psutil
@@ -17,6 +18,7 @@ from polling import wait_until
 from rtap_assets.assets.keys import ASSET_OF_STREAM
 from rtap_assets.contracts.streams import STREAM_NAMES
 from rtap_assets.host.lock import running_host
+from rtap_assets.local.code_server import STEADY_SECONDS
 from rtap_assets.local.pid_files import record_of
 from rtap_assets.streaming.model.operation import Operation, OperationState
 from rtap_assets.streaming.model.states import Desired
@@ -111,9 +113,10 @@ def test_definitions_that_crash_begin_anew_and_a_code_server_that_cannot_stay_up
     record = record_of(platform.settings, "dagster-code-server")
     assert record is not None
     server = psutil.Process(record.pid)
-    fault = Fault("process with the definitions killed")
     killed = serving(server)
     assert len(killed) == 1
+    wait_until(lambda: time.time() - killed[0].create_time() > STEADY_SECONDS + 1, seconds=60, what="definitions are steady")
+    fault = Fault("process with the definitions killed")
     kill(*killed)
     rtap(platform.settings, "streams", "stop", "gold")
     fault.until(lambda: serving(server) not in ([], killed), "the code server has begun anew")

@@ -1,4 +1,4 @@
-"""A run whose process is gone is not left as running."""
+"""A run whose process is gone is not left as running, and definitions that die at once are noticed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import subprocess
 import sys
 
 import dagster as dg
+import pytest
 from dagster._core.events import EngineEventData
 
+from rtap_assets.local import code_server
 from rtap_assets.local.code_server import fail_dead_runs
 
 
@@ -40,3 +42,18 @@ def test_a_started_run_fails_when_its_process_is_gone_and_only_then() -> None:
         dead.run_id: dg.DagsterRunStatus.FAILURE,
         finished.run_id: dg.DagsterRunStatus.SUCCESS,
     }
+
+
+def test_definitions_that_die_before_the_first_look_end_the_code_server(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def exit_with(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(code_server, "WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(code_server.os, "_exit", exit_with)
+    monkeypatch.setattr(code_server.psutil.Process, "children", lambda _: [])
+    code_server._note_birth("subprocess.Popen", (sys.executable, ["dagster", "api", "grpc"], None, None))
+    with pytest.raises(SystemExit, match="1"):
+        code_server._restart_when_crashed()
+    assert "gone after 0 s" in capsys.readouterr().err
