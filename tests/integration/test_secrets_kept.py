@@ -36,7 +36,7 @@ CANARIES = {
 EVERYTHING_SECONDS = 150
 COMMANDS = (
     ["status"], ["doctor"], ["streams", "status"], ["contracts", "register"], ["streams", "logs"], ["alerts", "test"],
-    ["alerts", "status"], ["alerts", "list"], ["settings"],
+    ["alerts", "status"], ["alerts", "list"],
 )  # fmt: skip
 
 
