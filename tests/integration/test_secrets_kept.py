@@ -65,6 +65,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         alert_smtp_port=mail,
         alert_smtp_username="rtap",
         alert_smtp_password=CANARIES["alert_smtp_password"],
+        alert_disk_free_share=0.999,  # there is always something to send
         alert_hold_seconds=0,
         alert_group_seconds=0,
         dashboard_port=page,

@@ -1,4 +1,4 @@
-"""The look at dead letters: groups and records from bronze, as text that fits the terminal and hostile bytes cannot break."""
+"""The look at dead letters: groups and records from bronze, as text that fits the terminal, whatever their bytes are."""
 
 from __future__ import annotations
 
