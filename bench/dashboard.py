@@ -2,12 +2,13 @@
 
 The page: events at a steady rate through all streams of a stack of its own; from a record's Kafka timestamp to the figure on
 the page in Chromium, beside the age at which gold committed it; cores and memory of the dashboard with five viewers and with
-fifty. The API: see `bench/api_reads.py`; the marts of the state folder are put back as they were.
+fifty. The API: see `bench/api_reads.py`; it runs on a copy of the state folder's marts and checks.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 import threading
@@ -36,7 +37,7 @@ from rtap_assets.serving.connection import open_lake
 from rtap_assets.serving.marts import refresh_marts
 
 PORTS = ("kafka_port", "kafka_controller_port", "registry_port", "ui_port", "dashboard_port", "streams_port")
-SETTLE_SECONDS = 60
+SETTLE_SECONDS, TAIL_SECONDS = 60, 60
 CURRENCY, SHARES = "USD", {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 COUNT_CHANGES = """() => {
     const digits = id => Number(document.getElementById(id).textContent.replace(/[^0-9]/g, '')), seen = window.seen = [];
@@ -74,15 +75,16 @@ def dashboard(only: str | None, rate: float, seconds: int, state_dir: Path, writ
 
 
 def measure_api(state_dir: Path) -> Figures:
-    """Return the figures of `bench.api_reads` for a dashboard on the folder; the marts are put back as they were."""
-    settings = _on_free_ports(state_dir)
-    record, kept = _started(settings), settings.marts_path.with_suffix(".kept")
-    shutil.copyfile(settings.marts_path, kept)
-    try:
-        return measure_reads(settings.dashboard_port, settings.marts_path, record.pid)
-    finally:
-        stop(record)
-        kept.replace(settings.marts_path)
+    """Return the figures of `bench.api_reads` for a dashboard on a copy of the folder, which goes on being used."""
+    with tempfile.TemporaryDirectory(prefix="rtap-bench-") as folder:
+        for part in ("marts", "lake"):  # the tables' files are named by their path: those of the folder itself are read
+            shutil.copytree(state_dir / part, Path(folder) / part)
+        settings = _on_free_ports(Path(folder))
+        record = _started(settings)
+        try:
+            return measure_reads(settings.dashboard_port, settings.marts_path, record.pid)
+        finally:
+            stop(record)
 
 
 def measure_page(rate: float, *, seconds: int) -> Figures:
@@ -98,9 +100,7 @@ def measure_page(rate: float, *, seconds: int) -> Figures:
         click.echo(f"{SETTLE_SECONDS} s to settle, {seconds} s with five viewers, 20 s with fifty", err=True)
         time.sleep(SETTLE_SECONDS)  # the first batches are those of a cold JVM
         refresh_marts(settings, refreshed_at=utc_now())
-        since_ms = round(time.time() * 1_000)
-        pixels, with_five = _watched(settings, record, seconds=seconds)
-        until_ms = round(time.time() * 1_000)
+        pixels, with_five, (since_ms, until_ms) = _watched(settings, record, seconds=seconds)
         with _Viewers(settings, 50):
             with_fifty = _during(record, seconds=20)
         gold = ages_seconds(settings, since_ms=since_ms, until_ms=until_ms)["gold"]
@@ -109,15 +109,20 @@ def measure_page(rate: float, *, seconds: int) -> Figures:
             "seconds": seconds,
             "triggers_s": {name: getattr(settings, f"trigger_{name}_seconds") for name in STREAM_NAMES},
             "event_to_gold_ms": _shares(gold * 1_000),
-            "event_to_pixel_ms": _event_to_pixel(settings, pixels, since_ms=since_ms),
-            "changes_of_the_page": len(pixels),
+            "event_to_pixel_ms": _event_to_pixel(settings, pixels, since_ms=since_ms, until_ms=until_ms),
+            "load": round(os.getloadavg()[0], 1),
             "five_viewers": with_five,
             "fifty_viewers": with_fifty,
         }
 
 
-def _watched(settings: Settings, record: ProcessRecord, *, seconds: int) -> tuple[list[tuple[int, int]], Figures]:
-    """Return when the page showed how many events, and what the process used with this viewer and four more."""
+def _watched(
+    settings: Settings, record: ProcessRecord, *, seconds: int
+) -> tuple[list[tuple[int, int]], Figures, tuple[int, int]]:
+    """Return when the page showed how many events, what the process used with this viewer and four more, and the interval.
+
+    The page is watched for a time after the interval, so that its last events are seen too.
+    """
     from playwright.sync_api import sync_playwright  # noqa: PLC0415 - a tool of the tests
 
     used: list[Figures] = []
@@ -128,15 +133,18 @@ def _watched(settings: Settings, record: ProcessRecord, *, seconds: int) -> tupl
         page.wait_for_selector("#windows tbody tr")
         page.evaluate(COUNT_CHANGES)
         beside = threading.Thread(target=lambda: used.append(_during(record, seconds=seconds)))
+        since_ms = round(time.time() * 1_000)
         beside.start()
         page.wait_for_timeout(seconds * 1_000)
         beside.join()
+        until_ms = round(time.time() * 1_000)
+        page.wait_for_timeout(TAIL_SECONDS * 1_000)
         seen = [(int(at), int(count)) for at, count in page.evaluate("seen")]
         browser.close()
-    return seen, used[0]
+    return seen, used[0], (since_ms, until_ms)
 
 
-def _event_to_pixel(settings: Settings, pixels: list[tuple[int, int]], *, since_ms: int) -> dict[str, int]:
+def _event_to_pixel(settings: Settings, pixels: list[tuple[int, int]], *, since_ms: int, until_ms: int) -> dict[str, int]:
     """Return the percentiles from a record's Kafka timestamp to the first figure that counts as many events.
 
     The counts say that as many events are in the figure, not which: events of one batch change places, no more.
@@ -147,9 +155,10 @@ def _event_to_pixel(settings: Settings, pixels: list[tuple[int, int]], *, since_
         ).fetchall()
     stamps = np.array([row[0] for row in rows], dtype=np.int64)
     times, counts = (np.array(column, dtype=np.int64) for column in zip(*pixels, strict=True))
-    numbers = np.arange(counts[0], min(counts[-1], len(stamps)))
+    first, end = np.searchsorted(stamps, [since_ms, until_ms])
+    numbers = np.arange(max(first, counts[0]), min(end, counts[-1]))
     ages = times[np.searchsorted(counts, numbers, side="right")] - stamps[numbers]
-    return _shares(ages[stamps[numbers] >= since_ms])
+    return _shares(ages) | {"not_seen": int(max(0, end - counts[-1]))}
 
 
 def _shares(values: np.ndarray) -> dict[str, int]:

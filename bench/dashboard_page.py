@@ -32,7 +32,10 @@ def write_section(figures: Figures, *, page: Path = PAGE) -> None:
 def page_lines(found: Figures) -> list[str]:
     """Return the rows of the live page's table."""
     triggers = ", ".join(f"{name} {seconds:g}" for name, seconds in found["triggers_s"].items())
-    rows = [(f"events/s, for {found['seconds']} s; triggers in s", f"{found['rate']:,.0f}; {triggers}")]
+    rows = [
+        (f"events/s, for {found['seconds']} s; triggers in s", f"{found['rate']:,.0f}; {triggers}"),
+        ("load of the machine at the end", f"{found['load']}"),
+    ]
     for title, name in (("Kafka → gold's commit", "event_to_gold_ms"), ("Kafka → pixel", "event_to_pixel_ms")):
         ages = found[name]
         rows.append(

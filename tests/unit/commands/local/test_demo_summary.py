@@ -66,7 +66,7 @@ def test_what_was_rolled_back_is_in_no_other_number() -> None:
     text = " ".join("\n".join(lines()).split())
     assert "2,000,200 sent" in text
     assert "1,959,901 good, 20,100 sent twice, 20,099 broken; 100 more were in a transaction" in text
-    assert 1_959_901 + 20_100 + 20_099 + 100 == SENT.intended
+    assert SENT.intended == 1_959_901 + 20_100 + 20_099 + 100
 
 
 def test_corrected_rows_are_counted_once() -> None:
