@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.readwriter import DataStreamWriter
@@ -41,10 +40,6 @@ class StreamDefinition(StreamSpec):
 
     writer: Writer = field(kw_only=True)
 
-    def checkpoint(self, settings: Settings) -> Path:
-        """Return the folder of the stream's checkpoint."""
-        return settings.checkpoint_dir / self.name
-
     def trigger_seconds(self, settings: Settings) -> float:
         """Return the trigger interval in continuous mode, seconds."""
         return float(getattr(settings, f"trigger_{self.name}_seconds"))
@@ -57,17 +52,10 @@ def bronze_writer(session: SparkSession, settings: Settings) -> DataStreamWriter
     """
     memory = WriterMemory(settings)
     memory.prime()
-    records = (
-        session.readStream.format("kafka")
-        .options(**spark_source_options(settings))
-        .option("subscribe", settings.topic_events)
-        .option("startingOffsets", starting_offsets(settings))
-        .option("failOnDataLoss", "true")
-        .option("includeHeaders", "true")
-        .option("maxOffsetsPerTrigger", settings.bronze_max_offsets_per_batch)
-        .load()
+    records = _follow_topic(session, settings, BRONZE_STREAM)
+    sink = bronze_sink(
+        settings, BRONZE_STREAM.checkpoint(settings), memory, topic_epoch=topic_epoch(settings, BRONZE_STREAM)
     )
-    sink = bronze_sink(settings, BRONZE_STREAM.checkpoint(settings), memory, topic_epoch=topic_epoch(settings))
     return records.writeStream.outputMode("append").foreachBatch(sink)
 
 
@@ -120,4 +108,17 @@ def _follow(session: SparkSession, settings: Settings, spec: TableSpec, *, split
         .option("streaming-skip-overwrite-snapshots", "true")
         .option("streaming-skip-delete-snapshots", "true")
         .load(f"{settings.catalog_name}.{spec.identifier}")
+    )
+
+
+def _follow_topic(session: SparkSession, settings: Settings, stream: StreamDefinition) -> DataFrame:
+    return (
+        session.readStream.format("kafka")
+        .options(**spark_source_options(settings))
+        .option("subscribe", stream.topic_in(settings))
+        .option("startingOffsets", starting_offsets(settings, stream))
+        .option("failOnDataLoss", "true")
+        .option("includeHeaders", "true")
+        .option("maxOffsetsPerTrigger", settings.bronze_max_offsets_per_batch)
+        .load()
     )
