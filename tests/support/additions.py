@@ -145,7 +145,7 @@ STREAM_NAMES = """,
         "WRITERS: dict[str, Writer] = {\n",
         """def tickets_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
     stream = STREAMS["tickets"]
-    records = _follow_topic(session, settings, stream).selectExpr(
+    records = kafka_records(session, settings, stream).selectExpr(
         "topic", f"{topic_epoch(settings, stream)} AS topic_epoch", "partition AS kafka_partition", "offset AS kafka_offset",
         "timestamp AS kafka_timestamp", "key AS raw_key", "value AS raw_value",
     )

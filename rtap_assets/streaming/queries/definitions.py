@@ -22,14 +22,11 @@ from rtap_assets.kafka.clients import spark_source_options
 from rtap_assets.streaming.checkpoints.topic_facts import starting_offsets, topic_epoch
 from rtap_assets.streaming.queries.bronze_sink import bronze_sink
 from rtap_assets.streaming.queries.dlq_sink import dlq_sink
+from rtap_assets.streaming.queries.event_times import report_event_times
 from rtap_assets.streaming.queries.gold_sink import gold_sink
 from rtap_assets.streaming.queries.registered_schemas import WriterMemory
 from rtap_assets.streaming.queries.revenue_windows import REVENUE_WINDOWS
 from rtap_assets.streaming.queries.silver_sink import silver_sink
-from rtap_assets.transforms.silver import normalise_sales_events
-
-# A batch of silver is read and written in as many tasks as it has splits; Iceberg's own, of 128 MB, would leave cores idle.
-SILVER_SPLIT_BYTES = 16 * 1024 * 1024
 
 Writer = Callable[[SparkSession, Settings], DataStreamWriter]
 
@@ -52,11 +49,25 @@ def bronze_writer(session: SparkSession, settings: Settings) -> DataStreamWriter
     """
     memory = WriterMemory(settings)
     memory.prime()
-    records = _follow_topic(session, settings, BRONZE_STREAM)
+    records = kafka_records(session, settings, BRONZE_STREAM)
     sink = bronze_sink(
         settings, BRONZE_STREAM.checkpoint(settings), memory, topic_epoch=topic_epoch(settings, BRONZE_STREAM)
     )
     return records.writeStream.outputMode("append").foreachBatch(sink)
+
+
+def kafka_records(session: SparkSession, settings: Settings, stream: StreamDefinition) -> DataFrame:
+    """Return the records of the topic that the stream follows, with their headers."""
+    return (
+        session.readStream.format("kafka")
+        .options(**spark_source_options(settings))
+        .option("subscribe", stream.topic_in(settings))
+        .option("startingOffsets", starting_offsets(settings, stream))
+        .option("failOnDataLoss", "true")
+        .option("includeHeaders", "true")
+        .option("maxOffsetsPerTrigger", settings.bronze_max_offsets_per_batch)
+        .load()
+    )
 
 
 def dlq_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
@@ -70,9 +81,9 @@ def silver_writer(session: SparkSession, settings: Settings) -> DataStreamWriter
 
     Time: the sink drops what is older than the watermark of the batch before, as Spark does for a query with state.
     """
-    events = normalise_sales_events(_follow(session, settings, BRONZE, split_bytes=SILVER_SPLIT_BYTES))
-    events = events.withWatermark("event_time", f"{settings.watermark_delay_seconds} seconds")
-    sink = silver_sink(settings, SILVER_STREAM.checkpoint(settings))
+    rows = _follow(session, settings, BRONZE)
+    events = rows.withWatermark("event_time", f"{settings.watermark_delay_seconds} seconds")
+    sink = silver_sink(settings, SILVER_STREAM.checkpoint(settings), partial(report_event_times, session))
     return events.writeStream.outputMode("append").foreachBatch(sink)
 
 
@@ -97,28 +108,13 @@ STREAMS = {spec.name: StreamDefinition(**vars(spec), writer=WRITERS[spec.name]) 
 BRONZE_STREAM, DLQ_STREAM, SILVER_STREAM, GOLD_STREAM = (STREAMS[name] for name in ("bronze", "dlq", "silver", "gold"))
 
 
-def _follow(session: SparkSession, settings: Settings, spec: TableSpec, *, split_bytes: int | None = None) -> DataFrame:
-    splits = {} if split_bytes is None else {"split-size": split_bytes, "file-open-cost": split_bytes // 16}
+def _follow(session: SparkSession, settings: Settings, spec: TableSpec) -> DataFrame:
     return (
         session.readStream.format("iceberg")
-        .options(**splits)
         .option("streaming-max-files-per-micro-batch", settings.source_max_files_per_batch)
         .option("streaming-max-rows-per-micro-batch", settings.source_max_rows_per_batch)
         # Rows that a correction changed or removed are accounted for by it, those that others did by a check.
         .option("streaming-skip-overwrite-snapshots", "true")
         .option("streaming-skip-delete-snapshots", "true")
         .load(f"{settings.catalog_name}.{spec.identifier}")
-    )
-
-
-def _follow_topic(session: SparkSession, settings: Settings, stream: StreamDefinition) -> DataFrame:
-    return (
-        session.readStream.format("kafka")
-        .options(**spark_source_options(settings))
-        .option("subscribe", stream.topic_in(settings))
-        .option("startingOffsets", starting_offsets(settings, stream))
-        .option("failOnDataLoss", "true")
-        .option("includeHeaders", "true")
-        .option("maxOffsetsPerTrigger", settings.bronze_max_offsets_per_batch)
-        .load()
     )
