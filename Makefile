@@ -11,7 +11,7 @@ COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate
 # Two workers share a tier: most of what its tests do is to wait. A file stays on one worker, with the broker, the JVM and
 # the fixtures that it uses. WORKERS=0 runs everything in one process.
 WORKERS := 2
-PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down status doctor test test-faults test-ui campaign test-unit test-spark test-integration test-e2e lint docs bench bench-state bench-live bench-peers bench-dashboard lock clean FORCE
@@ -61,6 +61,7 @@ campaign: $(READY) ## Repeat the tests of faults and of asynchronous work (TIMES
 	done
 	@$(BIN)/pytest -q tests/e2e/test_live_system.py --live-seconds 600
 
+test-unit: WORKERS := 3 # deadlines and writes to disk are waited for, too
 test-unit: $(READY) ## Run the tests that need nothing but Python
 	@$(PYTEST) tests/unit
 
