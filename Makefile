@@ -9,7 +9,7 @@ SETUP_INPUTS := .ci/setup pyproject.toml requirements.lock requirements-setup.lo
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
 
 # Two workers share a tier: most of what its tests do is to wait. A file stays on one worker, with the broker, the JVM and
-# the fixtures that it uses. WORKERS=0 runs everything in one process.
+# the fixtures that it uses. Unit tests wait for deadlines and the disk, too. WORKERS=0 runs everything in one process.
 WORKERS := 2
 PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
@@ -55,13 +55,13 @@ test-ui: $(READY) ## Drive the Dagster UI of a live system in Chromium (screensh
 
 campaign: $(READY) ## Repeat the tests of faults and of asynchronous work (TIMES=10)
 	@for round in $$(seq $(or $(TIMES),10)); do \
-	  $(BIN)/pytest -q tests/faults tests/integration/test_late_rows.py tests/integration/test_late_schemas.py \
+	  $(PYTEST) -q tests/faults tests/integration/test_late_rows.py tests/integration/test_late_schemas.py \
 	    tests/integration/test_registry_away.py tests/integration/test_stream_engine.py \
 	    tests/integration/test_housekeeping.py || exit 1; \
 	done
 	@$(BIN)/pytest -q tests/e2e/test_live_system.py --live-seconds 600
 
-test-unit: WORKERS := 3 # deadlines and writes to disk are waited for, too
+test-unit: WORKERS := 3
 test-unit: $(READY) ## Run the tests that need nothing but Python
 	@$(PYTEST) tests/unit
 
