@@ -55,7 +55,7 @@ test-ui: $(READY) ## Drive the Dagster UI of a live system in Chromium (screensh
 
 campaign: $(READY) ## Repeat the tests of faults and of asynchronous work (TIMES=10)
 	@for round in $$(seq $(or $(TIMES),10)); do \
-	  $(PYTEST) -q tests/faults tests/integration/test_late_rows.py tests/integration/test_late_schemas.py \
+	  $(PYTEST) -q tests/faults tests/integration/test_corrections.py tests/integration/test_late_schemas.py \
 	    tests/integration/test_registry_away.py tests/integration/test_stream_engine.py \
 	    tests/integration/test_housekeeping.py || exit 1; \
 	done
