@@ -146,9 +146,10 @@ class StagedFiles:
     name: str
     tasks: tuple[Any, ...]
 
-    def rows(self) -> DataFrame:
-        """Return the rows of the files, to be computed inside the block of `staged`."""
-        read = self.owner.session.read.format("iceberg").load(self.name)
+    def rows(self, *, split_bytes: int | None = None) -> DataFrame:
+        """Return the rows of the files, to be computed inside the block of `staged`, in tasks of about `split_bytes`."""
+        splits = {} if split_bytes is None else {"split-size": split_bytes, "file-open-cost": split_bytes // 16}
+        read = self.owner.session.read.format("iceberg").options(**splits).load(self.name)
         return read if self.tasks else read.limit(0)
 
     def replace(self, rows: DataFrame, *, stamp: Mapping[str, str]) -> None:

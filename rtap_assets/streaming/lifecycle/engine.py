@@ -187,7 +187,7 @@ class StreamEngine:
             policy=supervisor.policy,
             now=now,
             validity_seconds=self._settings.status_validity_seconds,
-            reads_kafka=stream.reads is None,
+            reads_kafka=stream.reads_kafka,
         )
 
     def _supervisor(self, stream: StreamDefinition) -> StreamSupervisor:
