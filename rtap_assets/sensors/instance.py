@@ -3,9 +3,10 @@
 from threading import Lock
 
 import dagster as dg
+from dagster._core.instance.ref import InstanceRef
 
 _opening = Lock()
-_opened: list[tuple[dg.InstanceRef, dg.DagsterInstance]] = []
+_opened: list[tuple[InstanceRef, dg.DagsterInstance]] = []
 
 
 def instance_of(context: dg.SensorEvaluationContext) -> dg.DagsterInstance:
