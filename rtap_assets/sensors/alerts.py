@@ -24,6 +24,7 @@ from rtap_assets.lake.table_metrics import breaches, table_metrics
 from rtap_assets.quality.catalog import PASS_CHECKS, Outcome
 from rtap_assets.resources.streams import StreamHost
 from rtap_assets.sensors.dlq_lag import LAG_RECORDS, OLDEST
+from rtap_assets.sensors.instance import instance_of
 from rtap_assets.serving.marts import MARTS
 from rtap_assets.streaming.model.states import Desired, StreamStatus
 
@@ -47,7 +48,7 @@ def alerts_sensor(
     """Look once and deliver what is due."""
     now, store, channels = datetime.now(UTC), AlertStore(settings), channels_of(settings)
     cursor = json.loads(context.cursor or "{}")
-    facts, cursor = gather(context.instance, settings, streams.statuses(), cursor=cursor, now=now)
+    facts, cursor = gather(instance_of(context), settings, streams.statuses(), cursor=cursor, now=now)
     found = store.look(facts, by=NAME, channels=[channel.label for channel in channels])
     failures = deliver(store, channels)
     for failure in failures:
