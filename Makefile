@@ -90,8 +90,8 @@ docs: $(READY) ## Build the documentation as a site into site/; a broken link fa
 bench: $(READY) ## Measure the chain, cold and warm, per stream (N=events, AGAINST=another commit)
 	@$(BIN)/python -m bench $(if $(N),--events $(N)) $(if $(AGAINST),--against $(AGAINST))
 
-bench-dashboard: $(READY) ## Measure the dashboard: event to pixel, viewers, processor time and memory (RATE=2000)
-	@$(BIN)/python -m bench.dashboard live $(if $(RATE),--rate $(RATE))
+bench-dashboard: $(READY) ## Measure the dashboard: event to pixel, viewers, CPU and memory; its API on the demo's data (RATE, SECONDS, WRITE=1)
+	@$(BIN)/python -m bench.dashboard $(if $(RATE),--rate $(RATE)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(WRITE),--write)
 
 bench-state: $(READY) ## Measure silver's batches by the number of live ids (SIZES=300000,1000000)
 	@$(BIN)/python -m bench.state $(if $(SIZES),--sizes $(SIZES))

@@ -36,7 +36,7 @@ def dependencies(lineage: dg.TableColumnLineage) -> dict[str, list[tuple[str, st
 def test_every_column_of_a_stream_s_target_comes_from_columns_that_its_source_has(stream: StreamSpec) -> None:
     found = dependencies(stream_lineage(stream))
     assert list(found) == [column.name for column in stream.target.columns]
-    known = {column.name for column in stream.source.columns}
+    known = {column.name for column in stream.reads.columns}
     assert {name for deps in found.values() for _, name in deps} - known == set()
     assert STREAM_SOURCES[stream.name].keys() - found.keys() == set()
 
