@@ -140,7 +140,7 @@ class Growth:
         places, digits = np.arange(rows), os.urandom(16 * rows).hex()
         at = np.datetime64(start.replace(tzinfo=None), "us") + (places * length_us // rows).astype("timedelta64[us]")
         columns = {
-            "id": pa.array(places),
+            "id": places,
             "event_id": pa.array([digits[32 * place : 32 * place + 32] for place in range(rows)]),
             "kafka_offset": pa.array(offset + places),
             "came": pa.array(at, pa.timestamp("us")).cast(pa.timestamp("us", tz="UTC")),
@@ -149,12 +149,9 @@ class Growth:
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE events AS {EVENTS}", {"region": region})
         watermark_ms = str(round(self.now.timestamp() * 1_000))
         stamp = {NATIVE_QUERY_ID: "history", NATIVE_EPOCH_ID: str(self.commits), STAMP_WATERMARK_MS: watermark_ms}
-        for spec, query in (
-            (BRONZE, "FROM events"),
-            (SILVER, "FROM events WHERE error_reason IS NULL"),
-            (GOLD, WINDOWS),
-        ):
-            table = self._tables[spec.view]
+        valid = "FROM events WHERE error_reason IS NULL"
+        for view, query in ((BRONZE.view, "FROM events"), (SILVER.view, valid), (GOLD.view, WINDOWS)):
+            table = self._tables[view]
             table.append(_as_contract(table, self._connection.sql(query).to_arrow_table()), snapshot_properties=stamp)
 
 
@@ -182,12 +179,8 @@ def steps(settings: Settings, growth: Growth) -> dict[str, Callable[[], object]]
         read = {"snapshot_id": loaded(BRONZE).metadata.current_snapshot_id or 0, "position": 1}
         return StreamPositions(bronze={0: growth.end}, silver=read)
 
-    def lag() -> None:
-        backlog(loaded(BRONZE), positions().silver)
-
     def checks(hours: float) -> None:
-        results = run_checks(settings, positions=positions(), now=growth.now, lookback_hours=hours)
-        for result in results:
+        for result in run_checks(settings, positions=positions(), now=growth.now, lookback_hours=hours):
             if result.severity == Severity.ERROR and not result.passed:
                 raise click.ClickException(f"{result.table_name} {result.check_name} failed: {result.detail}.")
 
@@ -198,7 +191,7 @@ def steps(settings: Settings, growth: Growth) -> dict[str, Callable[[], object]]
     return {
         "append a file to each table": growth.commit,
         "load a table": lambda: loaded(BRONZE),
-        "lag of a stream": lag,
+        "lag of a stream": lambda: backlog(loaded(BRONZE), positions().silver),
         "sizes of all tables": lambda: table_metrics(settings),
         "plan an expiry": lambda: plan_expiry(loaded(BRONZE), settings, (), now=datetime.now(UTC)),
         "positions of bronze's files": lambda: file_positions(loaded(BRONZE)),
@@ -233,17 +226,16 @@ def compare_with_whole(settings: Settings) -> None:
         for name, path in (("went_on", went_on), ("whole", settings.marts_path)):
             connection.execute(f"ATTACH '{path}' AS {name} (READ_ONLY)")
         for mart in MARTS:
-            sides = (f"FROM went_on.{mart.name}", f"FROM whole.{mart.name}")
-            for one, other in (sides, sides[::-1]):
-                if connection.execute(f"SELECT count(*) FROM (({one}) EXCEPT ALL ({other}))").fetchone() != (0,):
+            for one, other in (("went_on", "whole"), ("whole", "went_on")):
+                differing = f"SELECT count(*) FROM (FROM {one}.{mart.name} EXCEPT ALL FROM {other}.{mart.name})"
+                if connection.execute(differing).fetchone() != (0,):
                     raise click.ClickException(f"{mart.name} differs from the one that is built from nothing.")
 
 
 def show(console: Console, sizes: list[tuple[int, int]], found: dict[str, list[float]], rows: int) -> None:
     """Print one line for each step, and keep the readings as JSON."""
-    headings = [f"{days} days, {snapshots:,} snapshots" for days, snapshots in sizes]
     table = Table("CPU ms", title=f"{rows:,} records a day", title_justify="left")
-    for heading in (*headings, "ratio"):
+    for heading in (*(f"{days} days, {snapshots:,} snapshots" for days, snapshots in sizes), "ratio"):
         table.add_column(heading, justify="right")
     for name, readings in found.items():
         table.add_row(name, *(f"{one:,.0f}" for one in readings), f"{readings[-1] / max(readings[0], 1):.1f}")
