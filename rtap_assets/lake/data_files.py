@@ -1,10 +1,9 @@
-"""Reads columns of a table's data files without Spark: those that a stream's batch appended, or those of the newest rows."""
+"""Reads columns of a table's data files without Spark, batch by batch."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
@@ -17,28 +16,6 @@ from pyspark.sql import SparkSession
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import TableSpec
 from rtap_assets.lake.maintenance import writable_table
-from rtap_assets.lake.staged_files import Position, StagedTable
-
-
-@dataclass(frozen=True)
-class DataFile:
-    """A data file: where it is, and how many rows it has."""
-
-    location: str
-    rows: int
-
-
-def appended_files(
-    session: SparkSession, settings: Settings, spec: TableSpec, *, start: Position, end: Position
-) -> list[DataFile]:
-    """Return the files between two offsets of Iceberg's streaming source, oldest first.
-
-    Raises:
-        StreamError: the table no longer has the snapshots in between.
-    """
-    table = StagedTable(session, f"{settings.catalog_name}.{spec.identifier}")
-    files = [task.file() for task in table.appended(start, end)]
-    return [DataFile(str(file.location()), int(file.recordCount())) for file in files]
 
 
 def stamped_rows(session: SparkSession, settings: Settings, spec: TableSpec, *, stamp: Mapping[str, str]) -> int | None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.readwriter import DataStreamWriter
@@ -23,14 +22,11 @@ from rtap_assets.kafka.clients import spark_source_options
 from rtap_assets.streaming.checkpoints.topic_facts import starting_offsets, topic_epoch
 from rtap_assets.streaming.queries.bronze_sink import bronze_sink
 from rtap_assets.streaming.queries.dlq_sink import dlq_sink
+from rtap_assets.streaming.queries.event_times import report_event_times
 from rtap_assets.streaming.queries.gold_sink import gold_sink
 from rtap_assets.streaming.queries.registered_schemas import WriterMemory
 from rtap_assets.streaming.queries.revenue_windows import REVENUE_WINDOWS
 from rtap_assets.streaming.queries.silver_sink import silver_sink
-from rtap_assets.transforms.silver import normalise_sales_events
-
-# A batch of silver is read and written in as many tasks as it has splits; Iceberg's own, of 128 MB, would leave cores idle.
-SILVER_SPLIT_BYTES = 16 * 1024 * 1024
 
 Writer = Callable[[SparkSession, Settings], DataStreamWriter]
 
@@ -40,10 +36,6 @@ class StreamDefinition(StreamSpec):
     """A stream with `writer`, the function that returns its query, not started yet."""
 
     writer: Writer = field(kw_only=True)
-
-    def checkpoint(self, settings: Settings) -> Path:
-        """Return the folder of the stream's checkpoint."""
-        return settings.checkpoint_dir / self.name
 
     def trigger_seconds(self, settings: Settings) -> float:
         """Return the trigger interval in continuous mode, seconds."""
@@ -57,18 +49,25 @@ def bronze_writer(session: SparkSession, settings: Settings) -> DataStreamWriter
     """
     memory = WriterMemory(settings)
     memory.prime()
-    records = (
+    records = kafka_records(session, settings, BRONZE_STREAM)
+    sink = bronze_sink(
+        settings, BRONZE_STREAM.checkpoint(settings), memory, topic_epoch=topic_epoch(settings, BRONZE_STREAM)
+    )
+    return records.writeStream.outputMode("append").foreachBatch(sink)
+
+
+def kafka_records(session: SparkSession, settings: Settings, stream: StreamDefinition) -> DataFrame:
+    """Return the records of the topic that the stream follows, with their headers."""
+    return (
         session.readStream.format("kafka")
         .options(**spark_source_options(settings))
-        .option("subscribe", settings.topic_events)
-        .option("startingOffsets", starting_offsets(settings))
+        .option("subscribe", stream.topic_in(settings))
+        .option("startingOffsets", starting_offsets(settings, stream))
         .option("failOnDataLoss", "true")
         .option("includeHeaders", "true")
         .option("maxOffsetsPerTrigger", settings.bronze_max_offsets_per_batch)
         .load()
     )
-    sink = bronze_sink(settings, BRONZE_STREAM.checkpoint(settings), memory, topic_epoch=topic_epoch(settings))
-    return records.writeStream.outputMode("append").foreachBatch(sink)
 
 
 def dlq_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
@@ -82,9 +81,9 @@ def silver_writer(session: SparkSession, settings: Settings) -> DataStreamWriter
 
     Time: the sink drops what is older than the watermark of the batch before, as Spark does for a query with state.
     """
-    events = normalise_sales_events(_follow(session, settings, BRONZE, split_bytes=SILVER_SPLIT_BYTES))
-    events = events.withWatermark("event_time", f"{settings.watermark_delay_seconds} seconds")
-    sink = silver_sink(settings, SILVER_STREAM.checkpoint(settings))
+    rows = _follow(session, settings, BRONZE)
+    events = rows.withWatermark("event_time", f"{settings.watermark_delay_seconds} seconds")
+    sink = silver_sink(settings, SILVER_STREAM.checkpoint(settings), partial(report_event_times, session))
     return events.writeStream.outputMode("append").foreachBatch(sink)
 
 
@@ -109,11 +108,9 @@ STREAMS = {spec.name: StreamDefinition(**vars(spec), writer=WRITERS[spec.name]) 
 BRONZE_STREAM, DLQ_STREAM, SILVER_STREAM, GOLD_STREAM = (STREAMS[name] for name in ("bronze", "dlq", "silver", "gold"))
 
 
-def _follow(session: SparkSession, settings: Settings, spec: TableSpec, *, split_bytes: int | None = None) -> DataFrame:
-    splits = {} if split_bytes is None else {"split-size": split_bytes, "file-open-cost": split_bytes // 16}
+def _follow(session: SparkSession, settings: Settings, spec: TableSpec) -> DataFrame:
     return (
         session.readStream.format("iceberg")
-        .options(**splits)
         .option("streaming-max-files-per-micro-batch", settings.source_max_files_per_batch)
         .option("streaming-max-rows-per-micro-batch", settings.source_max_rows_per_batch)
         # Rows that a correction changed or removed are accounted for by it, those that others did by a check.

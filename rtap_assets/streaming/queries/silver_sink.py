@@ -1,9 +1,10 @@
 """Silver's sink: of a micro-batch of valid rows, those that are not late are appended, each event once, in one commit.
 
-What is late, and what is a copy, is found from a few columns of the batch's files: by the ids of the batch itself, and by
-the index of the ids that silver remembers (`seen_ids.py`), which is rebuilt from silver at a start. The rows to leave out, a
-few percent, are then taken out of the batch by their coordinates as it is written. No row is shuffled, and no state is kept
-besides the table: a batch that is repeated finds its commit in the table, or an index that lacks its ids.
+The batch is read from bronze's files by its offsets, not from the frame that Spark passes: its streaming source decodes
+every column of every row, one by one. What is late, and what is a copy, is found from a few columns: by the ids of the
+batch itself, and by the index of the ids that silver remembers (`seen_ids.py`), which is rebuilt from silver at a start. The
+rows to leave out, a few percent, are then taken out by their coordinates as the batch is written. No row is shuffled, and no
+state is kept besides the table: a batch that is repeated finds its commit in the table, or an index that lacks its ids.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import BRONZE, SILVER
 from rtap_assets.errors import RtapError, StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
-from rtap_assets.lake.data_files import DataFile, appended_files, files_after, read_columns, stamped_rows
+from rtap_assets.lake.data_files import files_after, read_columns, stamped_rows
 from rtap_assets.lake.history.snapshots import NATIVE_EPOCH_ID, NATIVE_QUERY_ID, newest_stream_commit
+from rtap_assets.lake.staged_files import StagedTable
 from rtap_assets.runtime.clock import from_microseconds
 from rtap_assets.streaming.checkpoints.files import query_id, read_batch, source_range
 from rtap_assets.streaming.checkpoints.state_handover import leave_empty_state, replace_state
@@ -33,23 +35,33 @@ from rtap_assets.streaming.model.batch_metrics import BatchMetrics
 from rtap_assets.streaming.queries.event_ids import EventIds, read_event_ids
 from rtap_assets.streaming.queries.seen_ids import SeenIds
 from rtap_assets.transforms.batch_constant import batch_constant
-from rtap_assets.transforms.silver import RECORD_KEY, first_copies, stamp_processing, without_rows
+from rtap_assets.transforms.silver import (
+    RECORD_KEY,
+    first_copies,
+    normalise_sales_events,
+    stamp_processing,
+    without_rows,
+)
 
 SNAPSHOT_PROPERTY = "spark.sql.iceberg.snapshot-property."
 # Above this, which only a rebuild reaches, Spark finds the copies within the batch, for it can do so on disk.
 MOST_ROWS_IN_MEMORY = 3_000_000
+# A batch is read and written in as many tasks as it has splits; Iceberg's own, of 128 MB, would leave cores idle.
+SPLIT_BYTES = 16 * 1024 * 1024
 COLUMNS = ("event_id", "event_time", "kafka_timestamp", *RECORD_KEY, "error_reason")
 KEY_SCHEMA = pa.schema([("topic_epoch", pa.int32()), ("kafka_partition", pa.int32()), ("kafka_offset", pa.int64())])
 Numbers = npt.NDArray[np.int64]
+# Takes a query's id, and event times of valid rows in the batch that it runs, microseconds since the epoch.
+ReportEventTimes = Callable[[str, Numbers], None]
 
 
-def silver_sink(settings: Settings, checkpoint: Path) -> Callable[[DataFrame, int], None]:
-    """Return the function that `foreachBatch` calls with each micro-batch of normalised rows."""
-    sink = _SilverSink(settings, checkpoint)
+def silver_sink(settings: Settings, checkpoint: Path, report: ReportEventTimes) -> Callable[[DataFrame, int], None]:
+    """Return the function that `foreachBatch` calls with each micro-batch; `report` gets what moves its watermark."""
+    sink = _SilverSink(settings, checkpoint, report)
 
     def write(batch: DataFrame, batch_id: int) -> None:
         try:
-            sink.write(batch, batch_id)
+            sink.write(batch.sparkSession, batch_id)
         except RtapError as error:  # on its way through Java, only text survives
             raise carried(error) from error
 
@@ -83,31 +95,35 @@ class _Arrivals:
 
 
 class _SilverSink:
-    def __init__(self, settings: Settings, checkpoint: Path) -> None:
-        self._settings, self._checkpoint = settings, checkpoint
+    def __init__(self, settings: Settings, checkpoint: Path, report: ReportEventTimes) -> None:
+        self._settings, self._checkpoint, self._report_event_times = settings, checkpoint, report
         self._seen: SeenIds | None = None
         self._is_first = True
         replace_state(checkpoint)
         with open_catalog(settings) as catalog:
             self._bronze = load_table(catalog, BRONZE.identifier)
 
-    def write(self, batch: DataFrame, batch_id: int) -> None:
+    def write(self, session: SparkSession, batch_id: int) -> None:
         query = str(query_id(self._checkpoint))
         # Only the first batch after a start can be one that was committed before.
         if self._is_first and self._is_committed(query, batch_id):
             leave_empty_state(self._checkpoint, after_batch=batch_id)
             return
         watermark_us = self._watermark_us(batch_id)
-        files = self._files(batch, batch_id)
-        if sum(file.rows for file in files) > MOST_ROWS_IN_MEMORY:
-            self._write_large(batch, batch_id, query, files, watermark_us=watermark_us)
-        else:
-            self._write(batch, batch_id, query, files, watermark_us=watermark_us)
+        bronze = StagedTable(session, f"{self._settings.catalog_name}.{BRONZE.identifier}")
+        tasks = bronze.appended(*source_range(self._checkpoint, batch_id))
+        rows = sum(int(task.file().recordCount()) for task in tasks)
+        with bronze.staged(tasks) as files:
+            batch = normalise_sales_events(files.rows(split_bytes=SPLIT_BYTES))
+            locations = [str(task.file().location()) for task in tasks]
+            write = self._write if rows <= MOST_ROWS_IN_MEMORY else self._write_large
+            write(batch, batch_id, query, locations, watermark_us=watermark_us)
+        BatchMetrics.put_read(query, batch_id, rows=rows, watermark_ms=None)
         leave_empty_state(self._checkpoint, after_batch=batch_id)
         self._is_first = False
 
-    def _write(self, batch: DataFrame, batch_id: int, query: str, files: Sequence[DataFile], *, watermark_us: int) -> None:
-        rows = _together([*self._read(files)])
+    def _write(self, batch: DataFrame, batch_id: int, query: str, locations: Sequence[str], *, watermark_us: int) -> None:
+        rows = _together([*self._read(locations)])
         seen, self._seen = self._index(watermark_us) if len(rows) else self._seen, None  # lost if this batch fails
         late = rows.event_times <= watermark_us
         timely = rows[~late]
@@ -120,21 +136,23 @@ class _SilverSink:
         if seen is not None:
             seen.add(rows[kept].ids, rows[kept].event_times, watermark_us=watermark_us)
         self._seen = seen
+        self._report_event_times(query, rows.event_times)
         self._report(batch_id, query, late=int(late.sum()), copies=int((~late).sum() - kept.sum()))
 
     def _write_large(
-        self, batch: DataFrame, batch_id: int, query: str, files: Sequence[DataFile], *, watermark_us: int
+        self, batch: DataFrame, batch_id: int, query: str, locations: Sequence[str], *, watermark_us: int
     ) -> None:
         """Write a batch whose ids would take too much memory: Spark finds the copies within it, the index the others."""
         seen = self._index(watermark_us)
         self._seen = None
         left_out: list[pa.Table] = []
         late = known = valid = 0
-        for rows in self._read(files):
+        for rows in self._read(locations):
             is_late = rows.event_times <= watermark_us
             is_known = ~is_late & seen.knows(rows.ids, watermark_us=watermark_us)
             late, known, valid = late + int(is_late.sum()), known + int(is_known.sum()), valid + len(rows)
             left_out.append(rows[is_late | is_known].coordinates())
+            self._report_event_times(query, rows.event_times)
         events = without_rows(batch, batch.sparkSession.createDataFrame(pa.concat_tables(left_out)))
         self._append(first_copies(events), batch_id, query)
         self._report(batch_id, query, late=late, copies=valid - late - (self._written(batch, batch_id, query) or 0))
@@ -151,8 +169,8 @@ class _SilverSink:
         written = self._written(batch, batch_id, query)
         if written != expected:
             raise StreamError(
-                f"Batch {batch_id} of silver has {written} rows where {expected} were to be written: its files and its "
-                "micro-batch differ.",
+                f"Batch {batch_id} of silver has {written} rows where {expected} were to be written: Spark and "
+                "Arrow read its files differently.",
                 remedy="Rebuild the layer: `rtap rebuild silver`.",
                 stream="silver",
             )
@@ -180,12 +198,8 @@ class _SilverSink:
         """Return what the batch's rows must be newer than: the watermark of the batch before; 0 for the first."""
         return 1_000 * read_batch(self._checkpoint, batch_id - 1).watermark_ms if batch_id else 0
 
-    def _files(self, batch: DataFrame, batch_id: int) -> list[DataFile]:
-        start, end = source_range(self._checkpoint, batch_id)
-        return appended_files(batch.sparkSession, self._settings, BRONZE, start=start, end=end)
-
-    def _read(self, files: Sequence[DataFile]) -> Iterator[_Arrivals]:
-        for rows in read_columns(self._bronze, [file.location for file in files], COLUMNS):
+    def _read(self, locations: Sequence[str]) -> Iterator[_Arrivals]:
+        for rows in read_columns(self._bronze, locations, COLUMNS):
             valid = rows.filter(pc.is_null(rows["error_reason"]))
             numbers = {name: _numbers(valid[name]) for name in COLUMNS if name not in ("event_id", "error_reason")}
             yield _Arrivals(read_event_ids(valid["event_id"]), numbers)
