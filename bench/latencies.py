@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from pyiceberg.manifest import ManifestEntryStatus
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
@@ -66,6 +67,8 @@ def _appended(table: Table, since_ms: int, until_ms: int) -> Iterator[tuple[Snap
             if manifest.added_snapshot_id != snapshot.snapshot_id:
                 continue
             for entry in manifest.fetch_manifest_entry(table.io):
+                if entry.status is not ManifestEntryStatus.ADDED:
+                    continue  # a merged manifest lists files of earlier snapshots too
                 path = Path(entry.data_file.file_path.removeprefix("file:"))
                 column = pq.read_table(path, columns=["kafka_timestamp"], partitioning=None)["kafka_timestamp"]
                 stamps = column.to_numpy().astype("datetime64[ms]").astype(np.int64)

@@ -152,7 +152,8 @@ RULES = (
         _streams, ("waiting_alert_seconds",),
     ),
     AlertRule(
-        "check", "Quality check", "The newest result of a check failed, with its severity.", "Quality checks", _checks
+        "check", "Quality check", "The newest result of a check of a table or a mart failed, with its severity.",
+        "Quality checks", _checks,
     ),
     AlertRule(
         "freshness", "Freshness", "A layer whose stream should run, or a mart behind gold, has had no news for too long.",

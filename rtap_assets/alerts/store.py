@@ -53,10 +53,10 @@ class ChannelStanding:
     """How a channel stands: messages that wait, the newest delivery, the newest error of what waits, messages given up."""
 
     channel: str
-    waiting: int
-    delivered_at: datetime | None
-    error: str
-    given_up: int
+    waiting: int = 0
+    delivered_at: datetime | None = None
+    error: str = ""
+    given_up: int = 0
 
 
 class AlertStore:

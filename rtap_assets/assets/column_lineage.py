@@ -101,7 +101,7 @@ MART_SOURCES: dict[str, Sources] = {
 def stream_lineage(stream: StreamSpec) -> dg.TableColumnLineage:
     """Return the column lineage of what a stream fills; none for a stream that is not described yet."""
     return _lineage(
-        [column.name for column in stream.target.columns], STREAM_SOURCES.get(stream.name, {}), data_key(stream.source)
+        [column.name for column in stream.target.columns], STREAM_SOURCES.get(stream.name, {}), data_key(stream.reads)
     )
 
 

@@ -35,7 +35,7 @@ def _asset(stream: StreamSpec, settings: Settings) -> dg.AssetsDefinition:
 
     target = stream.target
     shown = _shown_topic(target, settings) if isinstance(target, Topic) else _shown_table(target, settings)
-    key, source = data_key(target), data_key(stream.source)
+    key, source = data_key(target), data_key(stream.reads)
     definition: dg.AssetsDefinition = dg.asset(key=key, deps=[source], owners=OWNERS, **shown)(layer)
     return definition
 

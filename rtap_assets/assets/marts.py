@@ -17,7 +17,8 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import GOLD
 from rtap_assets.resources.marts import Marts
 from rtap_assets.runtime.clock import from_microseconds
-from rtap_assets.serving.export import CURRENT, ExportReport, export_gold
+from rtap_assets.serving.export import ExportReport, export_gold
+from rtap_assets.serving.leaf_files import CURRENT
 from rtap_assets.serving.mart_checks import ADDS_UP, GRAIN
 from rtap_assets.serving.marts import MARTS, MartSpec, MartsReport, check_marts, refresh_marts
 
@@ -28,6 +29,7 @@ RUNBOOK = "Daily operation"
 REFRESHED_AT, VERSION = "refreshed at", "version"  # by these a refresh outside Dagster is recognized
 GRAIN_TEXT = "No two rows have the same key."
 ADDS_UP_TEXT = "By currency, its sums are those of the tumbling windows."
+CHECKED = {GRAIN: "rows repeat a key", ADDS_UP: "currencies have other sums than the tumbling windows"}
 
 
 def _mart_spec(mart: MartSpec, settings: Settings) -> dg.AssetSpec:
@@ -66,17 +68,17 @@ def _export_spec(settings: Settings) -> dg.AssetSpec:
     )
 
 
+MART_CHECKS = [
+    *(dg.AssetCheckSpec(GRAIN, asset=mart_key(mart.name), description=GRAIN_TEXT) for mart in MARTS if mart.key),
+    *(dg.AssetCheckSpec(ADDS_UP, asset=mart_key(mart.name), description=ADDS_UP_TEXT) for mart in MARTS if mart.adds_up),
+]
 MART_KEYS = [*(mart_key(mart.name) for mart in MARTS), REVENUE_PARQUET]
 
 
 def refreshed_marts(settings: Settings) -> dg.AssetsDefinition:
     """Return the asset of all marts and the Parquet folder: one step."""
     specs = [*(_mart_spec(mart, settings) for mart in MARTS), _export_spec(settings)]
-    checks = [
-        *(dg.AssetCheckSpec(GRAIN, asset=mart_key(mart.name), description=GRAIN_TEXT) for mart in MARTS if mart.key),
-        *(dg.AssetCheckSpec(ADDS_UP, asset=mart_key(mart.name), description=ADDS_UP_TEXT) for mart in MARTS if mart.adds_up),
-    ]
-    definition: dg.AssetsDefinition = dg.multi_asset(specs=specs, check_specs=checks, name="build_marts")(_refresh)
+    definition: dg.AssetsDefinition = dg.multi_asset(specs=specs, check_specs=MART_CHECKS, name="build_marts")(_refresh)
     return definition
 
 
@@ -92,9 +94,12 @@ def _refresh(
             metadata = mart_metadata(report, mart.name) | table_metadata(connection, mart)
             yield dg.MaterializeResult(asset_key=mart_key(mart.name), metadata=metadata)
         for check in check_marts(connection):
-            metadata = {"rows checked": check.checked, "failed": check.failed}
             yield dg.AssetCheckResult(
-                asset_key=mart_key(check.mart), check_name=check.name, passed=check.passed, metadata=metadata
+                asset_key=mart_key(check.mart),
+                check_name=check.name,
+                passed=check.passed,
+                description=f"{check.failed:,} of {check.checked:,} {CHECKED[check.name]}",
+                metadata={"rows checked": check.checked, "failed": check.failed},
             )
     export = export_gold(settings, now=now)
     context.log.info(f"export: {export.rows:,} rows in {export.leaves} Parquet files, {export.leaves_written} of them new")

@@ -83,7 +83,7 @@ def plan_state(settings: Settings) -> LakeState:
     checkpoints = {name: settings.checkpoint_dir / name for name in plans}
     at = {name: _position(checkpoints[name], tables.get(name), plans[name].snapshot_id) for name in plans}
     ends = _offsets(at["bronze"], settings.topic_events)
-    binding = read_binding(settings.checkpoint_dir)
+    binding = read_binding(checkpoints["bronze"])
     begins = kafka_beginnings(checkpoints["bronze"], settings.topic_events)
     if binding is not None:
         begins |= dict(binding.starting_offsets)

@@ -5,23 +5,22 @@ from __future__ import annotations
 import json
 import sys
 import uuid
+from datetime import datetime
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from rtap_assets.alerts.channels.errors import DeliveryError
 from rtap_assets.alerts.composing import runbook_link
 from rtap_assets.alerts.delivery import Channel, channels_of
 from rtap_assets.alerts.model import Message
 from rtap_assets.alerts.rules import RULES
-from rtap_assets.alerts.store import AlertStore
+from rtap_assets.alerts.store import AlertStore, ChannelStanding
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
 from rtap_assets.contracts.visible import visible
 from rtap_assets.runtime.clock import utc_now
+from rtap_assets.runtime.terminal import wrapped
 
-PIPE_WIDTH = 240
 LOOKER = "alerts"  # the sensor
 
 
@@ -59,8 +58,8 @@ def list_alerts(settings: Settings, as_json: bool, rules: bool) -> None:
         return
     for one in found:
         color = "red" if one.severity == "error" else "yellow"
-        click.echo(f"{click.style(one.severity.value, fg=color)}  {one.key}  since {one.since:%Y-%m-%d %H:%M:%S}Z")
-        click.echo(f"  {visible(one.summary, limit=500)}")
+        click.echo(f"{click.style(one.severity.value, fg=color)}  {one.key}  since {_instant(one.since)}")
+        click.echo("\n".join(wrapped(f"  {visible(one.summary, limit=500)}", hanging=0)))
         click.echo(f"  -> {runbook_link(one.rule, settings)}")
     looked_at = AlertStore(settings).looked_at(LOOKER)
     if not found:
@@ -68,7 +67,7 @@ def list_alerts(settings: Settings, as_json: bool, rules: bool) -> None:
     click.echo(
         "The sensor `alerts` has not looked yet: it is part of `rtap up --ui`."
         if looked_at is None
-        else f"looked at {looked_at:%Y-%m-%d %H:%M:%S}Z"
+        else f"looked at {_instant(looked_at)}"
     )
 
 
@@ -78,25 +77,23 @@ def status(settings: Settings) -> None:
     """Show each channel: what waits, what was delivered last, what failed. Exit code 1 when a delivery fails."""
     store, now = AlertStore(settings), utc_now()
     standings = {one.channel: one for one in store.standings()}
-    table = Table("channel", "waiting", "delivered last", "given up", "error", box=None, pad_edge=False)
-    is_failing = False
-    for channel in channels_of(settings):
-        one = standings.get(channel.label)
-        delivered = "-" if one is None or one.delivered_at is None else f"{one.delivered_at:%Y-%m-%d %H:%M:%S}Z"
-        is_failing |= bool(one and one.error)
-        table.add_row(
-            channel.label,
-            str(one.waiting if one else 0),
-            delivered,
-            str(one.given_up if one else 0),
-            one.error if one else "",
+    channels, is_failing = channels_of(settings), False
+    for channel in channels:
+        one = standings.get(channel.label, ChannelStanding(channel.label))
+        is_failing |= bool(one.error)
+        delivered = (
+            "nothing was delivered yet" if one.delivered_at is None else f"delivered last {_instant(one.delivered_at)}"
         )
-    console = Console()
-    console = console if console.is_terminal else Console(width=PIPE_WIDTH)
-    if table.row_count:
-        console.print(table)
-    else:
-        click.echo("No channel is configured: alerts are listed by `rtap alerts list` and sent nowhere.")
+        click.secho(channel.label, bold=True)
+        click.echo(f"  {one.waiting} waiting, {one.given_up} given up, {delivered}")
+        if one.error:
+            click.secho(f"  {one.error}", fg="red")
+    if not channels:
+        click.echo(
+            "\n".join(
+                wrapped("No channel is configured: alerts are listed by `rtap alerts list` and sent nowhere.", hanging=0)
+            )
+        )
     looked_at = store.looked_at(LOOKER)
     pending = store.pending_events()
     click.echo(f"events that wait for their message (group or quiet hours): {pending}")
@@ -106,7 +103,8 @@ def status(settings: Settings) -> None:
 
 def _print_rules(settings: Settings) -> None:
     for rule in RULES:
-        click.echo(f"{rule.name}  {rule.sentence}")
+        click.secho(rule.name, bold=True)
+        click.echo("\n".join(wrapped(f"  {rule.sentence}", hanging=0)))
         for name in rule.settings:
             click.echo(f"  RTAP_{name.upper()}={getattr(settings, name)}")
         click.echo(f"  -> {runbook_link(rule.name, settings)}")
@@ -136,3 +134,7 @@ def _test_message(settings: Settings) -> Message:
         "dropped_messages": 0,
     }
     return Message(key, now, document)
+
+
+def _instant(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%d %H:%M:%S}Z"

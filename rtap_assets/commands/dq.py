@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import textwrap
 from collections import Counter
@@ -15,9 +14,9 @@ import click
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
 from rtap_assets.quality.catalog import CHECKS, DqResult, Outcome
+from rtap_assets.runtime.terminal import text_width, wrapped
 from rtap_assets.streaming.checkpoints.files import stream_positions
 
-NARROWEST, WIDEST = 60, 120
 VERDICT_WIDTH = 18
 NAME_WIDTH = max(len(check.name) for check in CHECKS.values())
 
@@ -36,8 +35,8 @@ def run(settings: Settings, lookback_hours: float, publish: bool, details: bool)
     """Check bronze, silver and gold at their newest snapshots. Exit code 1 when a blocking check fails."""
     from rtap_assets.quality.archive import archive_results
     from rtap_assets.quality.full_pass import run_checks
+    from rtap_assets.quality.offset_gaps import explain_gaps
     from rtap_assets.quality.results_topic import DqPublisher
-    from rtap_assets.serving.offset_gaps import explain_gaps
 
     now = datetime.now(UTC)
     click.echo("checking bronze, silver and gold at their newest snapshots", err=True)
@@ -49,7 +48,7 @@ def run(settings: Settings, lookback_hours: float, publish: bool, details: bool)
     for missing in gaps.unexplained:
         click.secho(f"missing and not explained: {missing}", fg="red")
     results = run_checks(settings, positions=positions, now=now, lookback_hours=lookback_hours)
-    click.echo("\n".join(result_lines(results, width=_width(), details=details)))
+    click.echo("\n".join(result_lines(results, width=text_width(), details=details)))
     if publish:
         DqPublisher(settings).publish(results)
         archive_results(settings)
@@ -63,19 +62,14 @@ def run(settings: Settings, lookback_hours: float, publish: bool, details: bool)
 @pass_settings
 def list_checks(settings: Settings) -> None:
     """Show every check with its threshold."""
-    width = _width()
     for table, checks in groupby(CHECKS.values(), key=lambda check: check.key[0]):
         click.secho(table, bold=True)
         for check in checks:
             severity = f"{check.severity}, blocking" if check.blocking else str(check.severity)
             setting = f"RTAP_{check.threshold_setting.upper()}={check.threshold(settings):g}"
             click.echo(f"  {check.name:<{NAME_WIDTH}}  {severity}")
-            click.echo(textwrap.fill(check.sentence, width, initial_indent="    ", subsequent_indent="    "))
+            click.echo("\n".join(wrapped(f"    {check.sentence}", hanging=0)))
             click.echo(f"    {setting}")
-
-
-def _width() -> int:
-    return min(max(shutil.get_terminal_size().columns, NARROWEST), WIDEST)
 
 
 def result_lines(results: Sequence[DqResult], *, width: int, details: bool = False) -> Iterator[str]:

@@ -17,7 +17,7 @@ from rtap_assets.host.client import StreamsClient
 if TYPE_CHECKING:
     from rtap_assets.host import table_work
 
-REBUILDABLE = click.Choice([stream.name for stream in STREAM_SPECS if stream.reads is not None])
+REBUILDABLE = click.Choice([stream.name for stream in STREAM_SPECS if not stream.reads_kafka])
 
 
 @click.command()

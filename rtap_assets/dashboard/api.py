@@ -11,9 +11,9 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
-from urllib.parse import urlencode
 
 from anyio import CapacityLimiter, to_thread
+from starlette.datastructures import URL
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,7 +22,7 @@ from rtap_assets.contracts.rules import EXPLANATIONS
 from rtap_assets.contracts.visible import visible
 from rtap_assets.dashboard.hub import Hub
 from rtap_assets.dashboard.readings import READINGS, Question, Reading, cursor_after
-from rtap_assets.dashboard.representation import CHARSET, TYPES, Rows, chosen_type, written
+from rtap_assets.dashboard.representation import CHARSET, TYPES, Answer, KeptAnswers, Rows, chosen_type, written
 from rtap_assets.dashboard.sources import HostWatch
 from rtap_assets.quality.catalog import PASS_CHECKS
 from rtap_assets.runtime.clock import from_microseconds
@@ -45,6 +45,7 @@ class Api:
     lake: LakeReader
     host: HostWatch
     _limiter: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(READERS))
+    _kept: KeptAnswers = field(default_factory=KeptAnswers)
 
     async def reading(self, request: Request) -> Response:
         """Answer one of the readings that has a path of its own."""
@@ -76,31 +77,39 @@ class Api:
         types = tuple(STREAM_TYPES.get(name, _type_in(row[index] for row in rows)) for index, name in enumerate(names))
         found = Rows(tuple(names), types, rows, as_of=max((one["observed_at"] for one in documents), default=""))
         body = written(found, kind)
-        return _response(request, kind, etag=hashlib.sha256(body).hexdigest()[:32], body=lambda: body, found=found)
+        etag = hashlib.sha256(body).hexdigest()[:32]
+        return _response(request, kind, etag=etag, answer=Answer(etag, body, {"Rtap-As-Of": found.as_of} if rows else {}))
 
     async def _answer(self, request: Request, reading: Reading, **fixed: str) -> Response:
         kind = _type_of(request)
-        question = Question.of(reading, request.query_params.multi_items(), fixed=fixed)
-        current = "" if reading.from_lake else self.marts.identity()
-        if current and _matches(request, etag := f"{current}-{TYPES.index(kind)}"):
+        if reading.from_lake:
+            identity = await to_thread.run_sync(self.lake.identity, limiter=self._limiter)
+        else:
+            identity = self.marts.identity()
+        if identity and _matches(request, etag := _etag(identity, kind)):
+            Question.of(reading, request.query_params.multi_items(), fixed=fixed)  # what cannot be asked has no answer
             return _not_modified(etag)
-        ask = self._lake if reading.from_lake else self._marts
-        found, identity = await to_thread.run_sync(ask, question, limiter=self._limiter)
-        etag = f"{identity}-{TYPES.index(kind)}"
-        return _response(request, kind, etag=etag, body=lambda: written(found, kind), found=found)
 
-    def _marts(self, question: Question) -> tuple[Rows, str]:
-        identity = self.marts.identity()
-        with self.marts.cursor() as cursor:
-            ((refreshed_us,),) = cursor.execute("SELECT epoch_us(refreshed_at) FROM refresh").fetchall()
-            cursor.execute(question.sql, list(question.values))
-            as_of = as_text(from_microseconds(refreshed_us))
-            return _rows(question, cursor.description or [], cursor.fetchall(), as_of=as_of), identity
+        async def make() -> Answer:
+            question = Question.of(reading, request.query_params.multi_items(), fixed=fixed)
+            return await to_thread.run_sync(self._read, question, request.url, kind, limiter=self._limiter)
 
-    def _lake(self, question: Question) -> tuple[Rows, str]:
-        with self.lake.reading() as (connection, identity):
+        answer = await self._kept.get(identity, f"{kind} {request.url.path}?{request.url.query}", make)
+        return _response(request, kind, etag=_etag(answer.identity, kind), answer=answer)
+
+    def _read(self, question: Question, url: URL, kind: str) -> Answer:
+        with (self.lake if question.reading.from_lake else self.marts).reading() as (connection, identity):
+            as_of = identity
+            if not question.reading.from_lake:
+                ((refreshed_us,),) = connection.execute("SELECT epoch_us(refreshed_at) FROM refresh").fetchall()
+                as_of = as_text(from_microseconds(refreshed_us))
             connection.execute(question.sql, list(question.values))
-            return _rows(question, connection.description or [], connection.fetchall(), as_of=identity), identity
+            found = _rows(question, connection.description or [], connection.fetchall(), as_of=as_of)
+        headers = {"Rtap-As-Of": as_of}
+        if found.next_cursor:
+            following = url.include_query_params(cursor=found.next_cursor)
+            headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+        return Answer(identity, written(found, kind), headers)
 
 
 def _rows(question: Question, description: Sequence[Any], rows: Sequence[tuple[Any, ...]], *, as_of: str) -> Rows:
@@ -150,15 +159,15 @@ def _type_of(request: Request) -> str:
     return kind
 
 
-def _response(request: Request, kind: str, *, etag: str, body: Callable[[], bytes], found: Rows) -> Response:
+def _response(request: Request, kind: str, *, etag: str, answer: Answer) -> Response:
     if _matches(request, etag):
         return _not_modified(etag)
-    headers = _headers(etag) | ({"Rtap-As-Of": found.as_of} if found.as_of else {})
-    if found.next_cursor:
-        parameters = [pair for pair in request.query_params.multi_items() if pair[0] != "cursor"]
-        address = f"{request.url.path}?{urlencode([*parameters, ('cursor', found.next_cursor)])}"
-        headers["Link"] = f'<{address}>; rel="next"'
-    return Response(body(), headers=headers | {"Content-Type": f"{kind}{CHARSET[kind]}"})
+    headers = {**_headers(etag), **answer.headers, "Content-Type": f"{kind}{CHARSET[kind]}"}
+    return Response(answer.body, headers=headers)
+
+
+def _etag(identity: str, kind: str) -> str:
+    return f"{identity}-{TYPES.index(kind)}"
 
 
 def _headers(etag: str) -> dict[str, str]:

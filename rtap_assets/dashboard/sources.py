@@ -79,7 +79,7 @@ def read_windows(reader: MartsReader, since_ms: int) -> tuple[datetime, datetime
     Raises:
         ServingError: there are no marts, or they cannot be read.
     """
-    with reader.cursor() as cursor:
+    with reader.reading() as (cursor, _):
         found = cursor.execute(_REFRESH).fetchone()
         if found is None:
             raise ServingError("The marts do not say when they were refreshed.", remedy="`rtap marts refresh`.")

@@ -90,6 +90,7 @@ class _Run:
     progress: Progress
     started: float
     kinds: Counter[str] = field(default_factory=Counter)
+    rolled_back: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
     kept: deque[Columns] = field(default_factory=lambda: deque(maxlen=KEPT_CHUNKS))
@@ -141,6 +142,7 @@ class _Run:
             failed=self.outcomes[FAILED],
             seconds=time.monotonic() - self.started,
             by_kind=dict(self.kinds),
+            aborted_by_kind=dict(self.rolled_back),
             by_reason=dict(sorted(self.reasons.items())),
         )
 
@@ -165,6 +167,8 @@ class _Run:
         self.reasons.update(reasons)
         tally = Counter(outcomes.outcome.tolist())
         self.outcomes.update(tally)
+        if tally[ROLLED_BACK] == tally.total():  # a transaction, of which no committed reader receives a record
+            self.rolled_back.update(kinds)
         if (chunk.kind == GOOD).any():
             self.kept.append(sample(np.random.default_rng([self.options.seed, chunk.number]), chunk))
         self.progress(self.outcomes.total(), self.options.total)

@@ -98,7 +98,7 @@ class GeneratorOptions:
 
 @dataclass(frozen=True)
 class GenerationReport:
-    """The result of a run. `intended` = `acknowledged` + `aborted` + `unknown` + `failed`."""
+    """The result of a run. `intended` = `acknowledged` + `aborted` + `unknown` + `failed`; `by_kind` counts all of them."""
 
     run_id: str
     intended: int
@@ -108,4 +108,5 @@ class GenerationReport:
     failed: int
     seconds: float
     by_kind: dict[str, int] = field(default_factory=dict)
+    aborted_by_kind: dict[str, int] = field(default_factory=dict)
     by_reason: dict[str, int] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from rtap_assets.resources.spark import SparkSessionResource
 from rtap_assets.resources.streams import StreamHost
 
 # Dagster shows the names of an enum's members. Bronze is read from Kafka, which keeps records for a time only.
-Layer = StrEnum("Layer", [(stream.name, stream.name) for stream in STREAM_SPECS if stream.reads is not None])  # type: ignore[misc]
+Layer = StrEnum("Layer", [(stream.name, stream.name) for stream in STREAM_SPECS if not stream.reads_kafka])  # type: ignore[misc]
 DEFAULT_LAYER = "gold"
 
 

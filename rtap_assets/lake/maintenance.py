@@ -21,6 +21,7 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import TableSpec
 from rtap_assets.errors import StreamError
 from rtap_assets.lake.history.retention import ExpiryPlan
+from rtap_assets.lake.staged_files import load_java_table
 from rtap_assets.lake.table_metrics import TableMetrics
 
 # A file group is one Spark job: small groups in sequence let the streams' jobs run in between.
@@ -129,8 +130,8 @@ def _call(session: SparkSession, settings: Settings, procedure: str, spec: Table
 
 
 def writable_table(session: SparkSession, settings: Settings, spec: TableSpec) -> Any:
-    spark_util = session.sparkContext._jvm.org.apache.iceberg.spark.Spark3Util
-    return spark_util.loadIcebergTable(session._jsparkSession, f"{settings.catalog_name}.{spec.identifier}")
+    """Return Iceberg's own object of the table as it is now."""
+    return load_java_table(session, f"{settings.catalog_name}.{spec.identifier}")
 
 
 def _instant(time: datetime) -> str:

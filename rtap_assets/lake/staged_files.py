@@ -27,6 +27,7 @@ from rtap_assets.lake.history.stream_offsets import BEFORE_THE_FIRST_SNAPSHOT
 Position = Mapping[str, Any]
 
 UNLIMITED = 2**63 - 1
+EXPRESSIONS = "org.apache.iceberg.expressions.Expressions"
 
 
 class StagedTable:
@@ -34,8 +35,7 @@ class StagedTable:
 
     def __init__(self, session: SparkSession, name: str) -> None:
         self.session = session
-        self._jvm = session.sparkContext._jvm
-        self.table = self._jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(session._jsparkSession, name)
+        self.table = load_java_table(session, name)
 
     def snapshots(self) -> Iterator[Any]:
         """Yield the current snapshot and its retained ancestors, newest first."""
@@ -55,7 +55,7 @@ class StagedTable:
         """
         if end["snapshot_id"] == BEFORE_THE_FIRST_SNAPSHOT:
             return []
-        batches = self._jvm.org.apache.iceberg.MicroBatches
+        batches = java_class(self.session, "org.apache.iceberg.MicroBatches")
         found: list[Any] = []
         snapshot = self.table.snapshot(end["snapshot_id"])
         while snapshot is not None:
@@ -81,7 +81,7 @@ class StagedTable:
 
         Units: a timestamp is given in microseconds since the epoch.
         """
-        where = self._jvm.org.apache.iceberg.expressions.Expressions
+        where = java_class(self.session, EXPRESSIONS)
         near = getattr(where, "and")(where.greaterThanOrEqual(column, first), where.lessThanOrEqual(column, last))
         # Without the residual, by which the reader would leave row groups out: the files are read whole.
         found = self.table.newScan().filter(near).ignoreResiduals().planFiles()
@@ -96,7 +96,7 @@ class StagedTable:
     def bounds(self, tasks: Sequence[Any], column: str) -> tuple[int, int] | None:
         """Return least and greatest value of a column of numbers or instants; None where a file does not state them."""
         field = self.table.schema().findField(column)
-        decode = self._jvm.org.apache.iceberg.types.Conversions.fromByteBuffer
+        decode = java_class(self.session, "org.apache.iceberg.types.Conversions").fromByteBuffer
         values = []
         for task in tasks:
             for stated in (task.file().lowerBounds(), task.file().upperBounds()):
@@ -115,11 +115,10 @@ class StagedTable:
     def staged(self, tasks: Sequence[Any]) -> Iterator[StagedFiles]:
         """Stage files for the time of the block, in which Spark may read them and write others."""
         name = f"rtap-{uuid4()}"
-        spark = self._jvm.org.apache.iceberg.spark
-        cache, sets = _the_one(spark.SparkTableCache), _the_one(spark.ScanTaskSetManager)
+        cache, sets = _the_one(self.session, "SparkTableCache"), _the_one(self.session, "ScanTaskSetManager")
         cache.add(name, self.table)
         if tasks:
-            staged = self._jvm.java.util.ArrayList()
+            staged = java_class(self.session, "java.util.ArrayList")()
             for task in tasks:
                 staged.add(task)
             sets.stageTasks(self.table, name, staged)
@@ -130,12 +129,23 @@ class StagedTable:
             cache.remove(name)
 
 
-def _the_one(java_class: Any) -> Any:
-    """Return what a class's static `get` returns.
+def java_class(session: SparkSession, name: str) -> Any:
+    """Return a class of the session's JVM by its full name, which is looked up once (`RememberingView`)."""
+    return getattr(session.sparkContext._jvm, name)
 
-    `java_class.get()` finds it in some JVMs only: Py4J looks at the first method of that name, which may be another one.
+
+def load_java_table(session: SparkSession, name: str) -> Any:
+    """Return Iceberg's own object of a table, as of now."""
+    return java_class(session, "org.apache.iceberg.spark.Spark3Util").loadIcebergTable(session._jsparkSession, name)
+
+
+def _the_one(session: SparkSession, name: str) -> Any:
+    """Return what the static `get` of a class of Iceberg's Spark module returns.
+
+    `java_class(…).get()` finds it in some JVMs only: Py4J looks at the first method of that name, which may be another one.
     """
-    return JavaMember("get", None, STATIC_PREFIX + java_class._fqn, java_class._gateway_client)()
+    found = java_class(session, f"org.apache.iceberg.spark.{name}")
+    return JavaMember("get", None, STATIC_PREFIX + found._fqn, found._gateway_client)()
 
 
 @dataclass(frozen=True)
@@ -158,8 +168,8 @@ class StagedFiles:
         Fails when another writer has changed the table since it was loaded. Files of a failed commit are orphans.
         """
         rows.write.format("iceberg").mode("append").save(self.name)
-        jvm, table = self.owner._jvm, self.owner.table
-        written = _the_one(jvm.org.apache.iceberg.spark.FileRewriteCoordinator)
+        session, table = self.owner.session, self.owner.table
+        written = _the_one(session, "FileRewriteCoordinator")
         try:
             change = table.newOverwrite()
             for file in written.fetchNewFiles(table, self.name):
@@ -168,7 +178,7 @@ class StagedFiles:
                 change.deleteFile(task.file())
             if (base := table.currentSnapshot()) is not None:
                 change.validateFromSnapshot(base.snapshotId())
-            change.conflictDetectionFilter(jvm.org.apache.iceberg.expressions.Expressions.alwaysTrue())
+            change.conflictDetectionFilter(java_class(session, EXPRESSIONS).alwaysTrue())
             change.validateNoConflictingData().validateNoConflictingDeletes()
             for key, value in stamp.items():
                 change.set(key, value)

@@ -8,6 +8,7 @@ from pyspark.sql import SparkSession
 
 from rtap_assets.contracts.tables import TABLES, Column, TableSpec
 from rtap_assets.errors import ContractError
+from rtap_assets.lake.staged_files import load_java_table
 
 TABLE_PROPERTIES = {
     "format-version": "2",
@@ -88,8 +89,7 @@ def _listed(properties: Mapping[str, str]) -> str:
 
 def _columns_ever(session: SparkSession, name: str) -> set[str]:
     """Return the names of all columns that the table has or had."""
-    table = session.sparkContext._jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(session._jsparkSession, name)
-    schemas = [*table.schemas().values()]
+    schemas = [*load_java_table(session, name).schemas().values()]
     return {field.name() for schema in schemas for field in schema.columns()}
 
 

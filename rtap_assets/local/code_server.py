@@ -87,9 +87,13 @@ def _restart_when_crashed() -> None:
     """Start over when the child with the definitions is gone; end when it lived for less than `STEADY_SECONDS`."""
     _born.wait()
     since = time.monotonic()
+    known: list[int] = []
     while not _ending.wait(WATCH_SECONDS):
-        if not any(living_process(child.pid) for child in psutil.Process().children()):
-            break
+        # The children are listed again only when those known are gone: that reads every process of the machine.
+        if not any(living_process(pid) for pid in known):
+            known = [child.pid for child in psutil.Process().children() if living_process(child.pid)]
+            if not known:
+                break
     if _ending.is_set():
         return
     lived = time.monotonic() - since

@@ -14,6 +14,7 @@ from rtap_assets.alerts.model import CheckFact, DaemonFact, DeadLettersFact, Fac
 from rtap_assets.alerts.rooms import disk_facts
 from rtap_assets.alerts.store import AlertStore
 from rtap_assets.assets.keys import ASSET_OF_STREAM, GOLD_KEY, data_key, mart_key
+from rtap_assets.assets.marts import MART_CHECKS
 from rtap_assets.assets.quality_checks import OUTCOME, asset_key, newest_evaluations
 from rtap_assets.config import Settings
 from rtap_assets.contracts.streams import STREAM_SPECS
@@ -23,6 +24,7 @@ from rtap_assets.lake.table_metrics import breaches, table_metrics
 from rtap_assets.quality.catalog import PASS_CHECKS, Outcome
 from rtap_assets.resources.streams import StreamHost
 from rtap_assets.sensors.dlq_lag import LAG_RECORDS, OLDEST
+from rtap_assets.sensors.instance import instance_of
 from rtap_assets.serving.marts import MARTS
 from rtap_assets.streaming.model.states import Desired, StreamStatus
 
@@ -46,7 +48,7 @@ def alerts_sensor(
     """Look once and deliver what is due."""
     now, store, channels = datetime.now(UTC), AlertStore(settings), channels_of(settings)
     cursor = json.loads(context.cursor or "{}")
-    facts, cursor = gather(context.instance, settings, streams.statuses(), cursor=cursor, now=now)
+    facts, cursor = gather(instance_of(context), settings, streams.statuses(), cursor=cursor, now=now)
     found = store.look(facts, by=NAME, channels=[channel.label for channel in channels])
     failures = deliver(store, channels)
     for failure in failures:
@@ -103,15 +105,15 @@ def _materialized(instance: dg.DagsterInstance) -> dict[dg.AssetKey, datetime]:
 
 
 def _checks(instance: dg.DagsterInstance) -> list[CheckFact]:
-    """Return the newest results; an evaluation that looked at nothing is none."""
-    keys = {dg.AssetCheckKey(asset_key(check.spec.identifier), check.name): check for check in PASS_CHECKS}
+    """Return the newest results, of tables and marts; an evaluation that looked at nothing is none."""
+    tables = {dg.AssetCheckKey(asset_key(check.spec.identifier), check.name): check.spec.identifier for check in PASS_CHECKS}
+    subjects = tables | {spec.key: spec.asset_key.to_user_string() for spec in MART_CHECKS}
     found = []
-    for key, evaluation in newest_evaluations(instance, list(keys)).items():
-        if evaluation.metadata[OUTCOME].value == Outcome.NOTHING_TO_CHECK.value:
-            continue
-        text = evaluation.description or ""
-        table = keys[key].spec.identifier
-        found.append(CheckFact(table, key.name, evaluation.passed, SEVERITIES[evaluation.severity], text))
+    for key, evaluation in newest_evaluations(instance, list(subjects)).items():
+        outcome = evaluation.metadata.get(OUTCOME)
+        if outcome is None or outcome.value != Outcome.NOTHING_TO_CHECK.value:
+            text = evaluation.description or ""
+            found.append(CheckFact(subjects[key], key.name, evaluation.passed, SEVERITIES[evaluation.severity], text))
     return found
 
 

@@ -24,13 +24,14 @@ from rtap_assets.errors import RtapError
 from rtap_assets.lake.history.snapshots import table_state
 from rtap_assets.quality.catalog import PASS_CHECKS
 from rtap_assets.resources.streams import StreamHost
+from rtap_assets.sensors.instance import instance_of
 from rtap_assets.streaming.checkpoints.rollups import RollUp, Standing, roll_up, standing
 from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus
 from rtap_assets.streaming.model.wire import as_instant, as_text
 
 ROW_COUNT = "dagster/row_count"
-INTERVAL_SECONDS = 10
-LEAD_SECONDS = 3 * INTERVAL_SECONDS  # how long before the clock's full interval a roll-up is due
+INTERVAL_SECONDS = 20
+LEAD_SECONDS = 1.5 * INTERVAL_SECONDS  # how long before the clock's full interval a roll-up is due
 LEAST_PAUSE = timedelta(minutes=1)
 
 
@@ -63,13 +64,13 @@ def checkpoint_progress(
             continue  # the drain reports it
         try:
             event, fresh = progress_of(
-                status.name, settings, context.instance, reported.get(status.name), observed=status.observed, now=now
+                status.name, settings, instance_of(context), reported.get(status.name), observed=status.observed, now=now
             )
         except RtapError as error:
             troubles.append(f"{status.name}: {error}")
             context.log.warning(troubles[-1])
             continue
-        events += [event, *hidden_results(context.instance, event.asset_key)] if event else []
+        events += [event, *hidden_results(instance_of(context), event.asset_key)] if event else []
         if fresh:
             reported[status.name] = fresh
     names = ", ".join(event.asset_key.to_user_string() for event in events if isinstance(event, dg.AssetMaterialization))

@@ -19,6 +19,7 @@ from rtap_assets.errors import DependencyUnavailable
 from rtap_assets.kafka.topics import beginning_offsets, end_offsets, has_topic
 from rtap_assets.resources.marts import Marts
 from rtap_assets.sensors.checkpoint_progress import newest_metadata
+from rtap_assets.sensors.instance import instance_of
 from rtap_assets.serving.marts import MARTS
 
 INTERVAL_SECONDS = 60
@@ -38,7 +39,7 @@ def outside_changes(
     """Look once; what has not moved costs a look at the file and at the ends of the topics."""
     now, cursor = datetime.now(UTC), json.loads(context.cursor or "{}")
     events: list[dg.AssetMaterialization | dg.AssetObservation] = []
-    found, seen_marts = marts_due(context.instance, settings, marts, cursor.get("marts"), now=now)
+    found, seen_marts = marts_due(instance_of(context), settings, marts, cursor.get("marts"), now=now)
     events += found
     trouble, topics = "", cursor.get("topics", {})
     try:

@@ -24,6 +24,7 @@ from rtap_assets.assets.stream_state import (
 from rtap_assets.config import Settings
 from rtap_assets.errors import RtapError
 from rtap_assets.resources.streams import StreamHost
+from rtap_assets.sensors.instance import instance_of
 from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus
 from rtap_assets.streaming.model.wire import as_instant, as_text
 
@@ -69,7 +70,7 @@ def stream_supervisor(
         memory,
         now=now,
         validity_seconds=settings.status_validity_seconds,
-        materialized=_materialized_by_runs(context.instance),
+        materialized=_materialized_by_runs(instance_of(context)),
         waiting_alert_seconds=settings.waiting_alert_seconds,
     )
     for event in events:

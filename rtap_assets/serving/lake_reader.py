@@ -37,6 +37,11 @@ class LakeReader:
         self._planned_at = 0.0
         self._identity = ""
 
+    def identity(self) -> str:
+        """Return what names the snapshots that a read would see now. Raises like `reading`."""
+        with self.reading() as (_, identity):
+            return identity
+
     @contextmanager
     def reading(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
         """Yield a connection with the tables' views, and what names the snapshots that it reads.

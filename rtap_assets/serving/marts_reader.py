@@ -49,8 +49,8 @@ class MartsReader:
         return f"{found.st_ino:x}-{found.st_mtime_ns:x}"
 
     @contextmanager
-    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Yield a cursor over the current marts, in UTC, for the time of the block.
+    def reading(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
+        """Yield a cursor over the current marts, in UTC, for the time of the block, and the identity of its file.
 
         Raises:
             ServingError: there are no marts, they cannot be opened, or a statement failed.
@@ -59,15 +59,15 @@ class MartsReader:
         try:
             with opened.connection.cursor() as cursor:
                 cursor.execute("USE marts")  # a cursor begins in the database that the connection began in
-                yield cursor
+                yield cursor, opened.identity
         except duckdb.Error as error:
             raise ServingError(f"The marts cannot be read: {error}.", remedy="Rebuild: `rtap marts refresh`.") from error
         finally:
             self._leave(opened)
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Return all rows of one statement. Raises like `cursor`."""
-        with self.cursor() as cursor:
+        """Return all rows of one statement. Raises like `reading`."""
+        with self.reading() as (cursor, _):
             return cursor.execute(statement, list(values)).fetchall()
 
     def close(self) -> None:

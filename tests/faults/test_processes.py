@@ -10,10 +10,12 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+from alert_receivers import WebReceiver, web_receiver
 from commands import rtap
 from dagster_runs import launch, newest_state_checks, run_status, run_worker, terminate
 from operated import TRUTH_SECONDS, Fault, Operated, frozen, kill, operated_platform
 from polling import wait_until
+from pydantic import SecretStr
 
 from rtap_assets.assets.keys import ASSET_OF_STREAM
 from rtap_assets.contracts.streams import STREAM_NAMES
@@ -23,12 +25,23 @@ from rtap_assets.local.pid_files import record_of
 from rtap_assets.streaming.model.operation import Operation, OperationState
 from rtap_assets.streaming.model.states import Desired
 
+DAEMON_SECONDS = 60  # the least that the setting takes: the daemon's heartbeat comes every half minute
 SERVICES = 8  # broker, registry, code server, webserver, daemon, stream host, generator
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
-    with operated_platform(tmp_path_factory.mktemp("processes") / ".rtap") as platform:
+def receiver() -> Iterator[WebReceiver]:
+    with web_receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def platform(receiver: WebReceiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
+    alerts = {
+        "alert_webhooks": SecretStr(receiver.url), "alert_daemon_seconds": DAEMON_SECONDS, "alert_group_seconds": 0,
+        "alert_recovery_seconds": 0,
+    }  # fmt: skip
+    with operated_platform(tmp_path_factory.mktemp("processes") / ".rtap", **alerts) as platform:
         yield platform
 
 
@@ -105,6 +118,25 @@ def test_killed_dagster_disturbs_no_stream_and_tells_the_truth_once_it_is_back(p
     assert newest_state_checks(platform.settings)[ASSET_OF_STREAM["gold"].to_user_string()]["passed"]
     assert platform.client.host() == host
     rtap(platform.settings, "streams", "start", "gold")
+    platform.assert_exact()
+
+
+def test_a_frozen_daemon_is_an_alert_that_the_host_sends_and_its_return_is_sent_too(
+    platform: Operated, receiver: WebReceiver
+) -> None:
+    def heard() -> list[str]:
+        return [one["kind"] for _, body in receiver.got for one in body["alerts"] if one["rule"] == "daemon"]
+
+    record = record_of(platform.settings, "dagster-daemon")
+    assert record is not None
+    receiver.got.clear()
+    with frozen(record.pid):
+        # Its last heartbeat may be as old as the pause between two; the host looks every quarter of a minute.
+        wait_until(lambda: heard() == ["raised"], seconds=DAEMON_SECONDS + 60, what="the receiver has the alert")
+        assert "daemon/dagster-daemon" in rtap(platform.settings, "alerts", "list")
+        assert platform.told() == {"running"}
+    wait_until(lambda: heard() == ["raised", "recovered"], seconds=120, what="the receiver has the recovery")
+    assert "daemon/dagster-daemon" not in rtap(platform.settings, "alerts", "list")
     platform.assert_exact()
 
 

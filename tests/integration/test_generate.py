@@ -133,6 +133,7 @@ def test_a_schema_that_breaks_the_contract_is_never_registered_under_the_topics_
 def test_a_committed_reader_gets_what_the_ledger_calls_acknowledged_and_nothing_else(settings: Settings) -> None:
     report = run(settings, events=1_000, transactions=3)
     assert (report.intended, report.acknowledged, report.aborted) == (1_300, 1_100, 200)
+    assert sum(report.aborted_by_kind.values()) == 200
     assert acknowledged(settings) == committed_content(settings)
 
 

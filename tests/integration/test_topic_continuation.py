@@ -18,13 +18,14 @@ from stream_fixtures import ask, drain, open_engine
 from transactional import purchases, send_plainly, writer_of
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.streams import BRONZE_SPEC
 from rtap_assets.contracts.tables import BRONZE
 from rtap_assets.errors import StreamError
 from rtap_assets.kafka.clients import Admin
 from rtap_assets.kafka.topics import ensure_topics, topic_identity
 from rtap_assets.quality.catalog import CHECKS, DqResult
 from rtap_assets.quality.full_pass import run_checks
-from rtap_assets.serving.offset_gaps import explain_gaps
+from rtap_assets.quality.offset_gaps import explain_gaps
 from rtap_assets.streaming.checkpoints.files import stream_positions
 from rtap_assets.streaming.checkpoints.topic_binding import read_binding, write_binding
 from rtap_assets.streaming.checkpoints.topic_continuation import continue_with, plan_continuation, steps_of
@@ -90,8 +91,8 @@ def test_a_topic_made_again_before_bronze_reads_is_refused_and_goes_on_as_a_new_
 
     # Only what was agreed to is done, and nothing before --yes.
     with pytest.raises(StreamError, match="was created again"):
-        plan_continuation(streams, accept_loss=True, new_topic=False)
-    plan = plan_continuation(streams, accept_loss=False, new_topic=True)
+        plan_continuation(streams, BRONZE_SPEC, accept_loss=True, new_topic=False)
+    plan = plan_continuation(streams, BRONZE_SPEC, accept_loss=False, new_topic=True)
     assert (plan.new_epoch, dict(plan.starting_offsets), plan.lost_records) == (1, {0: 0, 1: 0, 2: 0}, 0)
     with pytest.raises(StreamError, match="was created again"):
         drain(spark, streams, "bronze")
@@ -102,9 +103,9 @@ def test_a_topic_made_again_before_bronze_reads_is_refused_and_goes_on_as_a_new_
             step()
         with pytest.raises(StreamError, match="was begun and not finished"):
             drain(spark, streams, "bronze")
-        assert plan_continuation(streams, accept_loss=False, new_topic=False) == plan
+        assert plan_continuation(streams, BRONZE_SPEC, accept_loss=False, new_topic=False) == plan
     continue_with(streams, plan)
-    binding = read_binding(streams.checkpoint_dir)
+    binding = read_binding(streams.checkpoint_dir / "bronze")
     assert binding is not None
     assert (binding.topic_id, binding.topic_epoch, len(binding.closed)) == (new, 1, 1)
 
@@ -117,7 +118,7 @@ def test_a_topic_made_again_before_bronze_reads_is_refused_and_goes_on_as_a_new_
     ]
     assert conservation(streams).passed
     with pytest.raises(StreamError, match="Nothing has to be continued"):
-        plan_continuation(streams, accept_loss=True, new_topic=True)
+        plan_continuation(streams, BRONZE_SPEC, accept_loss=True, new_topic=True)
 
     # Nothing but the recorded continuation is accepted in place of a checkpoint.
     shutil.rmtree(streams.checkpoint_dir / "bronze")
@@ -140,8 +141,8 @@ def test_records_gone_before_they_were_read_are_named_and_recorded_as_lost(spark
     )
     assert "--accept-loss" in caught.value.remedy
     with pytest.raises(StreamError, match="are gone before bronze has read them"):
-        plan_continuation(streams, accept_loss=False, new_topic=True)
-    plan = plan_continuation(streams, accept_loss=True, new_topic=False)
+        plan_continuation(streams, BRONZE_SPEC, accept_loss=False, new_topic=True)
+    plan = plan_continuation(streams, BRONZE_SPEC, accept_loss=True, new_topic=False)
     assert (dict(plan.lost), dict(plan.starting_offsets), plan.new_epoch) == ({0: (1, 1)}, {0: 2, 1: 0, 2: 0}, 0)
 
     # The same by the command: it says what it would do, and does it when told to.
@@ -151,7 +152,9 @@ def test_records_gone_before_they_were_read_are_named_and_recorded_as_lost(spark
     assert code == 0
     assert "- Kafka partition 0, offsets 1 to 1 (1) are written to quality.offset_gaps as lost." in said
     assert "Nothing was changed." in said
-    assert plan_continuation(streams, accept_loss=True, new_topic=False).starting_offsets == plan.starting_offsets
+    assert (
+        plan_continuation(streams, BRONZE_SPEC, accept_loss=True, new_topic=False).starting_offsets == plan.starting_offsets
+    )
     code, said = run_rtap(streams, "topics", "continue", "--accept-loss", "--yes")
     assert (code, "1 offsets are recorded as lost" in said) == (0, True), said
     assert conservation(streams).detail == {"missing": "0", "repeated": "0", "lost": "1"}
@@ -167,7 +170,7 @@ def test_records_gone_before_they_were_read_are_named_and_recorded_as_lost(spark
     # All that is left may be nothing: the drain ends all the same, and what comes later is read.
     send_plainly(streams, purchases(writer, 20, 2, "1"), partition=2)
     delete_before(streams, 2, 2)
-    continue_with(streams, plan_continuation(streams, accept_loss=True, new_topic=False))
+    continue_with(streams, plan_continuation(streams, BRONZE_SPEC, accept_loss=True, new_topic=False))
     assert drain(spark, streams, "bronze")["bronze"].input_rows == 0
     send_plainly(streams, purchases(writer, 30, 1, "1"), partition=2)
     drain(spark, streams)
@@ -245,10 +248,10 @@ def fresh(writer: object, count: int) -> Iterator[Record]:
 def forget_id(settings: Settings) -> None:
     """Bind bronze to whatever topic is there now, as if its id had not changed."""
 
-    binding = read_binding(settings.checkpoint_dir)
+    binding = read_binding(settings.checkpoint_dir / "bronze")
     assert binding is not None
     found = topic_identity(settings, settings.topic_events)
-    write_binding(settings.checkpoint_dir, replace(binding, topic_id=found.topic_id))
+    write_binding(settings.checkpoint_dir / "bronze", replace(binding, topic_id=found.topic_id))
 
 
 def set_timestamps(settings: Settings, kind: str) -> None:

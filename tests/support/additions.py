@@ -1,4 +1,4 @@
-"""One table, stream, mart, check and column of gold that the platform does not have, as edits to a copy of its source.
+"""One table, stream, source, mart, check and column of gold that the platform lacks, as edits to a copy of its source.
 
 `ADDITIONS` are the edits that `CONTRIBUTING.md` lists. `copy_with` makes the copy, and `run_in` runs a probe in it.
 """
@@ -100,6 +100,63 @@ WRITERS: dict[str, Writer] = {
         "from rtap_assets.kafka.clients import spark_sink_options, spark_source_options\n",
     ),
 )
+# Events of another system: a topic that a stream of its own follows, into a table that keeps each record with its place.
+SOURCE_TABLE = (
+    Edit(
+        "rtap_assets/contracts/tables.py",
+        "\nTABLES = (BRONZE",
+        """
+TICKETS = TableSpec(
+    namespace="bronze",
+    name="tickets",
+    view="tickets",
+    doc="Support tickets, as their topic holds them.",
+    grain="one Kafka record",
+    key=("topic", "kafka_partition", "kafka_offset"),
+    partition="days(kafka_timestamp)",
+    columns=(
+        *(column for column in KAFKA_COLUMNS if column.name != "schema_id"),
+        Column("raw_key", "binary", "The record's key."),
+        Column("raw_value", "binary", "The record's value."),
+    ),
+)
+TABLES = (TICKETS, BRONZE""",
+    ),
+)
+SOURCE = (
+    Edit(
+        "rtap_assets/contracts/topics.py",
+        "\nTOPICS = (",
+        """
+TICKETS_TOPIC = Topic(asset="tickets", name="support.tickets.v1", doc="Support tickets.", is_source=True)
+TOPICS = (TICKETS_TOPIC, """,
+    ),
+    Edit(
+        "rtap_assets/contracts/streams.py",
+        ")\nSTREAM_NAMES = ",
+        """    StreamSpec("tickets", TICKETS_TOPIC, TICKETS, trigger_seconds_default=1),
+)
+STREAM_NAMES = """,
+    ),
+    Edit("rtap_assets/contracts/streams.py", "REVENUE_TOPIC, Topic", "REVENUE_TOPIC, TICKETS_TOPIC, Topic"),
+    Edit("rtap_assets/contracts/streams.py", "SILVER, TableSpec", "SILVER, TICKETS, TableSpec"),
+    Edit(
+        "rtap_assets/streaming/queries/definitions.py",
+        "WRITERS: dict[str, Writer] = {\n",
+        """def tickets_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
+    stream = STREAMS["tickets"]
+    records = kafka_records(session, settings, stream).selectExpr(
+        "topic", f"{topic_epoch(settings, stream)} AS topic_epoch", "partition AS kafka_partition", "offset AS kafka_offset",
+        "timestamp AS kafka_timestamp", "key AS raw_key", "value AS raw_value",
+    )
+    return records.writeStream.format("iceberg").option("path", f"{settings.catalog_name}.{stream.writes.identifier}")
+
+
+WRITERS: dict[str, Writer] = {
+    "tickets": tickets_writer,
+""",
+    ),
+)
 MART = (
     Edit(
         "rtap_assets/serving/marts.py",
@@ -154,7 +211,14 @@ COLUMN = (
     ),
     Edit(f"{SUBJECT}/2.avsc", "", NEXT_SCHEMA),
 )
-ADDITIONS = {"a table": TABLE, "a stream": STREAM, "a mart": MART, "a check": CHECK, "a column of gold": COLUMN}
+ADDITIONS = {
+    "a table": TABLE,
+    "a stream": STREAM,
+    "a source": SOURCE,
+    "a mart": MART,
+    "a check": CHECK,
+    "a column of gold": COLUMN,
+}
 
 
 def copy_with(folder: Path, edits: Iterable[Edit]) -> Path:

@@ -55,6 +55,7 @@ def main() -> None:
         "at_rest": [status.name for status in offline_statuses(settings)],
         "triggers": {name: stream.trigger_seconds(settings) for name, stream in STREAMS.items()},
         "depends": {name: sorted(dependencies_of(stream)) for name, stream in STREAMS.items()},
+        "follow_topics": {name: one.topic_in(settings) for name, one in STREAMS.items() if one.reads_kafka},
         "subtracted_from": list(REVENUE_WINDOWS),
         "topics": [spec.name for spec in topic_specs(settings)],
         "consumers": {spec.identifier: [one.name for one in consumers_of(settings, spec)] for spec in TABLES},

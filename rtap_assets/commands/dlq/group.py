@@ -10,12 +10,13 @@ import click
 from rtap_assets.commands.dlq.options import selection_of, selection_options
 from rtap_assets.commands.dlq.redrive import redrive_command, redrives_command, repairs_command
 from rtap_assets.commands.dlq.rejudge import rejudge_command
-from rtap_assets.commands.dlq.view import groups_table, record_lines, wrapped
+from rtap_assets.commands.dlq.view import groups_table, record_lines
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
 from rtap_assets.contracts.dead_letters import PERIODS, DeadLetter
 from rtap_assets.contracts.selection import Selection
 from rtap_assets.errors import ConfigurationError, DependencyUnavailable
+from rtap_assets.runtime.terminal import wrapped
 
 
 @click.group()
@@ -104,7 +105,7 @@ def _sent(settings: Settings) -> dict[str, dict[str, Any]]:
     try:
         return sent_before(settings)
     except DependencyUnavailable as error:
-        click.echo(f"Whether records were sent again is unknown: {error}", err=True)
+        click.echo("\n".join(wrapped(f"Whether records were sent again is unknown: {error}", hanging=0)), err=True)
         return {}
 
 

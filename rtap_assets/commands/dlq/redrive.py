@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rtap_assets.commands.dlq.options import selection_of, selection_options
-from rtap_assets.commands.dlq.view import shown_value, table, wrapped
+from rtap_assets.commands.dlq.view import shown_value, table
 from rtap_assets.commands.settings import pass_settings
 from rtap_assets.config import Settings
 from rtap_assets.contracts.dead_letters import SchemaOf, read_value
 from rtap_assets.contracts.redrive_plan import Outcome, Planned, Tally
 from rtap_assets.contracts.repairs import load_repairs
 from rtap_assets.contracts.visible import shown_bytes, visible
+from rtap_assets.runtime.terminal import wrapped
 
 if TYPE_CHECKING:
     from rtap_assets.streaming.operations.redrive import Judge, RedriveReport, RedriveRequest

@@ -1,8 +1,7 @@
-"""Renders dead letters as text of 80 columns. Producers' text is escaped: it cannot control the terminal."""
+"""Renders dead letters as text as wide as the terminal. Producers' text is escaped: it cannot control the terminal."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -11,8 +10,8 @@ from rtap_assets.contracts.avro.wire import HEADER_BYTES
 from rtap_assets.contracts.dead_letters import DeadLetter, Group, SchemaOf, read_dead_letter
 from rtap_assets.contracts.rules import EXPLANATIONS, Reason
 from rtap_assets.contracts.visible import shown_bytes, visible
+from rtap_assets.runtime.terminal import text_width, wrapped
 
-WIDTH = 80
 INDENT = "    "
 MOST_FIELDS = 60
 SHOWN_TEXT = 120
@@ -52,7 +51,7 @@ def groups_table(groups: Sequence[Group], *, period: str, limit: int) -> Iterato
 
 def record_lines(record: DeadLetter, schema_of: SchemaOf, *, redriven: str = "") -> Iterator[str]:
     """Yield one record in full: identity, reason, detail, headers, and the value decoded as far as possible."""
-    yield visible(record.identity, limit=WIDTH)
+    yield visible(record.identity, limit=text_width())
     yield f"  appended {record.kafka_timestamp:%Y-%m-%d %H:%M:%S.%f}"[:-3] + "Z"
     yield from wrapped(f"  {record.reason}: {_explained(record.reason)}")
     if record.detail:
@@ -92,12 +91,6 @@ def shown_value(value: Any) -> str:
     if isinstance(value, datetime):
         return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return visible(str(value), limit=SHOWN_TEXT)
-
-
-def wrapped(text: str) -> list[str]:
-    """Return the text in lines of at most `WIDTH`, continuation lines indented."""
-    lead = text[: len(text) - len(text.lstrip())]
-    return textwrap.wrap(text, WIDTH, initial_indent=lead, subsequent_indent=f"{lead}    ", break_long_words=True) or [""]
 
 
 def _explained(reason: str) -> str:

@@ -55,11 +55,12 @@ def proof_line(section: Section) -> str:
 def _events(sent: GenerationReport, *, corrected: tuple[int, int]) -> Iterator[str]:
     late, copies = corrected
     speed = sent.intended / sent.seconds if sent.seconds else 0.0
-    kinds = sent.by_kind
+    kinds = Counter(sent.by_kind)
+    kinds.subtract(sent.aborted_by_kind)
     yield f"Events: {sent.intended:,} sent in {sent.seconds:.1f} s, {speed:,.0f} a second"
     yield from _wrapped(
-        f"{kinds.get('good', 0):,} good, {kinds.get('duplicate', 0):,} sent twice, {kinds.get('bad', 0):,} broken; "
-        f"{sent.aborted:,} were in a transaction that was rolled back, and count for nothing"
+        f"{kinds['good']:,} good, {kinds['duplicate']:,} sent twice, {kinds['bad']:,} broken; "
+        f"{sent.aborted:,} more were in a transaction that was rolled back, and count for nothing"
     )
     yield from _wrapped(f"Corrected afterwards: {late:,} that came too late were added, {copies:,} later copies removed")
 

@@ -51,12 +51,12 @@ export class Chart {
   settings(bars) {
     const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
     const font = `${0.75 * rem}px ${css("--font")}`;
-    const paths = bars ? uPlot.paths.bars({ size: [0.72, 60 * rem], radius: 0.15 }) : uPlot.paths.linear();
+    const paths = bars ? uPlot.paths.bars({ size: [0.72, 5 * rem], radius: 0.15 }) : uPlot.paths.linear();
     const axis = { stroke: () => css("--muted"), font, ticks: { show: false }, grid: { stroke: () => css("--line"), width: 1 } };
     const one = { paths, points: { show: false }, width: bars ? 0 : (2 * rem) / 16, spanGaps: false };
     return {
       ...this.size(),
-      padding: [rem * 0.5, rem * 0.5, 0, 0],
+      padding: [rem * 0.5, rem * 1.25, 0, 0], // room for half of the last label
       legend: { show: false },
       cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
       tzDate: (stamp) => uPlot.tzDate(new Date(stamp * 1000), zoneName()),
@@ -75,7 +75,7 @@ export class Chart {
   }
 
   mark(plot) {
-    const { ctx } = plot, size = 4.5 * devicePixelRatio;
+    const { ctx } = plot, size = 0.28 * parseFloat(getComputedStyle(document.documentElement).fontSize) * devicePixelRatio;
     ctx.save();
     ctx.fillStyle = css("--warn");
     for (const point of this.points) {

@@ -164,6 +164,7 @@ function drawNow(windows) {
   const newest = ended.at(-1) ?? windows.filter((one) => one.status !== "none").at(-1);
   write($("now-currency"), newest ? live.currency : "");
   write($("now-net"), newest ? shown(units(newest.net), live.currency) : "–");
+  $("now-net").parentElement.classList.toggle("long", $("now-net").textContent.length > 13);
   $("now-net").dataset.start = newest?.start ?? "";
   $("now-status").hidden = !newest;
   if (!newest) {
@@ -218,7 +219,7 @@ function drawHours() {
   drawTotals(rows.map((one) => ({ net: one.net_amount, gross: one.gross_amount, refund: one.refund_amount, orders: one.orders, refunds: one.refunds })), `Net, last ${view.range === "24" ? "24 h" : "7 days"}`);
   drawChart(found.map((one) => ({ ...one, value: Number(one.net) / 10000, text: `${shown(one.net, live.currency)} ${live.currency}` })), true, `Net revenue in ${live.currency} per hour, from the marts`);
   const series = (name, test) => ({ name, texts: [...hours.keys()].sort((a, b) => a - b).map((start) => text(sum(marts.hours.filter((one) => Date.parse(one.hour) === start && test(one)).map((one) => one.net_amount)))), currency: live.currency });
-  const names = (key) => [...new Set(marts.hours.map((one) => one[key]))].sort();
+  const names = (key) => inOrder(new Set(marts.hours.map((one) => one[key])));
   panels.breakdown($("tiers"), names("plan_tier").map((name) => ({ ...series(name, (one) => one.plan_tier === name && holds(one, "", view.region)), pressed: name === view.plan_tier })), (name) => choose({ plan_tier: name }));
   panels.breakdown($("regions"), names("region").map((name) => ({ ...series(name, (one) => one.region === name && holds(one, view.plan_tier, "")), pressed: name === view.region })), (name) => choose({ region: name }));
 }
@@ -252,18 +253,21 @@ function emptyText() {
   return "No revenue in this range. `rtap generate --rate 500` sends events; the streams must run (`rtap streams start`).";
 }
 
+const ORDER = { free: 0, starter: 1, pro: 2, enterprise: 3 };
+const inOrder = (names) => [...names].sort((a, b) => (ORDER[a] ?? 9) - (ORDER[b] ?? 9) || a.localeCompare(b));
+
 function split(tumbling, name, known) {
-  const order = { free: 0, starter: 1, pro: 2, enterprise: 3 };
-  return [...known].sort((a, b) => (order[a] ?? 9) - (order[b] ?? 9) || a.localeCompare(b)).map((key) => ({ name: key, texts: tumbling.map((one) => one[name][key] ?? "0") }));
+  return inOrder(known).map((key) => ({ name: key, texts: tumbling.map((one) => one[name][key] ?? "0") }));
 }
 
 function drawCurrencies(tumbling) {
   const rows = live.currencies.map((code) => ({ name: code, texts: tumbling.map((one) => one.by_currency[code] ?? "0"), pressed: code === live.currency, currency: code }));
+  write($("currencies-title"), `Each currency by itself${isLive() ? "" : ", last 3 h"}`);
   panels.breakdown($("currencies"), rows, (code) => choose({ currency: code }), { comparable: false });
 }
 
 function drawFilters() {
-  options($("currency"), live.currencies.map((code) => [code, code]), live.currency);
+  options($("currency"), live.currencies.length ? live.currencies.map((code) => [code, code]) : [["", "–"]], live.currency);
   const all = (known, chosen) => [["", "All"], ...[...new Set([...known, chosen])].filter(Boolean).sort().map((name) => [name, name])];
   options($("plan_tier"), all(live.tiers, view.plan_tier), view.plan_tier);
   options($("region"), all(live.regions, view.region), view.region);
@@ -303,8 +307,8 @@ function eventToGold(status) {
 function notices(status, silent) {
   const found = [];
   const since = (one) => `since ${moment(Date.parse(one.since))} ${zoneName()}`;
-  if (live.isLost) found.push(["bad", "No connection to the dashboard.", "The figures below are the last ones heard; it is tried again all the time."]);
-  if (!silent && status.feed.presence === "away") found.push(["bad", `The live feed is away ${since(status.feed)}.`, `${status.feed.detail} ${status.feed.remedy} The figures below are the last ones heard; final ones still hold.`]);
+  if (live.isLost) found.push(["bad", "No connection to the dashboard.", "The figures below are the last ones received; the page keeps trying to reconnect."]);
+  if (!silent && status.feed.presence === "away") found.push(["bad", `The live feed is away ${since(status.feed)}.`, `${status.feed.detail} ${status.feed.remedy} The figures below are the last ones received; final ones still hold.`]);
   if (!silent && status.host.presence === "away") found.push(["warn", "The stream host does not answer.", `${status.host.detail} ${status.host.remedy} Figures stay as they are until streams run again.`]);
   if (!silent && status.marts.presence === "away") found.push(["warn", `The marts cannot be read ${since(status.marts)}.`, `${status.marts.detail} ${status.marts.remedy} Live figures go on; which windows are final is not known.`]);
   if (!silent && status.marts.presence === "none") found.push(["", "There are no marts yet.", "Status, history and quarantine follow with their first refresh (`rtap marts refresh`)."]);

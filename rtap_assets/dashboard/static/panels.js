@@ -42,7 +42,7 @@ export function windowTable(rows, currency, now) {
     (line, row) => {
       const [when, net, orders, refunds, status, change] = line.children;
       line.dataset.start = row.start;
-      write(when, `${day(row.start) === day(now) ? "" : `${day(row.start)}, `}${clock(row.start)}–${clock(row.end)}`);
+      write(when, `${day(row.start) === day(now) ? "" : `${day(row.start)}, `}${clock(row.start)}\u2060–\u2060${clock(row.end)}`); // not broken at the dash
       write(net, row.status === "none" ? "–" : `${shown(units(row.net), currency)} ${currency}`);
       write(orders, count.format(row.orders));
       write(refunds, count.format(row.refunds));
@@ -97,7 +97,7 @@ export function checks(rows, now) {
   const failed = rows.filter((one) => one.outcome === "failed");
   const idle = rows.filter((one) => one.outcome === "nothing to check");
   write($("checks-sum"), rows.length ? `${rows.length - failed.length - idle.length} passed, ${failed.length} failed, ${idle.length} had nothing to check` : "");
-  checkList($("checks"), failed, now, rows.length ? "Every check that had something to look at passes." : "No check has run yet. They run every few minutes, and at once with rtap dq run.");
+  checkList($("checks"), failed, now, rows.length ? "Every check that had something to look at passes." : "No check has run yet. They run every few minutes, and at once with `rtap dq run`.");
   $("checks-more").hidden = !rows.length;
   checkList($("checks-more").querySelector("ul"), rows, now, "");
 }
@@ -108,10 +108,14 @@ function checkList(list, rows, now, otherwise) {
     list, items, (one) => (one.empty ? "empty" : `${one.table_name} ${one.check_name}`),
     (one) => (one.empty ? make("li", { class: "empty-text" }) : make("li", {}, make("span", { class: "what" }), make("span"), make("span", { class: "why" }))),
     (item, one) => {
-      if (one.empty) return write(item, one.empty);
+      if (one.empty) {
+        if (item.dataset.shown !== one.empty) item.replaceChildren(...prose(one.empty));
+        item.dataset.shown = one.empty;
+        return;
+      }
       const kind = one.outcome === "passed" ? "ok" : one.outcome !== "failed" ? "idle" : one.severity === "error" ? "bad" : "warn";
       write(item.children[0], `${one.check_name.replaceAll("_", " ")} · ${PLACE[one.table_name] ?? one.table_name}`);
-      pill(item.children[1], kind, one.outcome === "failed" ? `failed, ${one.severity}` : one.outcome);
+      pill(item.children[1], kind, one.outcome === "failed" && one.severity === "warn" ? "failed, warning" : one.outcome);
       write(item.children[2], `${one.sentence} Observed ${number(one.observed)}, at most ${number(one.threshold)}; ${ago(Date.parse(one.measured_at), now)} ago.`);
     },
   );
@@ -119,12 +123,21 @@ function checkList(list, rows, now, otherwise) {
 
 const number = (value) => (value === null ? "–" : new Intl.NumberFormat("en", { maximumSignificantDigits: 4 }).format(value));
 
+const REASONS = 6; // in sight; the rest unfold
+
 export function quarantine(rows) {
-  const total = rows.reduce((all, one) => all + one.records, 0);
-  write($("dead-sum"), rows.length ? plural(total, "record") : "");
-  const items = rows.length ? [...rows].sort((a, b) => b.records - a.records) : [{ empty: "Nothing is quarantined." }];
+  write($("dead-sum"), rows.length ? `${plural(total(rows, "records"), "record")}, ${plural(rows.length, "reason")}` : "");
+  const sorted = [...rows].sort((a, b) => b.records - a.records);
+  const [seen, more] = [sorted.slice(0, REASONS), sorted.slice(REASONS)];
+  reasons($("dead"), seen.length ? seen : [{ empty: "Nothing is quarantined." }]);
+  $("dead-more").hidden = !more.length;
+  write($("dead-more").querySelector("summary"), `${plural(more.length, "more reason")}, ${plural(total(more, "records"), "record")}`);
+  reasons($("dead-more").querySelector("ul"), more);
+}
+
+function reasons(list, items) {
   each(
-    $("dead"), items, (one) => one.reason ?? "empty",
+    list, items, (one) => one.reason ?? "empty",
     (one) => {
       if (one.empty) return make("li", { class: "empty-text" });
       const details = make("details", {}, make("summary", {}, make("span", { class: "what" }), make("span", { class: "count" }), make("span", { class: "why" })), make("ul", { class: "samples" }));
@@ -138,10 +151,13 @@ export function quarantine(rows) {
       details.dataset.last = one.last_seen;
       write(what, one.reason.replaceAll("_", " "));
       write(records, count.format(one.records));
-      write(why, `${one.explanation ?? ""} Newest ${moment(Date.parse(one.last_seen))}.`);
+      write(why, `${sentence(one.explanation)} Newest ${moment(Date.parse(one.last_seen))}.`);
     },
   );
 }
+
+// A text of the contract, as a sentence: names at its begin stay as they are.
+const sentence = (text) => (!text || /[.!?]$/.test(text) ? text ?? "" : `${text}.`);
 
 async function samples(list, reason, last) {
   if (!list.childElementCount) list.append(make("li", { text: "Reading the newest records …" }));
@@ -170,7 +186,7 @@ export function corrections(rows, now) {
       const added = total(one.own, "rows_added"), removed = total(one.own, "rows_removed");
       write(item.children[0], CAUSES[one.cause]);
       write(item.children[1], [added ? `+${count.format(added)}` : "", removed ? `−${count.format(removed)}` : ""].filter(Boolean).join(" ") || "0");
-      write(item.children[2], `${one.own[0].why ?? ""} ${plural(one.windows.length, "figure of a window changed", "figures of windows changed")}; last ${ago(Date.parse(one.own[0].planned_at), now)} ago.`);
+      write(item.children[2], `${sentence(one.own[0].why)} ${plural(one.windows.length, "window figure changed", "window figures changed")}; last ${ago(Date.parse(one.own[0].planned_at), now)} ago.`);
     },
   );
 }

@@ -1,4 +1,4 @@
-"""The newest row of bronze per Kafka partition, which the broker must still have at that offset."""
+"""The newest row of a table of raw records per Kafka partition, which the broker must still have at that offset."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from pyiceberg.expressions import And, BooleanExpression, EqualTo, GreaterThanOr
 from pyiceberg.table import Table
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.tables import BRONZE
+from rtap_assets.contracts.tables import TableSpec
 from rtap_assets.lake.catalog import load_table, open_catalog
 
 # How far below the position a row is searched: the newest offsets may be transaction markers, which have no row.
 LOOK_BACK_OFFSETS = 1_000
+COLUMNS = ("topic", "kafka_partition", "kafka_offset", "kafka_timestamp", "raw_key", "raw_value")
 
 
 @dataclass(frozen=True)
 class RawRow:
-    """A record as bronze holds it."""
+    """A record as the table holds it."""
 
     kafka_partition: int
     kafka_offset: int
@@ -31,7 +32,14 @@ class RawRow:
     raw_value: bytes | None
 
 
-def newest_rows(settings: Settings, topic: str, positions: Mapping[int, int], *, topic_epoch: int) -> dict[int, RawRow]:
+def holds_raw_records(spec: TableSpec) -> bool:
+    """Return whether the table keeps each record's place and bytes, as bronze does."""
+    return {column.name for column in spec.columns} >= set(COLUMNS)
+
+
+def newest_rows(
+    settings: Settings, spec: TableSpec, topic: str, positions: Mapping[int, int], *, topic_epoch: int
+) -> dict[int, RawRow]:
     """Return the newest row below each position, by Kafka partition; one without a nearby row is left out.
 
     Raises:
@@ -39,7 +47,7 @@ def newest_rows(settings: Settings, topic: str, positions: Mapping[int, int], *,
         DependencyUnavailable: the catalog did not answer.
     """
     with open_catalog(settings) as catalog:
-        table = load_table(catalog, BRONZE.identifier)
+        table = load_table(catalog, spec.identifier)
         near = [_near(partition, position) for partition, position in positions.items() if position > 0]
         if not near or table.current_snapshot() is None:
             return {}
@@ -53,8 +61,7 @@ def newest_rows(settings: Settings, topic: str, positions: Mapping[int, int], *,
         if not newest:
             return {}
         exact = reduce(Or, [_at(partition, offset) for partition, offset in newest.items()])
-        columns = ("topic", "kafka_partition", "kafka_offset", "kafka_timestamp", "raw_key", "raw_value", *epoch)
-        rows = _read(table, exact, columns).to_pylist()
+        rows = _read(table, exact, (*COLUMNS, *epoch)).to_pylist()
     return {
         row["kafka_partition"]: RawRow(
             row["kafka_partition"], row["kafka_offset"], row["kafka_timestamp"], row["raw_key"], row["raw_value"]

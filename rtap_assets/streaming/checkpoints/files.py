@@ -104,7 +104,8 @@ def commit_time(checkpoint: Path, batch_id: int) -> datetime:
 
 def stream_positions(checkpoints: Path, *, topic: str) -> StreamPositions:
     """Return the offsets up to which bronze, silver and gold have read, from the checkpoints as they are now."""
-    bronze, binding = (committed_position(checkpoints / "bronze") or {}).get(topic), read_binding(checkpoints)
+    checkpoint = checkpoints / "bronze"
+    bronze, binding = (committed_position(checkpoint) or {}).get(topic), read_binding(checkpoint)
     begun = {} if binding is None or binding.topic != topic else dict(binding.starting_offsets)
     gold = checkpoints / "gold"
     return StreamPositions(

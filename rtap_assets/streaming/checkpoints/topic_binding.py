@@ -1,4 +1,4 @@
-"""Which topic bronze's checkpoint belongs to: by the broker's id and not by name, with the epochs before it.
+"""Which topic the checkpoint of a stream belongs to: by the broker's id and not by name, with the epochs before it.
 
 Small JSON files beside the checkpoint, replaced atomically: the binding, and the plan of a continuation that is under way.
 Reads and writes alone; what is wrong is judged in `topic_verification.py`.
@@ -15,12 +15,10 @@ from typing import Any, Self
 from rtap_assets.errors import StreamError
 from rtap_assets.runtime.files import write_json
 
-BINDING_FILE, PLAN_FILE = "bronze-topic.json", "bronze-continuation.json"
-
 
 @dataclass(frozen=True)
 class ClosedQuery:
-    """A query of bronze that an operator has closed: its newest batch, and what of the topic it had read then."""
+    """A query that an operator has closed: its newest batch, and what of the topic it had read then."""
 
     query_id: str
     batch_id: int
@@ -32,7 +30,7 @@ class ClosedQuery:
 
 @dataclass(frozen=True)
 class TopicBinding:
-    """The topic that bronze reads. `starting_offsets`: where the present checkpoint begins; {} is the topic's beginning."""
+    """The topic that a stream follows. `starting_offsets`: where the checkpoint begins; {} is the topic's beginning."""
 
     topic: str
     topic_id: str | None
@@ -50,24 +48,35 @@ class TopicBinding:
         return cls(**dict(document) | {"starting_offsets": starting, "closed": closed})
 
 
-def read_binding(checkpoints: Path) -> TopicBinding | None:
-    """Return the binding; None before bronze's first start.
+def read_binding(checkpoint: Path) -> TopicBinding | None:
+    """Return what the checkpoint of a stream is bound to; None before the stream's first start.
 
     Raises:
         StreamError: the file cannot be read.
     """
-    document = read_json(checkpoints / BINDING_FILE)
+    path = binding_file(checkpoint)
+    document = read_json(path)
     if document is None:
         return None
     try:
         return TopicBinding.from_json(document)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _unreadable(checkpoints / BINDING_FILE, error) from error
+        raise _unreadable(path, error) from error
 
 
-def write_binding(checkpoints: Path, binding: TopicBinding) -> None:
+def write_binding(checkpoint: Path, binding: TopicBinding) -> None:
     """Put the binding on disk; it counts once this returns."""
-    write_json(checkpoints / BINDING_FILE, asdict(binding), durable=True, default=str)
+    write_json(binding_file(checkpoint), asdict(binding), durable=True, default=str)
+
+
+def binding_file(checkpoint: Path) -> Path:
+    """Return the file of the binding; it stays while the checkpoint is put aside."""
+    return checkpoint.with_name(f"{checkpoint.name}-topic.json")
+
+
+def plan_file(checkpoint: Path) -> Path:
+    """Return the file of the plan of a continuation."""
+    return checkpoint.with_name(f"{checkpoint.name}-continuation.json")
 
 
 def by_partition(offsets: Mapping[str, int]) -> dict[int, int]:
@@ -93,5 +102,5 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def _unreadable(path: Path, error: Exception) -> StreamError:
     return StreamError(
         f"The file {path} cannot be read: {error}.",
-        remedy="Put it back from the backup of the checkpoints; it says which topic bronze has read, and from where.",
+        remedy="Put it back from the backup of the checkpoints; it says which topic the stream has read, and from where.",
     )

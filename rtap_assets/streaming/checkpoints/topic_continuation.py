@@ -1,19 +1,20 @@
-"""Goes on with the events topic after it was made again, truncated, or cut short by retention: a recorded decision.
+"""Goes on with a stream's topic after it was made again, truncated, or cut short by retention: a recorded decision.
 
-Bronze's checkpoint is put aside and a new one prepared that begins at stated offsets; what is lost is written down first.
-The plan is on disk before its first step: killed between any two steps, the same command finishes it, and bronze does not
-start meanwhile. The streams below follow bronze's table, and notice nothing.
+The stream's checkpoint is put aside and a new one prepared that begins at stated offsets; what is lost is written down
+first. The plan is on disk before its first step: killed between any two steps, the same command finishes it, and the stream
+does not start meanwhile. The streams below follow its table, and notice nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.offset_gaps import GapKind, OffsetGap
-from rtap_assets.contracts.tables import BRONZE
+from rtap_assets.contracts.streams import BRONZE_SPEC, StreamSpec
 from rtap_assets.errors import StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.snapshots import newest_stream_commit
@@ -22,16 +23,16 @@ from rtap_assets.runtime.clock import utc_now
 from rtap_assets.runtime.files import sync_folder, write_json
 from rtap_assets.streaming.checkpoints.files import newest_committed, query_id, read_batch
 from rtap_assets.streaming.checkpoints.topic_binding import (
-    PLAN_FILE,
     ClosedQuery,
     TopicBinding,
     by_partition,
+    plan_file,
     read_binding,
     read_json,
     write_binding,
 )
 from rtap_assets.streaming.checkpoints.topic_facts import TopicFacts, topic_facts
-from rtap_assets.streaming.checkpoints.topic_verification import replaced_partitions, verify_facts
+from rtap_assets.streaming.checkpoints.topic_verification import replaced_partitions, topics_command, verify_facts
 
 ARCHIVE_FOLDER = "archive"
 Step = tuple[str, Callable[[], object]]
@@ -53,6 +54,7 @@ class Continuation:
     lost: Mapping[int, tuple[int, int]]
     archive: str
     planned_at: str
+    stream: str = BRONZE_SPEC.name
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
@@ -68,7 +70,7 @@ class Continuation:
         """Return what will be done, in the order of the steps."""
         offsets = ", ".join(f"{partition}: {offset}" for partition, offset in sorted(self.starting_offsets.items()))
         lines = [
-            f"{BRONZE.identifier} has read {self.topic} up to "
+            f"{self.stream} has read {self.topic} up to "
             f"{', '.join(f'{partition}: {offset}' for partition, offset in sorted(self.positions.items())) or 'nothing'} "
             f"(Kafka partition: next offset), in epoch {self.old_epoch} of the topic.",
         ]
@@ -82,31 +84,33 @@ class Continuation:
                 f"The topic is taken as new (id {self.old_topic_id} -> {self.new_topic_id}): its rows get topic_epoch "
                 f"{self.new_epoch}. What the old one held past the offsets above was never read, and cannot be counted."
             )
-        lines.append(f"The checkpoint of bronze is moved to {ARCHIVE_FOLDER}/{self.archive}; no row is changed.")
-        lines.append(f"Bronze begins a new checkpoint at {offsets} (Kafka partition: offset) when it is started.")
+        lines.append(f"The checkpoint of {self.stream} is moved to {ARCHIVE_FOLDER}/{self.archive}; no row is changed.")
+        lines.append(
+            f"{self.stream.capitalize()} begins a new checkpoint at {offsets} (Kafka partition: offset) when it is started."
+        )
         return lines
 
 
-def plan_continuation(settings: Settings, *, accept_loss: bool, new_topic: bool) -> Continuation:
+def plan_continuation(settings: Settings, stream: StreamSpec, *, accept_loss: bool, new_topic: bool) -> Continuation:
     """Return what `continue_with` would do; changes nothing. A plan that was begun is returned as it is.
 
     Raises:
         StreamError: nothing is wrong, or what is wrong is not what was agreed to.
         DependencyUnavailable, ConfigurationError: as `topic_facts`.
     """
-    begun = read_json(settings.checkpoint_dir / PLAN_FILE)
+    begun = read_json(plan_file(stream.checkpoint(settings)))
     if begun is not None:
         return Continuation.from_json(begun)
-    facts = topic_facts(settings)
-    is_new = bool(facts.is_other_topic or facts.truncated or replaced_partitions(settings, facts))
+    facts = topic_facts(settings, stream)
+    is_new = bool(facts.is_other_topic or facts.truncated or replaced_partitions(settings, stream, facts))
     if not is_new and not facts.lost:
         raise StreamError(
-            f"Nothing has to be continued: {facts.topic} is the topic that bronze has read, and has what comes next.",
-            remedy="`rtap topics status` shows both; `rtap streams start bronze` starts it.",
+            f"Nothing has to be continued: {facts.topic} is the topic that {stream.name} has read, and has what comes next.",
+            remedy=f"`{topics_command(stream.name, 'status')}` shows both; `rtap streams start {stream.name}` starts it.",
         )
     if (is_new and not new_topic) or (not is_new and not accept_loss):
         _refuse(facts, "--new-topic" if is_new else "--accept-loss")
-    closing = _closing(settings, facts)
+    closing = _closing(settings, stream, facts)
     starting = (
         dict(facts.beginnings)
         if is_new
@@ -133,13 +137,14 @@ def plan_continuation(settings: Settings, *, accept_loss: bool, new_topic: bool)
         positions=closing[2],
         starting_offsets=starting,
         lost=lost,
-        archive=f"bronze-{now:%Y%m%dT%H%M%SZ}",
+        archive=f"{stream.name}-{now:%Y%m%dT%H%M%SZ}",
         planned_at=now.isoformat(),
+        stream=stream.name,
     )
 
 
 def continue_with(settings: Settings, plan: Continuation, *, echo: Callable[[str], None] = lambda _: None) -> None:
-    """Carry the plan out; every step may be repeated. The caller sees to it that bronze's query does not run.
+    """Carry the plan out; every step may be repeated. The caller sees to it that the stream's query does not run.
 
     Raises:
         StreamError: the checkpoint is not the one that the plan was made for.
@@ -152,27 +157,26 @@ def continue_with(settings: Settings, plan: Continuation, *, echo: Callable[[str
 
 def steps_of(settings: Settings, plan: Continuation) -> list[Step]:
     """Return the steps in their order."""
+    checkpoint = settings.checkpoint_dir / plan.stream
     return [
-        (
-            "the plan is written down",
-            lambda: write_json(settings.checkpoint_dir / PLAN_FILE, asdict(plan), durable=True, default=str),
-        ),
+        ("the plan is written down", lambda: write_json(plan_file(checkpoint), asdict(plan), durable=True, default=str)),
         (f"{plan.lost_records:,} offsets are recorded as lost", lambda: record_gaps(settings, _gaps(plan))),
-        ("the checkpoint is put aside", lambda: _archive(settings, plan)),
-        ("the topic is bound", lambda: write_binding(settings.checkpoint_dir, _binding(settings, plan))),
-        ("done", lambda: _finish(settings)),
+        ("the checkpoint is put aside", lambda: _archive(checkpoint, plan)),
+        ("the topic is bound", lambda: write_binding(checkpoint, _binding(checkpoint, plan))),
+        ("done", lambda: _finish(checkpoint)),
     ]
 
 
-def _closing(settings: Settings, facts: TopicFacts) -> tuple[str | None, int, Mapping[int, int]]:
+def _closing(settings: Settings, stream: StreamSpec, facts: TopicFacts) -> tuple[str | None, int, Mapping[int, int]]:
     """Return the query that ends here, its newest batch, and where that batch ends: as the table and the checkpoint know it.
 
     A batch that was planned may be in the table and not yet in the log of commits.
     """
-    checkpoint = settings.checkpoint_dir / "bronze"
-    own_id = query_id(checkpoint)
-    with open_catalog(settings) as catalog:
-        commit = newest_stream_commit(load_table(catalog, BRONZE.identifier))
+    checkpoint = stream.checkpoint(settings)
+    own_id, commit = query_id(checkpoint), None
+    if stream.writes is not None:
+        with open_catalog(settings) as catalog:
+            commit = newest_stream_commit(load_table(catalog, stream.writes.identifier))
     if own_id is None:
         newest = facts.binding.closed[-1] if facts.binding is not None and facts.binding.closed else None
         return (None, -1, facts.positions) if newest is None else (newest.query_id, newest.batch_id, facts.positions)
@@ -186,14 +190,13 @@ def _closing(settings: Settings, facts: TopicFacts) -> tuple[str | None, int, Ma
 
 
 def _refuse(facts: TopicFacts, option: str) -> None:
+    again = f"{topics_command(facts.stream, 'continue')} {option}"
     try:
         verify_facts(facts)
     except StreamError as error:
-        raise StreamError(error.message, remedy=f"To go on, say `rtap topics continue {option}`.") from error
-    raise StreamError(
-        f"The topic {facts.topic} holds other records than bronze has read from it.",
-        remedy=f"To go on, say `rtap topics continue {option}`.",
-    )
+        raise StreamError(error.message, remedy=f"To go on, say `{again}`.") from error
+    message = f"The topic {facts.topic} holds other records than {facts.stream} has read from it."
+    raise StreamError(message, remedy=f"To go on, say `{again}`.")
 
 
 def _gaps(plan: Continuation) -> list[OffsetGap]:
@@ -206,20 +209,20 @@ def _gaps(plan: Continuation) -> list[OffsetGap]:
             last_offset=last,
             records=last - first + 1,
             kind=GapKind.LOST.value,
-            detail=f"gone before bronze read them; accepted with `rtap topics continue`, planned at {plan.planned_at}",
+            detail=f"gone before {plan.stream} read them; accepted by `rtap topics continue`, planned at {plan.planned_at}",
         )
         for partition, (first, last) in sorted(plan.lost.items())
     ]
 
 
-def _archive(settings: Settings, plan: Continuation) -> None:
-    source, target = settings.checkpoint_dir / "bronze", settings.checkpoint_dir / ARCHIVE_FOLDER / plan.archive
+def _archive(source: Path, plan: Continuation) -> None:
+    target = source.parent / ARCHIVE_FOLDER / plan.archive
     if target.exists() or not source.exists():
         return  # done before
     if plan.query_id is not None and query_id(source) not in {plan.query_id, None}:
         raise StreamError(
             f"The checkpoint {source} belongs to another query than the plan was made for.",
-            remedy=f"Look at {settings.checkpoint_dir / PLAN_FILE}; remove it to plan again.",
+            remedy=f"Look at {plan_file(source)}; remove it to plan again.",
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     source.rename(target)
@@ -227,8 +230,8 @@ def _archive(settings: Settings, plan: Continuation) -> None:
     sync_folder(source.parent)
 
 
-def _binding(settings: Settings, plan: Continuation) -> TopicBinding:
-    before = read_binding(settings.checkpoint_dir)
+def _binding(checkpoint: Path, plan: Continuation) -> TopicBinding:
+    before = read_binding(checkpoint)
     closed = () if before is None else before.closed
     if plan.query_id is not None and not any(one.closed_at == plan.planned_at for one in closed):
         one = ClosedQuery(plan.query_id, plan.batch_id, plan.old_topic_id, plan.old_epoch, plan.positions, plan.planned_at)
@@ -236,6 +239,6 @@ def _binding(settings: Settings, plan: Continuation) -> TopicBinding:
     return TopicBinding(plan.topic, plan.new_topic_id, plan.new_epoch, plan.planned_at, plan.starting_offsets, closed)
 
 
-def _finish(settings: Settings) -> None:
-    (settings.checkpoint_dir / PLAN_FILE).unlink(missing_ok=True)
-    sync_folder(settings.checkpoint_dir)
+def _finish(checkpoint: Path) -> None:
+    plan_file(checkpoint).unlink(missing_ok=True)
+    sync_folder(checkpoint.parent)

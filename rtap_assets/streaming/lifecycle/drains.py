@@ -11,12 +11,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.topics import Topic
 from rtap_assets.kafka.topics import beginning_offsets, end_offsets
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.snapshots import has_read_to, newest_append
 from rtap_assets.streaming.checkpoints.files import committed_position
 from rtap_assets.streaming.checkpoints.topic_binding import read_binding
-from rtap_assets.streaming.checkpoints.topic_facts import bronze_positions
+from rtap_assets.streaming.checkpoints.topic_facts import topic_positions
 from rtap_assets.streaming.lifecycle.phases import StreamState
 from rtap_assets.streaming.model.reports import DrainReport
 from rtap_assets.streaming.queries.definitions import StreamDefinition
@@ -32,12 +33,12 @@ def everything_there_is(settings: Settings, stream: StreamDefinition) -> Callabl
         DependencyUnavailable: broker or catalog did not answer.
     """
     checkpoint = stream.checkpoint(settings)
-    if stream.reads is None:
-        ends, beginnings = (look(settings, settings.topic_events) for look in (end_offsets, beginning_offsets))
-        binding = read_binding(settings.checkpoint_dir)
+    if isinstance(stream.reads, Topic):
+        ends, beginnings = (look(settings, stream.topic_in(settings)) for look in (end_offsets, beginning_offsets))
+        binding = read_binding(checkpoint)
 
         def past_ends() -> bool:
-            position = bronze_positions(settings, binding)
+            position = topic_positions(settings, stream, binding)
             return all(position.get(partition, beginnings.get(partition, 0)) >= offset for partition, offset in ends.items())
 
         return past_ends

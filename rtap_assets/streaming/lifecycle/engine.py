@@ -174,7 +174,7 @@ class StreamEngine:
 
     def _ask_jvm(self) -> object:
         java: Any = self._session.sparkContext._jvm
-        return java.System.nanoTime()
+        return getattr(java, "java.lang.System").nanoTime()
 
     def _status(self, supervisor: StreamSupervisor, now: datetime) -> StreamStatus:
         stream, sources = self._streams[supervisor.name], self._sources
@@ -187,7 +187,7 @@ class StreamEngine:
             policy=supervisor.policy,
             now=now,
             validity_seconds=self._settings.status_validity_seconds,
-            reads_kafka=stream.reads is None,
+            reads_kafka=stream.reads_kafka,
         )
 
     def _supervisor(self, stream: StreamDefinition) -> StreamSupervisor:

@@ -39,7 +39,7 @@ def rebuild_layer(
     Raises:
         StreamError: the layer is read from Kafka and not from a table, or a stream failed; repeat the rebuild then.
     """
-    if STREAMS[name].reads is None:
+    if STREAMS[name].reads_kafka:
         raise StreamError(
             f"{name} is read from Kafka, not from a table.",
             remedy="Put its table and its checkpoint back from the same backup.",
@@ -57,7 +57,7 @@ def rebuild_layer(
     whole = {"source_max_files_per_batch": UNLIMITED, "source_max_rows_per_batch": UNLIMITED}
     reports = []
     for stream in streams:
-        assert stream.reads is not None
+        assert isinstance(stream.reads, TableSpec)
         _begin_with_everything(session, settings, stream, stream.reads)
         reports.append(drain_stream(session, settings.model_copy(update=whole), stream.name, echo=echo))
         echo(f"{stream.name}: rebuilt from {reports[-1].input_rows:,} rows of {stream.reads.identifier}")
@@ -68,7 +68,7 @@ def downstream_of(stream: StreamDefinition) -> list[StreamDefinition]:
     """The stream and those that read what it writes, in the order of the chain."""
     found = [stream]
     for other in STREAMS.values():
-        if other.reads is not None and other.reads in [one.writes for one in found]:
+        if other.reads in [one.writes for one in found]:
             found.append(other)
     return found
 

@@ -45,7 +45,7 @@ class SessionWork:
 
     def erase(self, account_id: str, *, dry_run: bool) -> dict[str, Any]:
         for name, stream in STREAMS.items():
-            if stream.reads is not None and not dry_run:
+            if not stream.reads_kafka and not dry_run:
                 self._drain(name)
         return erase_account(self._correction_run(), account_id, dry_run=dry_run).to_json()
 

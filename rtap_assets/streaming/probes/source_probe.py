@@ -11,13 +11,14 @@ from datetime import datetime, timedelta
 from threading import Event, Thread
 
 from rtap_assets.config import Settings
+from rtap_assets.contracts.topics import Topic
 from rtap_assets.errors import DependencyUnavailable, StreamError
 from rtap_assets.kafka.backlog import backlog as kafka_backlog
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.backlog import backlog as table_backlog
 from rtap_assets.streaming.checkpoints.files import committed_position
 from rtap_assets.streaming.checkpoints.topic_binding import read_binding
-from rtap_assets.streaming.checkpoints.topic_facts import bronze_positions
+from rtap_assets.streaming.checkpoints.topic_facts import topic_positions
 from rtap_assets.streaming.checkpoints.topic_verification import verify_position
 from rtap_assets.streaming.model.states import FailureNote
 from rtap_assets.streaming.probes.open_transactions import Describe, TransactionWatch
@@ -69,9 +70,9 @@ class SourceProbe:
         self._clock, self._say = clock, say
         self._readings: dict[str, Lag] = {}
         self._watches = {
-            stream.name: TransactionWatch(settings, settings.topic_events, describe=describe)
+            stream.name: TransactionWatch(settings, stream.topic_in(settings), describe=describe)
             for stream in streams
-            if stream.reads is None
+            if stream.reads_kafka
         }
         self._held: dict[str, FailureNote] = {}
         self._refusals: dict[str, Refusal] = {}
@@ -127,8 +128,8 @@ class SourceProbe:
     def _measure(self, stream: StreamDefinition) -> None:
         """Take a new reading; none where it fails, so that no old one is shown and the other streams keep theirs."""
         try:
-            if stream.reads is None:
-                verify_position(self._settings)
+            if stream.reads_kafka:
+                verify_position(self._settings, stream)
             self._refusals.pop(stream.name, None)
             self._readings[stream.name] = measure_lag(self._settings, stream, clock=self._clock)
             if (watch := self._watches.get(stream.name)) is not None:
@@ -167,9 +168,9 @@ def measure_lag(settings: Settings, stream: StreamDefinition, *, clock: Callable
         DependencyUnavailable: broker or catalog did not answer.
         ConfigurationError, ServingError: there is no such topic or table.
     """
-    if stream.reads is None:
-        read = bronze_positions(settings, read_binding(settings.checkpoint_dir))
-        waiting = kafka_backlog(settings, settings.topic_events, read)
+    if isinstance(stream.reads, Topic):
+        read = topic_positions(settings, stream, read_binding(stream.checkpoint(settings)))
+        waiting = kafka_backlog(settings, stream.topic_in(settings), read)
         return Lag(clock(), None, None) if waiting is None else Lag(clock(), waiting.records, waiting.oldest_at)
     position = committed_position(stream.checkpoint(settings))
     with open_catalog(settings) as catalog:
@@ -179,5 +180,5 @@ def measure_lag(settings: Settings, stream: StreamDefinition, *, clock: Callable
 
 def dependencies_of(stream: StreamDefinition) -> frozenset[str]:
     """Return what must answer for the stream to go on; a registry that is away holds up starts and new ids alone."""
-    touches_kafka = stream.reads is None or stream.publishes is not None
+    touches_kafka = stream.reads_kafka or stream.publishes is not None
     return frozenset({CATALOG, BROKER} if touches_kafka else {CATALOG})

@@ -28,7 +28,7 @@ class Sources:
         say: Callable[[str], None],
     ) -> None:
         every = list(streams)
-        kafka, tables = ([one for one in every if (one.reads is None) is of_kafka] for of_kafka in (True, False))
+        kafka, tables = ([one for one in every if one.reads_kafka is of_kafka] for of_kafka in (True, False))
         describe = producer_finder(session, settings)
         self._clock = clock
         self._probes = {
@@ -67,4 +67,4 @@ class Sources:
         return self._of(stream).open_transaction(stream.name, now)
 
     def _of(self, stream: StreamDefinition) -> SourceProbe:
-        return self._probes[BROKER if stream.reads is None else CATALOG]
+        return self._probes[BROKER if stream.reads_kafka else CATALOG]

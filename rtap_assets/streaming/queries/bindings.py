@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import TableSpec
 from rtap_assets.errors import StreamError
@@ -30,19 +32,19 @@ def verify_binding(settings: Settings, stream: StreamDefinition) -> None:
             Going on would write rows a second time, or skip new ones in silence.
         DependencyUnavailable: catalog or broker did not answer.
     """
-    if stream.reads is None:
-        refuse_unfinished_continuation(settings)
+    if stream.reads_kafka:
+        refuse_unfinished_continuation(settings, stream)
     own_id = query_id(stream.checkpoint(settings))
     for spec in (stream.reads, stream.writes):
-        if spec is not None:
+        if isinstance(spec, TableSpec):
             _refuse_foreign_layout(settings, stream, spec)
     if stream.writes is not None:
         _verify_sink(settings, stream, stream.writes, own_id)
     _refuse_foreign_state(settings, stream)  # once it is known whose checkpoint it is
-    if stream.reads is not None:
+    if isinstance(stream.reads, TableSpec):
         _verify_source(settings, stream, stream.reads)
     else:
-        verify_topic(settings)
+        verify_topic(settings, stream)
 
 
 def verify_in_place(settings: Settings, stream: StreamDefinition, running_id: str) -> None:
@@ -85,7 +87,7 @@ def _refuse_foreign_layout(settings: Settings, stream: StreamDefinition, spec: T
     if not found:
         return
     filled_by = next(one for one in STREAMS.values() if one.writes == spec)
-    again = "put it back from its backup" if filled_by.reads is None else f"rebuild it: {_rebuild(filled_by)}"
+    again = "put it back from its backup" if filled_by.reads_kafka else f"rebuild it: {_rebuild(filled_by)}"
     raise StreamError(
         f"{spec.identifier} was changed by another tool: {'; '.join(change.detail for change in found)}.",
         remedy="Undo it with that tool (rename the column back, set the partitioning again; a dropped column that is added "
@@ -102,7 +104,7 @@ def _verify_sink(settings: Settings, stream: StreamDefinition, sink: TableSpec, 
         f"{table} has batch {commit.epoch_id} of query {commit.query_id}" if commit else f"{table} has none of its batches"
     )
     fault = None
-    if commit is not None and committed is None and stream.reads is None and _was_closed(settings, commit):
+    if commit is not None and committed is None and stream.reads_kafka and _was_closed(checkpoint, commit):
         return  # a continuation was recorded: the new checkpoint begins where the query that it closed has ended
     if commit is not None and own_id is None:
         fault = f"is missing: {where}"
@@ -122,15 +124,15 @@ def _verify_sink(settings: Settings, stream: StreamDefinition, sink: TableSpec, 
         )
 
 
-def _was_closed(settings: Settings, commit: StreamCommit) -> bool:
+def _was_closed(checkpoint: Path, commit: StreamCommit) -> bool:
     """Whether `rtap topics continue` has closed this query at this batch, the newest one that it knew of."""
-    binding = read_binding(settings.checkpoint_dir)
+    binding = read_binding(checkpoint)
     newest = binding.closed[-1] if binding is not None and binding.closed else None
     return newest is not None and newest.query_id == commit.query_id and commit.epoch_id <= newest.batch_id
 
 
 def _rebuild(stream: StreamDefinition) -> str:
-    if stream.reads is not None:
+    if not stream.reads_kafka:
         return f"`rtap rebuild {stream.name}`"
     return "move the folders of the lake and of the checkpoints aside together, then drain (from what Kafka still holds)"
 

@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.avro.known_writers import KnownWriters
+from rtap_assets.contracts.streams import BRONZE_SPEC
 from rtap_assets.contracts.tables import BRONZE
 from rtap_assets.errors import RtapError
 from rtap_assets.lake.catalog import load_table, open_catalog
@@ -53,7 +54,7 @@ def bronze_sink(
 class _BronzeSink:
     def __init__(self, settings: Settings, checkpoint: Path, memory: WriterMemory, *, topic_epoch: int) -> None:
         self._settings, self._checkpoint, self._memory = settings, checkpoint, memory
-        self._topic_epoch, self._topic = topic_epoch, TopicGuard(settings)
+        self._topic_epoch, self._topic = topic_epoch, TopicGuard(settings, BRONZE_SPEC)
         self._plans: dict[bool, tuple[tuple[KnownWriters, frozenset[str]], Steps]] = {}
         self._is_first = True
 

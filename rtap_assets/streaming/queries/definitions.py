@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.readwriter import DataStreamWriter
@@ -38,10 +37,6 @@ class StreamDefinition(StreamSpec):
 
     writer: Writer = field(kw_only=True)
 
-    def checkpoint(self, settings: Settings) -> Path:
-        """Return the folder of the stream's checkpoint."""
-        return settings.checkpoint_dir / self.name
-
     def trigger_seconds(self, settings: Settings) -> float:
         """Return the trigger interval in continuous mode, seconds."""
         return float(getattr(settings, f"trigger_{self.name}_seconds"))
@@ -54,17 +49,20 @@ def bronze_writer(session: SparkSession, settings: Settings) -> DataStreamWriter
     """
     memory = WriterMemory(settings)
     memory.prime()
-    sink = bronze_sink(settings, BRONZE_STREAM.checkpoint(settings), memory, topic_epoch=topic_epoch(settings))
-    return kafka_records(session, settings).writeStream.outputMode("append").foreachBatch(sink)
+    records = kafka_records(session, settings, BRONZE_STREAM)
+    sink = bronze_sink(
+        settings, BRONZE_STREAM.checkpoint(settings), memory, topic_epoch=topic_epoch(settings, BRONZE_STREAM)
+    )
+    return records.writeStream.outputMode("append").foreachBatch(sink)
 
 
-def kafka_records(session: SparkSession, settings: Settings) -> DataFrame:
-    """Return the records of the events topic as a stream, with their headers."""
+def kafka_records(session: SparkSession, settings: Settings, stream: StreamDefinition) -> DataFrame:
+    """Return the records of the topic that the stream follows, with their headers."""
     return (
         session.readStream.format("kafka")
         .options(**spark_source_options(settings))
-        .option("subscribe", settings.topic_events)
-        .option("startingOffsets", starting_offsets(settings))
+        .option("subscribe", stream.topic_in(settings))
+        .option("startingOffsets", starting_offsets(settings, stream))
         .option("failOnDataLoss", "true")
         .option("includeHeaders", "true")
         .option("maxOffsetsPerTrigger", settings.bronze_max_offsets_per_batch)

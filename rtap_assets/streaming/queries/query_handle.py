@@ -169,7 +169,7 @@ def start_stream(
         .option("checkpointLocation", checkpoint.as_uri())
         .trigger(processingTime=f"{trigger_seconds} seconds")
     )
-    is_recovering = stream.reads is None and has_unfinished_batch(checkpoint)
+    is_recovering = stream.reads_kafka and has_unfinished_batch(checkpoint)
     query = writer.start()
     if is_recovering:
         fill_missing_offsets(session, query)

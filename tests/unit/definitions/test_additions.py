@@ -1,4 +1,4 @@
-"""A table, a stream, a mart, a check and a column of gold, each added where `CONTRIBUTING.md` says, and what follows."""
+"""A table, stream, source, mart, check and column of gold, each added where `CONTRIBUTING.md` says, and what follows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from additions import ADDITIONS, SUBJECT, copy_with, run_in
+from additions import ADDITIONS, SOURCE_TABLE, SUBJECT, copy_with, run_in
 
 from rtap_assets.config import PROJECT_ROOT
 
@@ -15,9 +15,9 @@ GUIDE = (PROJECT_ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a copy of the package with all five additions makes of itself."""
+    """What a copy of the package with all additions makes of itself."""
     folder = tmp_path_factory.mktemp("additions")
-    root = copy_with(folder, [edit for edits in ADDITIONS.values() for edit in edits])
+    root = copy_with(folder, [edit for edits in (*ADDITIONS.values(), SOURCE_TABLE) for edit in edits])
     return run_in(root, "additions_probe", folder / "state", RTAP_TRIGGER_REFUNDS_SECONDS="7")
 
 
@@ -33,16 +33,24 @@ def test_a_table_has_its_asset_its_view_its_ddl_and_its_maintenance(found: dict[
 
 
 def test_a_stream_is_offered_watched_and_triggered_everywhere(found: dict[str, Any]) -> None:
-    names = ["bronze", "dlq", "silver", "gold", "gold_1h", "refunds"]
+    names = ["bronze", "dlq", "silver", "gold", "gold_1h", "refunds", "tickets"]
     assert found["streams"] == found["launchpad"] == found["at_rest"] == list(found["triggers"]) == names
-    assert found["rebuildable"] == names[1:]
-    assert found["triggers"] == {"bronze": 5, "dlq": 5, "silver": 5, "gold": 10, "gold_1h": 5, "refunds": 7}
+    assert found["rebuildable"] == names[1:-1]
+    assert found["triggers"] == {"bronze": 5, "dlq": 5, "silver": 5, "gold": 10, "gold_1h": 5, "refunds": 7, "tickets": 1}
     assert found["depends"]["refunds"] == ["broker", "catalog"]
     assert found["deps"]["kafka/refunds"] == ["silver/sales_events"]
     assert "kafka/refunds" in found["states"]
     assert "kafka/refunds stream_state" in found["checks"]
     assert "refunds" in found["consumers"]["silver.sales_events"]
     assert "sales.refunds.v1" in found["topics"]
+
+
+def test_a_source_is_followed_by_its_stream_and_drawn_before_its_table(found: dict[str, Any]) -> None:
+    assert "support.tickets.v1" in found["topics"]
+    assert found["deps"]["bronze/tickets"] == ["kafka/tickets"]
+    assert found["depends"]["tickets"] == ["broker", "catalog"]
+    assert found["follow_topics"] == {"bronze": "sales.events.v1", "tickets": "support.tickets.v1"}
+    assert "tickets" in found["views"]
 
 
 def test_a_mart_is_built_and_shown(found: dict[str, Any]) -> None:

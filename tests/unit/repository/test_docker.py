@@ -8,11 +8,13 @@ from typing import Any
 import click
 import pytest
 import yaml
+from pydantic import SecretStr
 
 from rtap_assets.cli import cli
 from rtap_assets.commands.streaming.streams import streams
 from rtap_assets.config import PROJECT_ROOT, Settings, load_settings
 from rtap_assets.contracts.topics import DLQ_HEADER_BYTES
+from rtap_assets.errors import ConfigurationError
 from rtap_assets.host.metrics import metric_names
 from rtap_assets.host.token import token_path
 from rtap_assets.local.dagster_ui import CODE_SERVER, DAEMON, WEBSERVER, code_socket, ui_services
@@ -161,6 +163,7 @@ def test_the_parts_are_published_on_the_ports_of_the_settings() -> None:
     assert published("broker") == [f"{CONTAINER.kafka_port}:{CONTAINER.kafka_port}"]
     assert published("registry")[0].startswith(f"{CONTAINER.registry_port}:")
     assert published("webserver") == [f"{CONTAINER.ui_port}:{CONTAINER.ui_port}"]
+    assert published("dashboard") == [f"{CONTAINER.dashboard_port}:{CONTAINER.dashboard_port}"]
     assert published("platform") == [f"{CONTAINER.streams_port}:{CONTAINER.streams_port}"]
 
 
@@ -191,8 +194,19 @@ def test_grafana_asks_that_prometheus_and_shows_metrics_that_exist() -> None:
     assert set(re.findall(r"rtap_\w+", dashboard)) <= metric_names()
 
 
-def test_metrics_are_a_profile_and_nothing_else_needs_one() -> None:
-    assert {name for name, service in SERVICES.items() if "profiles" in service} == {"prometheus", "grafana"}
+def test_metrics_and_the_page_are_profiles_and_nothing_else_needs_one() -> None:
+    profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
+    assert profiles == {"prometheus": ["metrics"], "grafana": ["metrics"], "dashboard": ["page"]}
+
+
+def test_the_page_is_served_to_others_with_a_token_alone() -> None:
+    passed = SERVICES["dashboard"]["environment"]
+    assert passed["RTAP_DASHBOARD_TOKEN"] == "${RTAP_DASHBOARD_TOKEN:-}"
+    with pytest.raises(ConfigurationError, match="RTAP_DASHBOARD_TOKEN"):
+        load_settings(_env_file=None, dashboard_bind=passed["RTAP_DASHBOARD_BIND"], dashboard_token=SecretStr(""))
+    command = SERVICES["dashboard"]["command"]
+    assert command[0] == "rtap"
+    assert cli.get_command(click.Context(cli), command[1]) is not None
 
 
 def test_the_image_holds_no_development_packages() -> None:

@@ -13,8 +13,10 @@ from fake_host import FakeClient, engine_with, host_over, status
 
 from rtap_assets.alerts.host_watch import SENSOR, SENSOR_INTERVAL_SECONDS
 from rtap_assets.alerts.model import CheckFact, DeadLettersFact, Severity
+from rtap_assets.alerts.rules import judge
 from rtap_assets.alerts.store import AlertStore
 from rtap_assets.assets.keys import GOLD_KEY, data_key, mart_key
+from rtap_assets.assets.marts import MART_CHECKS
 from rtap_assets.config import load_settings
 from rtap_assets.contracts.topics import DLQ_TOPIC
 from rtap_assets.definitions import build_definitions
@@ -48,6 +50,25 @@ def test_the_facts_are_what_the_instance_holds(tmp_path: Path) -> None:
     assert facts.checks == [CheckFact("gold.revenue_5m", "foreign_changes", False, Severity.WARNING, "observed 2")]
     assert facts.dead_letters == DeadLettersFact(7, NOW - timedelta(hours=1))
     assert facts.disks
+
+
+def test_a_failed_check_of_a_mart_is_a_fact_as_one_of_a_table_is(tmp_path: Path) -> None:
+    settings = load_settings(_env_file=None, state_dir=tmp_path / ".rtap")
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        for spec in MART_CHECKS:
+            instance.report_runless_asset_event(
+                dg.AssetCheckEvaluation(
+                    asset_key=spec.asset_key, check_name=spec.name, passed=spec is not MART_CHECKS[0], description="2 rows"
+                )
+            )
+        facts, _ = gather(instance, settings, [], cursor={}, now=NOW)
+    assert facts.checks is not None
+    assert len(facts.checks) == len(MART_CHECKS)
+    subject = MART_CHECKS[0].asset_key.to_user_string()
+    failed = CheckFact(subject, MART_CHECKS[0].name, False, Severity.ERROR, "2 rows")
+    assert [one for one in facts.checks if not one.passed] == [failed]
+    conditions, _ = judge(facts, settings)
+    assert [one.key for one in conditions] == [f"check/{subject} {MART_CHECKS[0].name}"]
 
 
 def test_news_are_expected_of_streams_that_should_run_and_of_marts_behind_gold() -> None:

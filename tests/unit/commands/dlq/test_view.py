@@ -1,4 +1,4 @@
-"""The look at dead letters: groups and records from bronze, as text of 80 columns that hostile bytes cannot break."""
+"""The look at dead letters: groups and records from bronze, as text that fits the terminal, whatever their bytes are."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from lake_fixtures import NOON, bronze_row, make_lake
 
 from rtap_assets.commands.dlq.group import dlq
 from rtap_assets.commands.dlq.options import Instant
-from rtap_assets.commands.dlq.view import WIDTH, groups_table, record_lines
+from rtap_assets.commands.dlq.view import groups_table, record_lines
 from rtap_assets.config import Settings, load_settings
 from rtap_assets.contracts.dead_letters import DeadLetter
 from rtap_assets.contracts.selection import Selection
 from rtap_assets.errors import ServingError
+from rtap_assets.runtime.terminal import text_width
 from rtap_assets.serving.dead_letters import count_dead_letters, read_dead_letters
 
 
@@ -82,9 +83,9 @@ def test_a_record_keeps_its_bytes_and_headers(records: Settings) -> None:
     assert (newest.headers, newest.kafka_timestamp) == ((("trace", b"1"),), NOON + timedelta(days=1))
 
 
-def test_tables_fit_80_columns_and_say_what_was_cut(records: Settings) -> None:
+def test_tables_fit_the_terminal_and_say_what_was_cut(records: Settings) -> None:
     lines = list(groups_table(count_dead_letters(records, Selection()), period="day", limit=2))
-    assert max(map(len, lines)) <= WIDTH
+    assert max(map(len, lines)) <= text_width()
     assert lines[0].split() == ["day", "(UTC)", "reason", "schema", "id", "records", "redriven"]
     assert "… and 1 more groups with 1 records: --limit 0 shows all" in lines
     assert any(line.startswith("null_key: The record has no key") for line in lines)
@@ -112,7 +113,7 @@ def test_a_letter_is_shown_as_far_as_it_can_be_read(value: bytes | None, expecte
     text = "\n".join(lines)
     assert all(part in text for part in expected), text
     assert all(line.isprintable() for line in lines)
-    assert max(map(len, lines)) <= WIDTH
+    assert max(map(len, lines)) <= text_width()
     assert "header h\\x0a: \\x9b2J" in text
 
 

@@ -18,6 +18,7 @@ SENT = GenerationReport(
     failed=0,
     seconds=60.0,
     by_kind={"good": 1_960_000, "duplicate": 20_100, "bad": 20_100},
+    aborted_by_kind={"good": 99, "bad": 1},
 )
 CURRENCIES = ("EUR", "USD", "GBP", "INR", "JPY", "BRL")
 OUTCOME = Outcome(
@@ -59,6 +60,13 @@ def test_provisional_windows_and_failed_checks_are_mentioned() -> None:
     assert "13 windows of five minutes; 3 of them are provisional" in text
     assert "Data quality: 19 of 20 checks passed" in text
     assert "late_share: 0.01235, allowed 0.01" in text
+
+
+def test_what_was_rolled_back_is_in_no_other_number() -> None:
+    text = " ".join("\n".join(lines()).split())
+    assert "2,000,200 sent" in text
+    assert "1,959,901 good, 20,100 sent twice, 20,099 broken; 100 more were in a transaction" in text
+    assert SENT.intended == 1_959_901 + 20_100 + 20_099 + 100
 
 
 def test_corrected_rows_are_counted_once() -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from rtap_assets.config import Settings, load_settings
+from rtap_assets.contracts.streams import BRONZE_SPEC
 from rtap_assets.errors import StreamError
 from rtap_assets.lake.offset_gaps import read_gaps
-from rtap_assets.streaming.checkpoints.topic_binding import PLAN_FILE, TopicBinding, read_binding, write_binding
+from rtap_assets.streaming.checkpoints.topic_binding import TopicBinding, plan_file, read_binding, write_binding
 from rtap_assets.streaming.checkpoints.topic_continuation import (
     ARCHIVE_FOLDER,
     Continuation,
@@ -46,15 +47,15 @@ def settings(tmp_path: Path) -> Settings:
     checkpoint = own.checkpoint_dir / "bronze"
     checkpoint.mkdir(parents=True)
     (checkpoint / "metadata").write_text(json.dumps({"id": "query-1"}))
-    write_binding(own.checkpoint_dir, TopicBinding(TOPIC, "id-a", 0, "2026-03-01T12:00:00+00:00"))
+    write_binding(checkpoint, TopicBinding(TOPIC, "id-a", 0, "2026-03-01T12:00:00+00:00"))
     return own
 
 
 def assert_continued(settings: Settings) -> None:
-    assert not (settings.checkpoint_dir / PLAN_FILE).exists()
+    assert not plan_file(settings.checkpoint_dir / "bronze").exists()
     assert not (settings.checkpoint_dir / "bronze").exists()
     assert (settings.checkpoint_dir / ARCHIVE_FOLDER / PLAN.archive / "metadata").exists()
-    binding = read_binding(settings.checkpoint_dir)
+    binding = read_binding(settings.checkpoint_dir / "bronze")
     assert binding is not None
     assert (binding.topic_id, binding.topic_epoch, binding.starting_offsets) == ("id-b", 1, {0: 3, 1: 0})
     assert [(one.query_id, one.batch_id, one.topic_id, one.positions) for one in binding.closed] == [
@@ -84,7 +85,7 @@ def test_a_continuation_that_was_interrupted_is_finished_by_the_plan_on_disk(set
     assert len(steps) == STEPS
     for _, step in steps[:done]:
         step()
-    begun = plan_continuation(settings, accept_loss=False, new_topic=False)
+    begun = plan_continuation(settings, BRONZE_SPEC, accept_loss=False, new_topic=False)
     assert begun == PLAN
     continue_with(settings, begun)
     assert_continued(settings)

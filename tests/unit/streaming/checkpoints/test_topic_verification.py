@@ -11,9 +11,9 @@ from rtap_assets.errors import StreamError
 from rtap_assets.kafka.topics import TopicIdentity
 from rtap_assets.streaming.checkpoints.files import stream_positions
 from rtap_assets.streaming.checkpoints.topic_binding import (
-    BINDING_FILE,
     ClosedQuery,
     TopicBinding,
+    binding_file,
     read_binding,
     write_binding,
 )
@@ -27,6 +27,7 @@ BOUND = TopicBinding(TOPIC, "id-a", 0, "2026-03-01T12:00:00+00:00")
 def facts(**changes: Any) -> TopicFacts:
     """A topic of two Kafka partitions, of which bronze has read a part."""
     plain: dict[str, Any] = {
+        "stream": "bronze",
         "topic": TOPIC,
         "binding": BOUND,
         "found": TopicIdentity(TOPIC, "id-a", (0, 1)),
@@ -76,13 +77,13 @@ def test_lost_offsets_are_counted_with_both_ends() -> None:
 
 
 def test_the_binding_is_kept_with_what_was_closed_and_says_where_a_fresh_checkpoint_begins(tmp_path: Path) -> None:
-    assert read_binding(tmp_path) is None
+    assert read_binding(tmp_path / "bronze") is None
     closed = ClosedQuery("query-1", 7, "id-a", 0, {0: 50}, "2026-03-01T12:00:00+00:00")
     binding = TopicBinding(TOPIC, "id-b", 1, "2026-03-02T12:00:00+00:00", {0: 3, 1: 0}, (closed,))
-    write_binding(tmp_path, binding)
-    assert read_binding(tmp_path) == binding
+    write_binding(tmp_path / "bronze", binding)
+    assert read_binding(tmp_path / "bronze") == binding
     positions = stream_positions(tmp_path, topic=TOPIC)
     assert (positions.bronze, positions.topic_epoch, positions.topic_id) == ({0: 3, 1: 0}, 1, "id-b")
-    (tmp_path / BINDING_FILE).write_text("{", encoding="utf-8")
+    binding_file(tmp_path / "bronze").write_text("{", encoding="utf-8")
     with pytest.raises(StreamError, match="cannot be read"):
-        read_binding(tmp_path)
+        read_binding(tmp_path / "bronze")
