@@ -8,8 +8,13 @@ SETUP_INPUTS := .ci/setup pyproject.toml requirements.lock requirements-setup.lo
   rtap_assets/java/ivy.xml rtap_assets/java/jars.sha256
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
 
+# Two workers share a tier: most of what its tests do is to wait. A file stays on one worker, with the broker, the JVM and
+# the fixtures that it uses. Unit tests wait for deadlines and the disk, too. WORKERS=0 runs everything in one process.
+WORKERS := 2
+PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status doctor test test-faults test-ui campaign test-unit test-spark test-integration test-e2e lint docs bench bench-state bench-live bench-peers bench-dashboard lock clean FORCE
+.PHONY: help setup demo up down status doctor test test-faults test-ui campaign test-unit test-spark test-integration test-e2e lint docs bench bench-state bench-live bench-peers bench-history bench-dashboard lock clean FORCE
 
 help: ## Print this list
 	@echo "Usage: make TARGET"
@@ -39,34 +44,35 @@ status: $(READY) ## Show what runs
 doctor: $(READY) ## Check Java, jars, ports, memory and disk
 	@$(BIN)/rtap doctor
 
-test: $(READY) ## Run the tests: unit, spark, integration, e2e
-	@$(BIN)/pytest
+test: $(READY) ## Run the tests: unit, spark, integration, e2e (WORKERS=0: in one process)
+	@$(PYTEST)
 
 test-faults: $(READY) ## Kill hosts, JVMs and drains, wear tables out: each fault once, then exact counts
-	@$(BIN)/pytest tests/faults
+	@$(PYTEST) tests/faults
 
 test-ui: $(READY) ## Drive the Dagster UI of a live system in Chromium (screenshots in .screenshots/)
-	@$(BIN)/pytest tests/ui
+	@$(PYTEST) tests/ui
 
 campaign: $(READY) ## Repeat the tests of faults and of asynchronous work (TIMES=10)
 	@for round in $$(seq $(or $(TIMES),10)); do \
-	  $(BIN)/pytest -q tests/faults tests/integration/test_late_rows.py tests/integration/test_late_schemas.py \
+	  $(PYTEST) -q tests/faults tests/integration/test_corrections.py tests/integration/test_late_schemas.py \
 	    tests/integration/test_registry_away.py tests/integration/test_stream_engine.py \
 	    tests/integration/test_housekeeping.py || exit 1; \
 	done
 	@$(BIN)/pytest -q tests/e2e/test_live_system.py --live-seconds 600
 
+test-unit: WORKERS := 3
 test-unit: $(READY) ## Run the tests that need nothing but Python
-	@$(BIN)/pytest tests/unit
+	@$(PYTEST) tests/unit
 
 test-spark: $(READY) ## Run the tests that need a JVM
-	@$(BIN)/pytest tests/spark
+	@$(PYTEST) tests/spark
 
 test-integration: $(READY) ## Run the tests against a real broker and registry
-	@$(BIN)/pytest tests/integration
+	@$(PYTEST) tests/integration
 
 test-e2e: $(READY) ## Run the whole platform through its own commands
-	@$(BIN)/pytest tests/e2e
+	@$(PYTEST) tests/e2e
 
 lint: $(READY) ## Check style (ruff), the direction of imports (import-linter) and types (mypy strict)
 	@$(BIN)/ruff check .
@@ -89,6 +95,9 @@ bench-dashboard: $(READY) ## Measure the dashboard: event to pixel, viewers, CPU
 
 bench-state: $(READY) ## Measure silver's batches by the number of live ids (SIZES=300000,1000000)
 	@$(BIN)/python -m bench.state $(if $(SIZES),--sizes $(SIZES))
+
+bench-history: $(READY) ## Measure the periodic steps beside a short and a long history (ROWS=1600000 DAYS=1,30 SNAPSHOTS=30,1000)
+	@$(BIN)/python -m bench.history $(if $(ROWS),--rows $(ROWS)) $(if $(DAYS),--days $(DAYS)) $(if $(SNAPSHOTS),--snapshots $(SNAPSHOTS))
 
 bench-live: $(READY) ## Measure the running platform: cores, memory, latencies (RATES=2000,200,0 SECONDS=180 SETTLE=60)
 	@$(BIN)/python -m bench.live $(if $(RATES),--rates $(RATES)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SETTLE),--settle $(SETTLE))

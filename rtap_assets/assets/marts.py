@@ -17,7 +17,8 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import GOLD
 from rtap_assets.resources.marts import Marts
 from rtap_assets.runtime.clock import from_microseconds
-from rtap_assets.serving.export import CURRENT, ExportReport, export_gold
+from rtap_assets.serving.export import ExportReport, export_gold
+from rtap_assets.serving.leaf_files import CURRENT
 from rtap_assets.serving.mart_checks import ADDS_UP, GRAIN
 from rtap_assets.serving.marts import MARTS, MartSpec, MartsReport, check_marts, refresh_marts
 

@@ -16,7 +16,7 @@ from rtap_assets.contracts.tables import BRONZE, TABLES, TableSpec
 from rtap_assets.errors import RtapError
 from rtap_assets.quality.catalog import PASS_CHECKS, CheckSpec, DqResult, Outcome, Severity
 from rtap_assets.quality.full_pass import run_checks
-from rtap_assets.serving.offset_gaps import explain_gaps
+from rtap_assets.quality.offset_gaps import explain_gaps
 from rtap_assets.streaming.checkpoints.files import stream_positions
 
 OUTCOME = "outcome"  # of the metadata

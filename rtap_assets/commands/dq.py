@@ -35,8 +35,8 @@ def run(settings: Settings, lookback_hours: float, publish: bool, details: bool)
     """Check bronze, silver and gold at their newest snapshots. Exit code 1 when a blocking check fails."""
     from rtap_assets.quality.archive import archive_results
     from rtap_assets.quality.full_pass import run_checks
+    from rtap_assets.quality.offset_gaps import explain_gaps
     from rtap_assets.quality.results_topic import DqPublisher
-    from rtap_assets.serving.offset_gaps import explain_gaps
 
     now = datetime.now(UTC)
     click.echo("checking bronze, silver and gold at their newest snapshots", err=True)

@@ -20,10 +20,9 @@ from starlette.responses import Response
 
 from rtap_assets.contracts.rules import EXPLANATIONS
 from rtap_assets.contracts.visible import visible
-from rtap_assets.dashboard.answers import Answer, KeptAnswers
 from rtap_assets.dashboard.hub import Hub
 from rtap_assets.dashboard.readings import READINGS, Question, Reading, cursor_after
-from rtap_assets.dashboard.representation import CHARSET, TYPES, Rows, chosen_type, written
+from rtap_assets.dashboard.representation import CHARSET, TYPES, Answer, KeptAnswers, Rows, chosen_type, written
 from rtap_assets.dashboard.sources import HostWatch
 from rtap_assets.quality.catalog import PASS_CHECKS
 from rtap_assets.runtime.clock import from_microseconds

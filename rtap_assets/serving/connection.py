@@ -85,7 +85,7 @@ def connect_lake(settings: Settings, plans: Mapping[str, TableFiles]) -> duckdb.
         connection.execute("SET python_enable_replacements = false")
         connection.execute(f"SET temp_directory = {_quoted(str(settings.state_dir / 'duckdb-tmp'))}")
         for name, files in plans.items():
-            _create_view(connection, name, files)
+            create_view(connection, name, files)
     except duckdb.Error as error:
         connection.close()
         raise ServingError(
@@ -94,17 +94,19 @@ def connect_lake(settings: Settings, plans: Mapping[str, TableFiles]) -> duckdb.
     return connection
 
 
-def _create_view(connection: duckdb.DuckDBPyConnection, name: str, files: TableFiles) -> None:
-    """Create the view of a table, the contract's columns first: a missing table or column is still typed.
+def create_view(connection: duckdb.DuckDBPyConnection, name: str, files: TableFiles, *, rows: str = "true") -> None:
+    """Create or replace the view of a table's files, the contract's columns first: a missing table or column is still typed.
 
-    The file list is bound as a variable: inlined, thousands of paths would be a megabyte of SQL, parsed at each use.
+    `rows` is the condition of those that it shows. The file list is bound as a variable: inlined, thousands of paths would
+    be a megabyte of SQL, parsed at each use.
     """
     select = typed_empty_select(files.spec)
     if files.paths:
         connection.execute(f"SET VARIABLE {name}_files = ?", [list(files.paths)])
         files_of_snapshot = f"getvariable('{name}_files'), union_by_name = true, hive_partitioning = false"
         select += f"\nUNION ALL BY NAME\nFROM read_parquet({files_of_snapshot})"
-    connection.execute(f"CREATE TEMP VIEW {name} AS {with_first_epoch(files.spec, select)}")
+    view = with_first_epoch(files.spec, select)
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT * FROM ({view}) WHERE {rows}")
 
 
 def with_first_epoch(spec: TableSpec, select: str) -> str:

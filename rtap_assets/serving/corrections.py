@@ -5,17 +5,21 @@ A figure is provisional until a correction has examined all its records, and whi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import duckdb
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.corrections import Cause, Entry
 from rtap_assets.lake.corrections import read_entries, read_rows, read_state
+from rtap_assets.serving.connection import create_view
+from rtap_assets.serving.lake_files import TableFiles
 
 # The slides of the rows that no correction has examined, and of those that a pending one will change.
 _UNCORRECTED = """
 CREATE OR REPLACE TEMP TABLE uncorrected_slides AS
 WITH instants AS (
-    SELECT event_time FROM bronze LEFT JOIN examined_offsets USING (topic_epoch, kafka_partition)
+    SELECT event_time FROM unexamined_bronze LEFT JOIN examined_offsets USING (topic_epoch, kafka_partition)
     WHERE error_reason IS NULL AND topic_epoch >= $epoch AND kafka_offset >= coalesce(next_offset, 0)
     UNION ALL
     FROM pending_rows
@@ -78,12 +82,40 @@ def load_corrections(connection: duckdb.DuckDBPyConnection, settings: Settings) 
     connection.execute(_PENDING_WINDOWS, _slides(settings))
 
 
-def mark_provisional_windows(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Create the temporary table `provisional_windows` from bronze's rows and the tables of `load_corrections`."""
+def mark_provisional_windows(connection: duckdb.DuckDBPyConnection, settings: Settings, bronze: TableFiles) -> None:
+    """Create the temporary table `provisional_windows` from bronze's rows and the tables of `load_corrections`.
+
+    Reads those files of bronze alone that can hold a row past the examined offsets.
+    """
     slides = _slides(settings)
-    epoch = connection.execute("SELECT coalesce(max(topic_epoch), 0) FROM examined_offsets").fetchone()
-    connection.execute(_UNCORRECTED, {"slide": slides["slide"], "epoch": epoch[0] if epoch else 0})
+    examined = connection.execute("SELECT topic_epoch, kafka_partition, next_offset FROM examined_offsets").fetchall()
+    epoch = max((row[0] for row in examined), default=0)
+    beyond = files_beyond(bronze, {row[1]: row[2] for row in examined}, topic_epoch=epoch)
+    create_view(connection, "unexamined_bronze", beyond)
+    connection.execute(_UNCORRECTED, {"slide": slides["slide"], "epoch": epoch})
     connection.execute(_PROVISIONAL, slides)
+
+
+def files_beyond(
+    files: TableFiles, offsets: Mapping[int, int], *, topic_epoch: int, otherwise: int | None = 0
+) -> TableFiles:
+    """Return the plan of bronze with those files alone that can hold a row at or past the offset of its Kafka partition.
+
+    A Kafka partition without an offset counts from `otherwise` (None: not), and a newer epoch of the topic as a whole;
+    epochs before `topic_epoch` are left out.
+    """
+    epochs, partitions, places = (files.bounds.get(name, {}) for name in ("topic_epoch", "kafka_partition", "kafka_offset"))
+
+    def may_hold(path: str) -> bool:
+        if path not in epochs or path not in partitions or path not in places or epochs[path][1] > topic_epoch:
+            return True
+        if epochs[path][1] < topic_epoch:
+            return False
+        least, greatest = partitions[path]
+        firsts = (offsets.get(partition, otherwise) for partition in range(least, greatest + 1))
+        return any(first is not None and places[path][1] >= first for first in firsts)
+
+    return files.only(path for path in files.paths if may_hold(path))
 
 
 def _slides(settings: Settings) -> dict[str, int]:

@@ -11,12 +11,13 @@ file in both versions (a hard link), and a changed one serves readers of the old
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -26,16 +27,17 @@ import pyarrow as pa
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import GOLD
 from rtap_assets.errors import ServingError
-from rtap_assets.runtime.files import sync_folder
+from rtap_assets.runtime.clock import from_microseconds
+from rtap_assets.runtime.files import write_json
 from rtap_assets.serving.connection import connect_lake
-from rtap_assets.serving.lake_files import plan_lake
-from rtap_assets.serving.leaf_files import content_digest, stored_digest, write_leaf
+from rtap_assets.serving.lake_files import TableFiles, plan_lake
+from rtap_assets.serving.leaf_files import BUILDING, CURRENT, LEAF_NAME, Versions, content_digest, stored_digest, write_leaf
 from rtap_assets.serving.one_writer import one_writer
 
-LEAF_NAME = "revenue_5m.parquet"
+CLOCK = "window_start"
+FILES = ".files.json"
+DAY_US = 86_400_000_000
 PARTITION_COLUMNS = ("window_date", "region")
-CURRENT, VERSIONS, BUILDING = "current", "versions", ".building"
-TIME_FORMAT = "%Y%m%dT%H%M%S.%fZ"
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,13 @@ def export_gold(settings: Settings, *, now: datetime) -> ExportReport:
     folder = settings.export_dir
     with one_writer(folder / ".lock"):
         try:
-            plans = plan_lake(settings, (GOLD,))
-            with connect_lake(settings, plans) as connection:
-                published = publish(connection, folder, retention_seconds=settings.export_retention_seconds, now=now)
+            gold = plan_lake(settings, (GOLD,))[GOLD.view]
+            days = _changed_days(folder, gold)
+            with connect_lake(settings, {GOLD.view: gold if days is None else _of_days(gold, days)}) as connection:
+                published = publish(
+                    connection, folder, retention_seconds=settings.export_retention_seconds, now=now, days=days
+                )
+            _note_files(folder, gold, published.version)
         except (duckdb.Error, OSError) as error:
             raise ServingError(
                 f"Gold could not be published in {folder}: {error}.",
@@ -74,11 +80,11 @@ def export_gold(settings: Settings, *, now: datetime) -> ExportReport:
     return ExportReport(
         path=folder / CURRENT,
         version=published.version,
-        rows=published.rows,
+        rows=gold.rows,
         leaves=published.leaves,
         leaves_written=published.written,
         versions_removed=published.removed,
-        snapshot_id=plans["gold"].snapshot_id,
+        snapshot_id=gold.snapshot_id,
         seconds=time.perf_counter() - started,
     )
 
@@ -88,21 +94,36 @@ class Published:
     """What `publish` did."""
 
     version: str
-    rows: int
     leaves: int
     written: int
     removed: int
 
 
-def publish(connection: duckdb.DuckDBPyConnection, folder: Path, *, retention_seconds: float, now: datetime) -> Published:
-    """Publish the connection's relation `gold`; the caller holds the folder's lock."""
-    versions = _Versions(folder)
+def publish(
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    *,
+    retention_seconds: float,
+    now: datetime,
+    days: Collection[str] | None = None,
+) -> Published:
+    """Publish the connection's relation `gold`; the caller holds the folder's lock.
+
+    With `days` (`2026-03-01`), the relation has at least the windows of these days, and the leaves of all others stay.
+    """
+    versions = Versions(folder)
     versions.remove_unpublished()
     removed = versions.remove_expired(retention_seconds=retention_seconds, now=now)
     building = folder / BUILDING
-    rows, written, names = 0, 0, set()
-    for name, table in _leaves(connection):
-        rows += table.num_rows
+    written, names = 0, set()
+    if versions.current is not None and days is not None:
+        kept = {name for name in versions.current_leaves() if _day_of(name) not in days}
+        if not days:
+            return Published(versions.current.name, len(kept), 0, removed)
+        for name in kept:
+            _link_leaf(building, name, versions.current)
+        names |= kept
+    for name, table in _leaves(connection, days):
         names.add(name)
         written += _build_leaf(building, name, table, versions)
     empty = _gold_rows(connection, "WHERE false")
@@ -111,98 +132,88 @@ def publish(connection: duckdb.DuckDBPyConnection, folder: Path, *, retention_se
         written += _build_leaf(building, name, empty, versions)
     if versions.current is not None and not written:
         shutil.rmtree(building, ignore_errors=True)
-        return Published(versions.current.name, rows, len(names), 0, removed)
+        return Published(versions.current.name, len(names), 0, removed)
     version = versions.make_current(building, now=now)
-    return Published(version, rows, len(names), written, removed)
+    return Published(version, len(names), written, removed)
 
 
-class _Versions:
-    """The version folders, oldest first, and which of them is current."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / VERSIONS).mkdir(parents=True, exist_ok=True)
-        self.retained = sorted((folder / VERSIONS).iterdir())
-        link = folder / CURRENT
-        self.current = folder / os.readlink(link) if link.is_symlink() else None
-
-    def remove_unpublished(self) -> None:
-        """Remove what an export that died has left: its building site, and a version that never became current."""
-        shutil.rmtree(self.folder / BUILDING, ignore_errors=True)
-        published = self.current.name if self.current else ""
-        for path in [path for path in self.retained if path.name > published]:
-            shutil.rmtree(path)
-            self.retained.remove(path)
-
-    def remove_expired(self, *, retention_seconds: float, now: datetime) -> int:
-        """Remove versions that were superseded longer ago than the retention."""
-        removed = 0
-        while len(self.retained) > 1 and (now - _published_at(self.retained[1])).total_seconds() >= retention_seconds:
-            shutil.rmtree(self.retained.pop(0))
-            removed += 1
-        return removed
-
-    def current_leaves(self) -> set[str]:
-        """The leaves of the current version, relative to it."""
-        if self.current is None:
-            return set()
-        return {str(path.relative_to(self.current)) for path in self.current.rglob(LEAF_NAME)}
-
-    def retained_files(self, leaf: str) -> list[Path]:
-        """The distinct files that the retained versions have for a leaf."""
-        files = {path.stat().st_ino: path for version in self.retained if (path := version / leaf).exists()}
-        return list(files.values())
-
-    def make_current(self, building: Path, *, now: datetime) -> str:
-        """Name the built folder and let the link point at it, in one rename."""
-        sequence = 1 + (int(self.retained[-1].name.partition("-")[0]) if self.retained else 0)
-        version = f"{sequence:012d}-{now.astimezone(UTC).strftime(TIME_FORMAT)}"
-        building.mkdir(exist_ok=True)
-        for path in [building, *(path for path in building.rglob("*") if path.is_dir())]:
-            sync_folder(path)
-        building.rename(self.folder / VERSIONS / version)
-        new_link = self.folder / f".{CURRENT}"
-        new_link.unlink(missing_ok=True)
-        new_link.symlink_to(Path(VERSIONS) / version)
-        os.replace(new_link, self.folder / CURRENT)
-        sync_folder(self.folder)
-        return version
-
-
-def _published_at(version: Path) -> datetime:
-    return datetime.strptime(version.name.partition("-")[2], TIME_FORMAT).replace(tzinfo=UTC)
-
-
-def _build_leaf(building: Path, name: str, table: pa.Table, versions: _Versions) -> bool:
+def _build_leaf(building: Path, name: str, table: pa.Table, versions: Versions) -> bool:
     """Put a leaf into the building site: a link to the current one when its rows are the same, else a new file.
 
     Returns:
         Whether a file was written.
     """
     path = building / name
-    path.parent.mkdir(parents=True, exist_ok=True)
     digest = content_digest(table)
-    current = None if versions.current is None else versions.current / name
-    if current is not None and current.exists() and stored_digest(current) == digest:
-        os.link(current, path)
+    current = versions.current
+    if current is not None and (current / name).exists() and stored_digest(current / name) == digest:
+        _link_leaf(building, name, current)
         return False
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_leaf(path, table, digest=digest, kept=versions.retained_files(name))
     return True
 
 
-def _leaves(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, pa.Table]]:
-    """Each partition's folder and file name with its rows, in the order of the key."""
+def _link_leaf(building: Path, name: str, current: Path) -> None:
+    (building / name).parent.mkdir(parents=True, exist_ok=True)
+    os.link(current / name, building / name)
+
+
+def _leaves(connection: duckdb.DuckDBPyConnection, days: Collection[str] | None) -> Iterator[tuple[str, pa.Table]]:
+    """Each partition's folder and file name with its rows, in the order of the key; with `days`, of these alone."""
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE leaf_rows AS "
         "SELECT strftime(window_start AT TIME ZONE 'UTC', '%Y-%m-%d') AS window_date, * FROM gold"
     )
     keys = connection.execute("SELECT DISTINCT window_date, region FROM leaf_rows ORDER BY ALL").fetchall()
     for window_date, region in keys:
+        if days is not None and window_date not in days:
+            continue
         name = f"window_date={window_date}/region={quote(region, safe='')}/{LEAF_NAME}"
         yield (
             name,
             _gold_rows(connection, "WHERE window_date = ? AND region = ?", [window_date, region], relation="leaf_rows"),
         )
+
+
+def _day_of(leaf: str) -> str:
+    return leaf.partition("/")[0].removeprefix("window_date=")
+
+
+def _changed_days(folder: Path, gold: TableFiles) -> set[str] | None:
+    """Return the days of the files that came or went since the current version; None where that is not known.
+
+    A data file never changes: a day of which gold has the same files has the same rows.
+    """
+    spans = gold.bounds.get(CLOCK, {})
+    try:
+        noted = json.loads((folder / FILES).read_text(encoding="utf-8"))
+        version = os.readlink(folder / CURRENT)
+    except FileNotFoundError:
+        return None
+    if noted["version"] != os.path.basename(version) or len(spans) < len(gold.paths):
+        return None
+    before = {path: tuple(span) for path, span in noted["files"].items()}
+    differing = [spans.get(path) or before[path] for path in spans.keys() ^ before.keys()]
+    return {day for first, last in differing for day in _days(first, last)}
+
+
+def _days(first_us: int, last_us: int) -> Iterator[str]:
+    for number in range(first_us // DAY_US, last_us // DAY_US + 1):
+        yield from_microseconds(number * DAY_US).strftime("%Y-%m-%d")
+
+
+def _of_days(gold: TableFiles, days: Collection[str]) -> TableFiles:
+    """Return the plan with those files alone that can hold a window of these days."""
+    spans = gold.bounds[CLOCK]
+    return gold.only(path for path in gold.paths if any(day in days for day in _days(*spans[path])))
+
+
+def _note_files(folder: Path, gold: TableFiles, version: str) -> None:
+    """Write down from which files the current version was made; a version without that is built again as a whole."""
+    spans = gold.bounds.get(CLOCK, {})
+    if len(spans) == len(gold.paths):
+        write_json(folder / FILES, {"version": version, "files": spans}, durable=True)
 
 
 def _gold_rows(

@@ -5,13 +5,14 @@ Never a glob: a table folder also holds files of older snapshots and of crashed 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from rtap_assets.config import Settings
@@ -24,16 +25,38 @@ from rtap_assets.runtime.clock import from_milliseconds, utc_now
 
 # Downstream first: a row is upstream before it is downstream, so what a layer holds is also in the layers planned after it.
 PLANNING_ORDER = tuple(reversed(TABLES))
+# Columns whose least and greatest value in each file is kept: integers and instants alone, whose bounds are exact.
+BOUNDED = (
+    "event_time", "kafka_timestamp", "processed_at", "window_start", "updated_at",
+    "topic_epoch", "kafka_partition", "kafka_offset",
+)  # fmt: skip
+Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class TableFiles:
-    """The data files of one snapshot. Without a table or a snapshot `snapshot_id` is None and `paths` is empty."""
+    """The data files of one snapshot. Without a table or a snapshot `snapshot_id` is None and `paths` is empty.
+
+    `bounds`: by column of `BOUNDED` and path, the least and greatest value of the file's rows, instants in microseconds
+    since the epoch. A file in which the column has nulls only, or that was written without statistics, has none; nor has one
+    with some nulls, but for `event_time`, which only valid rows are sure to have.
+    """
 
     spec: TableSpec
     snapshot_id: int | None
     watermark: datetime | None
     paths: tuple[str, ...]
+    rows: int = field(default=0, compare=False)
+    bounds: Mapping[str, Mapping[str, Span]] = field(default_factory=dict, compare=False, repr=False)
+
+    def reaching(self, column: str, least: int) -> TableFiles:
+        """Return the plan with those files alone that can hold a value of at least `least` in the column."""
+        spans = self.bounds.get(column, {})
+        return self.only(path for path in self.paths if path not in spans or spans[path][1] >= least)
+
+    def only(self, paths: Iterable[str]) -> TableFiles:
+        """Return the plan with these of its files alone."""
+        return replace(self, paths=tuple(sorted(paths)))
 
 
 def plan_lake(settings: Settings, specs: Sequence[TableSpec] = PLANNING_ORDER) -> dict[str, TableFiles]:
@@ -85,7 +108,7 @@ def plan_table(spec: TableSpec, table: Table) -> TableFiles:
     snapshot = table.current_snapshot()
     if snapshot is None:
         return TableFiles(spec, None, None, ())
-    paths = []
+    files: dict[str, DataFile] = {}
     for task in table.scan(snapshot_id=snapshot.snapshot_id).plan_files():
         if task.delete_files:
             raise ServingError(
@@ -96,8 +119,25 @@ def plan_table(spec: TableSpec, table: Table) -> TableFiles:
         path = local_path(task.file.file_path)
         if not Path(path).exists():
             raise FileNotFoundError(path)
-        paths.append(path)
-    return TableFiles(spec, snapshot.snapshot_id, _watermark_of(table), tuple(sorted(paths)))
+        files[path] = task.file
+    rows, watermark = sum(file.record_count for file in files.values()), _watermark_of(table)
+    return TableFiles(spec, snapshot.snapshot_id, watermark, tuple(sorted(files)), rows, _bounds(table, files))
+
+
+def _bounds(table: Table, files: Mapping[str, DataFile]) -> dict[str, dict[str, Span]]:
+    ids = {column.name: column.field_id for column in table.schema().fields if column.name in BOUNDED}
+    found: dict[str, dict[str, Span]] = {name: {} for name in ids}
+    for path, file in files.items():
+        lower, upper, nulls = file.lower_bounds or {}, file.upper_bounds or {}, file.null_value_counts or {}
+        for name, column_id in ids.items():
+            if column_id in lower and column_id in upper and (name == "event_time" or nulls.get(column_id) == 0):
+                found[name][path] = (_integer(lower[column_id]), _integer(upper[column_id]))
+    return found
+
+
+def _integer(bound: bytes) -> int:
+    """Return an integer or an instant as Iceberg's single-value serialization writes it: little-endian."""
+    return int.from_bytes(bound, "little", signed=True)
 
 
 def reload_once(plan: Callable[[], TableFiles], *, reload: Callable[[], object], what: str) -> TableFiles:

@@ -1,4 +1,4 @@
-"""One leaf of the published folder: a Parquet file that a newer one may replace under a reader's hands.
+"""The published folder's versions, and one leaf of it: a Parquet file that a newer one may replace under a reader's hands.
 
 A reader opens a path more than once: DuckDB takes the footer through one handle and the pages through another, opened later.
 When the folder is swapped in between, an old footer meets a new file. So a new leaf keeps, at their old offsets, the data
@@ -12,13 +12,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rtap_assets.runtime.files import sync_folder
+
+LEAF_NAME = "revenue_5m.parquet"
+CURRENT, VERSIONS, BUILDING = "current", "versions", ".building"
+TIME_FORMAT = "%Y%m%dT%H%M%S.%fZ"
 MAGIC = b"PAR1"
 TAIL_BYTES = 8  # length of the footer and the closing magic
 DIGEST_KEY = b"rtap.content-sha256"
@@ -121,3 +128,60 @@ def _lowest_gap(regions: Iterable[Region], *, size: int) -> int:
 def _copy_region(source: Path, region: Region, target: int) -> None:
     with source.open("rb") as file:
         os.pwrite(target, os.pread(file.fileno(), region.size, region.start), region.start)
+
+
+class Versions:
+    """The version folders, oldest first, and which of them is current."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / VERSIONS).mkdir(parents=True, exist_ok=True)
+        self.retained = sorted((folder / VERSIONS).iterdir())
+        link = folder / CURRENT
+        self.current = folder / os.readlink(link) if link.is_symlink() else None
+
+    def remove_unpublished(self) -> None:
+        """Remove what an export that died has left: its building site, and a version that never became current."""
+        shutil.rmtree(self.folder / BUILDING, ignore_errors=True)
+        published = self.current.name if self.current else ""
+        for path in [path for path in self.retained if path.name > published]:
+            shutil.rmtree(path)
+            self.retained.remove(path)
+
+    def remove_expired(self, *, retention_seconds: float, now: datetime) -> int:
+        """Remove versions that were superseded longer ago than the retention."""
+        removed = 0
+        while len(self.retained) > 1 and (now - _published_at(self.retained[1])).total_seconds() >= retention_seconds:
+            shutil.rmtree(self.retained.pop(0))
+            removed += 1
+        return removed
+
+    def current_leaves(self) -> set[str]:
+        """The leaves of the current version, relative to it."""
+        if self.current is None:
+            return set()
+        return {str(path.relative_to(self.current)) for path in self.current.rglob(LEAF_NAME)}
+
+    def retained_files(self, leaf: str) -> list[Path]:
+        """The distinct files that the retained versions have for a leaf."""
+        files = {path.stat().st_ino: path for version in self.retained if (path := version / leaf).exists()}
+        return list(files.values())
+
+    def make_current(self, building: Path, *, now: datetime) -> str:
+        """Name the built folder and let the link point at it, in one rename."""
+        sequence = 1 + (int(self.retained[-1].name.partition("-")[0]) if self.retained else 0)
+        version = f"{sequence:012d}-{now.astimezone(UTC).strftime(TIME_FORMAT)}"
+        building.mkdir(exist_ok=True)
+        for path in [building, *(path for path in building.rglob("*") if path.is_dir())]:
+            sync_folder(path)
+        building.rename(self.folder / VERSIONS / version)
+        new_link = self.folder / f".{CURRENT}"
+        new_link.unlink(missing_ok=True)
+        new_link.symlink_to(Path(VERSIONS) / version)
+        os.replace(new_link, self.folder / CURRENT)
+        sync_folder(self.folder)
+        return version
+
+
+def _published_at(version: Path) -> datetime:
+    return datetime.strptime(version.name.partition("-")[2], TIME_FORMAT).replace(tzinfo=UTC)

@@ -2,6 +2,9 @@
 
 A reader holds the file it opened and never sees half a refresh; the next one that opens it sees the new file. Each mart is a
 line of `MARTS` and a file in `sql/`; they read the views of the tables, earlier marts, `refresh` and `reason_codes`.
+
+A refresh goes on from a copy of the last file: of a mart with `periods` it builds only those again whose rows have changed
+(`mart_periods`), with the same statement, over views that show these periods alone. All other marts are built whole.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 
@@ -26,6 +30,7 @@ from rtap_assets.serving.connection import connect_lake
 from rtap_assets.serving.corrections import load_corrections, mark_provisional_windows
 from rtap_assets.serving.lake_files import TableFiles, plan_lake
 from rtap_assets.serving.mart_checks import MartCheck, check_grain, check_sums
+from rtap_assets.serving.mart_periods import CATALOG, Periods, begin, create_whole, finish, remove_building, replace_periods
 from rtap_assets.serving.one_writer import one_writer
 
 COLUMNS_HEADING = "Columns:"
@@ -47,6 +52,7 @@ class MartSpec:
     `reads` are the tables and earlier marts that its statement reads; `preview_order` puts the rows to show first. With
     `key`, each refresh checks that no two rows share these columns; with `adds_up`, that the measures sum up to those of
     the tumbling windows. A check is an event of Dagster's at each refresh: what a GROUP BY guarantees is not checked.
+    With `periods`, a refresh builds only the changed ones again. `schema`: `parts` has what only other marts read.
     """
 
     name: str
@@ -54,6 +60,8 @@ class MartSpec:
     reads: tuple[TableSpec | str, ...] = ("tumbling_revenue",)
     adds_up: bool = False
     preview_order: str = "ALL DESC"
+    periods: Periods | None = None
+    schema: str = "main"
 
     @property
     def docs(self) -> MartDocs:
@@ -73,12 +81,17 @@ class MartSpec:
 
 
 # In the order of building: later ones read earlier ones.
+PARTS = (
+    MartSpec("records_by_hour", reads=(BRONZE,), periods=Periods("hour", of=BRONZE), schema="parts"),
+    MartSpec("latencies_by_hour", reads=(SILVER,), periods=Periods("hour", of=SILVER), schema="parts"),
+    MartSpec("latencies_by_day", reads=(SILVER,), periods=Periods("day", of=SILVER, unit="day"), schema="parts"),
+)
 MARTS = (
-    MartSpec("rolling_revenue", key=GOLD.key, reads=(GOLD,)),
+    MartSpec("rolling_revenue", key=GOLD.key, reads=(GOLD,), periods=Periods("window_start", of=GOLD)),
     MartSpec("tumbling_revenue", reads=("rolling_revenue",)),
-    MartSpec("revenue_by_region_hour", adds_up=True),
-    MartSpec("revenue_by_plan_hour", adds_up=True),
-    MartSpec("refund_share"),
+    MartSpec("revenue_by_region_hour", adds_up=True, periods=Periods("hour", of=GOLD)),
+    MartSpec("revenue_by_plan_hour", adds_up=True, periods=Periods("hour", of=GOLD)),
+    MartSpec("refund_share", periods=Periods("hour", of=GOLD)),
     MartSpec("dlq_by_reason", reads=(BRONZE,), preview_order="records DESC, reason"),
     MartSpec("latency_percentiles", reads=(SILVER,), preview_order="hour DESC NULLS FIRST, latency"),
     MartSpec("corrections", reads=(GOLD,), preview_order="planned_at DESC"),
@@ -87,9 +100,6 @@ CONTRACT_DOCS = {column.name: column.doc for spec in (CORRECTIONS, SILVER, GOLD)
 COLUMNS_OF_GOLD = ", ".join(f"gold.{name}" for name in GOLD.column_names)
 # What the record of corrections keeps of each measure of gold.
 MEASURES_BEFORE_AND_AFTER = ", ".join(f"from_{one.name}, to_{one.name}" for one in REVENUE_MEASURES)
-
-# The oldest format that has everything we write, so that older tools open the file.
-STORAGE_VERSION = "v1.5.0"
 
 
 @dataclass(frozen=True)
@@ -115,7 +125,7 @@ def refresh_marts(settings: Settings, *, refreshed_at: datetime) -> MartsReport:
     target = settings.marts_path
     building = target.with_name(target.name + ".building")
     with one_writer(target.with_name(target.name + ".lock")):
-        _remove_building(building)
+        remove_building(building)
         try:
             plans, rows = _build_with_one_retry(settings, building, refreshed_at=refreshed_at)
             put_in_place(building, target)
@@ -125,7 +135,7 @@ def refresh_marts(settings: Settings, *, refreshed_at: datetime) -> MartsReport:
                 remedy="The old marts are untouched. Check the disk and the lake, then run `rtap marts refresh` again.",
             ) from error
         finally:
-            _remove_building(building)
+            remove_building(building)
     return MartsReport(
         path=target,
         rows=rows,
@@ -146,30 +156,41 @@ def _build_with_one_retry(
     except (duckdb.IOException, ServingError):
         if all(Path(path).exists() for files in plans.values() for path in files.paths):
             raise
-    _remove_building(building)
+    remove_building(building)
     plans = plan_lake(settings)
     return plans, _build(settings, building, plans, refreshed_at=refreshed_at)
 
 
 def _build(settings: Settings, building: Path, plans: Mapping[str, TableFiles], *, refreshed_at: datetime) -> dict[str, int]:
-    path = str(building).replace("'", "''")
-    with connect_lake(settings, plans) as connection:
-        connection.execute(f"ATTACH '{path}' AS building (STORAGE_VERSION '{STORAGE_VERSION}')")
-        connection.execute("USE building")
-        _write_refresh(connection, plans, refreshed_at=refreshed_at)
+    with connect_lake(settings, {}) as connection:
         connection.execute("CREATE TEMP TABLE reason_codes (reason VARCHAR, explanation VARCHAR)")
         connection.executemany(
             "INSERT INTO reason_codes VALUES (?, ?)", [[str(code), text] for code, text in EXPLANATIONS.items()]
         )
         load_corrections(connection, settings)
-        mark_provisional_windows(connection, settings)
-        for mart in MARTS:
-            connection.execute(mart.sql)
-            _describe(connection, mart)
+        mark_provisional_windows(connection, settings, plans[BRONZE.view])
+        recipe = _recipe(settings)
+        is_continued = begin(
+            connection, building, settings.marts_path, plans, recipe=recipe, window_seconds=settings.window_seconds
+        )
+        _write_refresh(connection, plans, refreshed_at=refreshed_at)
+        for mart in (*PARTS, *MARTS):
+            if is_continued and mart.periods is not None:
+                target = f"{mart.schema}.{mart.name}"
+                replace_periods(connection, plans, target, mart.sql, mart.periods, source=mart.reads[0])
+            else:
+                create_whole(connection, plans, mart.schema, mart.name, mart.docs.statement)
+                _describe(connection, mart)
         rows = {mart.name: _count(connection, mart.name) for mart in MARTS}
-        connection.execute("USE memory")
-        connection.execute("DETACH building")  # writes the checkpoint, so that no write-ahead log is left beside the file
+        finish(connection)
     return rows
+
+
+def _recipe(settings: Settings) -> str:
+    """Return a digest of what the marts' rows depend on besides the lake: with another one, all are built again."""
+    parts = [f"{mart.name} {mart.schema} {mart.periods}\n{mart.sql}" for mart in (*PARTS, *MARTS)]
+    sizes = f"{settings.window_seconds}/{settings.slide_seconds} {duckdb.__version__} {sorted(EXPLANATIONS.items())}"
+    return sha256("\n".join([sizes, *parts]).encode()).hexdigest()
 
 
 def _describe(connection: duckdb.DuckDBPyConnection, mart: MartSpec) -> None:
@@ -197,21 +218,17 @@ def _write_refresh(
 ) -> None:
     snapshots = {f"{spec.view}_snapshot_id": plans[spec.view].snapshot_id for spec in TABLES}
     columns = "".join(f", {column} BIGINT" for column in snapshots)
-    connection.execute(f"CREATE TABLE refresh (refreshed_at TIMESTAMPTZ, watermark TIMESTAMPTZ{columns})")
+    connection.execute(
+        f"CREATE OR REPLACE TABLE {CATALOG}.main.refresh (refreshed_at TIMESTAMPTZ, watermark TIMESTAMPTZ{columns})"
+    )
     values = [refreshed_at, plans[GOLD.view].watermark, *snapshots.values()]
-    connection.execute(f"INSERT INTO refresh VALUES ({', '.join('?' for _ in values)})", values)
+    connection.execute(f"INSERT INTO {CATALOG}.main.refresh VALUES ({', '.join('?' for _ in values)})", values)
 
 
 def _count(connection: duckdb.DuckDBPyConnection, mart: str) -> int:
-    row = connection.execute(f"SELECT count(*) FROM {mart}").fetchone()
+    row = connection.execute(f"SELECT count(*) FROM {CATALOG}.main.{mart}").fetchone()
     assert row is not None
     return int(row[0])
-
-
-def _remove_building(building: Path) -> None:
-    """Remove what an interrupted refresh has left."""
-    for leftover in (building, building.with_name(building.name + ".wal")):
-        leftover.unlink(missing_ok=True)
 
 
 def parse_mart(sql: str) -> MartDocs:

@@ -152,7 +152,8 @@ def require_single_query(connection: duckdb.DuckDBPyConnection, statement: str) 
 def queryable_tables(connection: duckdb.DuckDBPyConnection) -> str:
     """Return a sentence that names the tables, views and marts that a query may read."""
     marts = connection.execute(
-        "SELECT table_name FROM information_schema.tables WHERE table_catalog = ? ORDER BY ALL", [MARTS_CATALOG]
+        "SELECT table_name FROM information_schema.tables WHERE table_catalog = ? AND table_schema = 'main' ORDER BY ALL",
+        [MARTS_CATALOG],
     ).fetchall()
     names = [*VIEWS, *(f"{MARTS_CATALOG}.{name}" for (name,) in marts)]
     hint = "" if marts else " There are no marts yet: `rtap marts refresh` builds them."

@@ -24,7 +24,7 @@ from dagster_runs import (
     succeed,
 )
 from polling import wait_until
-from stack_fixtures import own_settings, silent
+from stack_fixtures import own_settings, silent, small_and_quick
 
 from rtap_assets.assets.keys import ASSET_OF_STREAM, GOLD_KEY
 from rtap_assets.assets.layers import NEWEST_BATCH
@@ -55,15 +55,12 @@ ROLL_UP_SECONDS = 10  # sooner than by default, so that a test need not wait for
 def pipeline(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Some thousand events in a topic of this module's own; a drain of them takes several batches."""
     with own_settings(stack, tmp_path_factory.mktemp("dagster") / ".rtap") as own:
-        small = {
-            "bronze_max_offsets_per_batch": 2_000,
-            "source_max_files_per_batch": 3,
-            "spark_driver_memory": "1g",
-            "spark_quick_start": True,
-            "progress_rollup_seconds": ROLL_UP_SECONDS,
-            "streams_port": free_port(),
-        }
-        settings = own.model_copy(update=small)
+        settings = small_and_quick(
+            own,
+            bronze_max_offsets_per_batch=2_000,
+            source_max_files_per_batch=3,
+            progress_rollup_seconds=ROLL_UP_SECONDS,
+        )
         generate(settings, GeneratorOptions(events=EVENTS, seed=6, invalid=0.02), echo=lambda _: None)
         try:
             yield settings

@@ -1,4 +1,7 @@
-"""`rtap demo` in small, through the real command: what a newcomer sees, and that its proof notices damage."""
+"""The wheel, installed in an environment of its own far from the checkout, runs `rtap demo` in small.
+
+What a newcomer sees, and that the proof at its end notices damage. Jars come from the cache.
+"""
 
 from __future__ import annotations
 
@@ -7,54 +10,89 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
 import psutil
 import pytest
+from commands import COMMAND_SECONDS, WIDE_ENOUGH, rtap, run_rtap
+from stack_fixtures import silent
 
-from rtap_assets.config import Settings, load_settings, settings_environment
+from rtap_assets.config import PROJECT_ROOT, Settings, load_settings
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.generator.options import TRANSACTION_EVENTS
-from rtap_assets.local.ports import free_ports
+from rtap_assets.local.ports import free_port, free_ports
 from rtap_assets.local.stack import down, up
 from rtap_assets.local.status import status
 from rtap_assets.serving.lake_files import plan_lake
 
+UV = str(Path(sys.executable).with_name("uv"))
 EVENTS = 20_000
+INSTALL_SECONDS = 300
 DEMO_SECONDS = 420
-COMMAND_SECONDS = 120
-WIDE_ENOUGH = {"COLUMNS": "160"}  # so that no line of a table is broken
 
 
-def rtap(settings: Settings, *arguments: str, seconds: float = COMMAND_SECONDS) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "rtap_assets.cli", *arguments],
-        env=os.environ | settings_environment(settings) | WIDE_ENOUGH,
+def run(*command: str, cwd: Path, seconds: float) -> str:
+    """Run a command with nothing of this checkout in its environment; return its output."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RTAP_", "PYTHON", "VIRTUAL"))}
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment | WIDE_ENOUGH | {"RTAP_SPARK_DRIVER_MEMORY": "1g"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         timeout=seconds,
         check=False,
     )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return load_settings(state_dir=tmp_path_factory.mktemp("demo") / ".rtap", spark_driver_memory="1g")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from what Git tracks, without an index."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy2(PROJECT_ROOT / name, source)
+    shutil.copytree(PROJECT_ROOT / "rtap_assets", source / "rtap_assets", ignore=shutil.ignore_patterns("__pycache__"))
+    build = (UV, "build", "--wheel", "--offline", "--no-build-isolation", "--python", sys.executable, "--out-dir", str(out))
+    run(*build, str(source), cwd=source, seconds=INSTALL_SECONDS)
+    (built,) = out.glob("*.whl")
+    return built
 
 
 @pytest.fixture(scope="module")
-def demo(settings: Settings) -> subprocess.CompletedProcess[str]:
-    """The finished `rtap demo`; in a fresh state folder, with nothing running."""
-    return rtap(settings, "demo", "--details", "--events", str(EVENTS), seconds=DEMO_SECONDS)
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The `rtap` of an environment that holds the wheel and the locked packages it needs, and no development ones."""
+    folder = tmp_path_factory.mktemp("environment")
+    environment = folder / "venv"
+    run(UV, "venv", "--python", sys.executable, str(environment), cwd=folder, seconds=INSTALL_SECONDS)
+    install = (UV, "pip", "install", "--quiet", "--python", str(environment / "bin" / "python"))
+    lock = str(PROJECT_ROOT / "requirements-runtime.lock")
+    run(*install, "--require-hashes", "-r", lock, cwd=folder, seconds=INSTALL_SECONDS)
+    run(*install, "--offline", "--no-deps", str(wheel), cwd=folder, seconds=INSTALL_SECONDS)
+    return str(environment / "bin" / "rtap")
 
 
-@pytest.fixture
-def left_behind(settings: Settings, demo: subprocess.CompletedProcess[str], tmp_path: Path) -> Settings:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder, in which the demo is run."""
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def demo(installed: str, folder: Path) -> str:
+    """The output of `rtap demo`, which must succeed; nothing runs before it."""
+    return run(installed, "demo", "--details", "--events", str(EVENTS), cwd=folder, seconds=DEMO_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def left_behind(folder: Path, demo: str) -> Settings:
     """The lake and the ledger that the demo left."""
-    return settings.model_copy(update={"state_dir": settings.state_dir / "demo"})
+    return load_settings(state_dir=folder / ".rtap" / "demo", spark_driver_memory="1g")
 
 
 def counts(output: str) -> dict[str, str]:
@@ -63,42 +101,53 @@ def counts(output: str) -> dict[str, str]:
     return {name: value.replace(",", "") for name, value in found}
 
 
-def test_the_demo_reconciles_every_line_and_exits_with_0(demo: subprocess.CompletedProcess[str]) -> None:
-    assert demo.returncode == 0, demo.stdout
-    assert "✗" not in demo.stdout
-    assert "Every line holds." in demo.stdout
-    held = counts(demo.stdout)
+def test_the_wheel_holds_every_file_of_the_package_that_is_no_cache(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        held = set(archive.namelist())
+    package = PROJECT_ROOT / "rtap_assets"
+    needed = {
+        str(path.relative_to(PROJECT_ROOT))
+        for path in package.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and path.name != ".DS_Store"
+    }
+    assert needed - held == set()
+
+
+def test_the_installed_package_checks_its_schemas(installed: str, tmp_path: Path) -> None:
+    run(installed, "contracts", "check", cwd=tmp_path, seconds=COMMAND_SECONDS)
+
+
+def test_the_demo_reconciles_every_line_and_exits_with_0(demo: str) -> None:
+    assert "✗" not in demo
+    assert "Every line holds." in demo
+    held = counts(demo)
     assert held["records of the topic = rows of bronze"] == str(EVENTS + TRANSACTION_EVENTS)
     assert held.keys() >= {"valid rows read = silver + copies + late", "verdict: equal", "values: ledger = silver"}
-    corrected = re.search(r"late, corrected +([\d,]+)", demo.stdout)
+    corrected = re.search(r"late, corrected +([\d,]+)", demo)
     late = int(held.get("late = older than the watermark", "0"))
     assert late + (int(corrected[1].replace(",", "")) if corrected else 0) > 0
 
 
-def test_the_demo_shows_revenue_and_the_dead_letters_by_reason(
-    demo: subprocess.CompletedProcess[str], left_behind: Settings
-) -> None:
-    assert "Revenue by plan, refunds subtracted" in demo.stdout
+def test_the_demo_shows_revenue_and_the_dead_letters_by_reason(demo: str, left_behind: Settings) -> None:
+    assert "Revenue by plan, refunds subtracted" in demo
     with duckdb.connect(str(left_behind.marts_path), read_only=True) as connection:
         letters = dict(connection.execute("SELECT reason, records FROM dlq_by_reason").fetchall())
         currencies = connection.execute("SELECT DISTINCT currency FROM rolling_revenue").fetchall()
-    details = demo.stdout.split("\nDetails\n")[1].split("\nTopic = bronze\n")[0]
+    details = demo.split("\nDetails\n")[1].split("\nTopic = bronze\n", maxsplit=1)[0]
     shown = {name: int(count.replace(",", "")) for count, name in re.findall(r"^ +([\d,]+)  (\w+) ", details, re.MULTILINE)}
     assert shown == letters
     assert letters.keys() <= set(Reason)
-    held = counts(demo.stdout)
+    held = counts(demo)
     assert int(held["quarantined = dead letters, by identity"]) == sum(letters.values())
     assert held.keys() >= {f"net {currency}: silver = gold" for (currency,) in currencies}
 
 
-def test_the_demo_ends_with_a_picture_in_80_columns_and_the_command_that_opens_it(
-    demo: subprocess.CompletedProcess[str], left_behind: Settings
-) -> None:
-    picture = demo.stdout.split("\nWhat happened\n")[1]
+def test_the_demo_ends_with_a_picture_in_80_columns_and_the_command_that_opens_it(demo: str, installed: str) -> None:
+    picture = demo.split("\nWhat happened\n")[1]
     assert max(len(line) for line in picture.splitlines() if "RTAP_STATE_DIR" not in line) <= 80
     for text in ("Pipeline, layer by layer", "Refused: ", "Data quality: ", "✓ Every window of gold is the sum"):
         assert text in picture
-    assert f"RTAP_STATE_DIR={left_behind.state_dir} rtap up --ui --streams" in picture
+    assert f"RTAP_STATE_DIR=.rtap/demo {installed} up --ui --streams" in picture
 
 
 def test_silver_had_at_least_eight_batches(left_behind: Settings) -> None:
@@ -118,23 +167,23 @@ def test_the_demo_leaves_no_process_behind(left_behind: Settings) -> None:
 
 
 @pytest.fixture(scope="module")
-def stack_again(settings: Settings, demo: subprocess.CompletedProcess[str]) -> Iterator[Settings]:
+def stack_again(left_behind: Settings) -> Iterator[Settings]:
     """What the demo left, with its broker and registry started again."""
     kafka, controller, registry = free_ports(3)
     ports = {"kafka_port": kafka, "kafka_controller_port": controller, "registry_port": registry}
-    own = settings.model_copy(update={"state_dir": settings.state_dir / "demo", **ports})
-    up(own, echo=lambda _: None)
+    own = left_behind.model_copy(update=ports)
+    up(own, echo=silent)
     try:
         yield own
     finally:
-        down(own, echo=lambda _: None)
+        down(own, echo=silent)
 
 
 def test_reconcile_without_a_broker_says_so_and_is_neither_success_nor_damage(left_behind: Settings) -> None:
-    found = rtap(left_behind.model_copy(update={"kafka_port": free_ports(1)[0]}), "reconcile")
-    assert found.returncode == 3, found.stdout
-    assert "error: The " in found.stdout
-    assert "Traceback" not in found.stdout
+    code, output = run_rtap(left_behind.model_copy(update={"kafka_port": free_port()}), "reconcile")
+    assert code == 3, output
+    assert "error: The " in output
+    assert "Traceback" not in output
 
 
 def rewrite(path: Path, select: str) -> None:
@@ -179,14 +228,13 @@ def test_reconcile_exits_with_1_when_something_is_damaged(
     kept = Path(shutil.copy2(path, tmp_path / "kept.parquet"))
     rewrite(path, select)
     try:
-        found = rtap(stack_again, "reconcile")
+        code, output = run_rtap(stack_again, "reconcile")
     finally:
         shutil.copy2(kept, path)
-    assert found.returncode == 1, found.stdout
-    assert re.search(broken, found.stdout), found.stdout
-    assert "Not every line holds." in found.stdout
+    assert code == 1, output
+    assert re.search(broken, output), output
+    assert "Not every line holds." in output
 
 
 def test_reconcile_exits_with_0_when_nothing_is(stack_again: Settings) -> None:
-    found = rtap(stack_again, "reconcile")
-    assert found.returncode == 0, found.stdout
+    rtap(stack_again, "reconcile")

@@ -25,7 +25,7 @@ from rtap_assets.kafka.clients import Admin
 from rtap_assets.kafka.topics import ensure_topics, topic_identity
 from rtap_assets.quality.catalog import CHECKS, DqResult
 from rtap_assets.quality.full_pass import run_checks
-from rtap_assets.serving.offset_gaps import explain_gaps
+from rtap_assets.quality.offset_gaps import explain_gaps
 from rtap_assets.streaming.checkpoints.files import stream_positions
 from rtap_assets.streaming.checkpoints.topic_binding import read_binding, write_binding
 from rtap_assets.streaming.checkpoints.topic_continuation import continue_with, plan_continuation, steps_of

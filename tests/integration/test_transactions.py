@@ -34,7 +34,7 @@ from rtap_assets.kafka.topics import end_offsets, high_watermarks
 from rtap_assets.kafka.transactions import TransactionalProducer
 from rtap_assets.quality.catalog import CHECKS, DqResult
 from rtap_assets.quality.full_pass import run_checks
-from rtap_assets.serving.offset_gaps import GapReport, explain_gaps
+from rtap_assets.quality.offset_gaps import GapReport, explain_gaps
 from rtap_assets.streaming.checkpoints.files import stream_positions
 from rtap_assets.streaming.model.states import Observed
 

@@ -178,7 +178,7 @@ def test_an_id_is_found_under_any_subject_with_references_deleted_and_in_other_f
 
 
 def test_a_flow_of_foreign_and_unknown_ids_restarts_nothing(spark: SparkSession, streams: Settings) -> None:
-    settings = streams.model_copy(update={"trigger_bronze_seconds": 1.0})
+    settings = streams.model_copy(update={"trigger_bronze_seconds": 0.2})
     good_id = next(iter(Registry(settings).versions(settings.events_subject)))
     foreign = json.loads(V1) | {"namespace": f"com.acme.n{settings.topic_events.rpartition('.')[2]}"}
     foreign_id = post(settings, f"{foreign['namespace']}.SalesEvent", {"schema": json.dumps(foreign)})

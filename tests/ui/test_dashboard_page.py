@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from dashboard_pages import Viewer, chromium
-from dashboard_stage import Stage, away, fill_lake, running, served, staged, waiting
+from dashboard_stage import MINUTE, Stage, away, fill_lake, running, served, staged, waiting
 from lake_fixtures import gold_row
 from playwright.sync_api import Browser
 from polling import wait_until
@@ -26,7 +26,13 @@ from rtap_assets.serving.marts import refresh_marts
 from rtap_assets.streaming.model.states import Observed
 
 HOSTILE = '<img src=x onerror="window.hacked=1">\'\u202e\u2028{{7*7}}'
-SIZES = [(360, True), (768, False), (1440, True), (3840, False)]
+SIZES = [(360, True), (768, False), (1280, False), (1440, True), (3840, False)]
+
+
+CURRENCIES = "AUD BRL CAD CHF CZK DKK EUR GBP HUF INR JPY KRW KWD MXN NOK NZD PLN SEK USD".split()
+# Texts that are wider than their box.
+TOO_WIDE = """[...document.querySelectorAll('main dd, main td, main h2, main .value, main .name, main .figure, main .pill')]
+    .filter(one => one.offsetParent && one.scrollWidth > one.clientWidth + 1).map(one => one.textContent)"""
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +73,36 @@ def test_the_page_fits_every_size_and_has_no_serious_barrier(
 ) -> None:
     viewer = Viewer(browser, scene[1], width=width, dark=dark, bypass_csp=True).open()
     viewer.see(lambda one: one.text("#dead-sum") != "" and one.text("#now-net") != "–", what="the page is complete")
+    viewer.see(lambda one: one.page.locator("#streams .pill[data-is=ok]").count() == 4, what="four streams run")
     viewer.picture(f"live-{width}-{'dark' if dark else 'light'}")
     assert viewer.page.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out"
     assert viewer.barriers() == []
     assert viewer.strangers == []
     viewer.close()
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_many_tiers_and_currencies_and_long_figures_fit(browser: Browser, tmp_path: Path, width: int) -> None:
+    settings, now = own_settings(tmp_path), datetime.now(UTC)
+    start = now.replace(minute=now.minute // 5 * 5, second=0, microsecond=0) - 5 * MINUTE
+    rows = [
+        gold_row(
+            start - 5 * number * MINUTE, plan_tier=f"partner reseller {tier}", region="middle-east-and-africa",
+            currency=currency, gross_amount=Decimal("3492340503.2500"), updated_at=now,
+        )
+        for number in range(3) for tier in range(12) for currency in CURRENCIES
+    ]  # fmt: skip
+    fill_lake(settings, rows, now=now, watermark=now - 10 * MINUTE)
+    refresh_marts(settings, refreshed_at=now)
+    with served(Stage(settings, streams=running())) as address:
+        viewer = Viewer(browser, address, width=width, bypass_csp=True).open("/?currency=KRW&kind=tumbling")
+        viewer.see(lambda one: one.page.locator("#currencies li").count() == len(CURRENCIES), what="all currencies")
+        viewer.see(lambda one: one.text("#dead-sum") != "", what="the page is complete")
+        viewer.picture(f"many-{width}")
+        assert viewer.page.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out"
+        assert viewer.page.evaluate(TOO_WIDE) == []
+        assert viewer.barriers() == []
+        viewer.close()
 
 
 def test_the_first_paint_is_early_and_little_is_transferred(

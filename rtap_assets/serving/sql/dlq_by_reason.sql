@@ -10,14 +10,15 @@
 --   last_seen: Broker's timestamp of the last of them, UTC.
 CREATE TABLE dlq_by_reason AS
 SELECT
-    error_reason AS reason,
+    reason,
     any_value(explanation) AS explanation,
-    count(*) AS records,
-    (count(*) / (SELECT count(*) FROM bronze))::DECIMAL(38, 6) AS share_of_records,
-    min(kafka_timestamp) AS first_seen,
-    max(kafka_timestamp) AS last_seen
-FROM bronze
-LEFT JOIN reason_codes ON reason = error_reason
-WHERE error_reason IS NOT NULL
-GROUP BY error_reason
+    sum(records_by_hour.records)::BIGINT AS records,
+    (sum(records_by_hour.records)::BIGINT / (SELECT sum(all_hours.records)::BIGINT FROM records_by_hour AS all_hours))
+        ::DECIMAL(38, 6) AS share_of_records,
+    min(first_seen) AS first_seen,
+    max(last_seen) AS last_seen
+FROM records_by_hour
+LEFT JOIN reason_codes USING (reason)
+WHERE reason IS NOT NULL
+GROUP BY reason
 ORDER BY records DESC, reason;

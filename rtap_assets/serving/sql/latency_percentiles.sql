@@ -12,27 +12,32 @@
 --   p99_ms: 99th percentile, milliseconds.
 --   max_ms: Longest, milliseconds.
 CREATE TABLE latency_percentiles AS
-WITH measured AS (
+WITH counted AS (
+    SELECT latency, milliseconds, sum(events)::BIGINT AS events FROM latencies_by_day GROUP BY ALL
+),
+placed AS (
     SELECT
-        date_trunc('hour', kafka_timestamp) AS hour,
-        unnest([
-            {'latency': 'ingest', 'milliseconds': ingest_latency_ms},
-            {'latency': 'delivery', 'milliseconds': delivery_latency_ms},
-            {'latency': 'processing', 'milliseconds': processing_latency_ms},
-            {'latency': 'end_to_end', 'milliseconds': delivery_latency_ms + processing_latency_ms}
-        ], recursive := true)
-    FROM silver
-    WHERE NOT is_late
+        latency,
+        milliseconds,
+        -- Of values in order, how many there are up to this one, and in all.
+        sum(events) OVER (PARTITION BY latency ORDER BY milliseconds)::BIGINT AS place,
+        sum(events) OVER (PARTITION BY latency)::BIGINT AS total
+    FROM counted WHERE milliseconds IS NOT NULL
+),
+over_all AS (
+    SELECT
+        latency,
+        NULL::TIMESTAMPTZ AS hour,
+        coalesce(any_value(total), 0) AS events,
+        -- The least value that as many are not above: `quantile_disc`, in whole numbers.
+        min(milliseconds) FILTER (WHERE 100 * place >= 50 * total) AS p50_ms,
+        min(milliseconds) FILTER (WHERE 100 * place >= 90 * total) AS p90_ms,
+        min(milliseconds) FILTER (WHERE 100 * place >= 99 * total) AS p99_ms,
+        max(milliseconds) AS max_ms
+    FROM (SELECT DISTINCT latency FROM counted) LEFT JOIN placed USING (latency)
+    GROUP BY latency
 )
-SELECT
-    latency,
-    hour,
-    count(milliseconds) AS events,
-    quantile_disc(milliseconds, 0.5) AS p50_ms,
-    quantile_disc(milliseconds, 0.9) AS p90_ms,
-    quantile_disc(milliseconds, 0.99) AS p99_ms,
-    max(milliseconds) AS max_ms
-FROM measured
-GROUP BY GROUPING SETS ((latency, hour), (latency))
-HAVING count(*) > 0
+FROM over_all
+UNION ALL BY NAME
+FROM latencies_by_hour
 ORDER BY latency, hour NULLS FIRST;

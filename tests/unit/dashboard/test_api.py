@@ -1,27 +1,36 @@
-"""The API over real marts and a real lake: rows, filters, pages, forms, ETags, refusals; and the guard before all of it."""
+"""The API over real marts and a real lake: rows, filters, pages, forms, ETags, refusals, swaps; and the guard before it."""
 
 from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
-from dashboard_stage import Stage, running, staged
+from dashboard_stage import Stage, running, served, staged
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
-from rtap_assets.config import load_settings
+from rtap_assets.config import Settings, load_settings
 from rtap_assets.dashboard.openapi import PATHS
 from rtap_assets.errors import ConfigurationError, StreamError
+from rtap_assets.local.ports import free_port
+from rtap_assets.runtime.files import put_in_place
 from rtap_assets.serving.marts import refresh_marts
 from rtap_assets.serving.marts_reader import MartsReader
 
+READS, AT_ONCE, SWAPS = 1_000, 50, 20
 OWN = "http://127.0.0.1:18080"
 ARROW = "application/vnd.apache.arrow.stream"
 LISTS = [path.replace("{reason}", "undecodable") for path in PATHS] + ["/api/streams"]
@@ -139,6 +148,53 @@ def test_a_refresh_of_the_marts_changes_etag_and_rows(tmp_path: Any) -> None:
         refresh_marts(stage.settings, refreshed_at=later)
         after = client.get("/api/revenue", headers={"If-None-Match": before.headers["etag"]})
         assert (after.status_code, datetime.fromisoformat(after.json()["as_of"])) == (200, later)
+
+
+def numbered_marts(settings: Settings, number: int) -> Path:
+    """Return a copy of the marts whose refresh and every window carry a number."""
+    copy = settings.marts_path.with_name(f"numbered-{number}")
+    shutil.copyfile(settings.marts_path, copy)
+    with duckdb.connect(str(copy)) as connection:
+        connection.execute("UPDATE refresh SET refreshed_at = to_timestamp(?)", [number])
+        connection.execute("UPDATE rolling_revenue SET revision = ?", [number])
+    return copy
+
+
+def test_1000_reads_with_50_at_once_and_20_swaps_are_each_of_one_refresh_and_none_goes_back(tmp_path: Path) -> None:
+    settings = load_settings(state_dir=tmp_path / ".rtap", dashboard_port=free_port())
+    stage, _ = staged(settings, hours=0.25, restate=False)
+    files = [numbered_marts(settings, number) for number in range(1, SWAPS + 2)]
+    put_in_place(files[0], settings.marts_path)
+    queries = ("limit=20", "limit=20&currency=EUR", "status=provisional&limit=5")
+
+    def ask(connection: HTTPConnection, query: str) -> tuple[int, set[int]]:
+        """Return the number of the refresh, and those of its rows."""
+        connection.request("GET", f"/api/windows/rolling?{query}")
+        response = connection.getresponse()
+        body = json.loads(response.read())
+        assert response.status == 200, body
+        return int(body["as_of"][17:19]), {row["revision"] for row in body["rows"]}
+
+    def read(first: int) -> int:
+        newest = 0
+        with closing(HTTPConnection("127.0.0.1", settings.dashboard_port, timeout=60)) as connection:
+            for number in range(first, READS, AT_ONCE):
+                of, rows = ask(connection, queries[number % 3])
+                assert rows == {of}
+                assert of >= newest
+                newest = of
+        return newest
+
+    with (
+        served(stage),
+        ThreadPoolExecutor(AT_ONCE) as pool,
+        closing(HTTPConnection("127.0.0.1", settings.dashboard_port, timeout=60)) as own,
+    ):
+        readers = [pool.submit(read, first) for first in range(AT_ONCE)]
+        for number, file in enumerate(files[1:], start=2):
+            put_in_place(file, settings.marts_path)
+            assert ask(own, "limit=1") == (number, {number}), "the newest refresh is seen at once"
+        assert all(one.result() >= 1 for one in readers)
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from rtap_assets.contracts.tables import BRONZE
 from rtap_assets.kafka.readable_offsets import Explanation, GapKind
 from rtap_assets.lake.history.stream_offsets import StreamPositions
 from rtap_assets.lake.offset_gaps import looked_at, read_gaps, record_gaps, record_pass
+from rtap_assets.quality import offset_gaps
 from rtap_assets.quality.catalog import CHECKS, DqResult
 from rtap_assets.quality.full_pass import run_checks
-from rtap_assets.serving import offset_gaps
 
 TOPIC = "sales.events.v1"
 

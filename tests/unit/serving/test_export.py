@@ -12,9 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 from export_reader import GOLD_AT_VERSION, judge, read_folder, utc_connection
 from lake_fixtures import NOON, gold_row, make_lake
+from pyiceberg.expressions import EqualTo
 
 from rtap_assets.config import Settings, load_settings
-from rtap_assets.serving.export import LEAF_NAME, Published, export_gold, publish
+from rtap_assets.contracts.tables import GOLD
+from rtap_assets.lake.catalog import load_table, open_catalog
+from rtap_assets.serving.export import Published, export_gold, publish
+from rtap_assets.serving.lake_files import plan_lake
+from rtap_assets.serving.leaf_files import LEAF_NAME
 
 SECONDS_BETWEEN_REFRESHES = 24
 
@@ -150,3 +155,33 @@ def test_what_an_export_that_died_has_left_is_removed(tmp_path: Path, refresh: R
 
 def _leaves(folder: Path) -> list[Path]:
     return sorted((folder / "current").glob(f"*/*/{LEAF_NAME}"))
+
+
+def test_an_export_reads_no_file_of_days_that_have_not_changed_and_equals_one_from_nothing(settings: Settings) -> None:
+    day = timedelta(days=1)
+    make_lake(settings, gold=[gold_row(NOON), gold_row(NOON, region="na")])
+    export_gold(settings, now=NOON)
+    (old,) = plan_lake(settings)["gold"].paths
+    make_lake(settings, gold=[gold_row(NOON + day), gold_row(NOON + day, region="apac")])
+    kept = Path(old).read_bytes()
+    Path(old).write_bytes(b"not parquet")
+    report = export_gold(settings, now=NOON + day)
+    assert (report.rows, report.leaves, report.leaves_written) == (4, 4, 2)
+    went_on = exported(settings)
+    Path(old).write_bytes(kept)
+    (settings.export_dir / ".files.json").unlink()
+    whole = export_gold(settings, now=NOON + 2 * day)
+    assert (whole.leaves, whole.leaves_written) == (4, 0)
+    assert exported(settings) == went_on
+
+
+def test_windows_that_left_gold_leave_the_folder_and_the_other_days_stay(settings: Settings) -> None:
+    day = timedelta(days=1)
+    make_lake(settings, gold=[gold_row(NOON), gold_row(NOON, region="na")])
+    make_lake(settings, gold=[gold_row(NOON + day)])
+    export_gold(settings, now=NOON)
+    with open_catalog(settings) as catalog:
+        load_table(catalog, GOLD.identifier).delete(EqualTo("region", "na"))
+    report = export_gold(settings, now=NOON + day)
+    assert (report.rows, report.leaves, report.leaves_written) == (2, 3, 1)
+    assert [(start, region) for start, _, region, *_ in exported(settings)] == [(NOON, "emea"), (NOON + day, "emea")]

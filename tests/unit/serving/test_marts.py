@@ -246,8 +246,9 @@ def test_what_a_refresh_that_died_has_left_is_removed(own: Settings) -> None:
 
 def test_a_refresh_that_fails_leaves_the_old_marts(own: Settings) -> None:
     before = own.marts_path.read_bytes()
-    (path,) = plan_lake(own)["silver"].paths
-    Path(path).write_bytes(b"not parquet")
+    make_lake(own, silver=[silver_row("new")])
+    for path in plan_lake(own)["silver"].paths:
+        Path(path).write_bytes(b"not parquet")
     with pytest.raises(ServingError):
         refresh_marts(own, refreshed_at=NOON)
     assert own.marts_path.read_bytes() == before
