@@ -14,7 +14,7 @@ WORKERS := 2
 PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status doctor test test-faults test-ui campaign test-unit test-spark test-integration test-e2e lint docs bench bench-state bench-live bench-peers bench-dashboard lock clean FORCE
+.PHONY: help setup demo up down status doctor test test-faults test-ui campaign test-unit test-spark test-integration test-e2e lint docs bench bench-state bench-live bench-peers bench-history bench-dashboard lock clean FORCE
 
 help: ## Print this list
 	@echo "Usage: make TARGET"
@@ -95,6 +95,9 @@ bench-dashboard: $(READY) ## Measure the dashboard: event to pixel, viewers, CPU
 
 bench-state: $(READY) ## Measure silver's batches by the number of live ids (SIZES=300000,1000000)
 	@$(BIN)/python -m bench.state $(if $(SIZES),--sizes $(SIZES))
+
+bench-history: $(READY) ## Measure the periodic steps beside a short and a long history (ROWS=1600000 DAYS=1,30 SNAPSHOTS=30,1000)
+	@$(BIN)/python -m bench.history $(if $(ROWS),--rows $(ROWS)) $(if $(DAYS),--days $(DAYS)) $(if $(SNAPSHOTS),--snapshots $(SNAPSHOTS))
 
 bench-live: $(READY) ## Measure the running platform: cores, memory, latencies (RATES=2000,200,0 SECONDS=180 SETTLE=60)
 	@$(BIN)/python -m bench.live $(if $(RATES),--rates $(RATES)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SETTLE),--settle $(SETTLE))

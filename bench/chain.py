@@ -47,6 +47,7 @@ class Side:
     name: str
     project: Path
     state_dir: Path
+    worker: Path = WORKER
     process: subprocess.Popen[str] | None = None
     start: dict[str, float] = field(default_factory=dict)
     rounds: list[list[dict[str, Any]]] = field(default_factory=list)
@@ -64,7 +65,7 @@ class Side:
             "PYTHONPATH": str(self.project),
         }
         self.process = subprocess.Popen(
-            [str(self.project / ".venv" / "bin" / "python"), str(WORKER)],
+            [str(self.project / ".venv" / "bin" / "python"), str(self.worker)],
             cwd=self.project,
             env=os.environ | mine,
             stdin=subprocess.PIPE,
@@ -72,17 +73,21 @@ class Side:
             stderr=(self.state_dir.parent / f"{self.name}.log").open("w"),
             text=True,
         )
-        self.start = self._answer("start")["start"]
+        self.start = self.answer("start")["start"]
 
     def drain(self) -> None:
         """Have everything that the topic holds drained, and keep what it cost."""
-        assert self.process is not None
-        assert self.process.stdin is not None
-        self.process.stdin.write("drain\n")
-        self.process.stdin.flush()
-        answer = self._answer("round")
+        self.ask("drain")
+        answer = self.answer("round")
         self.rounds.append(answer["round"])
         self.peak_mebibytes = answer["peak_mebibytes"]
+
+    def ask(self, command: str) -> None:
+        """Send the worker a command."""
+        assert self.process is not None
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{command}\n")
+        self.process.stdin.flush()
 
     def close(self) -> None:
         """End the worker between two rounds."""
@@ -96,7 +101,12 @@ class Side:
         seconds = mean(sum(reading["cpu_seconds"] for reading in one) for one in rounds)
         return (seconds + (0.0 if warm else self.start["cpu_seconds"])) / events * MILLION
 
-    def _answer(self, key: str) -> dict[str, Any]:
+    def answer(self, key: str) -> dict[str, Any]:
+        """Return the worker's next line that has the key.
+
+        Raises:
+            click.ClickException: the worker ended.
+        """
         assert self.process is not None
         assert self.process.stdout is not None
         for line in self.process.stdout:
@@ -124,7 +134,7 @@ def chain(events: int, rounds: int, against: str | None, seed: int, heap: str) -
         stack = stack_settings(Path(folder))
         try:
             up(stack, echo=lambda _: None)
-            _measure(console, stack, sides, events=events, rounds=rounds, seed=seed, heap=heap)
+            measure(console, stack, sides, events=events, rounds=rounds, seed=seed, heap=heap)
             for side in sides:
                 side.close()
                 side.faults = differences(stack.ledger_dir, side.state_dir)
@@ -133,15 +143,13 @@ def chain(events: int, rounds: int, against: str | None, seed: int, heap: str) -
                 side.close()
             down(stack, echo=lambda _: None)
     for side in sides:
-        _show(console, side, events)
-    _compare(console, sides, events)
+        show(console, side, events)
+    compare(console, sides, events)
     _keep(console, sides, events)
     sys.exit(1 if any(side.faults for side in sides) else 0)
 
 
-def _measure(
-    console: Console, stack: Settings, sides: list[Side], *, events: int, rounds: int, seed: int, heap: str
-) -> None:
+def measure(console: Console, stack: Settings, sides: list[Side], *, events: int, rounds: int, seed: int, heap: str) -> None:
     for number in range(rounds):
         console.print(f"round {number + 1} of {rounds} ({'warm' if number else 'cold'}): sending {events:,} events")
         options = GeneratorOptions(
@@ -175,7 +183,7 @@ def stack_settings(folder: Path) -> Settings:
     return get_settings().model_copy(update=update)
 
 
-def _show(console: Console, side: Side, events: int) -> None:
+def show(console: Console, side: Side, events: int) -> None:
     title = f"{side.name}: {events:,} events a round, cpu-seconds per million events"
     table = Table("stream", "", title=title, title_justify="left")
     headings = ("events/s", "cpu-s/M", "tasks", "planning", "C1", "C2", "GC", "batches", "compiled/batch")
@@ -214,7 +222,7 @@ def _cells(readings: list[dict[str, Any]], events: int) -> list[str]:
     ]
 
 
-def _compare(console: Console, sides: list[Side], events: int) -> None:
+def compare(console: Console, sides: list[Side], events: int) -> None:
     """Print the two ratios, this commit over the other."""
     if len(sides) == 2:
         this, other = sides

@@ -42,12 +42,16 @@ HOST_JVM = "stream host, JVM"
 
 @dataclass(frozen=True)
 class Reading:
-    """One rate: seconds measured, cores and resident MiB by part, ages by layer, and what happened in a minute."""
+    """One rate: seconds measured, cores and resident MiB by part, ages by layer, and what happened in a minute.
+
+    `mebibytes` are those at the beginning and at the end; `load` is the machine's load average at the end.
+    """
 
     rate: int
     seconds: float
+    load: float
     cores: dict[str, float]
-    mebibytes: dict[str, int]
+    mebibytes: dict[str, tuple[int, int]]
     ages: dict[str, tuple[float, ...]]
     commits_per_minute: dict[str, float]
     compilations_per_minute: float
@@ -133,18 +137,20 @@ def _generated(settings: Settings, rate: int) -> Iterator[None]:
 
 
 def _measured(settings: Settings, rate: int, seconds: int) -> Reading:
-    before, compiled, began, since_ms = _cpu(settings), _compilations(settings), time.monotonic(), _now_ms()
+    memory, compiled = _memory(settings), _compilations(settings)
+    before, began, since_ms = _cpu(settings), time.monotonic(), _now_ms()
     time.sleep(seconds)
-    after, took, until_ms = _cpu(settings), time.monotonic() - began, _now_ms()
+    after, took, until_ms, load = _cpu(settings), time.monotonic() - began, _now_ms(), os.getloadavg()[0]
     compilations = _compilations(settings) - compiled
-    memory = _memory(settings)
+    grown = _memory(settings)
     time.sleep(20 if rate else 0)  # the last records reach gold
     ages = ages_seconds(settings, since_ms=since_ms, until_ms=until_ms) if rate else {}
     return Reading(
         rate=rate,
         seconds=took,
+        load=load,
         cores={part: (after[part] - before.get(part, 0.0)) / took for part in after},
-        mebibytes=memory,
+        mebibytes={part: (memory.get(part, 0), held) for part, held in grown.items()},
         ages={layer: percentiles(values) for layer, values in ages.items()},
         commits_per_minute={
             layer: count / took * 60 for layer, count in commits(settings, since_ms=since_ms, until_ms=until_ms).items()
@@ -192,12 +198,15 @@ def _now_ms() -> int:
 
 
 def _show(console: Console, reading: Reading) -> None:
-    table = Table("part", title=f"{reading.rate:,} events/s for {reading.seconds:.0f} s", title_justify="left")
-    table.add_column("cores", justify="right")
-    table.add_column("MiB", justify="right")
+    title = f"{reading.rate:,} events/s for {reading.seconds:.0f} s, load average {reading.load:.1f}"
+    table = Table("part", title=title, title_justify="left")
+    for column in ("cores", "MiB, first", "MiB, last"):
+        table.add_column(column, justify="right")
     for part, cores in reading.cores.items():
-        table.add_row(part, f"{cores:.3f}", f"{reading.mebibytes.get(part, 0):,}")
-    table.add_row("sum", f"{sum(reading.cores.values()):.3f}", f"{sum(reading.mebibytes.values()):,}")
+        first, last = reading.mebibytes.get(part, (0, 0))
+        table.add_row(part, f"{cores:.3f}", f"{first:,}", f"{last:,}")
+    first, last = (sum(held) for held in zip(*reading.mebibytes.values(), strict=True))
+    table.add_row("sum", f"{sum(reading.cores.values()):.3f}", f"{first:,}", f"{last:,}")
     console.print(table)
     console.print(
         "\n".join(

@@ -17,7 +17,7 @@ import duckdb
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.offset_gaps import OFFSET_GAPS
-from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER
+from rtap_assets.contracts.tables import BRONZE, GOLD, SILVER, TABLES
 from rtap_assets.errors import ServingError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.file_positions import FilePosition, end_of_batch, file_positions
@@ -25,12 +25,18 @@ from rtap_assets.lake.history.snapshots import STAMP_EPOCH_ID, ancestors, summar
 from rtap_assets.lake.history.stream_offsets import StreamPositions
 from rtap_assets.lake.table_changes import read_changes
 from rtap_assets.quality.catalog import PASS_CHECKS, REQUIRED_COLUMNS, CheckSpec, DqResult, result_of
+from rtap_assets.quality.checked_files import (
+    note_earlier_maximum,
+    show_checked_files,
+    show_consumed_bronze,
+    show_earlier_silver,
+)
 from rtap_assets.runtime.clock import EPOCH
-from rtap_assets.serving.connection import connect_lake, with_first_epoch
+from rtap_assets.serving.connection import connect_lake
 from rtap_assets.serving.corrections import load_corrections
-from rtap_assets.serving.duckdb_types import typed_empty_select
 from rtap_assets.serving.lake_files import PLANNING_ORDER, TableFiles, local_path, plan_lake
 
+VOLUME_INTERVALS = 10  # what `sql/volume.sql` looks at
 EVERYTHING = FilePosition(2**62, 0)
 NOTHING = FilePosition(-1, 0)
 # What the statements that hold for more than one table look at.
@@ -78,8 +84,10 @@ def _run(
     plans = plan_lake(settings, (*PLANNING_ORDER, OFFSET_GAPS))
     since = now - timedelta(hours=lookback_hours) if lookback_hours else EPOCH
     evaluation = f"pass/{uuid4().hex}"
-    with connect_lake(settings, plans) as connection:
+    with connect_lake(settings, {OFFSET_GAPS.view: plans[OFFSET_GAPS.view]}) as connection:
         load_corrections(connection, settings)
+        volume_since = now - timedelta(minutes=VOLUME_INTERVALS * settings.dq_volume_minutes)
+        show_checked_files(connection, plans, since=since, volume_since=volume_since)
         bounds = _prepare(connection, settings, plans, positions)
         shared: dict[str, object] = {
             "now": now,
@@ -95,8 +103,11 @@ def _run(
             "window_seconds": settings.window_seconds,
             "slide_seconds": settings.slide_seconds,
         }
+        shared |= {f"{spec.view}_rows": plans[spec.view].rows for spec in TABLES}
+        _ask(connection, "bronze_starts", shared)
+        show_consumed_bronze(connection, plans[BRONZE.view])
         if any(check.needs_accounts for check in checks):
-            _ask(connection, "silver_accounts", shared | _read(bounds["bronze"]))
+            _account(connection, plans, shared | _read(bounds["bronze"]), since=since)
         results = []
         for check in checks:
             rows = VALID_ROWS.get(check.spec.identifier, "")
@@ -116,6 +127,18 @@ def _run(
                 )
             )
     return results
+
+
+def _account(
+    connection: duckdb.DuckDBPyConnection, plans: Mapping[str, TableFiles], bound: Mapping[str, object], *, since: datetime
+) -> None:
+    """Make the table `silver_accounts`; what would be lost is compared with all of silver before it is called so."""
+    note_earlier_maximum(connection, plans[BRONZE.view], since=since)
+    is_whole = show_earlier_silver(connection, plans[SILVER.view], since=since)
+    _ask(connection, "silver_accounts", bound)
+    if not is_whole and connection.execute("SELECT lost > 0 FROM silver_accounts").fetchone() == (True,):
+        show_earlier_silver(connection, plans[SILVER.view], since=since, everything=True)
+        _ask(connection, "silver_accounts", bound)
 
 
 def _prepare(
@@ -154,9 +177,8 @@ def _follow(
     *,
     otherwise: FilePosition,
 ) -> FilePosition:
-    """Make the view `<view>_with_files` and the table `<view>_order` of its files; return the end of what was read."""
+    """Make the table `<view>_order` of its files; return the end of what was read."""
     name, spec = files.spec.view, files.spec
-    _view_with_files(connection, files)
     connection.execute(f"CREATE TEMP TABLE {name}_order (path VARCHAR, sequence_number BIGINT, file_index BIGINT)")
     if not files.paths:
         return otherwise
@@ -168,16 +190,6 @@ def _follow(
         connection.executemany(f"INSERT INTO {name}_order VALUES (?, ?, ?)", rows)
     # The snapshot of a position is protected from expiry; where it is gone all the same, its order is unknown.
     return otherwise if end is None else end
-
-
-def _view_with_files(connection: duckdb.DuckDBPyConnection, files: TableFiles) -> None:
-    """Make the view of a table's rows with the name of the file that each is in."""
-    name = files.spec.view
-    select = f"SELECT *, NULL::VARCHAR AS filename FROM ({typed_empty_select(files.spec)})"
-    if files.paths:
-        options = "union_by_name = true, hive_partitioning = false, filename = true"
-        select += f"\nUNION ALL BY NAME\nFROM read_parquet(getvariable('{name}_files'), {options})"
-    connection.execute(f"CREATE TEMP VIEW {name}_with_files AS {with_first_epoch(files.spec, select)}")
 
 
 def _gold_position(settings: Settings, files: TableFiles, positions: StreamPositions) -> Mapping[str, Any] | None:

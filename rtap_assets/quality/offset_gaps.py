@@ -21,6 +21,7 @@ from rtap_assets.kafka.topics import topic_identity
 from rtap_assets.lake.history.stream_offsets import StreamPositions
 from rtap_assets.lake.offset_gaps import looked_at, read_gaps, record_pass
 from rtap_assets.serving.connection import connect_lake
+from rtap_assets.serving.corrections import files_beyond
 from rtap_assets.serving.lake_files import plan_lake
 
 # Each transaction leaves a marker: beyond this many in one pass, neighbors are recorded as one range with a count.
@@ -76,7 +77,10 @@ def _gaps_in_bronze(
     settings: Settings, *, before: Mapping[int, int], ends: Mapping[int, int], topic_epoch: int
 ) -> dict[int, list[Range]]:
     """Return the offsets from `before` (or the first row) up to `ends` that have no row, by Kafka partition."""
-    with closing(connect_lake(settings, plan_lake(settings, (BRONZE,)))) as connection:
+    bronze = plan_lake(settings, (BRONZE,))[BRONZE.view]
+    starts = {partition: before.get(partition, 0) for partition in ends}
+    ahead = files_beyond(bronze, starts, topic_epoch=topic_epoch, otherwise=None)
+    with closing(connect_lake(settings, {BRONZE.view: ahead})) as connection:
         return {
             partition: gaps
             for partition, end in ends.items()

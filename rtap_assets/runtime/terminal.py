@@ -16,4 +16,4 @@ def text_width() -> int:
 def wrapped(text: str, *, hanging: int = 4) -> list[str]:
     """Return the text in lines of at most `text_width`; lines that continue it are indented by `hanging` more columns."""
     lead = text[: len(text) - len(text.lstrip())]
-    return textwrap.wrap(text, text_width(), initial_indent=lead, subsequent_indent=lead + " " * hanging) or [""]
+    return textwrap.wrap(text.lstrip(), text_width(), initial_indent=lead, subsequent_indent=lead + " " * hanging) or [""]

@@ -96,11 +96,13 @@ def mark_provisional_windows(connection: duckdb.DuckDBPyConnection, settings: Se
     connection.execute(_PROVISIONAL, slides)
 
 
-def files_beyond(files: TableFiles, offsets: Mapping[int, int], *, topic_epoch: int) -> TableFiles:
+def files_beyond(
+    files: TableFiles, offsets: Mapping[int, int], *, topic_epoch: int, otherwise: int | None = 0
+) -> TableFiles:
     """Return the plan of bronze with those files alone that can hold a row at or past the offset of its Kafka partition.
 
-    A Kafka partition without an offset counts from its beginning, and so does a newer epoch of the topic; epochs before
-    `topic_epoch` are left out.
+    A Kafka partition without an offset counts from `otherwise` (None: not), and a newer epoch of the topic as a whole;
+    epochs before `topic_epoch` are left out.
     """
     epochs, partitions, places = (files.bounds.get(name, {}) for name in ("topic_epoch", "kafka_partition", "kafka_offset"))
 
@@ -110,7 +112,8 @@ def files_beyond(files: TableFiles, offsets: Mapping[int, int], *, topic_epoch: 
         if epochs[path][1] < topic_epoch:
             return False
         least, greatest = partitions[path]
-        return any(places[path][1] >= offsets.get(partition, 0) for partition in range(least, greatest + 1))
+        firsts = (offsets.get(partition, otherwise) for partition in range(least, greatest + 1))
+        return any(first is not None and places[path][1] >= first for first in firsts)
 
     return files.only(path for path in files.paths if may_hold(path))
 

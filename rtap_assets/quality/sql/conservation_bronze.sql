@@ -5,26 +5,11 @@ WITH kept AS (
         topic_epoch,
         kafka_partition,
         kafka_offset,
-        kafka_timestamp,
         next_offset,
         coalesce(list_contains(list_transform(kafka_headers, lambda h: h.key), 'rtap.redrive.attempt'), false) AS is_redriven
-    FROM bronze LEFT JOIN consumed_offsets USING (topic_epoch, kafka_partition)
+    FROM consumed_bronze LEFT JOIN consumed_offsets USING (topic_epoch, kafka_partition)
     -- A partition that the checkpoint does not name (of an earlier epoch) is complete up to its own last row.
     WHERE next_offset IS NULL OR kafka_offset < next_offset
-),
-windows AS (
-    SELECT topic_epoch, kafka_partition, min(kafka_offset) AS first_offset FROM kept WHERE kafka_timestamp >= $since GROUP BY ALL
-),
-starts AS (
-    -- A recorded range that overlaps the checked time counts as a whole, with the rows inside.
-    SELECT
-        windows.topic_epoch,
-        windows.kafka_partition,
-        least(windows.first_offset, coalesce(min(gap.first_offset), windows.first_offset)) AS first_offset
-    FROM windows LEFT JOIN offset_gaps AS gap
-        ON gap.topic_epoch = windows.topic_epoch AND gap.kafka_partition = windows.kafka_partition
-        AND windows.first_offset BETWEEN gap.first_offset AND gap.last_offset
-    GROUP BY windows.topic_epoch, windows.kafka_partition, windows.first_offset
 ),
 partitions AS (
     SELECT
@@ -35,7 +20,7 @@ partitions AS (
         count(*) AS records,
         count(DISTINCT kafka_offset) AS offsets,
         count_if(is_redriven) AS redriven
-    FROM kept JOIN starts USING (topic_epoch, kafka_partition)
+    FROM kept JOIN bronze_starts USING (topic_epoch, kafka_partition)
     WHERE kafka_offset >= first_offset
     GROUP BY ALL
 ),

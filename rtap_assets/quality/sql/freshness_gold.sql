@@ -1,6 +1,6 @@
 -- How far gold is behind silver, by the timestamps of their micro-batches.
 SELECT
-    (SELECT count(*) FROM gold) AS rows_checked,
+    $gold_rows::BIGINT AS rows_checked,
     0::BIGINT AS rows_failed,
     CASE
         WHEN upstream IS NULL THEN 0
@@ -9,5 +9,5 @@ SELECT
     END::DOUBLE AS observed,
     {'newest': coalesce(newest::VARCHAR, 'none'), 'newest in silver': coalesce(upstream::VARCHAR, 'none')} AS detail
 FROM
-    (SELECT max(processed_at) AS upstream, min(processed_at) AS oldest_upstream FROM silver),
-    (SELECT max(updated_at) AS newest FROM gold);
+    (SELECT max(processed_at) AS upstream, min(processed_at) AS oldest_upstream FROM newest_silver),
+    (SELECT max(updated_at) AS newest FROM newest_gold);

@@ -1,6 +1,6 @@
 -- How far silver is behind bronze's valid records.
 SELECT
-    (SELECT count(*) FROM silver) AS rows_checked,
+    $silver_rows::BIGINT AS rows_checked,
     0::BIGINT AS rows_failed,
     CASE
         WHEN upstream IS NULL THEN 0
@@ -9,5 +9,5 @@ SELECT
     END::DOUBLE AS observed,
     {'newest': coalesce(newest::VARCHAR, 'none'), 'newest in bronze': coalesce(upstream::VARCHAR, 'none')} AS detail
 FROM
-    (SELECT max(kafka_timestamp) AS upstream, min(kafka_timestamp) AS oldest_upstream FROM bronze WHERE error_reason IS NULL),
-    (SELECT max(kafka_timestamp) AS newest FROM silver);
+    (SELECT max(kafka_timestamp) AS upstream, min(kafka_timestamp) AS oldest_upstream FROM latest_bronze WHERE error_reason IS NULL),
+    (SELECT max(kafka_timestamp) AS newest FROM newest_silver);

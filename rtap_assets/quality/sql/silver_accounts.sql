@@ -2,6 +2,7 @@
 -- correction, late, or lost.
 -- A row that silver does not hold is late if it is not newer than the newest possible watermark: the newest event time of all
 -- files read before its own, less the delay. (Files rewritten by a compaction no longer have a position: -1.)
+-- Of files before the checked time, `earlier_files` and `earlier_silver` have what matters (`checked_files.py`).
 CREATE OR REPLACE TEMP TABLE silver_accounts AS
 WITH placed AS (
     SELECT
@@ -14,7 +15,18 @@ valid AS (
     SELECT * FROM placed WHERE (sequence_number, file_index) < ($read_sequence, $read_index)
 ),
 files AS (
-    SELECT sequence_number, file_index, max(event_time) AS newest FROM valid GROUP BY ALL
+    SELECT sequence_number, file_index, max(newest) AS newest
+    FROM (
+        SELECT sequence_number, file_index, event_time AS newest FROM valid
+        UNION ALL
+        FROM earlier_files WHERE (sequence_number, file_index) < ($read_sequence, $read_index)
+    )
+    GROUP BY ALL
+),
+held AS (
+    SELECT event_id FROM silver
+    UNION ALL
+    SELECT event_id FROM earlier_silver
 ),
 bounds AS (
     SELECT
@@ -38,16 +50,16 @@ unexplained AS (
     SELECT absent.*, latest_watermark
     FROM (
         FROM absent
-        ANTI JOIN silver USING (event_id)
+        ANTI JOIN held USING (event_id)
         ANTI JOIN withdrawn_rows USING (topic_epoch, kafka_partition, kafka_offset)
     ) AS absent JOIN bounds USING (sequence_number, file_index)
 )
 SELECT
     (SELECT count(*) FROM read) AS events_read,
     (SELECT count(*) FROM kept) AS kept,
-    (SELECT count(*) FROM absent SEMI JOIN silver USING (event_id)) AS copies,
+    (SELECT count(*) FROM absent SEMI JOIN held USING (event_id)) AS copies,
     (
-        SELECT count(*) FROM (FROM absent ANTI JOIN silver USING (event_id))
+        SELECT count(*) FROM (FROM absent ANTI JOIN held USING (event_id))
         SEMI JOIN withdrawn_rows USING (topic_epoch, kafka_partition, kafka_offset)
     ) AS removed,
     (SELECT count(*) FROM unexplained WHERE event_time <= latest_watermark) AS late,
