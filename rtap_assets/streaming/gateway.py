@@ -26,7 +26,7 @@ class RememberingView(JVMView):  # type: ignore[misc]
     """A view of the JVM that looks each class up once.
 
     Py4J asks the JVM at each mention of a class. For a short name, of which PySpark mentions some in each statement, and for
-    each package on the way to a class, the JVM then searches all jars a dozen times, in vain: a sixth of what the driver's
+    each package on the way to a class, the JVM then searches all jars a dozen times, in vain: a ninth of what the driver's
     threads cost at small batches. A dotted name (`getattr(jvm, "java.lang.System")`) is looked up as a whole.
     """
 
