@@ -64,7 +64,7 @@ def api_lines(found: Figures) -> list[str]:
             f", marts swapped {many['swaps']} times" if many["swaps"] else ""
         )
         rows.append((f"{title}: errors", f"{many['errors']}"))
-        rows.append((f"{title}: reads/s", f"{many['reads_per_second']:,}"))
+        rows.append((f"{title}: reads/s, at a load of", f"{many['reads_per_second']:,}, {many['load']}"))
         rows.append((f"{title}: p50 / p95 / p99", f"{many['p50_ms']} / {many['p95_ms']} / {many['p99_ms']} ms"))
         rows.append(
             (

@@ -91,11 +91,9 @@ def stamp_processing(events: DataFrame, processed_at: Column | None = None) -> D
 def _canonical(column: str, spellings: Mapping[str, str]) -> Column:
     """Return the canonical value of a code that bronze accepted; most are canonical already."""
     spelled = F.lower(trimmed(F.col(column)))
-    aliases = {spelling: value for spelling, value in spellings.items() if spelling != value}
-    result = spelled
-    for spelling, value in aliases.items():
-        result = F.when(spelled == spelling, F.lit(value)).otherwise(result)
-    return F.when(F.col(column).isin(sorted(set(spellings.values()))), F.col(column)).otherwise(result)
+    values = F.create_map(*(F.lit(text) for pair in spellings.items() for text in pair))
+    is_canonical = F.col(column).isin(sorted(set(spellings.values())))
+    return F.when(is_canonical, F.col(column)).otherwise(F.coalesce(F.try_element_at(values, spelled), spelled))
 
 
 def _canonical_currency() -> Column:

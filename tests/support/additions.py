@@ -160,8 +160,8 @@ WRITERS: dict[str, Writer] = {
 MART = (
     Edit(
         "rtap_assets/serving/marts.py",
-        '    MartSpec("refund_share"),\n',
-        '    MartSpec("refund_share"),\n    MartSpec("sales"),\n',
+        '    MartSpec("refund_share", periods=Periods("hour", of=GOLD)),\n',
+        '    MartSpec("refund_share", periods=Periods("hour", of=GOLD)),\n    MartSpec("sales"),\n',
     ),
     Edit(
         "rtap_assets/serving/sql/sales.sql",

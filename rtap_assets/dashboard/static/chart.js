@@ -21,9 +21,8 @@ export class Chart {
   }
 
   // points: [{start, end, value, text, status}], oldest first; times in milliseconds.
-  show(points, { bars }) {
-    this.points = points;
-    const data = split(points, bars);
+  show(found, { bars }) {
+    const points = (this.points = withGaps(found)), data = split(points, bars);
     const shape = `${bars}|${zoneName()}`;
     if (!this.plot || shape !== this.shape) {
       this.plot?.destroy();
@@ -62,7 +61,7 @@ export class Chart {
       tzDate: (stamp) => uPlot.tzDate(new Date(stamp * 1000), zoneName()),
       scales: { x: { time: true, range: () => span(this.points, bars) }, y: { range: (_, low, high) => [Math.min(0, low), Math.max(high, 1) * 1.08] } },
       axes: [
-        { ...axis, grid: { show: false }, size: 2 * rem, gap: 0.5 * rem, space: 5 * rem, values: (_, marks, __, ___, distance) => marks.map((mark) => (distance >= 86400 ? day(mark * 1000) : clock(mark * 1000))) },
+        { ...axis, grid: { show: false }, incrs: MARKS, size: 2 * rem, gap: 0.5 * rem, space: 5 * rem, values: (_, marks, __, ___, distance) => marks.map((mark) => (distance >= 86400 ? day(mark * 1000) : clock(mark * 1000))) },
         { ...axis, size: 3.75 * rem, gap: 0.5 * rem, space: 2.5 * rem, values: (_, marks) => marks.map((mark) => compact.format(mark)) },
       ],
       series: [
@@ -93,7 +92,7 @@ export class Chart {
 
   point(plot) {
     const point = this.points[plot.cursor.idx];
-    this.tip.hidden = !point || plot.cursor.left < 0;
+    this.tip.hidden = !point || point.value === null || plot.cursor.left < 0;
     if (this.tip.hidden) return;
     write(this.tip, `${clock(point.start)}–${clock(point.end)}  ${point.text}  ${point.status}`);
     const left = plot.valToPos(middle(point), "x") + plot.bbox.left / devicePixelRatio;
@@ -101,8 +100,15 @@ export class Chart {
   }
 }
 
+const MARKS = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 10080].map((minutes) => 60 * minutes);
 const middle = (point) => (point.start + point.end) / 2000;
-const step = (points) => (points.length > 1 ? middle(points[1]) - middle(points[0]) : 300);
+const step = (points) => points.slice(1).reduce((least, one, index) => Math.min(least, middle(one) - middle(points[index])), points.length > 1 ? Infinity : 300);
+
+// Where windows are missing nothing is known to have happened: a line must not lead across.
+function withGaps(points) {
+  const wide = step(points) * 1500;
+  return points.flatMap((one, index) => (index && one.start - points[index - 1].start > wide ? [{ start: points[index - 1].end, end: one.start, value: null, status: "none" }, one] : [one]));
+}
 
 // The times that the chart spans, from the points themselves: for a single one uPlot would choose years.
 function span(points, bars) {

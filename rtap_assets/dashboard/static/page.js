@@ -15,7 +15,7 @@ const TABLE_ROWS = 12;
 const RESTATED_ROWS = 12;
 
 const live = { windows: new Map(), currency: "", currencies: [], tiers: new Set(), regions: new Set(), status: null, skew: 0, isLost: false, isCut: false, hasRevenue: false };
-const marts = { id: null, corrections: [], hours: [], hoursOf: "", problem: "" };
+const marts = { id: null, corrections: [], hours: [], hoursOf: "", quarantined: null, problem: "" };
 let view = fromAddress();
 const chart = new Chart($("chart"));
 const connection = new Connection({ token, onEvent, onState });
@@ -53,6 +53,7 @@ function begin() {
   const path = `/events?${query}`;
   if (path !== connection.path) connection.open(path);
   refreshHours();
+  if (marts.quarantined) panels.quarantine(marts.quarantined); // its times, in the chosen zone
   paint();
 }
 
@@ -100,7 +101,7 @@ async function refreshMarts() {
   marts.hoursOf = "";
   const parts = [
     ["/api/corrections", { limit: "2000" }, (rows) => { marts.corrections = rows; panels.corrections(rows, now()); }],
-    ["/api/dead-letters", {}, (rows) => panels.quarantine(rows)],
+    ["/api/dead-letters", {}, (rows) => { marts.quarantined = rows; panels.quarantine(rows); }],
     ["/api/latency", { limit: "5000" }, (rows) => panels.latency(rows)],
   ];
   const problems = await Promise.all(parts.map(async ([path, parameters, take]) => {
@@ -311,7 +312,7 @@ function notices(status, silent) {
   if (!silent && status.feed.presence === "away") found.push(["bad", `The live feed is away ${since(status.feed)}.`, `${status.feed.detail} ${status.feed.remedy} The figures below are the last ones received; final ones still hold.`]);
   if (!silent && status.host.presence === "away") found.push(["warn", "The stream host does not answer.", `${status.host.detail} ${status.host.remedy} Figures stay as they are until streams run again.`]);
   if (!silent && status.marts.presence === "away") found.push(["warn", `The marts cannot be read ${since(status.marts)}.`, `${status.marts.detail} ${status.marts.remedy} Live figures go on; which windows are final is not known.`]);
-  if (!silent && status.marts.presence === "none") found.push(["", "There are no marts yet.", "Status, history and quarantine follow with their first refresh (`rtap marts refresh`)."]);
+  if (!silent && status.marts.presence === "none") found.push(["", "There are no marts yet.", "Status, history and quarantine follow with their first refresh, a few minutes after the start; at once with `rtap marts refresh`."]);
   if (!silent && status.feed.rejected) found.push(["warn", `${status.feed.rejected} messages of the revenue topic could not be read.`, "They are not in the live figures; the log of the dashboard names them."]);
   if (live.isCut) found.push(["warn", "There are more windows than are kept live.", "The oldest of the shown range are left out."]);
   const wanted = JSON.stringify(found);

@@ -149,6 +149,8 @@ function reasons(list, items) {
       const details = item.firstChild, [what, records, why] = details.firstChild.children;
       details.dataset.reason = one.reason;
       details.dataset.last = one.last_seen;
+      if (details.open && details.dataset.zone !== zoneName()) samples(details.lastChild, one.reason, one.last_seen);
+      details.dataset.zone = zoneName();
       write(what, one.reason.replaceAll("_", " "));
       write(records, count.format(one.records));
       write(why, `${sentence(one.explanation)} Newest ${moment(Date.parse(one.last_seen))}.`);

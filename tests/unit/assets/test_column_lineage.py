@@ -19,7 +19,7 @@ from rtap_assets.contracts.rules import EXPLANATIONS
 from rtap_assets.contracts.streams import STREAM_NAMES, STREAM_SPECS, StreamSpec
 from rtap_assets.contracts.tables import GOLD, TABLES, TableSpec
 from rtap_assets.serving.duckdb_types import typed_empty_select
-from rtap_assets.serving.marts import MARTS, MartSpec
+from rtap_assets.serving.marts import MARTS, PARTS, MartSpec
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MARTS_BY_NAME = {mart.name: mart for mart in MARTS}
@@ -117,7 +117,7 @@ def all_built(change: tuple[str, str]) -> dict[str, dict[str, list[Any]]]:
         connection.executemany(
             "INSERT INTO reason_codes VALUES (?, ?)", [[str(code), text] for code, text in EXPLANATIONS.items()]
         )
-        for one in MARTS:
+        for one in (*PARTS, *MARTS):
             connection.execute(one.sql)
         return {one.name: columns_of(connection, one.name) for one in MARTS}
 

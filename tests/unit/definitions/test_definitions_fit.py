@@ -15,7 +15,7 @@ from rtap_assets.contracts.streams import STREAM_SPECS, StreamSpec, stream_filli
 from rtap_assets.contracts.tables import DQ_RESULTS, GOLD, REVENUE_MEASURES, TABLES, TableSpec
 from rtap_assets.contracts.topics import REVENUE_TOPIC, TOPICS, Topic
 from rtap_assets.quality.catalog import CHECKS, PASS_CHECKS, CheckSpec
-from rtap_assets.serving.marts import MARTS, MartSpec
+from rtap_assets.serving.marts import MARTS, PARTS, MartSpec
 from rtap_assets.streaming.queries.definitions import WRITERS
 from rtap_assets.streaming.queries.revenue_windows import REVENUE_WINDOWS
 from rtap_assets.transforms.gold import PANE_INPUT
@@ -67,13 +67,22 @@ def test_a_topic_has_one_name_and_the_schemas_that_it_claims(topic: Topic) -> No
     assert not topic.schemas or load_subject(SCHEMAS, topic.schemas)
 
 
-@pytest.mark.parametrize("mart", MARTS, ids=lambda mart: mart.name)
+def sources_of(mart: MartSpec) -> set[str]:
+    return {source if isinstance(source, str) else source.view for source in mart.reads}
+
+
+@pytest.mark.parametrize("mart", [*PARTS, *MARTS], ids=lambda mart: mart.name)
 def test_a_mart_reads_what_it_declares_and_comes_after_it(mart: MartSpec) -> None:
-    earlier = {one.name for one in MARTS[: MARTS.index(mart)]}
-    declared = {source if isinstance(source, str) else source.view for source in mart.reads}
+    order = (*PARTS, *MARTS)
+    earlier = {one.name for one in order[: order.index(mart)]}
+    declared = sources_of(mart)
     assert declared <= VIEWS | earlier
     assert re.search(rf"\nCREATE (TABLE|VIEW) {mart.name} AS\b", mart.sql)
-    named = set(re.findall(r"\b(?:FROM|JOIN) (\w+)", mart.sql)) & (VIEWS | {one.name for one in MARTS})
+    read = set(re.findall(r"\b(?:FROM|JOIN) (\w+)", mart.sql))
+    parts = {part.name: sources_of(part) for part in PARTS}
+    assert read & parts.keys() <= earlier
+    # What it reads of a part is declared as what the part is made from.
+    named = set[str]().union(*(parts.get(name, {name}) for name in read)) & (VIEWS | {one.name for one in MARTS})
     # The record of corrections is not a view of the lake; what it restates is gold.
     assert named == declared or (mart.name, declared) == ("corrections", {"gold"})
 

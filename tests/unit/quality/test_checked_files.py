@@ -39,7 +39,8 @@ def records(first: int, at: datetime, count: int = 5, **columns: Any) -> list[di
 def kept(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows of silver that these make."""
     same = ("event_id", "event_time", "kafka_timestamp", "topic_epoch", "kafka_partition", "kafka_offset")
-    return [silver_row("") | {name: row[name] for name in same} | {"processed_at": row["kafka_timestamp"]} for row in rows]
+    began = {"processed_at": rows[-1]["kafka_timestamp"] + timedelta(seconds=1)}
+    return [silver_row("") | {name: row[name] for name in same} | began for row in rows]
 
 
 def lake_of(settings: Settings, *batches: list[dict[str, Any]], lacking: list[dict[str, Any]] | None = None) -> None:
