@@ -23,7 +23,7 @@ from rtap_assets.errors import RtapError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.snapshots import NATIVE_EPOCH_ID, NATIVE_QUERY_ID, ancestors, summary_value
 from rtap_assets.quality.batch_counts import BRONZE_METRICS, bronze_counts
-from rtap_assets.streaming.checkpoints.files import query_id
+from rtap_assets.streaming.checkpoints.files import query_id, read_batch
 from rtap_assets.streaming.checkpoints.topic_verification import TopicGuard
 from rtap_assets.streaming.failures import carried
 from rtap_assets.streaming.model.batch_metrics import BatchMetrics
@@ -34,6 +34,8 @@ from rtap_assets.transforms.decoding_faults import UNLISTED_WRITER
 
 SNAPSHOT_PROPERTY = "spark.sql.iceberg.snapshot-property."
 MOST_KEYS = 5_000
+# A third of a second of one core.
+SMALL_BATCH_RECORDS = 25_000
 
 
 def bronze_sink(
@@ -92,7 +94,9 @@ class _BronzeSink:
 
     def _append(self, batch: DataFrame, query: str, batch_id: int, *, settled: bool) -> None:
         observation = Observation()
-        rows = apply_steps(batch, self._steps(settled=settled))
+        rows = apply_steps(
+            batch.coalesce(1) if is_small(self._checkpoint, batch_id) else batch, self._steps(settled=settled)
+        )
         # In the session of this query, since options lose the case of their names.
         batch.sparkSession.conf.set(SNAPSHOT_PROPERTY + NATIVE_QUERY_ID, query)
         batch.sparkSession.conf.set(SNAPSHOT_PROPERTY + NATIVE_EPOCH_ID, str(batch_id))
@@ -109,6 +113,20 @@ class _BronzeSink:
             steps = bronze_steps(known, limits, settled=settled, absent=absent, topic_epoch=self._topic_epoch)
             self._plans[settled] = ((known, absent), steps)
         return steps
+
+
+def is_small(checkpoint: Path, batch_id: int) -> bool:
+    """Return whether one task writes the batch soon enough: then it makes one file, not one for each Kafka partition.
+
+    By the offset log: a new Kafka partition counts with its whole offset. The first batch counts as large.
+    """
+    if not batch_id:
+        return False
+    before, after = (
+        sum(int(offset) for ends in read_batch(checkpoint, one).source.values() for offset in ends.values())
+        for one in (batch_id - 1, batch_id)
+    )
+    return after - before <= SMALL_BATCH_RECORDS
 
 
 def is_committed(settings: Settings, *, query: str, batch_id: int) -> bool:
