@@ -44,7 +44,7 @@ def demo_settings(settings: Settings, *, events: int) -> Settings:
             "catalog_uri": "",
             "warehouse": "",
             "bronze_max_offsets_per_batch": per_batch,
-            "source_max_rows_per_batch": per_batch,
+            "source_max_rows_per_batch": max(1, per_batch // 2),  # the next whole file is included, so a batch each
             "spark_quick_start": True,
             "keep_parts": False,
         }

@@ -149,7 +149,8 @@ def result_of(engine: StreamEngine, operation: Any) -> dict[str, Any]:
 
 
 def test_late_rows_are_added_once_beside_the_streams_and_gold_counts_them(spark: SparkSession, streams: Settings) -> None:
-    small = {"bronze_max_offsets_per_batch": 1_000}  # so that watermarks move between delayed events
+    # So that watermarks move between delayed events.
+    small = {"bronze_max_offsets_per_batch": 500, "source_max_files_per_batch": 2}
     settings = streams.model_copy(update=small | {f"trigger_{name}_seconds": 0.2 for name in STREAMS})
     send_events(settings, events=EVENTS, duplicates=0.05, delayed=0.04, invalid=0.02, span_seconds=3000)
     drain(spark, settings)

@@ -16,7 +16,6 @@ from pyspark.sql import SparkSession
 from stream_fixtures import ask, drain, send
 
 from rtap_assets.commands.dlq import group as dlq
-from rtap_assets.commands.dlq.view import WIDTH
 from rtap_assets.config import Settings
 from rtap_assets.contracts.redrive_plan import Outcome
 from rtap_assets.contracts.selection import Selection
@@ -26,6 +25,7 @@ from rtap_assets.kafka.redrives import open_redriver, runs
 from rtap_assets.kafka.topics import end_offsets, high_watermarks
 from rtap_assets.kafka.transactions import TransactionalProducer
 from rtap_assets.registry.client import Registry
+from rtap_assets.runtime.terminal import text_width
 from rtap_assets.serving.dead_letters import count_dead_letters, read_dead_letters
 from rtap_assets.streaming.operations.record_judge import verdicts
 from rtap_assets.streaming.operations.redrive import RedriveReport, RedriveRequest, redrive
@@ -94,7 +94,7 @@ def test_letters_are_shown_repaired_sent_once_and_parked(
     listed = CliRunner().invoke(dlq.dlq, ["list"], obj=settings, catch_exceptions=False).output
     assert "10 quarantined rows" in listed
     assert "10 records not reviewed" in " ".join(listed.split())
-    assert max(len(line) for line in listed.splitlines()) <= WIDTH
+    assert max(len(line) for line in listed.splitlines()) <= text_width()
     shown = CliRunner().invoke(dlq.dlq, ["show", "--limit", "0"], obj=settings, catch_exceptions=False).output
     assert shown.isprintable() or "\x1b" not in shown
     assert "\\x1b[2J\\u202eseat" in shown

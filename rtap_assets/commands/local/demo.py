@@ -18,7 +18,7 @@ from rtap_assets.commands.local.generate import shown_progress
 from rtap_assets.commands.maintenance import table_work_of
 from rtap_assets.commands.reconcile import show_report, show_verdict, shown_steps
 from rtap_assets.commands.settings import pass_settings
-from rtap_assets.config import Settings
+from rtap_assets.config import PROJECT_ROOT, Settings
 from rtap_assets.demo.pipeline import demo_events, demo_settings, materialize, start_from_nothing
 from rtap_assets.generator.options import GenerationReport
 from rtap_assets.host.launcher import ensure_host
@@ -118,6 +118,7 @@ def _where_next(settings: Settings, console: Console, *, seconds: float) -> None
     """Print the one command that opens the demo's data in the browser, and what else can be done with them."""
     _heading(console, f"Done in {seconds:.0f} s; nothing is left running")
     rtap = sys.argv[0] if Path(sys.argv[0]).name == "rtap" else "rtap"
+    live = "make up RATE=500" if (PROJECT_ROOT / "Makefile").exists() else f"{rtap} up --ui --streams --start --generate 500"
     with_folder = f"RTAP_STATE_DIR={_relative(settings)} {rtap}"
     console.print(
         "  the same data in the browser:\n"
@@ -125,7 +126,7 @@ def _where_next(settings: Settings, console: Console, *, seconds: float) -> None
         "  a prompt for questions to them:\n"
         f"    {with_folder} sql\n"
         "  live, with events that keep coming:\n"
-        "    make up RATE=500",
+        f"    {live}",
         markup=False,
         soft_wrap=True,
     )
