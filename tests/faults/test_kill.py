@@ -61,13 +61,13 @@ def wait_for_batch_in_flight(process: subprocess.Popen[bytes], settings: Setting
 
 
 def test_a_drain_killed_again_and_again_ends_exactly_where_the_ledger_says(spark: SparkSession, streams: Settings) -> None:
-    small = {"bronze_max_offsets_per_batch": 300, "spark_driver_memory": "1g", "spark_quick_start": True}
-    settings = streams.model_copy(update=small)
+    small = {"bronze_max_offsets_per_batch": 150, "source_max_files_per_batch": 2}
+    settings = streams.model_copy(update=small | {"spark_driver_memory": "1g", "spark_quick_start": True})
     # Nothing is delayed, so that no row may be missing from silver for having come too late.
     send_events(settings, events=1_500, duplicates=0.05, delayed=0, invalid=0.03, span_seconds=1800)
 
     with drain_process(settings, "bronze") as process:
-        wait_for_batch_in_flight(process, settings, "bronze", after=2)
+        wait_for_batch_in_flight(process, settings, "bronze", after=4)
         with (
             pytest.raises(StreamError, match=rf"in use by process {process.pid} \(rtap, since 20"),
             owned_checkpoints(spark, settings),
