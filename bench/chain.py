@@ -36,8 +36,9 @@ MILLION = 1_000_000
 WIDTH = 120
 # Short of the watermark's delay, so that no record of a later round is late.
 SPAN_SECONDS = 300
-# What every commit quarantines in the same way, without a restart of its query.
+# What every commit judges in the same way, without a restart of its query.
 REASONS = (Reason.TOO_SHORT, Reason.BAD_MAGIC, Reason.UNDECODABLE, Reason.KEY_MISMATCH, Reason.UNKNOWN_REGION)
+SAME_FOR_ALL: dict[str, Any] = {"delayed": 0, "spellings": 0, "foreign_schemas": 0, "reasons": REASONS}
 
 
 @dataclass
@@ -152,9 +153,7 @@ def chain(events: int, rounds: int, against: str | None, seed: int, heap: str) -
 def measure(console: Console, stack: Settings, sides: list[Side], *, events: int, rounds: int, seed: int, heap: str) -> None:
     for number in range(rounds):
         console.print(f"round {number + 1} of {rounds} ({'warm' if number else 'cold'}): sending {events:,} events")
-        options = GeneratorOptions(
-            events=events, seed=seed + number, span_seconds=SPAN_SECONDS, delayed=0, spellings=0, reasons=REASONS
-        )
+        options = GeneratorOptions(events=events, seed=seed + number, span_seconds=SPAN_SECONDS, **SAME_FOR_ALL)
         generate(stack, options, echo=lambda _: None)
         for side in sides if number % 2 == 0 else sides[::-1]:
             if number == 0:
