@@ -26,11 +26,16 @@ class TableSettings(BaseSettings):
         134_217_728, ge=1_048_576, description="Size of the data files that a compaction aims at."
     )
     compaction_min_files: int = Field(5, ge=2, description="Fewest files of one table partition that are worth compacting.")
+    compaction_after_files: int = Field(
+        500,
+        ge=2,
+        description="Between maintenance runs, a table that is appended to is compacted after this many new data files.",
+    )
     orphan_retention_seconds: float = Field(
         259_200, ge=86_400, description="Age at which a file that no snapshot names is removed."
     )
     snapshot_expiry_interval_seconds: float = Field(
-        300, gt=0, description="How often the stream host looks whether snapshots may expire."
+        300, gt=0, description="How often the stream host looks whether files may be compacted and snapshots expire."
     )
     correction_horizon_days: int = Field(
         7,

@@ -12,9 +12,12 @@ from pyspark.sql import SparkSession
 from stream_fixtures import ask, ended, open_engine, send_events
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.tables import TABLES
+from rtap_assets.contracts.tables import BRONZE, SILVER, TABLES, TableSpec
 from rtap_assets.errors import StreamError
+from rtap_assets.lake.catalog import load_table, open_catalog
+from rtap_assets.lake.history.snapshots import added_files
 from rtap_assets.quality.batch_totals import BatchTotals
+from rtap_assets.quality.catalog import Severity
 from rtap_assets.quality.full_pass import run_checks
 from rtap_assets.streaming.checkpoints.files import stream_positions
 from rtap_assets.streaming.lifecycle.engine import StreamEngine
@@ -58,6 +61,52 @@ def test_tables_are_maintained_beside_the_running_streams_which_go_on_with_exact
         wait_until(lambda: is_complete(engine, settings, 2 * EVENTS), seconds=SECONDS, what="later events are in gold")
         assert status(engine, "gold").observed is Observed.RUNNING
         assert status(engine, "gold").failures == 0
+
+
+def test_todays_files_are_compacted_beside_the_running_streams_once_their_snapshots_have_expired(
+    spark: SparkSession, streams: Settings
+) -> None:
+    small = {
+        "compaction_after_files": 2,
+        "compaction_min_files": 2,
+        "snapshot_expiry_interval_seconds": 0.5,
+        "snapshot_expiry_batch": 1,
+        "snapshot_retention_seconds": 0,
+        "snapshots_to_keep": 1,
+        "reader_pin_seconds": 0,
+    }
+    settings = streams.model_copy(update=FAST | small)
+    with open_engine(spark, settings) as engine:
+        for operation in [engine.submit(name, "start") for name in STREAMS]:
+            assert ended(engine, operation).state is OperationState.SUCCEEDED
+        for number in range(1, 6):
+            send_events(settings, events=EVENTS, seed=number, delayed=0, invalid=0.05, span_seconds=60)
+            wait_until(
+                lambda number=number: is_complete(engine, settings, number * EVENTS),
+                seconds=SECONDS,
+                what="the events are in gold",
+            )
+        wait_until(
+            lambda: all(compacted(settings, spec) for spec in (BRONZE, SILVER)), seconds=SECONDS, what="both were compacted"
+        )
+        assert [status(engine, name).failures for name in STREAMS] == [0] * len(STREAMS)
+    found = run_checks(
+        settings, positions=stream_positions(settings.checkpoint_dir, topic=settings.topic_events), now=datetime.now(UTC)
+    )
+    assert [one.check_name for one in found if not one.passed and one.severity is Severity.ERROR] == []
+
+
+def compacted(settings: Settings, spec: TableSpec) -> bool:
+    """Return whether the table's newest snapshot has a file that a compaction wrote."""
+    with open_catalog(settings) as catalog:
+        table = load_table(catalog, spec.identifier)
+    appended = {snapshot.snapshot_id for snapshot in table.snapshots() if added_files(snapshot)}
+    snapshot = table.current_snapshot()
+    if snapshot is None:
+        return False
+    manifests = snapshot.manifests(table.io)
+    entries = [entry for manifest in manifests for entry in manifest.fetch_manifest_entry(table.io)]
+    return any(entry.data_file.record_count > EVENTS and entry.snapshot_id not in appended for entry in entries)
 
 
 def test_a_pause_begins_when_no_query_is_active_and_ends_with_the_block(spark: SparkSession, streams: Settings) -> None:

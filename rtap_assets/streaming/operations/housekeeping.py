@@ -20,7 +20,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from rtap_assets.config import Settings
-from rtap_assets.contracts.tables import TABLES
+from rtap_assets.contracts.tables import TABLES, TableSpec
 from rtap_assets.errors import RtapError
 from rtap_assets.runtime.clock import utc_now
 from rtap_assets.streaming.failures import as_error, root_cause
@@ -31,7 +31,7 @@ from rtap_assets.streaming.model.states import Desired
 from rtap_assets.streaming.operations.corrections.api import correct
 from rtap_assets.streaming.operations.corrections.erase import erase_account
 from rtap_assets.streaming.operations.corrections.runs import CorrectionRun
-from rtap_assets.streaming.operations.maintenance import expire_when_due, maintain_tables
+from rtap_assets.streaming.operations.maintenance import compact_when_due, expire_when_due, maintain_tables
 from rtap_assets.streaming.operations.rejudge import RejudgeOptions, rejudge
 from rtap_assets.streaming.queries.revenue_windows import REVENUE_WINDOWS
 
@@ -63,7 +63,8 @@ class Housekeeper:
             Action.REJUDGE: self._rejudge,
         }
         self._closing, self._wake = Event(), Event()
-        self._expiry_due = time.monotonic() + settings.snapshot_expiry_interval_seconds
+        self._upkeep_due = time.monotonic() + settings.snapshot_expiry_interval_seconds
+        self._files_then: dict[str, int] = {}  # by table, after its last compaction
         self._correction_due = self._next_correction()
         self._thread = Thread(target=self._run, name="housekeeping", daemon=True)
 
@@ -94,14 +95,14 @@ class Housekeeper:
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            self._wake.wait(max(0.0, min(self._expiry_due, self._correction_due) - time.monotonic()))
+            self._wake.wait(max(0.0, min(self._upkeep_due, self._correction_due) - time.monotonic()))
             self._wake.clear()
             for command in self._operations.pending():
                 self._operations.begin(command)
                 self._carry_out(command)
-            if time.monotonic() >= self._expiry_due:
-                self._expire()
-                self._expiry_due = time.monotonic() + self._settings.snapshot_expiry_interval_seconds
+            if time.monotonic() >= self._upkeep_due:
+                self._keep_small()
+                self._upkeep_due = time.monotonic() + self._settings.snapshot_expiry_interval_seconds
             if time.monotonic() >= self._correction_due and not self._closing.is_set():
                 self._correct_in_time()
 
@@ -165,14 +166,22 @@ class Housekeeper:
         asked = RejudgeOptions.from_json({name: arguments[name] for name in arguments.keys() - {"requested_by"}})
         return rejudge(self._run_of(echo, arguments), asked)
 
-    def _expire(self) -> None:
+    def _keep_small(self) -> None:
         for spec in TABLES:
-            if self._closing.is_set():
-                return
-            try:
-                expiry = expire_when_due(self._session, self._settings, spec, self._clock)
-            except Exception as error:  # tried again in a few minutes; the metrics show when it never works
-                LOG.warning("%s: snapshots were not expired: %s", spec.identifier, root_cause(str(error)))
-            else:
-                for alert in expiry.alerts:
-                    LOG.warning("%s: %s", spec.identifier, alert)
+            for step in (self._compact, self._expire):
+                if self._closing.is_set():
+                    return
+                try:
+                    step(spec)
+                except Exception as error:  # tried again in a few minutes; the metrics show when it never works
+                    LOG.warning("%s is not kept small: %s", spec.identifier, root_cause(str(error)))
+
+    def _compact(self, spec: TableSpec) -> None:
+        then = self._files_then.get(spec.identifier, 0)
+        self._files_then[spec.identifier] = compact_when_due(
+            self._session, self._settings, spec, files_then=then, clock=self._clock
+        )
+
+    def _expire(self, spec: TableSpec) -> None:
+        for alert in expire_when_due(self._session, self._settings, spec, self._clock).alerts:
+            LOG.warning("%s: %s", spec.identifier, alert)

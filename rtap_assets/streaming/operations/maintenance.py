@@ -1,7 +1,8 @@
 """Maintenance of the layers' tables and of quality results, by the owner of the checkpoints, which say what is read.
 
-`maintain_tables` is the whole of it and takes minutes; `expire_when_due` belongs to the write path, which adds a snapshot a
-batch: call it every few minutes. Both work beside running streams; one that merges is paused while its table is compacted.
+`maintain_tables` is the whole of it and takes minutes; `compact_when_due` and `expire_when_due` belong to the write path,
+which adds a file and a snapshot a batch: call them every few minutes. All work beside running streams; one that merges is
+paused while its table is compacted.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from rtap_assets.contracts.streams import stream_filling
 from rtap_assets.contracts.tables import DQ_RESULTS, TABLES, TableSpec
 from rtap_assets.errors import StreamError
 from rtap_assets.lake.catalog import catalog_session, load_table
+from rtap_assets.lake.compaction import Compaction, compact
 from rtap_assets.lake.corrections import has_pending_corrections
 from rtap_assets.lake.history.retention import Consumer, ExpiryPlan, plan_expiry
+from rtap_assets.lake.history.snapshots import table_state
 from rtap_assets.lake.history.stream_offsets import BEFORE_THE_FIRST_SNAPSHOT
 from rtap_assets.lake.maintenance import (
-    Compaction,
-    compact_closed_partitions,
     expire_snapshots,
     manifests_are_worth_rewriting,
     remove_orphan_files,
@@ -74,6 +75,28 @@ def maintain_tables(
     for alert in alerts:
         echo(f"alert: {alert}")
     return MaintenanceReport(tables, tuple(alerts))
+
+
+def compact_when_due(
+    session: SparkSession, settings: Settings, spec: TableSpec, *, files_then: int, clock: Callable[[], datetime] = utc_now
+) -> int:
+    """Compact the table when it has `compaction_after_files` data files more than `files_then`.
+
+    Returns the number of files after the last compaction: pass it the next time, and 0 the first time. Leaves tables alone
+    that their streams change by MERGE, and those that a maintenance works on.
+
+    Raises:
+        StreamError: the compaction failed; the table is as before.
+        DependencyUnavailable: the catalog did not answer.
+    """
+    if spec.is_merged or table_state(settings, spec).files < files_then + settings.compaction_after_files:
+        return files_then
+    with table_lock(settings, spec.identifier, seconds=0) as held:
+        if not held:
+            return files_then
+        done = compact(session, settings, spec, now=clock())
+    LOG.info("%s: %d data files compacted to %d", spec.identifier, done.replaced, done.by)
+    return table_state(settings, spec).files
 
 
 def expire_when_due(
@@ -146,9 +169,7 @@ def _maintain(
         if spec == DQ_RESULTS:
             steps.run(lambda: remove_old_results(settings, now=clock()), otherwise=None)
         with _merging_stream_paused(session, spec, pause):
-            compaction = steps.run(
-                lambda: compact_closed_partitions(session, settings, spec, now=clock()), otherwise=Compaction(0, 0, 0)
-            )
+            compaction = steps.run(lambda: compact(session, settings, spec, now=clock()), otherwise=Compaction(0, 0, 0))
             manifests = 0
             if manifests_are_worth_rewriting(_measure(settings, spec)):
                 manifests = steps.run(lambda: rewrite_manifests(session, settings, spec), otherwise=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rtap_assets.lake.maintenance import Compaction
+from rtap_assets.lake.compaction import Compaction
 from rtap_assets.lake.table_metrics import TableMetrics
 
 
