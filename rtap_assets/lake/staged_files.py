@@ -4,6 +4,8 @@ A compaction works in this way: files are staged under a name, Spark reads and w
 other's place in one commit. Next to SQL it spares a statement whose plan is compiled again for each batch, and next to
 the streaming source it reads the columns that are asked for, in vectors.
 
+Java's collections are read as arrays: Py4J ends an iteration over one by an exception, which PySpark looks into at length.
+
 Source: Iceberg 1.12, `SparkTableCache`, `ScanTaskSetManager`, `FileRewriteCoordinator`, `SyncSparkMicroBatchPlanner`.
 """
 
@@ -65,7 +67,7 @@ class StagedTable:
                 after = int(end["position"]) if is_last else int(snapshot.summary().get("added-data-files") or 0)
                 whole = is_first and bool(start["scan_all_files"])
                 part = getattr(batches, "from")(snapshot, self.table.io()).specsById(self.table.specs())
-                found[:0] = part.generate(first, after, UNLIMITED, whole).tasks()
+                found[:0] = part.generate(first, after, UNLIMITED, whole).tasks().toArray()
             parent = snapshot.parentId()
             if is_first or (parent is None and start["snapshot_id"] == BEFORE_THE_FIRST_SNAPSHOT):
                 return found
@@ -172,7 +174,7 @@ class StagedFiles:
         written = _the_one(session, "FileRewriteCoordinator")
         try:
             change = table.newOverwrite()
-            for file in written.fetchNewFiles(table, self.name):
+            for file in written.fetchNewFiles(table, self.name).toArray():
                 change.addFile(file)
             for task in self.tasks:
                 change.deleteFile(task.file())

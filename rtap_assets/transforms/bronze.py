@@ -1,8 +1,6 @@
 """Kafka records to bronze rows: decoded with the writer's schema, judged by the contract's rules, raw bytes kept.
 
-Pure column work, the same as a batch and as a stream; every Kafka record becomes exactly one row. The columns are made once
-for a set of known writers and can be applied to any number of batches: making them again through py4j costs more than a
-small batch does.
+Pure column work, the same as a batch and as a stream; every Kafka record becomes exactly one row.
 """
 
 from __future__ import annotations
@@ -13,9 +11,10 @@ from pyspark.sql import functions as F
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.avro.known_writers import KnownWriters
-from rtap_assets.transforms.decoding import Steps, decoding_steps
+from rtap_assets.transforms.decoding import decoding_steps
 from rtap_assets.transforms.decoding_faults import decoding_fault
 from rtap_assets.transforms.judging import judging_steps
+from rtap_assets.transforms.projections import Steps
 
 
 class Limits(NamedTuple):

@@ -1,13 +1,9 @@
 """Kafka records to decoded events: framing, writer's schema, body. The values are judged afterwards.
 
-Pure column expressions, the same for a batch and for a stream. They are built once per set of known writers and applied to
-any number of batches: building them through py4j costs more than a small batch does.
+Pure column expressions, the same for a batch and for a stream, built once per set of known writers.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -18,11 +14,11 @@ from rtap_assets.contracts.avro.known_writers import GLOBAL_PREFIX, GUID_PREFIX,
 from rtap_assets.contracts.avro.wire import HEADER_BYTES, MAGIC_BYTE, WIDE_HEADER_BYTES
 from rtap_assets.contracts.avro.writer_schemas import END_FIELD, END_OF_EVENT, Decoding
 from rtap_assets.contracts.tables import EVENT_COLUMNS
+from rtap_assets.transforms.projections import Steps, apply_steps
 
 # The amount is decoded as bytes; every other field has the type of its column.
 AMOUNT, AMOUNT_BYTES = "amount", "amount_bytes"
 
-Steps = Sequence[Sequence[Column | str]]
 # What `decoding_faults` looks at, beside the columns that are kept.
 CONTEXT = ("size", "id_header", "other_writer", "body", "is_whole")
 
@@ -34,11 +30,6 @@ def decoding_steps(known: KnownWriters, *, max_event_bytes: int) -> Steps:
         coordinates, key, value and headers, and `CONTEXT`; `is_whole` is true for a decoded event. Grain: one Kafka record.
     """
     return *_framed(), _identified(), _decoded(known, max_event_bytes), _flat()
-
-
-def apply_steps(records: DataFrame, steps: Steps) -> DataFrame:
-    """Apply projections one after the other."""
-    return reduce(lambda frame, step: frame.select(*step), steps, records)
 
 
 def writer_keys(records: DataFrame) -> DataFrame:

@@ -17,8 +17,8 @@ from rtap_assets.contracts import currencies, rules
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.contracts.tables import BRONZE, REJUDGED_COLUMNS
 from rtap_assets.transforms.amounts import amount_of
-from rtap_assets.transforms.decoding import Steps
 from rtap_assets.transforms.decoding_faults import fault_of
+from rtap_assets.transforms.projections import Steps
 from rtap_assets.transforms.text import cleaned, first_fault, is_clean, printable
 
 LONGEST_DETAIL = 200

@@ -14,6 +14,8 @@ from rtap_assets.transforms.text import trimmed
 
 COORDINATES = ("topic", "topic_epoch", "kafka_partition", "kafka_offset")
 RECORD_KEY = COORDINATES[1:]  # of one topic; an epoch has one
+IS_VALID = "error_reason IS NULL"
+ADDED_LAST = ("processing_latency_ms", "processed_at")
 ARRIVAL_ORDER = ("kafka_timestamp", "kafka_partition", "kafka_offset")
 
 
@@ -25,7 +27,11 @@ def normalise_sales_events(bronze: DataFrame) -> DataFrame:
     Units: latencies in milliseconds; `net_amount` in `currency`, minus the amount for a refund.
     Source: architecture overview, section 5.
     """
-    valid = bronze.where(F.col("error_reason").isNull())
+    return bronze.where(IS_VALID).select(*normalised_columns())
+
+
+def normalised_columns() -> list[Column]:
+    """Return the columns of `normalise_sales_events`, for rows of bronze that are valid."""
     refund = _canonical("event_type", rules.EVENT_TYPES) == rules.REFUND
     replaced: dict[str, Column] = {
         "event_id": F.lower(trimmed(F.col("event_id"))),
@@ -41,9 +47,8 @@ def normalise_sales_events(bronze: DataFrame) -> DataFrame:
         "topic_epoch": _epoch(),
         "is_late": F.lit(False),
     }
-    added_later = ("processing_latency_ms", "processed_at")
-    names = [name for name in SILVER.column_names if name not in added_later]
-    return valid.select(*(replaced.get(name, F.col(name)).alias(name) for name in names))
+    names = [name for name in SILVER.column_names if name not in ADDED_LAST]
+    return [replaced.get(name, F.col(name)).alias(name) for name in names]
 
 
 def first_copies(events: DataFrame) -> DataFrame:
@@ -84,8 +89,13 @@ def stamp_processing(events: DataFrame, processed_at: Column | None = None) -> D
     Shape: adds `processing_latency_ms` and `processed_at`, in the column order of `contracts.tables.SILVER`.
     """
     stamped = events.withColumn("processed_at", F.current_timestamp() if processed_at is None else processed_at)
-    latency = _milliseconds("kafka_timestamp", "processed_at")
-    return stamped.withColumn("processing_latency_ms", latency).select(*SILVER.column_names)
+    return stamped.select(*stamped_columns())
+
+
+def stamped_columns() -> list[Column | str]:
+    """Return the columns of silver, for events with `processed_at`."""
+    latency = _milliseconds("kafka_timestamp", "processed_at").alias("processing_latency_ms")
+    return [latency if name == "processing_latency_ms" else name for name in SILVER.column_names]
 
 
 def _canonical(column: str, spellings: Mapping[str, str]) -> Column:

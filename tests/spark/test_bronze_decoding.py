@@ -33,8 +33,9 @@ from rtap_assets.contracts.avro.writer_schemas import Contract, Decoding, Regist
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.contracts.tables import BRONZE
 from rtap_assets.transforms.bronze import Limits, bronze_steps
-from rtap_assets.transforms.decoding import Steps, apply_steps, writer_keys
+from rtap_assets.transforms.decoding import writer_keys
 from rtap_assets.transforms.decoding_faults import UNLISTED_WRITER
+from rtap_assets.transforms.projections import Steps, apply_steps
 
 MAX_EVENT_BYTES = 4096
 FUTURE_SECONDS, PAST_SECONDS = 300, 30 * 86_400

@@ -17,7 +17,7 @@ from rtap_assets.contracts.avro.writer_schemas import Contract, Decoding, Regist
 from rtap_assets.contracts.rules import TEXT_FIELDS
 from rtap_assets.contracts.text import trim
 from rtap_assets.transforms.bronze import Limits, bronze_steps
-from rtap_assets.transforms.decoding import apply_steps
+from rtap_assets.transforms.projections import apply_steps
 
 MAX_EVENT_BYTES = 4096
 FUTURE_SECONDS, PAST_SECONDS = 300, 30 * 86_400

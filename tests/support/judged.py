@@ -13,8 +13,8 @@ from pyspark.sql import functions as F
 from spark_fixtures import from_arrow, rows_of
 
 from rtap_assets.contracts.rules import TEXT_FIELDS
-from rtap_assets.transforms.decoding import apply_steps
 from rtap_assets.transforms.judging import judging_steps
+from rtap_assets.transforms.projections import apply_steps
 
 FUTURE_SECONDS, PAST_SECONDS = 300, 30 * 86_400
 

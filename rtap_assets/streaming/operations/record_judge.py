@@ -12,7 +12,8 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.dead_letters import Headers
 from rtap_assets.streaming.queries.registered_schemas import WriterMemory
 from rtap_assets.transforms.bronze import Limits, bronze_steps
-from rtap_assets.transforms.decoding import apply_steps, writer_keys
+from rtap_assets.transforms.decoding import writer_keys
+from rtap_assets.transforms.projections import apply_steps
 
 KAFKA_SOURCE = pa.schema(
     [

@@ -29,8 +29,9 @@ from rtap_assets.streaming.failures import carried
 from rtap_assets.streaming.model.batch_metrics import BatchMetrics
 from rtap_assets.streaming.queries.registered_schemas import WriterMemory
 from rtap_assets.transforms.bronze import Limits, bronze_steps
-from rtap_assets.transforms.decoding import Steps, apply_steps, writer_keys
+from rtap_assets.transforms.decoding import writer_keys
 from rtap_assets.transforms.decoding_faults import UNLISTED_WRITER
+from rtap_assets.transforms.projections import Projections
 
 SNAPSHOT_PROPERTY = "spark.sql.iceberg.snapshot-property."
 MOST_KEYS = 5_000
@@ -57,7 +58,7 @@ class _BronzeSink:
     def __init__(self, settings: Settings, checkpoint: Path, memory: WriterMemory, *, topic_epoch: int) -> None:
         self._settings, self._checkpoint, self._memory = settings, checkpoint, memory
         self._topic_epoch, self._topic = topic_epoch, TopicGuard(settings, BRONZE_SPEC)
-        self._plans: dict[bool, tuple[tuple[KnownWriters, frozenset[str]], Steps]] = {}
+        self._plans: dict[bool, tuple[tuple[KnownWriters, frozenset[str]], Projections]] = {}
         self._is_first = True
 
     def write(self, batch: DataFrame, batch_id: int) -> None:
@@ -94,9 +95,8 @@ class _BronzeSink:
 
     def _append(self, batch: DataFrame, query: str, batch_id: int, *, settled: bool) -> None:
         observation = Observation()
-        rows = apply_steps(
-            batch.coalesce(1) if is_small(self._checkpoint, batch_id) else batch, self._steps(settled=settled)
-        )
+        records = batch.coalesce(1) if is_small(self._checkpoint, batch_id) else batch
+        rows = self._projections(settled=settled).apply(records)
         # In the session of this query, since options lose the case of their names.
         batch.sparkSession.conf.set(SNAPSHOT_PROPERTY + NATIVE_QUERY_ID, query)
         batch.sparkSession.conf.set(SNAPSHOT_PROPERTY + NATIVE_EPOCH_ID, str(batch_id))
@@ -104,15 +104,15 @@ class _BronzeSink:
         rows.observe(observation, *bronze_counts()).writeTo(table).append()
         BatchMetrics.put(query, batch_id, BRONZE_METRICS, observation.get)
 
-    def _steps(self, *, settled: bool) -> Steps:
+    def _projections(self, *, settled: bool) -> Projections:
         """The columns for what is known now; made again only when something was learned."""
         known, absent = self._memory.known, frozenset() if settled else self._memory.absent
-        kept, steps = self._plans.get(settled, (None, ()))
-        if kept is None or kept[0] is not known or kept[1] != absent:
+        plan = self._plans.get(settled)
+        if plan is None or plan[0][0] is not known or plan[0][1] != absent:
             limits = Limits.of(self._settings)
             steps = bronze_steps(known, limits, settled=settled, absent=absent, topic_epoch=self._topic_epoch)
-            self._plans[settled] = ((known, absent), steps)
-        return steps
+            plan = self._plans[settled] = ((known, absent), Projections(steps))
+        return plan[1]
 
 
 def is_small(checkpoint: Path, batch_id: int) -> bool:

@@ -35,11 +35,13 @@ from rtap_assets.streaming.model.batch_metrics import BatchMetrics
 from rtap_assets.streaming.queries.event_ids import EventIds, read_event_ids
 from rtap_assets.streaming.queries.seen_ids import SeenIds
 from rtap_assets.transforms.batch_constant import batch_constant
+from rtap_assets.transforms.projections import Projections
 from rtap_assets.transforms.silver import (
+    IS_VALID,
     RECORD_KEY,
     first_copies,
-    normalise_sales_events,
-    stamp_processing,
+    normalised_columns,
+    stamped_columns,
     without_rows,
 )
 
@@ -99,6 +101,7 @@ class _SilverSink:
         self._settings, self._checkpoint, self._report_event_times = settings, checkpoint, report
         self._seen: SeenIds | None = None
         self._is_first = True
+        self._normalised, self._stamped = Projections([normalised_columns()]), Projections([stamped_columns()])
         replace_state(checkpoint)
         with open_catalog(settings) as catalog:
             self._bronze = load_table(catalog, BRONZE.identifier)
@@ -114,7 +117,7 @@ class _SilverSink:
         tasks = bronze.appended(*source_range(self._checkpoint, batch_id))
         rows = sum(int(task.file().recordCount()) for task in tasks)
         with bronze.staged(tasks) as files:
-            batch = normalise_sales_events(files.rows(split_bytes=SPLIT_BYTES))
+            batch = self._normalised.apply(files.rows(split_bytes=SPLIT_BYTES).where(IS_VALID))
             locations = [str(task.file().location()) for task in tasks]
             write = self._write if rows <= MOST_ROWS_IN_MEMORY else self._write_large
             write(batch, batch_id, query, locations, watermark_us=watermark_us)
@@ -163,7 +166,8 @@ class _SilverSink:
             events.sparkSession.conf.set(SNAPSHOT_PROPERTY + key, value)
         began_ms = F.lit(read_batch(self._checkpoint, batch_id).timestamp_ms)
         began = batch_constant(F.timestamp_millis(began_ms), beside="kafka_partition")
-        stamp_processing(events, began).writeTo(f"{self._settings.catalog_name}.{SILVER.identifier}").append()
+        rows = self._stamped.apply(events.withColumn("processed_at", began))
+        rows.writeTo(f"{self._settings.catalog_name}.{SILVER.identifier}").append()
 
     def _verify(self, batch: DataFrame, batch_id: int, query: str, *, expected: int) -> None:
         written = self._written(batch, batch_id, query)
