@@ -55,7 +55,7 @@ def page_lines(found: Figures) -> list[str]:
         memory = used["rss_mib"]
         rows.append((f"{title}: share of a core", f"{used['core_percent']:.1f} %"))
         rows.append(
-            (f"{title}: MiB at the begin, at the end, at most", f"{memory['first']} / {memory['last']} / {memory['most']}")
+            (f"{title}: MiB at the start, at the end, at most", f"{memory['first']} / {memory['last']} / {memory['most']}")
         )
     return [_row(*row) for row in rows]
 
