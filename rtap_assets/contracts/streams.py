@@ -57,9 +57,10 @@ class StreamSpec:
 
 # In the order of the flow: a stream is drained after those that fill what it reads.
 STREAM_SPECS = (
-    StreamSpec("bronze", EVENTS_TOPIC, BRONZE),
+    StreamSpec("bronze", EVENTS_TOPIC, BRONZE, trigger_seconds_default=1),
     StreamSpec("dlq", BRONZE, None, publishes=DLQ_TOPIC),
-    StreamSpec("silver", BRONZE, SILVER, drops_late=True, has_watermark=True),
+    # Soon after each commit of bronze: to ask for one costs milliseconds.
+    StreamSpec("silver", BRONZE, SILVER, drops_late=True, has_watermark=True, trigger_seconds_default=0.25),
     StreamSpec("gold", SILVER, GOLD, publishes=REVENUE_TOPIC, has_watermark=True, trigger_seconds_default=10),
 )
 STREAM_NAMES = tuple(spec.name for spec in STREAM_SPECS)

@@ -36,7 +36,9 @@ def test_a_stream_is_offered_watched_and_triggered_everywhere(found: dict[str, A
     names = ["bronze", "dlq", "silver", "gold", "gold_1h", "refunds", "tickets"]
     assert found["streams"] == found["launchpad"] == found["at_rest"] == list(found["triggers"]) == names
     assert found["rebuildable"] == names[1:-1]
-    assert found["triggers"] == {"bronze": 5, "dlq": 5, "silver": 5, "gold": 10, "gold_1h": 5, "refunds": 7, "tickets": 1}
+    assert found["triggers"] == {
+        "bronze": 1, "dlq": 5, "silver": 0.25, "gold": 10, "gold_1h": 5, "refunds": 7, "tickets": 1
+    }  # fmt: skip
     assert found["depends"]["refunds"] == ["broker", "catalog"]
     assert found["deps"]["kafka/refunds"] == ["silver/sales_events"]
     assert "kafka/refunds" in found["states"]
