@@ -8,9 +8,9 @@ SETUP_INPUTS := .ci/setup pyproject.toml requirements.lock requirements-setup.lo
   rtap_assets/java/ivy.xml rtap_assets/java/jars.sha256
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
 
-# Three workers share two cores: much of what tests do is to wait. A file stays on one worker, with the broker, the JVM and
-# the fixtures that it uses (2.5 GB a worker). WORKERS=0 runs everything in one process.
-WORKERS := 3
+# Workers share a tier: much of what its tests do is to wait. A file stays on one worker, with the broker, the JVM and the
+# fixtures that it uses (2.5 GB a worker). WORKERS=0 runs everything in one process.
+WORKERS := 2
 PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
@@ -44,6 +44,7 @@ status: $(READY) ## Show what runs
 doctor: $(READY) ## Check Java, jars, ports, memory and disk
 	@$(BIN)/rtap doctor
 
+test: WORKERS := 3
 test: $(READY) ## Run the tests: e2e, integration, spark, unit (WORKERS=0: in one process)
 	@$(PYTEST)
 
@@ -61,6 +62,7 @@ campaign: $(READY) ## Repeat the tests of faults and of asynchronous work (TIMES
 	done
 	@$(BIN)/pytest -q tests/e2e/test_live_system.py --live-seconds 600
 
+test-unit: WORKERS := 3
 test-unit: $(READY) ## Run the tests that need nothing but Python
 	@$(PYTEST) tests/unit
 
