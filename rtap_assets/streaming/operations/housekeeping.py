@@ -168,7 +168,7 @@ class Housekeeper:
 
     def _keep_small(self) -> None:
         for spec in TABLES:
-            for step in (self._compact, self._expire):
+            for step in (self._expire, self._compact):  # what has expired may be compacted
                 if self._closing.is_set():
                     return
                 try:
