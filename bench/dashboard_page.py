@@ -16,11 +16,17 @@ Figures = dict[str, Any]
 
 
 def write_section(figures: Figures, *, page: Path = PAGE) -> None:
-    """Replace what was measured on the page: the part of the live page, that of the API, or both."""
+    """Replace what was measured on the page: the part of the live page, that of the API, or both.
+
+    Raises:
+        ValueError: the page has no place for it.
+    """
     text = page.read_text(encoding="utf-8")
     for part, lines in (("page", page_lines), ("api", api_lines)):
         if part in figures:
             begin, end = BEGIN.format(part=part), END.format(part=part)
+            if begin not in text or end not in text.partition(begin)[2]:
+                raise ValueError(f"{page.name} has no place for the table `dashboard {part}`")
             before, _, rest = text.partition(begin)
             table = "\n".join(
                 [f"| {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores | |", "|---|---:|", *lines(figures[part])]
@@ -49,7 +55,7 @@ def page_lines(found: Figures) -> list[str]:
         memory = used["rss_mib"]
         rows.append((f"{title}: share of a core", f"{used['core_percent']:.1f} %"))
         rows.append(
-            (f"{title}: MiB at the begin, at the end, at most", f"{memory['first']} / {memory['last']} / {memory['most']}")
+            (f"{title}: MiB at the start, at the end, at most", f"{memory['first']} / {memory['last']} / {memory['most']}")
         )
     return [_row(*row) for row in rows]
 

@@ -23,11 +23,8 @@ def _(marts, mo):
         "SELECT table_name AS mart, comment AS meaning FROM duckdb_tables() UNION ALL "
         "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal ORDER BY mart"
     ).fetchall()
-    mo.md(
-        "\n".join(
-            ["# What can be asked", "", *(f"- `{mart}`: {(meaning or '').splitlines()[:1]}" for mart, meaning in described)]
-        )
-    )
+    listed = [f"- `{mart}`: {(meaning or 'no description').splitlines()[0]}" for mart, meaning in described]
+    mo.md("\n".join(["# What can be asked", "", *listed]))
     return (described,)
 
 
@@ -47,7 +44,8 @@ def _(marts, mo):
 @app.cell
 def _(marts, mo):
     certain = dict(marts.sql("SELECT status, count(*) FROM rolling_revenue GROUP BY status ORDER BY status").fetchall())
-    mo.md(f"Windows by certainty: {certain}. A provisional one may still change, a restated one did after it was final.")
+    counts = ", ".join(f"{count:,} {status}" for status, count in certain.items()) or "none"
+    mo.md(f"Windows by certainty: {counts}. A provisional one may still change, a restated one did after it was final.")
     return (certain,)
 
 

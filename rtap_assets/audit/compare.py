@@ -39,7 +39,7 @@ GAP_MEANINGS = {
 def compare_bronze(connection: duckdb.DuckDBPyConnection, _state: LakeState) -> Section:
     """Compare topic and bronze, record by record, up to bronze's position."""
     if not one(connection, "SELECT count(*) AS n FROM ranges")["n"]:
-        return Section("Topic = bronze", incomplete="bronze has read nothing yet: there is nothing to compare.")
+        return Section("Topic = bronze", incomplete="bronze has read nothing yet.")
     connection.execute("DELETE FROM bronze_findings")
     for epoch, partition in connection.execute("SELECT topic_epoch, kafka_partition FROM ranges ORDER BY ALL").fetchall():
         connection.execute(sql("bronze"), {"epoch": epoch, "partition": partition})
@@ -115,7 +115,7 @@ def compare_gold(connection: duckdb.DuckDBPyConnection, state: LakeState) -> Sec
     title = "Silver = gold"
     rows = one(connection, "SELECT (SELECT count(*) FROM silver_rows) AS silver, (SELECT count(*) FROM gold_rows) AS gold")
     if not rows["silver"] and not rows["gold"]:
-        return Section(title, incomplete="silver holds no event: there is nothing to compare." if state.ends else "")
+        return Section(title, incomplete="silver holds no event." if state.ends else "")
     if state.gold.position is None and not rows["gold"]:
         return Section(title, incomplete="gold has read nothing yet.")
     if not state.gold.is_known:

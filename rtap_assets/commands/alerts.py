@@ -35,7 +35,8 @@ def test(settings: Settings) -> None:
     """Send a test message through each channel. Exit code 1 when one was not delivered or there is none."""
     channels = channels_of(settings)
     if not channels:
-        click.echo("No channel is configured: set RTAP_ALERT_WEBHOOKS, RTAP_ALERT_MAIL_TO or RTAP_ALERT_COMMAND.", err=True)
+        text = "No channel is configured: set RTAP_ALERT_WEBHOOKS, RTAP_ALERT_MAIL_TO or RTAP_ALERT_COMMAND."
+        click.echo("\n".join(wrapped(text, hanging=0)), err=True)
         sys.exit(1)
     message = _test_message(settings)
     results = [_tried(channel, message) for channel in channels]

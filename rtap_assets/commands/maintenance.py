@@ -13,6 +13,7 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.streams import STREAM_SPECS
 from rtap_assets.errors import StreamError
 from rtap_assets.host.client import StreamsClient
+from rtap_assets.runtime.terminal import wrapped
 
 if TYPE_CHECKING:
     from rtap_assets.host import table_work
@@ -69,5 +70,5 @@ def table_work_of(
         client=table_work.client_of_host(settings),
         session=lambda: start_session(settings),
         requested_by=requested_by,
-        echo=lambda text: click.echo(text, err=quiet),
+        echo=lambda text: click.echo("\n".join(wrapped(text)), err=quiet),
     )

@@ -101,6 +101,8 @@ class _Pages:
 
     async def events(self, request: Request) -> Response:
         """Answer with the stream of events for the view that the address asks for."""
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")  # has no end that a program could wait for
         view = View.of(dict(request.query_params), most_hours=self._hub.settings.dashboard_hours)
         if self._hub.viewers >= MOST_VIEWERS:
             return error_response(503, "too_many_viewers", f"There are {MOST_VIEWERS} viewers.", "Try again in a moment.")

@@ -31,9 +31,10 @@ REFUSALS = {
 }
 DESCRIPTION = (
     "Read-only. Rows come as JSON, CSV or Arrow (`Accept`); in JSON and CSV decimals are text with all their digits, times "
-    "are ISO 8601 in UTC. `ETag` names the snapshot: with `If-None-Match` the answer is 304 until there is a newer one. A "
-    "page ends with `next` (JSON) and the header `Link`; pages that differ in `as_of` are of two refreshes. Amounts are in "
-    "`currency` and must not be added across currencies."
+    "are ISO 8601 in UTC; in CSV a text that a spreadsheet would take for a formula begins with an apostrophe. `ETag` names "
+    "the snapshot: with `If-None-Match` the answer is 304 until there is a newer one. A page ends with "
+    "`next` (JSON) and the header `Link`; pages that differ in `as_of` are of two refreshes. Amounts are in `currency` and "
+    "must not be added across currencies."
 )
 
 
@@ -44,6 +45,7 @@ def openapi_document(version: str) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "rtap dashboard", "version": version, "description": DESCRIPTION},
+        "servers": [{"url": "."}],  # beside the description itself, under whatever path a proxy serves it
         "security": [{}, {"token": []}],
         "paths": paths,
         "components": {

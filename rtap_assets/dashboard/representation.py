@@ -1,7 +1,8 @@
 """The forms in which rows leave the API: JSON, CSV and Arrow, chosen by the `Accept` header; answers kept as they are sent.
 
-A decimal is text in JSON and CSV, with all its digits: a reader would turn a number into a float. Arrow has the types. An
-answer is kept while its snapshot is the newest: equal requests cost one statement.
+A decimal is text in JSON and CSV, with all its digits: a reader would turn a number into a float. Arrow has the types. In
+CSV a text that a spreadsheet would take for a formula begins with an apostrophe: producers write it, and an operator opens
+the file. An answer is kept while its snapshot is the newest: equal requests cost one statement.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ JSON, CSV, ARROW = "application/json", "text/csv", "application/vnd.apache.arrow
 TYPES = (JSON, CSV, ARROW)
 _DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
 MOST_ANSWERS, MOST_BYTES = 256, 16 * 2**20  # of the answers that are kept; the least recently used leaves first
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # the last four are full-width, which count too
 CHARSET = {JSON: "", CSV: "; charset=utf-8", ARROW: ""}
 
 
@@ -115,7 +117,8 @@ def _csv(found: Rows) -> bytes:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(found.columns)
-    writer.writerows([["" if value is None else _cell(value) for value in row] for row in found.rows])
+    is_text = [kind == "VARCHAR" for kind in found.types]
+    writer.writerows([[_cell(value, text) for value, text in zip(row, is_text, strict=True)] for row in found.rows])
     return out.getvalue().encode()
 
 
@@ -154,8 +157,11 @@ def _text(value: Any) -> Any:
     return str(value)
 
 
-def _cell(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(_text(value))
+def _cell(value: Any, is_text: bool) -> str:
+    if value is None:
+        return ""
+    cell = str(value).lower() if isinstance(value, bool) else str(_text(value))
+    return f"'{cell}" if is_text and cell.startswith(FORMULA) else cell
 
 
 def _quality(parameters: str) -> float:

@@ -83,7 +83,8 @@ def revenue_rows(newest: datetime, *, hours: float, seed: int = 1) -> list[Row]:
             gross, refund = sum((one[0] for one in held), Decimal(0)), sum((one[1] for one in held), Decimal(0))
             row = gold_row(
                 start, plan_tier=key[0], region=key[1], currency=key[2], gross_amount=gross, refund_amount=refund,
-                orders=sum(one[2] for one in held), refunds=sum(one[3] for one in held), updated_at=start + 5 * MINUTE,
+                orders=sum(one[2] for one in held), refunds=sum(one[3] for one in held),
+                updated_at=min(start + 5 * MINUTE, newest),
             )  # fmt: skip
             rows.append(row)
     return rows

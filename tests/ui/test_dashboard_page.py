@@ -16,7 +16,7 @@ import pytest
 from dashboard_pages import Viewer, chromium
 from dashboard_stage import MINUTE, Stage, away, fill_lake, running, served, staged, waiting
 from lake_fixtures import gold_row
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Route
 from polling import wait_until
 from pydantic import SecretStr
 
@@ -224,7 +224,7 @@ def test_sources_that_are_away_are_shown_and_come_back_by_themselves(
     stage.streams = running()
     gone = stage.settings.marts_path.with_suffix(".gone")
     stage.settings.marts_path.rename(gone)
-    viewer.see(lambda one: "no marts yet" in one.text("#notices"), what="the marts are away")
+    viewer.see(lambda one: "The marts are gone since" in one.text("#notices"), what="the marts are away")
     viewer.picture("marts-away")
     gone.rename(stage.settings.marts_path)
     viewer.see(lambda one: one.text("#notices") == "" and one.page.locator("#streams .pill[data-is=ok]").count() == 4,
@@ -305,6 +305,35 @@ def test_a_page_that_asks_for_a_token_shows_nothing_without_it(browser: Browser,
         viewer.page.wait_for_selector("#windows tbody tr")
         viewer.see(lambda one: one.text("#dead-sum") != "", what="the API takes the token too")
         viewer.close()
+
+
+def test_a_proxy_may_serve_the_page_below_a_path(browser: Browser, scene: tuple[Stage, str, list[dict[str, Any]]]) -> None:
+    viewer, outside = Viewer(browser, scene[1]), list[str]()
+
+    def proxied(route: Route) -> None:
+        inside = "/rtap/" in route.request.url
+        if not inside:
+            outside.append(route.request.url)
+        route.continue_(url=route.request.url.replace("/rtap/", "/"))
+
+    viewer.page.route("**/*", proxied)
+    viewer.open("/rtap/?currency=EUR")
+    viewer.see(lambda one: one.text("#dead-sum") != "" and one.text("#checks-sum") != "", what="figures and API")
+    viewer.page.get_by_role("link", name="API for programs").click()
+    viewer.page.wait_for_selector(".endpoint")
+    assert f"{scene[1]}/rtap/api/revenue" in viewer.text("#endpoints")
+    viewer.page.get_by_role("link", name="Back to the figures").click()
+    viewer.page.wait_for_selector("#windows tbody tr")
+    assert (outside, viewer.faults) == ([], [])
+    viewer.close()
+
+
+def test_without_javascript_the_page_says_so(browser: Browser, scene: tuple[Stage, str, list[dict[str, Any]]]) -> None:
+    viewer = Viewer(browser, scene[1], java_script_enabled=False).open(shows="noscript")
+    assert "This page needs JavaScript." in viewer.text("body")
+    assert not viewer.page.locator("main").is_visible(), "no empty figures, nothing that claims to be connecting"
+    viewer.picture("no-javascript")
+    viewer.close()
 
 
 def test_an_empty_platform_says_what_to_do(browser: Browser, tmp_path: Path) -> None:

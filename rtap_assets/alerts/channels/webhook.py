@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import anyio
@@ -40,7 +41,7 @@ async def _post(webhook: Webhook, message: Message, seconds: float) -> None:
             async with httpx2.AsyncClient(timeout=None, follow_redirects=False) as client:
                 body = FORMS[webhook.form](message)
                 async with client.stream("POST", webhook.url, json=body, headers=headers) as response:
-                    status, retry_after = response.status_code, response.headers.get("Retry-After", "")
+                    status, wait = response.status_code, _wait_seconds(response.headers)
     except TimeoutError:
         raise DeliveryError(f"no answer within {seconds:g} s") from None
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
@@ -48,8 +49,22 @@ async def _post(webhook: Webhook, message: Message, seconds: float) -> None:
         raise DeliveryError(f"could not be reached ({type(error).__name__})") from None
     if 200 <= status < 300:
         return
-    wait = min(float(retry_after), LONGEST_RETRY_AFTER_SECONDS) if retry_after.isdecimal() else None
     raise DeliveryError(f"answered {status}", is_refusal=status in REFUSALS, retry_after_seconds=wait)
+
+
+def _wait_seconds(headers: httpx2.Headers) -> float | None:
+    """Return how long the receiver asks to wait, bounded: a number of seconds, or a time by its own clock.
+
+    Source: RFC 9110, section 10.2.3.
+    """
+    text = headers.get("Retry-After", "")
+    if text.isdecimal():
+        return min(float(text), LONGEST_RETRY_AFTER_SECONDS)
+    try:
+        seconds = (parsedate_to_datetime(text) - parsedate_to_datetime(headers.get("Date", ""))).total_seconds()
+    except (ValueError, TypeError):  # neither, or one of them without a zone
+        return None
+    return min(max(0.0, seconds), LONGEST_RETRY_AFTER_SECONDS)
 
 
 def slack(message: Message) -> dict[str, Any]:

@@ -34,6 +34,7 @@ def dlq() -> None:
 @pass_settings
 def list_letters(settings: Settings, period: str, limit: int, **chosen: Any) -> None:
     """Count the quarantined rows of bronze by reason, producer's schema id and day. Changes nothing."""
+    click.echo(f"asking the broker at {settings.bootstrap_servers}", err=True)
     for line in wrapped(_review_line(settings)):
         click.echo(line)
     from rtap_assets.serving.dead_letters import count_dead_letters

@@ -52,6 +52,7 @@ def status(settings: Settings, name: str) -> None:
         verify_records,
     )
 
+    click.echo(f"asking the broker at {settings.bootstrap_servers}", err=True)
     stream = stream_named(name)
     facts = topic_facts(settings, stream)
     stable = end_offsets(settings, facts.topic)

@@ -50,7 +50,7 @@ const isLive = () => Number(view.range) <= 6;
 function begin() {
   const { currency, plan_tier, region } = view;
   const query = new URLSearchParams({ currency, plan_tier, region, hours: isLive() ? view.range : "3" });
-  const path = `/events?${query}`;
+  const path = `events?${query}`;
   if (path !== connection.path) connection.open(path);
   refreshHours();
   if (marts.quarantined) panels.quarantine(marts.quarantined); // its times, in the chosen zone
@@ -100,9 +100,9 @@ function takeStatus(data) {
 async function refreshMarts() {
   marts.hoursOf = "";
   const parts = [
-    ["/api/corrections", { limit: "2000" }, (rows) => { marts.corrections = rows; panels.corrections(rows, now()); }],
-    ["/api/dead-letters", {}, (rows) => { marts.quarantined = rows; panels.quarantine(rows); }],
-    ["/api/latency", { limit: "5000" }, (rows) => panels.latency(rows)],
+    ["api/corrections", { limit: "2000" }, (rows) => { marts.corrections = rows; panels.corrections(rows, now()); }],
+    ["api/dead-letters", {}, (rows) => { marts.quarantined = rows; panels.quarantine(rows); }],
+    ["api/latency", { limit: "5000" }, (rows) => panels.latency(rows)],
   ];
   const problems = await Promise.all(parts.map(async ([path, parameters, take]) => {
     try {
@@ -119,7 +119,7 @@ async function refreshMarts() {
 
 async function refreshChecks() {
   try {
-    panels.checks((await read("/api/quality")).rows, now());
+    panels.checks((await read("api/quality")).rows, now());
   } catch (error) {
     write($("checks-sum"), `The results cannot be read: ${error.message}`);
   }
@@ -132,7 +132,7 @@ async function refreshHours() {
   marts.hoursOf = wanted;
   const from = new Date(now() - Number(view.range) * HOUR).toISOString();
   try {
-    const { rows } = await read("/api/revenue", { from, currency: view.currency || live.currency, limit: "10000" });
+    const { rows } = await read("api/revenue", { from, currency: view.currency || live.currency, limit: "10000" });
     if (wanted === marts.hoursOf) marts.hours = rows;
   } catch (error) {
     marts.problem = error.message;
@@ -310,9 +310,10 @@ function notices(status, silent) {
   const since = (one) => `since ${moment(Date.parse(one.since))} ${zoneName()}`;
   if (live.isLost) found.push(["bad", "No connection to the dashboard.", "The figures below are the last ones received; the page keeps trying to reconnect."]);
   if (!silent && status.feed.presence === "away") found.push(["bad", `The live feed is away ${since(status.feed)}.`, `${status.feed.detail} ${status.feed.remedy} The figures below are the last ones received; final ones still hold.`]);
-  if (!silent && status.host.presence === "away") found.push(["warn", "The stream host does not answer.", `${status.host.detail} ${status.host.remedy} Figures stay as they are until streams run again.`]);
+  if (!silent && status.host.presence === "away") found.push(["warn", "The stream host does not answer.", `${status.host.detail} ${status.host.remedy} Whether streams run is not known; what they publish still appears.`]);
   if (!silent && status.marts.presence === "away") found.push(["warn", `The marts cannot be read ${since(status.marts)}.`, `${status.marts.detail} ${status.marts.remedy} Live figures go on; which windows are final is not known.`]);
-  if (!silent && status.marts.presence === "none") found.push(["", "There are no marts yet.", "Status, history and quarantine follow with their first refresh, a few minutes after the start; at once with `rtap marts refresh`."]);
+  if (!silent && status.marts.presence === "none" && status.marts.refreshed_at) found.push(["warn", `The marts are gone ${since(status.marts)}.`, "Live figures go on; everything else is as it was read last. `rtap marts refresh` makes them again."]);
+  else if (!silent && status.marts.presence === "none") found.push(["", "There are no marts yet.", "Status, history and quarantine follow with their first refresh, a few minutes after the start; at once with `rtap marts refresh`."]);
   if (!silent && status.feed.rejected) found.push(["warn", `${status.feed.rejected} messages of the revenue topic could not be read.`, "They are not in the live figures; the log of the dashboard names them."]);
   if (live.isCut) found.push(["warn", "There are more windows than are kept live.", "The oldest of the shown range are left out."]);
   const wanted = JSON.stringify(found);

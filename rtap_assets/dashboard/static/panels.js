@@ -165,7 +165,7 @@ async function samples(list, reason, last) {
   if (!list.childElementCount) list.append(make("li", { text: "Reading the newest records …" }));
   const from = new Date(Date.parse(last) - 3600000).toISOString();
   try {
-    const { rows } = await read(`/api/dead-letters/${encodeURIComponent(reason)}`, { limit: "5", from });
+    const { rows } = await read(`api/dead-letters/${encodeURIComponent(reason)}`, { limit: "5", from });
     list.replaceChildren(...rows.slice(0, 5).map((one) => make("li", {}, make("span", { text: `${moment(Date.parse(one.kafka_timestamp))} · ${one.topic} ${one.kafka_partition}:${one.kafka_offset} · schema ${one.schema_id ?? "–"}` }), make("span", { text: one.detail ? ` · ${one.detail}` : "" }), make("code", { text: `key ${one.key}` }), make("code", { text: one.value }))));
     if (!rows.length) list.replaceChildren(make("li", { text: "There is no such record any more." }));
   } catch (error) {

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
@@ -127,13 +128,24 @@ def test_a_redirect_is_not_followed(settings: Settings, receiver: WebReceiver) -
     assert len(receiver.got) == 1
 
 
-def test_a_receiver_may_say_how_long_to_wait(settings: Settings, receiver: WebReceiver) -> None:
-    receiver.answers, receiver.headers = [429], {"Retry-After": "300"}
+@pytest.mark.parametrize("as_time", [False, True])
+def test_a_receiver_may_say_how_long_to_wait(settings: Settings, receiver: WebReceiver, as_time: bool) -> None:
+    until = format_datetime(datetime.now(UTC) + timedelta(seconds=300), usegmt=True)
+    receiver.answers, receiver.headers = [429], {"Retry-After": until if as_time else "300"}
     look(settings, 0, "/a")
     send(settings, 0)
-    send(settings, 299)
+    send(settings, 290)
     assert len(receiver.got) == 1
-    send(settings, 300)
+    send(settings, 301)
+    assert len(receiver.got) == 2
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5", "Sat, 99 Xyz 2026 00:00:00 GMT", "1.5", "9" * 400])
+def test_a_wait_that_cannot_be_read_or_is_endless_is_bounded(settings: Settings, receiver: WebReceiver, text: str) -> None:
+    receiver.answers, receiver.headers = [503], {"Retry-After": text}
+    look(settings, 0, "/a")
+    send(settings, 0)
+    send(settings, 3_600)
     assert len(receiver.got) == 2
 
 

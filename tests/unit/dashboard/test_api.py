@@ -14,6 +14,7 @@ from decimal import Decimal
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import duckdb
 import pyarrow as pa
@@ -96,7 +97,7 @@ def test_pages_hold_each_row_once(client: TestClient, path: str) -> None:
         response = client.get(address)
         paged += response.json()["rows"]
         link = response.headers.get("link")
-        address = link[1 : link.index(">")] if link else None
+        address = urljoin(address, link[1 : link.index(">")]) if link else None
         assert (response.json()["next"] is None) is (link is None)
     assert paged == whole
     assert len({json.dumps(row, sort_keys=True) for row in paged}) == len(whole)
@@ -279,6 +280,12 @@ def test_nothing_is_writable(client: TestClient, method: str) -> None:
 )  # fmt: skip
 def test_no_page_of_another_site_reads_the_data(client: TestClient, headers: dict[str, str], status: int) -> None:
     assert client.get("/api/revenue?limit=1", headers=headers).status_code == status
+
+
+def test_a_look_at_the_headers_of_the_events_ends(client: TestClient, stage: Stage) -> None:
+    assert client.head("/events").headers["content-type"].startswith("text/event-stream")
+    assert stage.api is not None
+    assert stage.api.hub.viewers == 0
 
 
 def test_a_link_on_another_site_may_lead_to_the_page(client: TestClient) -> None:

@@ -40,8 +40,19 @@ def test_every_file_that_a_page_names_is_served() -> None:
     named = {
         name
         for file in (*STATIC.glob("*.html"), *STATIC.glob("*.js"))
-        for name in re.findall(r'(?:src|href)="(/static/[^"]+)"|from "\./([^"]+)"', file.read_text(encoding="utf-8"))
+        for name in re.findall(r'(?:src|href)="(static/[^"]+)"|from "\./([^"]+)"', file.read_text(encoding="utf-8"))
     }
-    paths = {absolute or f"/static/{relative}" for absolute, relative in named}
+    paths = {f"/{of_page}" if of_page else f"/static/{of_script}" for of_page, of_script in named}
     assert paths <= set(assets)
     assert len(paths) > 8
+
+
+@pytest.mark.parametrize("path", [*STATIC.glob("*.html"), *STATIC.glob("*.js")], ids=lambda path: path.name)
+def test_no_address_begins_at_the_root_so_that_a_proxy_may_serve_the_page_below_a_path(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert re.findall(r"""(?:src|href)="/|(?:fetch|read)\(["`]/|\["/api|=\s*["`]/(?:api|events|static)""", text) == []
+
+
+@pytest.mark.parametrize("name", ["index.html", "api.html"])
+def test_a_page_says_what_to_do_without_javascript(name: str) -> None:
+    assert "<noscript>" in (STATIC / name).read_text(encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import io
 import json
 from collections.abc import Callable, Coroutine
@@ -50,6 +51,16 @@ def test_csv_quotes_what_would_break_a_line() -> None:
     assert written(ROWS, CSV).decode() == (
         'at,net,orders,name,flag,nothing\r\n2026-03-01T12:00:00Z,12345678901234567890.1000,3,"a ""quoted"",\nname",true,\r\n'
     )
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1+1", '=HYPERLINK("http://evil.example")']
+)
+def test_no_text_in_csv_is_a_formula_and_every_amount_is_as_it_was(text: str) -> None:
+    rows = Rows(("detail", "net"), ("VARCHAR", "DECIMAL(18,4)"), [(text, Decimal("-1.5000")), ("a=1", None)])
+    _, first, second = csv.reader(io.StringIO(written(rows, CSV).decode(), newline=""))
+    assert (first, second) == ([f"'{text}", "-1.5000"], ["a=1", ""])
+    assert json.loads(written(rows, JSON))["rows"][0]["detail"] == text, "for programs it stays as it is"
 
 
 @pytest.mark.parametrize("rows", [ROWS.rows, []])
