@@ -78,6 +78,11 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         # A local file system that forks no process per file operation.
         "spark.hadoop.fs.file.impl": "com.globalmentor.apache.hadoop.fs.BareLocalFileSystem",
         "spark.ui.enabled": "false",
+        # Without a UI, too, Spark keeps what one would show, with the text of each plan: a thousand of them are 200 MB.
+        "spark.ui.retainedJobs": "20",
+        "spark.ui.retainedStages": "20",
+        "spark.ui.retainedTasks": "1000",
+        "spark.sql.ui.retainedExecutions": "20",
         "spark.ui.showConsoleProgress": "false",
         "spark.redaction.regex": REDACTED_SETTINGS,
         "spark.sql.redaction.options.regex": f"{REDACTED_SETTINGS}|url",
