@@ -8,8 +8,8 @@ SETUP_INPUTS := .ci/setup pyproject.toml requirements.lock requirements-setup.lo
   rtap_assets/java/ivy.xml rtap_assets/java/jars.sha256
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
 
-# Two workers share a tier: most of what its tests do is to wait. A file stays on one worker, with the broker, the JVM and
-# the fixtures that it uses. Unit tests wait for deadlines and the disk, too. WORKERS=0 runs everything in one process.
+# Workers share a tier: much of what its tests do is to wait. A file stays on one worker, with the broker, the JVM and the
+# fixtures that it uses (2.5 GB a worker). WORKERS=0 runs everything in one process.
 WORKERS := 2
 PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
@@ -44,7 +44,8 @@ status: $(READY) ## Show what runs
 doctor: $(READY) ## Check Java, jars, ports, memory and disk
 	@$(BIN)/rtap doctor
 
-test: $(READY) ## Run the tests: unit, spark, integration, e2e (WORKERS=0: in one process)
+test: WORKERS := 3
+test: $(READY) ## Run the tests: e2e, integration, spark, unit (WORKERS=0: in one process)
 	@$(PYTEST)
 
 test-faults: $(READY) ## Kill hosts, JVMs and drains, wear tables out: each fault once, then exact counts

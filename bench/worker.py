@@ -50,10 +50,14 @@ def found(name: str) -> Any:
 
 
 class TreeMeter:
-    """CPU seconds and peak resident memory of a process (this one by default) and everything below it, a JVM included."""
+    """CPU seconds and peak resident memory of a process (this one by default) and everything below it, a JVM included.
+
+    What the meter's own samples cost is left out: of a process that is measured from outside they are no part either.
+    """
 
     def __init__(self, pid: int | None = None) -> None:
         self._process = psutil.Process(pid)
+        self._is_inside, self._sampling_seconds = pid is None, 0.0
         self._cpu: dict[int, float] = {}
         self._threads: dict[tuple[int, int], tuple[str, float]] = {}
         self._lock = threading.Lock()
@@ -73,7 +77,8 @@ class TreeMeter:
             roles = dict.fromkeys([*THREAD_ROLES.values()], 0.0)
             for role, seconds in self._threads.values():
                 roles[role] += seconds
-        return {"cpu_seconds": sum(self._cpu.values())} | roles
+            own = self._sampling_seconds if self._is_inside else 0.0
+        return {"cpu_seconds": sum(self._cpu.values()) - own} | roles
 
     def _read_threads(self, pid: int) -> None:
         for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
@@ -105,6 +110,7 @@ class TreeMeter:
                     except psutil.NoSuchProcess:
                         continue
             self.peak_bytes = max(self.peak_bytes, resident)
+            self._sampling_seconds = time.thread_time()
             time.sleep(SAMPLE_SECONDS)
 
 

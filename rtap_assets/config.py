@@ -154,7 +154,7 @@ class Settings(
         "local[8]",
         description="Spark master URL. Locally, more slots than cores: a task that waits for the broker holds one.",
     )
-    spark_driver_memory: str = Field("2g", description="Heap of the Spark driver.")
+    spark_driver_memory: str = Field("1280m", description="Heap of the Spark driver; its process takes about 0.5 GB more.")
     spark_shuffle_partitions: int = Field(2, ge=1, description="Shuffle partitions; pinned by a checkpoint's first start.")
     spark_quick_start: bool = Field(
         False, description="Compile Spark's code fast rather than well: for demos, tests and other runs of a few minutes."

@@ -28,7 +28,6 @@ from rtap_assets.dashboard.view import View
 from rtap_assets.errors import ConfigurationError, RtapError
 from rtap_assets.host.auth import error_response
 
-MOST_HOURS = 168
 ERROR_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 406: "not_acceptable"}
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,6 @@ from rtap_assets.streaming.model.states import StreamStatus
 from rtap_assets.streaming.model.wire import as_text
 
 MOST_VIEWERS = 200
-HISTORY_HOURS = 168
 
 
 class Presence(StrEnum):

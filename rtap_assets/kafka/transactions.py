@@ -1,4 +1,4 @@
-"""A transactional producer: what one block sends, and the offsets it consumed, become visible atomically.
+"""A transactional producer: what one block sends becomes visible atomically.
 
 A transactional id has one live producer: a second one that starts under the same id fences the first, whose next call
 fails. So a killed command can safely be repeated.
@@ -6,16 +6,16 @@ fails. So a killed command can safely be repeated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import DependencyUnavailable, RtapError, StreamError
-from rtap_assets.kafka.clients import client_config, consumer_config, translate
+from rtap_assets.kafka.clients import client_config, translate
 
 Headers = Sequence[tuple[str, bytes | None]]
 # The broker aborts a transaction that is open longer than this; until then it blocks every committed reader.
@@ -91,20 +91,6 @@ class TransactionalProducer:
                 except BufferError:
                     self._producer.poll(0.1)
             self._producer.poll(0)
-
-    def send_offsets(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
-        """Commit the group's offsets (Kafka partition -> next offset to read) with the open transaction.
-
-        The group has no members: its offsets are only the position of this transactional id.
-        """
-        positions = [TopicPartition(topic, partition, offset) for partition, offset in sorted(offsets.items())]
-        consumer = Consumer(consumer_config(self._settings, group))
-        try:
-            with self._translated("take the offsets of"):
-                metadata = consumer.consumer_group_metadata()
-                self._producer.send_offsets_to_transaction(positions, metadata, self._settings.request_timeout_seconds)
-        finally:
-            consumer.close()
 
     def _delivered(self, error: KafkaError | None, _: object) -> None:
         if error is not None:

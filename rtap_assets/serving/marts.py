@@ -196,10 +196,12 @@ def _recipe(settings: Settings) -> str:
 def _describe(connection: duckdb.DuckDBPyConnection, mart: MartSpec) -> None:
     """Keep the meaning of the mart and of its columns in the file, for whatever tool opens it."""
     kind = "VIEW" if mart.docs.statement.startswith("CREATE VIEW") else "TABLE"
+    connection.begin()  # else each comment is a commit of its own: half of a whole build, on a busy disk
     connection.execute(f"COMMENT ON {kind} {mart.name} IS {_quoted(mart.docs.description)}")
     names = [row[0] for row in connection.execute(f"DESCRIBE {mart.name}").fetchall()]
     for name, meaning in mart.column_docs(names).items():
         connection.execute(f"COMMENT ON COLUMN {mart.name}.{name} IS {_quoted(meaning)}")
+    connection.commit()
 
 
 def check_marts(connection: duckdb.DuckDBPyConnection) -> list[MartCheck]:

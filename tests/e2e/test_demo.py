@@ -40,7 +40,7 @@ def run(*command: str, cwd: Path, seconds: float) -> str:
     done = subprocess.run(
         command,
         cwd=cwd,
-        env=environment | WIDE_ENOUGH | {"RTAP_SPARK_DRIVER_MEMORY": "1g"},
+        env=environment | WIDE_ENOUGH | {"RTAP_SPARK_DRIVER_MEMORY": "1g", "RTAP_SPARK_CLASS_ARCHIVE": "false"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -10,29 +10,17 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-import pyarrow as pa
 from fastavro import parse_schema, schemaless_writer
 from pyspark.sql import DataFrame, SparkSession
 from spark_fixtures import from_arrow
 
 from rtap_assets.config import PROJECT_ROOT
 from rtap_assets.contracts.avro.schemas import EVENTS_SUBJECT_FOLDER, load_subject
+from rtap_assets.streaming.operations.record_judge import KAFKA_SOURCE
 
 V1, V2 = (version.text for version in load_subject(PROJECT_ROOT / "rtap_assets" / "schemas", EVENTS_SUBJECT_FOLDER))
 APPENDED_AT = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)  # the broker's timestamp unless a record says otherwise
 ACCOUNT = "acct-1"
-KAFKA_SOURCE = pa.schema(
-    [
-        ("key", pa.binary()),
-        ("value", pa.binary()),
-        ("topic", pa.string()),
-        ("partition", pa.int32()),
-        ("offset", pa.int64()),
-        ("timestamp", pa.timestamp("us", tz="UTC")),
-        ("timestampType", pa.int32()),
-        ("headers", pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))),
-    ]
-)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import uuid4
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 from event_bytes import Record, event_id
 from poison import Writer
 
 from rtap_assets.config import Settings
-from rtap_assets.kafka.clients import client_config, consumer_config
+from rtap_assets.kafka.clients import client_config
 from rtap_assets.registry.client import Registry
 
 CALL_SECONDS = 30
@@ -66,11 +66,3 @@ def send_plainly(settings: Settings, records: Sequence[Record], *, partition: in
     for record in records:
         producer.produce(settings.topic_events, record.value, record.key, partition)
     assert producer.flush(CALL_SECONDS) == 0
-
-
-def committed_offsets(settings: Settings, group: str, partitions: Sequence[int]) -> dict[int, int]:
-    """Return the offsets of the events topic that the group has committed; a Kafka partition without one is left out."""
-    consumer = Consumer(consumer_config(settings, group))
-    found = consumer.committed([TopicPartition(settings.topic_events, one) for one in partitions], timeout=CALL_SECONDS)
-    consumer.close()
-    return {one.partition: one.offset for one in found if one.offset >= 0}

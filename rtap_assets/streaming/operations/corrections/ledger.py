@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from rtap_assets.contracts.corrections import CORRECTIONS, Cause, Change, Entry
-from rtap_assets.lake.corrections import append_entries
+from rtap_assets.lake.corrections import RECORDS, append_entries
 from rtap_assets.streaming.operations.corrections.runs import CorrectionRun
 from rtap_assets.transforms.silver import COORDINATES
 
@@ -106,6 +107,5 @@ def _completed(run: CorrectionRun, correction: Correction, rows: DataFrame) -> D
 
 
 def _frame(run: CorrectionRun, entries: list[dict[str, Any]]) -> DataFrame:
-    schema = ", ".join(f"{column.name} {column.type}" for column in CORRECTIONS.columns)
-    rows = [tuple(entry.get(column.name) for column in CORRECTIONS.columns) for entry in entries]
-    return run.session.createDataFrame(rows, schema)
+    """Return the entries as rows of the record. Through Arrow: for Python objects, Spark would start Python workers."""
+    return run.session.createDataFrame(pa.Table.from_pylist(entries, schema=RECORDS.no_rows.schema))
