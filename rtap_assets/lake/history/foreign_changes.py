@@ -15,7 +15,7 @@ from pyiceberg.table.snapshots import Operation, Snapshot
 from rtap_assets.contracts.table_changes import TableChange
 from rtap_assets.contracts.tables import TableSpec
 from rtap_assets.lake.history.snapshots import NATIVE_QUERY_ID, ancestors
-from rtap_assets.lake.table_layout import layout_changes
+from rtap_assets.lake.history.table_layout import layout_changes
 from rtap_assets.runtime.clock import from_milliseconds
 
 OWN_PREFIX = "rtap."

@@ -10,7 +10,7 @@ from rtap_assets.errors import StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.retention import history_is_whole
 from rtap_assets.lake.history.snapshots import StreamCommit, ancestors, newest_stream_commit
-from rtap_assets.lake.table_layout import layout_changes
+from rtap_assets.lake.history.table_layout import layout_changes
 from rtap_assets.streaming.checkpoints.files import (
     begins_with_everything,
     committed_position,
