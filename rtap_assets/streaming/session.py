@@ -78,7 +78,7 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         # A local file system that forks no process per file operation.
         "spark.hadoop.fs.file.impl": "com.globalmentor.apache.hadoop.fs.BareLocalFileSystem",
         "spark.ui.enabled": "false",
-        # Without a UI, too, Spark keeps what one would show, with the text of each plan: a thousand of them are 200 MB.
+        # Without a UI, too, Spark keeps what one would show, with the text of each plan; by default of a thousand.
         "spark.ui.retainedJobs": "20",
         "spark.ui.retainedStages": "20",
         "spark.ui.retainedTasks": "1000",
