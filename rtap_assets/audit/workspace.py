@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 
@@ -58,9 +58,9 @@ def open_workspace(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 def _remove_abandoned(parent: Path) -> None:
     """Remove the workspaces of audits that were killed."""
     for folder in parent.glob("work-*"):
-        database = folder / "audit.duckdb"
-        if database.exists() and time.time() - database.stat().st_mtime > ABANDONED_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(FileNotFoundError):  # of an audit that begins or ends at this moment
+            if time.time() - (folder / "audit.duckdb").stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def load_lake(connection: duckdb.DuckDBPyConnection, settings: Settings, state: LakeState) -> None:

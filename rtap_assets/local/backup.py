@@ -13,7 +13,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -72,7 +72,10 @@ def back_up(settings: Settings, destination: Path, *, echo: Echo = print) -> Bac
     running = [folder for folder, service in EMBEDDED.items() if _runs(settings, service)]
     with _streams_at_rest(settings):
         destination.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
-        kept = {path.as_posix(): _keep(settings.state_dir, destination, path) for path in _to_keep(settings, running)}
+        kept = {}
+        for path in _to_keep(settings, running):
+            with suppress(FileNotFoundError):  # Dagster goes on, and removes files; the whole lake is required below
+                kept[path.as_posix()] = _keep(settings.state_dir, destination, path)
     echo(f"{len(kept)} files kept; the streams may go on")
     _require_whole_lake(settings, destination)
     document = {
@@ -203,12 +206,10 @@ def _keep(state_dir: Path, destination: Path, path: Path) -> tuple[str, int]:
 
 def _link_or_copy(source: Path, target: Path, *, is_immutable: bool) -> None:
     if is_immutable:
-        try:
+        with suppress(OSError):  # another disk, or a file system without links
             os.link(source, target)
-        except OSError:  # another disk, or a file system without links
-            shutil.copy2(source, target)
-    else:
-        shutil.copy2(source, target)
+            return
+    shutil.copy2(source, target)
 
 
 def _require_whole_lake(settings: Settings, destination: Path) -> None:

@@ -6,6 +6,7 @@ Any service may leave a record here; `rtap status` and `rtap down` know it then.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -46,7 +47,10 @@ class ProcessRecord:
 
 def records(settings: Settings) -> list[ProcessRecord]:
     """Return the records in the run folder, oldest first, whether their processes are alive or not."""
-    found = [ProcessRecord(**json.loads(path.read_text(encoding="utf-8"))) for path in settings.run_dir.glob("*.json")]
+    found = []
+    for path in settings.run_dir.glob("*.json"):
+        with suppress(FileNotFoundError):  # its service was stopped since the folder was listed
+            found.append(ProcessRecord(**json.loads(path.read_text(encoding="utf-8"))))
     return sorted(found, key=lambda record: record.create_time)
 
 

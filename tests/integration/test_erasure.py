@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from io import BytesIO
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from correction_fixtures import checked, killed, newest_schema, run_of
 from event_bytes import Record, body, event, event_id, framed
+from living_folder import contents_of
 from pyspark.sql import SparkSession
 from stream_fixtures import ask, drain, send
 
@@ -39,16 +41,16 @@ def purchase(settings: Settings, number: int, account: str, *, at: datetime, key
 def files_that_match(settings: Settings, pattern: bytes) -> list[str]:
     """The files below the state folder that hold such bytes, as they are or inside a Parquet file's values."""
     wanted = re.compile(pattern)
-    files = [path for path in sorted(settings.state_dir.rglob("*")) if path.is_file()]
-    return [str(path.relative_to(settings.state_dir)) for path in files if _matches(path, wanted)]
+    files = sorted(contents_of(settings.state_dir).items())
+    return [str(path.relative_to(settings.state_dir)) for path, content in files if _matches(path, content, wanted)]
 
 
-def _matches(path: Path, wanted: re.Pattern[bytes]) -> bool:
-    if wanted.search(path.read_bytes()):
+def _matches(path: Path, content: bytes, wanted: re.Pattern[bytes]) -> bool:
+    if wanted.search(content):
         return True
     if path.suffix != ".parquet":
         return False
-    rows = pq.ParquetFile(path).read().to_pylist()
+    rows = pq.ParquetFile(BytesIO(content)).read().to_pylist()
     return any(wanted.search(_as_bytes(value)) for row in rows for value in row.values())
 
 

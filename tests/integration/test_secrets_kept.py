@@ -7,13 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx2
 import psutil
 import pytest
 from commands import run_rtap
 from dagster_runs import ask_ui, launch, messages, run_status
+from living_folder import contents_of, modes_of
 from polling import wait_until
 from stack_fixtures import embedded_settings, silent
 
@@ -145,21 +145,17 @@ def test_no_secret_is_on_a_command_line_in_a_file_on_a_page_or_in_what_commands_
 
     assert sum("could not be" in text for text in said) >= 1, "the channels were tried by `rtap alerts test`"
     assert sum("org.apache.spark" in line for line in lines.values()) >= 1, "the JVM was seen"
+    written = contents_of(settings.state_dir)
     for canary in CANARIES.values():
         assert [line for line in lines.values() if canary in line] == []
         assert [text for text in said if canary in text] == []
-        assert [path for path in files_of(settings.state_dir) if canary.encode() in path.read_bytes()] == []
-    assert [path for path in files_of(settings.state_dir) if read_token(settings).encode() in path.read_bytes()] == [
-        settings.streams_dir / "token"
-    ]
+        assert [path for path, content in written.items() if canary.encode() in content] == []
+    token = read_token(settings).encode()
+    assert [path for path, content in written.items() if token in content] == [settings.streams_dir / "token"]
 
 
 def test_the_state_folder_is_for_its_user_alone(settings: Settings) -> None:
     assert settings.state_dir.stat().st_mode & 0o077 == 0  # what is in it cannot be reached by others
-    written = [path for folder in (settings.log_dir, settings.streams_dir) for path in files_of(folder)]
+    written = modes_of(settings.log_dir) | modes_of(settings.streams_dir)
     assert len(written) > 5
-    assert [path for path in written if path.stat().st_mode & 0o077] == []
-
-
-def files_of(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+    assert [path for path, mode in written.items() if mode & 0o077] == []

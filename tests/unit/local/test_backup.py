@@ -22,6 +22,7 @@ from rtap_assets.host.lock import only_host
 from rtap_assets.host.token import ensure_token, token_path
 from rtap_assets.lake.catalog import open_catalog, sqlite_path
 from rtap_assets.lake.relocation import lake_files
+from rtap_assets.local import backup
 from rtap_assets.local.backup import MANIFEST, back_up, restore
 from rtap_assets.local.state import claim_state_dir
 
@@ -63,6 +64,19 @@ def rows(settings: Settings) -> list[list[tuple[int, str]]]:
         found.append(sorted((row["id"], row["name"]) for row in read))
     catalog.close()
     return found
+
+
+def test_a_file_that_was_removed_since_the_folder_was_listed_is_left_out(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = backup._to_keep
+    run = Path("dagster/history/runs/ended.db-wal")
+    monkeypatch.setattr(backup, "_to_keep", lambda *arguments: [run, *listed(*arguments)])
+    made = back_up(settings, tmp_path / "backup", echo=silent)
+    kept = json.loads((tmp_path / "backup" / MANIFEST).read_text(encoding="utf-8"))["files"]
+    assert made.files == len(kept) > 0
+    assert run.as_posix() not in kept
+    assert restore(elsewhere(settings, tmp_path), tmp_path / "backup", echo=silent).files == made.files
 
 
 def elsewhere(settings: Settings, tmp_path: Path) -> Settings:

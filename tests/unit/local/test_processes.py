@@ -47,6 +47,12 @@ def test_a_started_process_is_nobodys_child_has_its_own_session_and_is_found_aga
     assert services(settings) == []
 
 
+def test_a_record_that_was_removed_since_the_folder_was_listed_is_none(settings: Settings) -> None:
+    settings.run_dir.mkdir(parents=True)
+    (settings.run_dir / "stopped.json").symlink_to("removed")  # listed, and not there when it is opened
+    assert records(settings) == []
+
+
 def test_an_interrupt_waits_until_a_started_process_has_its_record(settings: Settings) -> None:
     def interrupted_start() -> None:
         with interrupted_afterwards():
