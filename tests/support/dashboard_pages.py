@@ -40,11 +40,23 @@ def chromium() -> Iterator[Browser]:
 class Viewer:
     """One viewer: a window of a size, light or dark. `faults` are errors of scripts and what the policy refused."""
 
-    def __init__(self, browser: Browser, address: str, *, width: int = 1440, dark: bool = False, **context: Any) -> None:
+    def __init__(
+        self,
+        browser: Browser,
+        address: str,
+        *,
+        width: int = 1440,
+        dark: bool = False,
+        page: Page | None = None,
+        **context: Any,
+    ) -> None:
         height = 900 if width < 2_000 else 2_000
         scheme: Any = "dark" if dark else "light"
-        self._context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, **context)
-        self.page: Page = self._context.new_page()
+        if page is None:
+            page = browser.new_context(
+                viewport={"width": width, "height": height}, color_scheme=scheme, **context
+            ).new_page()
+        self.page, self._context = page, page.context
         self.address, self.faults, self.strangers = address, list[str](), list[str]()
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("console", lambda one: self.faults.append(one.text) if "Content Security" in one.text else None)
@@ -62,6 +74,16 @@ class Viewer:
         self.page.goto(f"{self.address}{path}")
         self.page.wait_for_selector(shows, timeout=30_000)
         return self
+
+    def hide(self, is_hidden: bool) -> None:
+        """Have the page believe that its tab is behind another one, or in front again: a headless browser hides none."""
+        self.page.evaluate(
+            """is => {
+                Object.defineProperty(document, 'hidden', {value: is, configurable: true});
+                document.dispatchEvent(new Event('visibilitychange'));
+            }""",
+            is_hidden,
+        )
 
     def text(self, selector: str) -> str:
         """Return what is written in an element."""

@@ -180,6 +180,32 @@ def test_what_is_published_appears_without_a_reload(
     viewer.close()
 
 
+@pytest.mark.parametrize(
+    "zone, instants, shown",
+    [
+        (
+            "Europe/Berlin",
+            ["2026-10-25T00:30Z", "2026-10-25T01:30Z", "2026-10-25T02:30Z"],
+            ["02:30 GMT+2", "02:30 GMT+1", "03:30"],
+        ),
+        ("Europe/Berlin", ["2026-03-29T00:59Z", "2026-03-29T01:00Z"], ["01:59", "03:00"]),
+        ("Australia/Lord_Howe", ["2026-04-04T14:45Z", "2026-04-04T15:15Z"], ["01:45 GMT+11", "01:45 GMT+10:30"]),
+        ("UTC", ["2026-10-25T00:30Z"], ["00:30"]),
+    ],
+)
+def test_times_of_an_hour_that_comes_twice_bear_their_offset(
+    browser: Browser, scene: tuple[Stage, str, list[dict[str, Any]]], zone: str, instants: list[str], shown: list[str]
+) -> None:
+    viewer = Viewer(browser, scene[1]).open()
+    script = """async ([zone, instants]) => {
+        const times = await import('./static/times.js');
+        times.useZone(zone);
+        return instants.map(one => times.clock(Date.parse(one)));
+    }"""
+    assert viewer.page.evaluate(script, [zone, instants]) == shown
+    viewer.close()
+
+
 def test_a_viewer_that_slept_has_what_it_missed(browser: Browser, scene: tuple[Stage, str, list[dict[str, Any]]]) -> None:
     stage, address, rows = scene
     newest = max(row["window_start"] for row in rows if row["window_start"].minute % 5 == 0)
@@ -197,6 +223,28 @@ def test_a_viewer_that_slept_has_what_it_missed(browser: Browser, scene: tuple[S
     session.send("Page.setWebLifecycleState", {"state": "active"})
     viewer.see(lambda one: one.figures().get(start) == "77.03 CAD", what="what it missed")
     viewer.close()
+
+
+def test_hidden_tabs_leave_their_connections_to_others_and_come_back_with_what_they_missed(
+    browser: Browser, scene: tuple[Stage, str, list[dict[str, Any]]]
+) -> None:
+    stage, address, rows = scene
+    assert stage.api is not None
+    newest = max(row["window_start"] for row in rows if row["window_start"].minute % 5 == 0)
+    start, hub = round(newest.timestamp() * 1000), stage.api.hub
+    first = Viewer(browser, address).open("/?currency=GBP&plan_tier=free")
+    tabs = [first, *(Viewer(browser, address, page=first.page.context.new_page()) for _ in range(7))]
+    for tab in tabs:  # a browser has six connections for one host
+        tab.open("/?currency=GBP&plan_tier=free")
+        tab.hide(True)
+        wait_until(lambda: hub.viewers == 0, seconds=10, what="the tab's connection is closed")
+    amount = gold_row(newest, plan_tier="free", region="emea", currency="GBP", gross_amount=Decimal("77.0500"),
+                      updated_at=datetime.now(UTC))  # fmt: skip
+    stage.topic.publish(amount)
+    first.hide(False)
+    first.see(lambda one: one.figures().get(start) == "77.05 GBP", what="what it missed")
+    assert (hub.viewers, first.page.get_attribute("#live", "data-state")) == (1, "live")
+    first.close()
 
 
 def test_sources_that_are_away_are_shown_and_come_back_by_themselves(

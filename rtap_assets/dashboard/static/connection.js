@@ -2,12 +2,13 @@
 const SILENCE_MS = 15000;
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 5000;
+const WAKE_MS = 1000;
 
 export class Connection {
   constructor({ token, onEvent, onState }) {
-    Object.assign(this, { token, onEvent, onState, path: "", lastId: "", heardAt: 0, controller: null, pause: FIRST_PAUSE_MS, turn: 0 });
+    Object.assign(this, { token, onEvent, onState, path: "", lastId: "", heardAt: 0, controller: null, pause: FIRST_PAUSE_MS, turn: 0, isResting: false, isSilent: true });
     setInterval(() => this.notice(), 3000);
-    document.addEventListener("visibilitychange", () => document.hidden || this.notice());
+    document.addEventListener("visibilitychange", () => (document.hidden ? this.rest() : this.wake()));
     window.addEventListener("online", () => this.notice());
   }
 
@@ -20,14 +21,29 @@ export class Connection {
   }
 
   again() {
+    this.rest();
+    this.isResting = document.hidden;
+    if (!this.isResting) this.run(this.turn);
+  }
+
+  // A browser has six connections for one host: a hidden tab leaves its own to others, which would wait for one for ever.
+  rest() {
     this.turn += 1;
     this.controller?.abort();
-    this.run(this.turn);
+    this.isResting = true;
+  }
+
+  // What was missed comes at once; if it does not, what is shown is old.
+  wake() {
+    if (!this.isResting || !this.path) return;
+    this.again();
+    const { turn } = this;
+    setTimeout(() => turn === this.turn && this.isSilent && this.onState("lost"), WAKE_MS);
   }
 
   // A machine that slept comes back to a connection that looks open and says nothing.
   notice() {
-    if (this.path && this.heardAt && Date.now() - this.heardAt > SILENCE_MS) {
+    if (!this.isResting && this.path && this.heardAt && Date.now() - this.heardAt > SILENCE_MS) {
       this.heardAt = Date.now();
       this.onState("lost");
       this.again();
@@ -38,6 +54,7 @@ export class Connection {
     const mine = () => turn === this.turn;
     while (mine()) {
       this.controller = new AbortController();
+      this.isSilent = true;
       this.heardAt = Date.now();
       try {
         const headers = { Accept: "text/event-stream", ...this.token() };
@@ -66,6 +83,7 @@ export class Connection {
       const { done, value } = await reader.read();
       if (done || !mine()) return;
       this.heardAt = Date.now();
+      this.isSilent = false;
       this.pause = FIRST_PAUSE_MS;
       held += decoder.decode(value, { stream: true });
       const parts = held.split("\n\n");

@@ -14,7 +14,11 @@ function format(kind, options) {
   return formats[kind];
 }
 
-export const clock = (ms) => format("clock", { hour: "2-digit", minute: "2-digit" }).format(ms);
+const CLOCK = { hour: "2-digit", minute: "2-digit" };
+const plain = (ms) => format("clock", CLOCK).format(ms);
+// When clocks are set back, an hour comes twice (half of one on Lord Howe): its times bear their offset.
+const isTwice = (ms) => [-60, -30, 30, 60].some((minutes) => plain(ms + minutes * 60000) === plain(ms));
+export const clock = (ms) => (isTwice(ms) ? format("offset", { ...CLOCK, timeZoneName: "shortOffset" }).format(ms) : plain(ms));
 export const seconds = (ms) => format("seconds", { hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(ms);
 export const day = (ms) => format("day", { day: "numeric", month: "short" }).format(ms);
 export const moment = (ms) => `${day(ms)}, ${clock(ms)}`;
