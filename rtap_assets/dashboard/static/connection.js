@@ -6,7 +6,7 @@ const WAKE_MS = 1000;
 
 export class Connection {
   constructor({ token, onEvent, onState }) {
-    Object.assign(this, { token, onEvent, onState, path: "", lastId: "", heardAt: 0, controller: null, pause: FIRST_PAUSE_MS, turn: 0, isResting: false, isSilent: true });
+    Object.assign(this, { token, onEvent, onState, path: "", lastId: "", heardAt: 0, controller: null, pause: FIRST_PAUSE_MS, turn: 0, isResting: false, isSilent: false });
     setInterval(() => this.notice(), 3000);
     document.addEventListener("visibilitychange", () => (document.hidden ? this.rest() : this.wake()));
     window.addEventListener("online", () => this.notice());
@@ -60,6 +60,7 @@ export class Connection {
         const headers = { Accept: "text/event-stream", ...this.token() };
         if (this.lastId) headers["Last-Event-ID"] = this.lastId;
         const response = await fetch(this.path, { headers, signal: this.controller.signal, cache: "no-store" });
+        if (mine()) this.isSilent = false;
         if (response.status === 401) {
           if (mine()) this.onState("signed-out");
           return;
@@ -83,7 +84,6 @@ export class Connection {
       const { done, value } = await reader.read();
       if (done || !mine()) return;
       this.heardAt = Date.now();
-      this.isSilent = false;
       this.pause = FIRST_PAUSE_MS;
       held += decoder.decode(value, { stream: true });
       const parts = held.split("\n\n");
