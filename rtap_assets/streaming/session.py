@@ -84,6 +84,8 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         "spark.ui.retainedTasks": "1000",
         "spark.sql.ui.retainedExecutions": "20",
         "spark.ui.showConsoleProgress": "false",
+        # By default PySpark asks the JVM ten times for each column that is built, to note which line of Python did it.
+        "spark.python.sql.dataFrameDebugging.enabled": "false",
         "spark.redaction.regex": REDACTED_SETTINGS,
         "spark.sql.redaction.options.regex": f"{REDACTED_SETTINGS}|url",
         "spark.sql.session.timeZone": "UTC",
