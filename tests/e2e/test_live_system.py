@@ -20,6 +20,7 @@ from rtap_assets.serving.connection import open_lake
 
 RATE = 500
 READY_SECONDS = 120
+LOOK_SECONDS = 0.25  # a state lasts longer
 STARTED = re.compile(r"(\w+): started, every")
 
 
@@ -54,7 +55,7 @@ def _watch(platform: Operated, *, seconds: float) -> None:
         assert found == dict.fromkeys(STREAM_NAMES, "running")
         return time.monotonic() > end
 
-    wait_until(is_over, seconds=seconds + READY_SECONDS, what="the end of the watch")
+    wait_until(is_over, seconds=seconds + READY_SECONDS, what="the end of the watch", poll_seconds=LOOK_SECONDS)
 
 
 @pytest.fixture

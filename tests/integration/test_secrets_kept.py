@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import httpx2
@@ -106,7 +105,8 @@ def start_ui(settings: Settings) -> None:
 
 
 def test_no_secret_is_on_a_command_line_in_a_file_on_a_page_or_in_what_commands_say(settings: Settings) -> None:
-    said, lines = [], {}
+    said: list[str] = []
+    lines: dict[int, str] = {}
     with (
         subprocess.Popen(
             [sys.executable, "-m", "rtap_assets.cli", "streams", "start"],
@@ -117,11 +117,12 @@ def test_no_secret_is_on_a_command_line_in_a_file_on_a_page_or_in_what_commands_
         ) as command,
         StreamsClient(settings) as client,
     ):
-        # The launcher of the JVM lives for a moment only.
-        deadline = time.monotonic() + EVERYTHING_SECONDS
-        while not any(one.waiting_for or one.last_error for one in client.statuses()) or command.poll() is None:
-            lines |= command_lines(settings)
-            assert time.monotonic() < deadline, client.statuses()
+
+        def has_ended() -> bool:
+            lines.update(command_lines(settings))  # the launcher of the JVM lives for a moment only
+            return command.poll() is not None and any(one.waiting_for or one.last_error for one in client.statuses())
+
+        wait_until(has_ended, seconds=EVERYTHING_SECONDS, what=lambda: str(client.statuses()))
         said.append(command.communicate()[0])
     start_ui(settings)
     job = launch(settings, "start_streams")

@@ -22,7 +22,7 @@ from rtap_assets.contracts.streams import BRONZE_SPEC
 from rtap_assets.contracts.tables import BRONZE
 from rtap_assets.errors import StreamError
 from rtap_assets.kafka.clients import Admin
-from rtap_assets.kafka.topics import ensure_topics, topic_identity
+from rtap_assets.kafka.topics import ensure_topics, has_topic, topic_identity
 from rtap_assets.quality.catalog import CHECKS, DqResult
 from rtap_assets.quality.full_pass import run_checks
 from rtap_assets.quality.offset_gaps import explain_gaps
@@ -44,16 +44,11 @@ def conservation(settings: Settings) -> DqResult:
 
 
 def remake(settings: Settings) -> None:
-    """Delete the events topic, and create it again under its name."""
-    before, admin = topic_identity(settings, settings.topic_events), Admin(settings)
+    """Delete the events topic, and create it again under its name once the broker no longer knows the old one."""
+    admin = Admin(settings)
     admin.results(admin.client.delete_topics, [settings.topic_events], what="delete the topic")
-
-    def is_there_again() -> bool:
-        return ensure_topics(settings)[settings.topic_events] == "created" or (
-            topic_identity(settings, settings.topic_events).topic_id != before.topic_id
-        )
-
-    wait_until(is_there_again, seconds=PROOF_SECONDS, what="the topic is there again")
+    wait_until(lambda: not has_topic(settings, settings.topic_events), seconds=PROOF_SECONDS, what="the topic is gone")
+    assert ensure_topics(settings)[settings.topic_events] == "created"
 
 
 def delete_before(settings: Settings, partition: int, offset: int) -> None:
@@ -199,8 +194,7 @@ def test_a_running_bronze_is_refused_when_its_topic_is_made_again_and_reads_adde
         wait_until(lambda: rows(settings) == 9, seconds=PROOF_SECONDS, what="the records of the added partitions")
         assert conservation(settings).passed
 
-        admin.results(admin.client.delete_topics, [settings.topic_events], what="delete the topic")
-        wait_until(lambda: made_again(settings), seconds=PROOF_SECONDS, what="the topic is there again")
+        remake(settings)
         send_plainly(settings, purchases(writer, 200, records, "1"))
         wait_until(lambda: status_of(engine).observed is Observed.REFUSED, seconds=PROOF_SECONDS, what="bronze is refused")
         status = status_of(engine)
@@ -212,10 +206,6 @@ def test_a_running_bronze_is_refused_when_its_topic_is_made_again_and_reads_adde
 
 def rows(settings: Settings) -> int:
     return int(ask(settings, "SELECT count(*) FROM bronze")[0][0])
-
-
-def made_again(settings: Settings) -> bool:
-    return ensure_topics(settings)[settings.topic_events] == "created"
 
 
 def test_a_log_that_was_replaced_or_truncated_and_timestamps_of_producers_are_refused(
