@@ -77,7 +77,7 @@ def test_records_and_schemas_survive_kill_9_of_both_and_the_dead_are_named(own_s
     killed = pids(settings)
     for pid in killed.values():
         os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not pids(settings), seconds=10, what="both are dead")
+    wait_until(lambda: not pids(settings), seconds=60, what="both are dead")
 
     found = {line.service: line for line in status(settings)}
     assert {name: (line.state, line.pid) for name, line in found.items()} == {

@@ -198,7 +198,7 @@ def test_a_viewer_that_slept_has_what_it_missed(browser: Browser, scene: tuple[S
         stage.topic.publish(gold_row(newest, **group, gross_amount=amount, updated_at=datetime.now(UTC)))
     api = stage.api
     assert api is not None
-    wait_until(lambda: api.hub.store.position[0] == len(stage.topic.records), seconds=10, what="the dashboard has them")
+    wait_until(lambda: api.hub.store.position[0] == len(stage.topic.records), seconds=60, what="the dashboard has them")
     session.send("Page.setWebLifecycleState", {"state": "active"})
     viewer.see(lambda one: one.figures().get(start) == "77.03 CAD", what="what it missed")
     viewer.close()
