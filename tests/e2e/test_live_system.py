@@ -25,7 +25,9 @@ STARTED = re.compile(r"(\w+): started, every")
 
 
 def test_a_live_system_with_every_kind_of_record_restarts_no_stream(tmp_path: Path, live_seconds: float) -> None:
-    settings = operated_settings(embedded_settings(tmp_path / ".rtap"))
+    base = embedded_settings(tmp_path / ".rtap")
+    triggers = {name: getattr(base, name) for name in (f"trigger_{stream}_seconds" for stream in STREAM_NAMES)}
+    settings = operated_settings(base).model_copy(update=triggers)
     try:
         rtap(settings, "up", "--streams", "--generate", str(RATE))
         with StreamsClient(settings) as client:
