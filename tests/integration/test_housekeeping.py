@@ -28,7 +28,7 @@ from rtap_assets.streaming.queries.definitions import STREAMS
 EVENTS = 600
 SECONDS = 90
 MOST_ROUNDS = 20
-FAST: dict[str, Any] = {f"trigger_{name}_seconds": 0.2 for name in STREAMS} | {"lag_probe_seconds": 0.3}
+FAST: dict[str, Any] = {f"trigger_{name}_seconds": 0.2 for name in STREAMS} | {"lag_probe_seconds": 1}
 
 
 def status(engine: StreamEngine, name: str) -> StreamStatus:

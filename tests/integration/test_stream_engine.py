@@ -26,7 +26,7 @@ from rtap_assets.streaming.queries.query_handle import SparkQuery
 
 SECONDS = 60
 FAST: Mapping[str, Any] = {f"trigger_{name}_seconds": 0.2 for name in STREAMS} | {
-    "lag_probe_seconds": 0.3,
+    "lag_probe_seconds": 1,
     "backoff_first_seconds": 0.1,
     "backoff_longest_seconds": 0.3,
     "stop_timeout_seconds": 20,
