@@ -10,7 +10,6 @@ from correction_fixtures import (
     COUNTED,
     MINUTE,
     assert_gold_is_the_sum_of_silver,
-    checked,
     corrected,
     entries,
     good,
@@ -22,7 +21,7 @@ from correction_fixtures import (
 from event_bytes import event_id
 from polling import wait_until
 from pyspark.sql import SparkSession
-from stream_fixtures import ask, drain, ended, open_engine, send_events, snapshots
+from stream_fixtures import ask, checked, drain, ended, open_engine, send_events, snapshots
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.corrections import Entry

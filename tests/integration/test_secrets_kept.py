@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import httpx2
 import psutil
 import pytest
-from commands import run_rtap
+from commands import run_rtap, start_rtap
 from dagster_runs import ask_ui, launch, messages, run_status
 from living_folder import contents_of, modes_of
 from polling import wait_until
 from stack_fixtures import embedded_settings, silent
 
 from rtap_assets.alerts.store import AlertStore
-from rtap_assets.config import Settings, load_settings, settings_environment
+from rtap_assets.config import Settings, load_settings
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.host.token import read_token
 from rtap_assets.local.dagster_ui import ui_services
@@ -108,13 +105,7 @@ def test_no_secret_is_on_a_command_line_in_a_file_on_a_page_or_in_what_commands_
     said: list[str] = []
     lines: dict[int, str] = {}
     with (
-        subprocess.Popen(
-            [sys.executable, "-m", "rtap_assets.cli", "streams", "start"],
-            env=os.environ | settings_environment(settings),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as command,
+        start_rtap(settings, "streams", "start") as command,
         StreamsClient(settings) as client,
     ):
 

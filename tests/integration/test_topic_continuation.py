@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 from commands import run_rtap
@@ -15,7 +14,7 @@ from event_bytes import Record
 from polling import wait_until
 from pyspark.sql import SparkSession
 from remade_topic import make_again
-from stream_fixtures import ask, drain, open_engine
+from stream_fixtures import ask, check, drain, open_engine
 from transactional import purchases, send_plainly, writer_of
 
 from rtap_assets.config import Settings
@@ -24,8 +23,7 @@ from rtap_assets.contracts.tables import BRONZE
 from rtap_assets.errors import StreamError
 from rtap_assets.kafka.clients import Admin
 from rtap_assets.kafka.topics import topic_identity
-from rtap_assets.quality.catalog import CHECKS, DqResult
-from rtap_assets.quality.full_pass import run_checks
+from rtap_assets.quality.catalog import DqResult
 from rtap_assets.quality.offset_gaps import explain_gaps
 from rtap_assets.streaming.checkpoints.files import stream_positions
 from rtap_assets.streaming.checkpoints.topic_binding import read_binding, write_binding
@@ -37,11 +35,8 @@ PROOF_SECONDS = 60
 
 
 def conservation(settings: Settings) -> DqResult:
-    positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
-    explain_gaps(settings, positions=positions)
-    check = CHECKS[BRONZE.identifier, "conservation"]
-    (result,) = run_checks(settings, positions=positions, now=datetime.now(UTC), checks=[check])
-    return result
+    explain_gaps(settings, positions=stream_positions(settings.checkpoint_dir, topic=settings.topic_events))
+    return check(settings, BRONZE, "conservation")
 
 
 def delete_before(settings: Settings, partition: int, offset: int) -> None:

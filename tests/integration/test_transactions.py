@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -10,7 +9,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import NewTopic
 from polling import wait_until
 from pyspark.sql import SparkSession
-from stream_fixtures import ask, drain, open_engine
+from stream_fixtures import ask, check, drain, open_engine
 from transactional import (
     CALL_SECONDS,
     open_with,
@@ -32,8 +31,7 @@ from rtap_assets.kafka.clients import Admin, client_config
 from rtap_assets.kafka.readable_offsets import Explanation, explain_ranges
 from rtap_assets.kafka.topics import end_offsets
 from rtap_assets.kafka.transactions import TransactionalProducer
-from rtap_assets.quality.catalog import CHECKS, DqResult
-from rtap_assets.quality.full_pass import run_checks
+from rtap_assets.quality.catalog import DqResult
 from rtap_assets.quality.offset_gaps import GapReport, explain_gaps
 from rtap_assets.streaming.checkpoints.files import stream_positions
 from rtap_assets.streaming.model.states import Observed
@@ -42,10 +40,7 @@ COMPACTION_SECONDS = 90
 
 
 def conservation(settings: Settings) -> DqResult:
-    positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
-    check = CHECKS[BRONZE.identifier, "conservation"]
-    (result,) = run_checks(settings, positions=positions, now=datetime.now(UTC), checks=[check])
-    return result
+    return check(settings, BRONZE, "conservation")
 
 
 def look_for_gaps(settings: Settings) -> GapReport:

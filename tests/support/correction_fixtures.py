@@ -17,11 +17,8 @@ from stream_fixtures import ask, assert_newest_messages_are_gold, drain, ended, 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.corrections import Entry
 from rtap_assets.lake.corrections import read_entries
-from rtap_assets.quality.catalog import DqResult
-from rtap_assets.quality.full_pass import run_checks
 from rtap_assets.registry.client import Registry
 from rtap_assets.serving.marts import refresh_marts
-from rtap_assets.streaming.checkpoints.files import stream_positions
 from rtap_assets.streaming.model.operation import OperationState
 from rtap_assets.streaming.operations.corrections.api import CorrectionReport, correct, finish
 from rtap_assets.streaming.operations.corrections.runs import CorrectionRun
@@ -104,13 +101,6 @@ def send_and_drain(session: SparkSession, settings: Settings, *batches: list[Rec
             for name in read:
                 assert ended(engine, engine.submit(name, "drain")).state is OperationState.SUCCEEDED
     drain(session, settings, "gold")
-
-
-def checked(settings: Settings) -> dict[str, DqResult]:
-    """Run the full pass of checks; return the results by table and check."""
-    positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
-    results = run_checks(settings, positions=positions, now=datetime.now(UTC))
-    return {f"{result.table_name}/{result.check_name}": result for result in results}
 
 
 def statuses(settings: Settings) -> set[str]:

@@ -14,7 +14,7 @@ from polling import wait_until
 DEATH_SECONDS = 60
 
 
-def kill(process: subprocess.Popen[bytes], *, with_jvm: bool) -> None:
+def kill(process: subprocess.Popen[str], *, with_jvm: bool) -> None:
     """Kill -9 Python, and its JVM or not; return when both are gone."""
     jvm = java_below(process.pid)
     assert len(jvm) == 1
