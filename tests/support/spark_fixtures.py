@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from lake_fixtures import iceberg_schema
 from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyspark import SparkContext
 from pyspark.sql import DataFrame, SparkSession
 
 from rtap_assets.config import Settings, load_settings
@@ -25,11 +26,12 @@ Row = Mapping[str, Any]
 SOCKETS_OF_COLLECT = r"ignore:unclosed <socket\.socket .*127\.0\.0\.1:ResourceWarning"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the tests that use Spark, and only those, leave a socket open."""
-    for item in items:
-        if "spark" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.filterwarnings(SOCKETS_OF_COLLECT))
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before the filters of the test are read
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Let tests leave a socket open once the process has a session: the garbage of one may be collected in a later one."""
+    if "spark" in getattr(item, "fixturenames", ()) or SparkContext._active_spark_context is not None:
+        item.add_marker(pytest.mark.filterwarnings(SOCKETS_OF_COLLECT))
+    return (yield)
 
 
 @pytest.fixture(scope="session")
