@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
-from contextlib import ExitStack
+from itertools import count, islice
 
 import psutil
 
@@ -14,6 +15,11 @@ LOOPBACK = "127.0.0.1"
 PROBE_SECONDS = 1.0
 RELEASE_SECONDS = 3.0
 POLL_SECONDS = 0.1
+# Below the ports that systems give to outgoing connections (Linux: 32768 and up, macOS: 49152 and up): one of those could
+# take a port after it was found free and before it is listened on.
+OFFERED = range(20_000, 32_768)
+# Processes begin at different places, and a process offers a port once: two that start stacks at a time get different ones.
+_offers = count(os.getpid() * 101)
 
 
 def require_free_ports(ports: dict[str, int]) -> None:
@@ -67,13 +73,10 @@ def free_port() -> int:
     return free_ports(1)[0]
 
 
-def free_ports(count: int) -> list[int]:
-    """Return different ports that are free at the moment."""
-    with ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind((LOOPBACK, 0))
-        return [probe.getsockname()[1] for probe in probes]
+def free_ports(number: int) -> list[int]:
+    """Return different ports that are free at the moment, none of which this process has offered before."""
+    candidates = (OFFERED[offer % len(OFFERED)] for offer in _offers)
+    return list(islice(filter(is_free, candidates), number))
 
 
 def _by_whom(port: int) -> str:

@@ -84,7 +84,7 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         "spark.ui.retainedTasks": "1000",
         "spark.sql.ui.retainedExecutions": "20",
         "spark.ui.showConsoleProgress": "false",
-        # Else PySpark walks Python's stack at each call on a column, and hands what it finds to the JVM by further calls.
+        # By default PySpark asks the JVM ten times for each column that is built, to note which line of Python did it.
         "spark.python.sql.dataFrameDebugging.enabled": "false",
         "spark.redaction.regex": REDACTED_SETTINGS,
         "spark.sql.redaction.options.regex": f"{REDACTED_SETTINGS}|url",

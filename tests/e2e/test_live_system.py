@@ -20,11 +20,14 @@ from rtap_assets.serving.connection import open_lake
 
 RATE = 500
 READY_SECONDS = 120
+LOOK_SECONDS = 0.25  # a state lasts longer
 STARTED = re.compile(r"(\w+): started, every")
 
 
 def test_a_live_system_with_every_kind_of_record_restarts_no_stream(tmp_path: Path, live_seconds: float) -> None:
-    settings = operated_settings(embedded_settings(tmp_path / ".rtap"))
+    base = embedded_settings(tmp_path / ".rtap")
+    triggers = {name: getattr(base, name) for name in (f"trigger_{stream}_seconds" for stream in STREAM_NAMES)}
+    settings = operated_settings(base).model_copy(update=triggers)
     try:
         rtap(settings, "up", "--streams", "--generate", str(RATE))
         with StreamsClient(settings) as client:
@@ -54,7 +57,7 @@ def _watch(platform: Operated, *, seconds: float) -> None:
         assert found == dict.fromkeys(STREAM_NAMES, "running")
         return time.monotonic() > end
 
-    wait_until(is_over, seconds=seconds + READY_SECONDS, what="the end of the watch")
+    wait_until(is_over, seconds=seconds + READY_SECONDS, what="the end of the watch", poll_seconds=LOOK_SECONDS)
 
 
 @pytest.fixture

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 
+from commands import start_rtap
 from correction_fixtures import MINUTE, assert_gold_is_the_sum_of_silver, corrected, entries, good, send_and_drain
 from killing import kill
 from polling import wait_until
 from pyspark.sql import SparkSession
 from stream_fixtures import ask
 
-from rtap_assets.config import Settings, settings_environment
+from rtap_assets.config import Settings
 from rtap_assets.contracts.corrections import Entry
 from rtap_assets.lake.corrections import read_state
 
@@ -33,12 +31,7 @@ def test_a_correction_killed_after_its_plan_is_finished_by_the_next_run(spark: S
     )
     log = settings.state_dir / "correct.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "rtap_assets.cli", "correct"],
-            env=os.environ | settings_environment(settings),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+        process = start_rtap(settings, "correct", output=output)
     try:
         wait_until(lambda: bool(entries(settings, Entry.PLANNED)), seconds=PLAN_SECONDS, what="a plan is written")
         kill(process, with_jvm=True)

@@ -42,7 +42,7 @@ from rtap_assets.streaming.model.operation import Action
 from rtap_assets.streaming.model.states import Desired, Observed, StreamStatus
 
 WAIT_SECONDS = 60
-BACKLOG = 40_000
+BACKLOG = 100_000
 STOP_SECONDS = 1  # a fraction of what the first batch of a new host takes with that backlog, on one core
 IMPATIENT = {
     "stop_timeout_seconds": STOP_SECONDS,

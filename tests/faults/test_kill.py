@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from commands import start_rtap
 from killing import kill
 from polling import wait_until
 from pyspark.sql import SparkSession
 from stream_fixtures import assert_newest_messages_are_gold, drain, send_events
 
-from rtap_assets.config import Settings, settings_environment
+from rtap_assets.config import Settings
 from rtap_assets.demo.proof import prove
 from rtap_assets.errors import StreamError
 from rtap_assets.streaming.checkpoints.files import has_unfinished_batch, newest_committed, newest_planned
@@ -26,16 +25,11 @@ POLL_SECONDS = 0.01
 
 
 @contextmanager
-def drain_process(settings: Settings, *names: str) -> Iterator[subprocess.Popen[bytes]]:
+def drain_process(settings: Settings, *names: str) -> Iterator[subprocess.Popen[str]]:
     """A `rtap drain` of its own, which must not come to its end."""
     log = settings.state_dir / "drain.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "rtap_assets.cli", "drain", *names],
-            env=os.environ | settings_environment(settings),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+        process = start_rtap(settings, "drain", *names, output=output)
     try:
         yield process
         assert process.returncode == -signal.SIGKILL, log.read_text()
@@ -44,7 +38,7 @@ def drain_process(settings: Settings, *names: str) -> Iterator[subprocess.Popen[
         process.wait()
 
 
-def wait_for_batch_in_flight(process: subprocess.Popen[bytes], settings: Settings, name: str, *, after: int) -> None:
+def wait_for_batch_in_flight(process: subprocess.Popen[str], settings: Settings, name: str, *, after: int) -> None:
     """Return while the named stream works on a batch, with at least `after` batches behind it."""
     checkpoint = settings.checkpoint_dir / name
 

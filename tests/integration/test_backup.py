@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from living_folder import contents_of
 from pyspark.sql import SparkSession
 from stack_fixtures import silent
 from stream_fixtures import ask, drain, send_events
@@ -54,7 +55,7 @@ def test_drains_go_on_from_a_restored_backup_at_another_path_with_exact_counts(
     restore(elsewhere, taken, echo=silent)
     assert ask(elsewhere, COUNTS) == before
     assert not token_path(elsewhere).exists()
-    assert [path for path in texts(elsewhere.lake_dir) if str(streams.state_dir).encode() in path.read_bytes()] == []
+    assert [path for path, text in texts(elsewhere.lake_dir).items() if str(streams.state_dir).encode() in text] == []
     with pytest.raises(LocalStackError, match="is not empty"):
         restore(elsewhere, taken, echo=silent)
     streams.lake_dir.rename(tmp_path / "away")  # nothing is read from the old place
@@ -77,8 +78,8 @@ def test_drains_go_on_from_a_restored_backup_at_another_path_with_exact_counts(
         restore(third, taken, echo=silent)
 
 
-def texts(lake: Path) -> list[Path]:
-    """The catalog and the metadata of the tables."""
-    found = [path for path in lake.rglob("*") if path.is_file() and path.suffix != ".parquet"]
-    assert any(path.suffix == ".json" and json.loads(path.read_text(encoding="utf-8")) for path in found)
+def texts(lake: Path) -> dict[Path, bytes]:
+    """Return the content of the catalog and of the metadata of the tables."""
+    found = {path: content for path, content in contents_of(lake).items() if path.suffix != ".parquet"}
+    assert any(path.suffix == ".json" and json.loads(content) for path, content in found.items())
     return found

@@ -10,7 +10,6 @@ from correction_fixtures import (
     COUNTED,
     MINUTE,
     assert_gold_is_the_sum_of_silver,
-    checked,
     corrected,
     entries,
     good,
@@ -22,7 +21,7 @@ from correction_fixtures import (
 from event_bytes import event_id
 from polling import wait_until
 from pyspark.sql import SparkSession
-from stream_fixtures import ask, drain, ended, open_engine, send_events, snapshots
+from stream_fixtures import ask, checked, drain, ended, open_engine, send_events, snapshots
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.corrections import Entry
@@ -81,7 +80,7 @@ def test_later_copies_with_new_event_times_count_once_after_a_correction(spark: 
     assert ask(streams, mart) == [("later_copy", "done", 5, 5, 0, "test")]
 
     standing = snapshots(streams)
-    again = corrected(spark, streams)
+    again = correct(run_of(spark, streams))
     assert (again.late, again.later_copies, again.looked_at) == (0, 0, 0)
     assert snapshots(streams) == standing
 
@@ -111,7 +110,7 @@ def test_a_late_first_copy_takes_the_place_of_the_later_one(spark: SparkSession,
     late = ask(streams, "SELECT event_id, net_amount, is_late FROM silver WHERE net_amount < 10 ORDER BY ALL")
     assert late == [(event_id(7), Decimal("1.0000"), True), (event_id(8), Decimal("4.0000"), True)]
     assert_gold_is_the_sum_of_silver(streams)
-    assert corrected(spark, streams).looked_at == 0
+    assert correct(run_of(spark, streams)).looked_at == 0
 
 
 def test_a_correction_that_is_killed_anywhere_is_finished_by_the_next_run(spark: SparkSession, streams: Settings) -> None:
@@ -123,7 +122,7 @@ def test_a_correction_that_is_killed_anywhere_is_finished_by_the_next_run(spark:
         good(streams, range(100, 101), at=start + 60 * MINUTE),
         good(streams, range(101, 102), at=start + 90 * MINUTE),
     )
-    corrected(spark, streams)
+    correct(run_of(spark, streams))
     # Two later copies, and one late row.
     send_and_drain(
         spark,

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from correction_fixtures import checked, killed, newest_schema, run_of
+from correction_fixtures import killed, newest_schema, run_of
 from event_bytes import Record, body, event, event_id, framed
 from living_folder import contents_of
 from pyspark.sql import SparkSession
-from stream_fixtures import ask, drain, send
+from stream_fixtures import ask, checked, drain, send
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.corrections import Entry

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-import psutil
 import pytest
+from commands import COMMAND_SECONDS, finished, run_rtap, start_rtap
+from killing import java_below
 from polling import wait_until
 from pyspark.sql import SparkSession
 from stream_fixtures import drain, send_events
 
-from rtap_assets.config import Settings, settings_environment
+from rtap_assets.config import Settings
 from rtap_assets.errors import RtapError
 from rtap_assets.streaming.checkpoints.files import newest_committed
 from rtap_assets.streaming.failures import as_error
 from rtap_assets.streaming.operations.drain import drain_stream
 from rtap_assets.streaming.queries.definitions import STREAMS
 
-COMMAND_SECONDS = 180
 MOST_LINES = 12
 
 
@@ -63,34 +60,23 @@ def test_a_missing_table_and_a_broken_checkpoint_are_a_sentence_each(spark: Spar
     assert "silver" in failure_of(spark, streams, "silver").message
 
 
-def command(settings: Settings, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "rtap_assets.cli", *arguments],
-        env=os.environ | settings_environment(settings) | {"RTAP_SPARK_DRIVER_MEMORY": "1g"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
 def test_a_killed_jvm_and_a_state_folder_that_cannot_be_written_are_a_sentence_each(settings: Settings) -> None:
-    send_events(settings, events=60_000, span_seconds=3_600)
-    own = settings.model_copy(update={"bronze_max_offsets_per_batch": 500, "catalog_uri": ""})
-    process = command(own, "drain", "bronze")
-    commits = STREAMS["bronze"].checkpoint(own) / "commits"
-    wait_until(lambda: any(commits.glob("[0-9]*")), seconds=COMMAND_SECONDS, what="a batch is committed")
-    for child in psutil.Process(process.pid).children(recursive=True):
-        if "java" in child.name():
-            child.kill()
-    output, _ = process.communicate(timeout=COMMAND_SECONDS)
-    assert process.returncode == 1, output
+    send_events(settings, events=20_000, span_seconds=3_600)
+    small = {"bronze_max_offsets_per_batch": 500, "spark_driver_memory": "1g", "spark_quick_start": True}
+    own = settings.model_copy(update=small)
+    checkpoint = STREAMS["bronze"].checkpoint(own)
+    process = start_rtap(own, "drain", "bronze")
+    wait_until(lambda: newest_committed(checkpoint) is not None, seconds=COMMAND_SECONDS, what="a batch is committed")
+    for jvm in java_below(process.pid):
+        jvm.kill()
+    code, output = finished(process)
+    assert code == 1, output
     assert "error: The Java process has ended." in output or "failed twice" in output, output
     assert "Traceback" not in output, output
     assert len([line for line in output.splitlines() if "WARN" not in line]) < MOST_LINES, output
 
     impossible = own.model_copy(update={"state_dir": Path("/proc/rtap")})
-    process = command(impossible, "drain", "bronze")
-    output, _ = process.communicate(timeout=COMMAND_SECONDS)
-    assert process.returncode == 1, output
+    code, output = run_rtap(impossible, "drain", "bronze")
+    assert code == 1, output
     assert "error: /proc/rtap" in output, output
     assert "Traceback" not in output, output

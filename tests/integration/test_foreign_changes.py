@@ -10,7 +10,7 @@ from pyiceberg.expressions import EqualTo
 from pyiceberg.table import Table
 from pyiceberg.types import StringType
 from pyspark.sql import SparkSession
-from stream_fixtures import ask, drain, send_events
+from stream_fixtures import ask, check, drain, send_events
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.offset_gaps import GapKind
@@ -19,9 +19,6 @@ from rtap_assets.errors import StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.offset_gaps import read_gaps
 from rtap_assets.lake.table_changes import acknowledge_change, note_changes, read_changes
-from rtap_assets.quality.catalog import CHECKS, DqResult
-from rtap_assets.quality.full_pass import run_checks
-from rtap_assets.streaming.checkpoints.files import stream_positions
 from rtap_assets.streaming.checkpoints.layers import open_layers
 from rtap_assets.streaming.operations.maintenance import expire_when_due
 from rtap_assets.streaming.operations.rebuild import rebuild_layer
@@ -31,18 +28,6 @@ COUNTED = "SELECT coalesce(sum(orders + refunds), 0)::BIGINT FROM gold WHERE epo
 
 def table(settings: Settings, spec: TableSpec) -> Table:
     return load_table(open_catalog(settings), spec.identifier)
-
-
-def check(settings: Settings, name: str) -> DqResult:
-    positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
-    return run_checks(settings, positions=positions, now=datetime.now(UTC), checks=[CHECKS[GOLD.identifier, name]])[0]
-
-
-def conservation(settings: Settings) -> dict[str, str]:
-    positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
-    checks = [CHECKS[BRONZE.identifier, "conservation"]]
-    found = run_checks(settings, positions=positions, now=datetime.now(UTC), checks=checks)
-    return dict(found[0].detail)
 
 
 def counts(settings: Settings) -> list[Any]:
@@ -83,16 +68,16 @@ def test_rows_deleted_by_another_tool_stop_no_stream_and_are_noticed_and_named(
     assert {one.engine.split()[0] for one in changes} == {"spark"}
     # Those before a Kafka partition's first row are recorded, and lie outside of what conservation counts.
     assert sum(gap.records for gap in read_gaps(streams) if gap.kind == GapKind.REMOVED) == gone
-    assert [conservation(streams)[name] for name in ("missing", "repeated")] == ["0", "0"]
-    result = check(streams, "foreign_changes")
+    assert [check(streams, BRONZE, "conservation").detail[name] for name in ("missing", "repeated")] == ["0", "0"]
+    result = check(streams, GOLD, "foreign_changes")
     assert (result.passed, result.rows_failed, result.detail["newest"]) == (False, 2, changes[1].sentence)
     # The way on: gold is built anew from silver as it is now, and agrees again.
     rebuild_layer(spark, streams, "gold")
     assert counts(streams) == [61 - gone, 61 - gone, 61 - gone]
-    assert check(streams, "gold_equals_silver").passed
+    assert check(streams, GOLD, "gold_equals_silver").passed
     for change in changes:
         acknowledge_change(streams, change.change_id, now=datetime.now(UTC))
-    assert check(streams, "foreign_changes").passed
+    assert check(streams, GOLD, "foreign_changes").passed
 
     # All that bronze holds, with PyIceberg; and rows that were added to silver, which the stream of gold counts.
     table(streams, BRONZE).delete(EqualTo("topic", streams.topic_events))

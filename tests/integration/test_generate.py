@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from hashlib import md5
@@ -13,6 +11,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from commands import finished, start_rtap
 from confluent_kafka import Consumer, TopicPartition
 from polling import wait_until
 
@@ -166,26 +165,17 @@ def test_a_broker_that_is_not_there_is_named_after_the_patience_and_leaves_no_le
     assert not settings.ledger_dir.exists()
 
 
-def start_cli(settings: Settings, *arguments: str) -> subprocess.Popen[str]:
-    """`rtap generate` as a process of its own, with the settings of this test."""
-    names = ("state_dir", "kafka_bootstrap", "registry_url", "topic_events", "topic_dlq", "topic_revenue", "topic_dq")
-    environment = os.environ | {f"RTAP_{name.upper()}": str(getattr(settings, name)) for name in names}
-    command = [sys.executable, "-m", "rtap_assets.cli", "generate", "--run-id", "cli", *arguments]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
 def interrupted(settings: Settings, number: signal.Signals, *arguments: str) -> tuple[int, str]:
     """The exit code and output of a run that got the signal in the middle, after its first outcome was written."""
-    process = start_cli(settings, *arguments)
+    process = start_rtap(settings, "generate", "--run-id", "cli", *arguments)
     try:
         outcomes = settings.ledger_dir / "cli"
         wait_until(lambda: any(outcomes.glob("outcome-*.parquet")), seconds=60, what="the first chunk is settled")
         process.send_signal(number)
-        output, _ = process.communicate(timeout=60)
+        return finished(process)
     finally:
         process.kill()
         process.wait()
-    return process.returncode, output
 
 
 @pytest.mark.parametrize(

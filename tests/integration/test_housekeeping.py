@@ -9,7 +9,7 @@ import pytest
 from correction_fixtures import good, send_and_drain
 from polling import wait_until
 from pyspark.sql import SparkSession
-from stream_fixtures import ask, ended, open_engine, send_events
+from stream_fixtures import ask, checked, ended, open_engine, send_events
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import BRONZE, SILVER, TABLES, TableSpec
@@ -18,8 +18,6 @@ from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.snapshots import added_files
 from rtap_assets.quality.batch_totals import BatchTotals
 from rtap_assets.quality.catalog import Severity
-from rtap_assets.quality.full_pass import run_checks
-from rtap_assets.streaming.checkpoints.files import stream_positions
 from rtap_assets.streaming.lifecycle.engine import StreamEngine
 from rtap_assets.streaming.model.operation import Action, OperationState
 from rtap_assets.streaming.model.states import Observed, StreamStatus
@@ -28,7 +26,7 @@ from rtap_assets.streaming.queries.definitions import STREAMS
 EVENTS = 600
 SECONDS = 90
 MOST_ROUNDS = 20
-FAST: dict[str, Any] = {f"trigger_{name}_seconds": 0.2 for name in STREAMS} | {"lag_probe_seconds": 0.3}
+FAST: dict[str, Any] = {f"trigger_{name}_seconds": 0.2 for name in STREAMS} | {"lag_probe_seconds": 1}
 
 
 def status(engine: StreamEngine, name: str) -> StreamStatus:
@@ -92,10 +90,8 @@ def test_todays_files_are_compacted_beside_the_running_streams_once_their_snapsh
                 what="the events are in gold",
             )
         assert [status(engine, name).failures for name in STREAMS] == [0] * len(STREAMS)
-    found = run_checks(
-        settings, positions=stream_positions(settings.checkpoint_dir, topic=settings.topic_events), now=datetime.now(UTC)
-    )
-    assert [one.check_name for one in found if not one.passed and one.severity is Severity.ERROR] == []
+    found = checked(settings)
+    assert [name for name, one in found.items() if not one.passed and one.severity is Severity.ERROR] == []
 
 
 def compacted(settings: Settings, spec: TableSpec) -> bool:
@@ -132,9 +128,7 @@ def test_what_the_streams_count_is_what_the_pass_finds_in_the_tables(spark: Spar
             assert ended(engine, engine.submit(name, "drain")).state is OperationState.SUCCEEDED
     counts = totals.read()
     reasons = {name: rows for (stream, name), rows in counts.items() if stream == "dlq" and rows}
-    positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
-    found = run_checks(settings, positions=positions, now=datetime.now(UTC))
-    results = {(one.table_name.partition(".")[0], one.check_name): one for one in found}
+    results = {(one.table_name.partition(".")[0], one.check_name): one for one in checked(settings).values()}
     invalid = ask(settings, "SELECT error_reason, count(*)::INT FROM bronze WHERE error_reason IS NOT NULL GROUP BY 1")
     assert reasons == dict(invalid)
     assert counts["bronze", "records"] == EVENTS

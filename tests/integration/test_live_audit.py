@@ -16,6 +16,7 @@ from confluent_kafka import Producer, TopicPartition
 from event_bytes import ACCOUNT, body, event, framed
 from pyspark.sql import SparkSession
 from stream_fixtures import drain, running, send_events
+from transactional import wait_until_ended
 
 from rtap_assets.audit.audit import audit
 from rtap_assets.audit.report import HOLDS, NOTHING_TO_COMPARE, Report
@@ -84,6 +85,7 @@ def test_a_living_system_with_other_producers_is_green_and_a_changed_row_is_name
 
     send_events(streams, events=4_000, span_seconds=3600, invalid=0.02, delayed=0.02)
     produce(streams, 20, **{"transactional.id": f"audit-{uuid4().hex}"}).commit_transaction(30)
+    wait_until_ended(streams)
     drain(spark, streams)
     report = audit(streams)
     assert report.exit_code == HOLDS, describe(report)

@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 from confluent_kafka import Message
 from event_bytes import Record, body, event, event_id, framed
-from polling import wait_until
 from pyspark.sql import SparkSession
 from stream_fixtures import ask, drain, send
+from transactional import wait_until_ended
 
 from rtap_assets.commands.dlq import group as dlq
 from rtap_assets.config import Settings
@@ -22,15 +22,12 @@ from rtap_assets.contracts.selection import Selection
 from rtap_assets.errors import StreamError
 from rtap_assets.kafka.bounded_read import read_after
 from rtap_assets.kafka.redrives import open_redriver, runs
-from rtap_assets.kafka.topics import end_offsets, high_watermarks
 from rtap_assets.kafka.transactions import TransactionalProducer
 from rtap_assets.registry.client import Registry
 from rtap_assets.runtime.terminal import text_width
 from rtap_assets.serving.dead_letters import count_dead_letters, read_dead_letters
 from rtap_assets.streaming.operations.record_judge import verdicts
 from rtap_assets.streaming.operations.redrive import RedriveReport, RedriveRequest, redrive
-
-SECONDS = 30
 
 HOSTILE = "\x1b[2J\u202eseat"
 BY_REASON = "SELECT error_reason, count(*) FROM bronze WHERE error_reason IS NOT NULL GROUP BY 1"
@@ -51,16 +48,6 @@ def origins(settings: Settings) -> Counter[str]:
         dict(message.headers() or []).get("rtap.redrive.origin") for message in committed(settings, settings.topic_events)
     ]
     return Counter(origin.decode() for origin in found if origin)
-
-
-def visible(settings: Settings) -> None:
-    """Return once the end of every transaction is written: the broker does so shortly after the commit is answered."""
-    topic = settings.topic_events
-    wait_until(
-        lambda: end_offsets(settings, topic) == high_watermarks(settings, topic),
-        seconds=SECONDS,
-        what="committed readers reach the end",
-    )
 
 
 @pytest.fixture
@@ -130,7 +117,7 @@ def test_letters_are_shown_repaired_sent_once_and_parked(
         with open_redriver(settings, pause=pause) as redriver:
             report = redrive(settings, records, request, judge=judge, redriver=redriver)
         assert all(0 <= seconds <= 1 for seconds in pauses)  # two a second
-        visible(settings)
+        wait_until_ended(settings)
         return report
 
     # The dry run sends nothing, and knows what would still be invalid.
@@ -146,7 +133,7 @@ def test_letters_are_shown_repaired_sent_once_and_parked(
     # Killed after the first transaction, then inside the second: half of it is seen by nobody.
     with pytest.raises(Killed):
         run("set-key-from-account-id", kill_after=1, **nulls)
-    visible(settings)
+    wait_until_ended(settings)
     assert len(origins(settings)) == 2
     produce = TransactionalProducer.produce
     calls: list[str] = []

@@ -58,14 +58,21 @@ def _forward(listener: socket.socket, target: tuple[str, int]) -> None:
                 peers |= {near: far, far: near}
                 for one in (near, far):
                     selector.register(one, EVENT_READ)
-            elif (one := key.fileobj) in peers:
-                if data := one.recv(65_536):
-                    peers[one].sendall(data)
-                else:
-                    for end in (one, peers[one]):
-                        selector.unregister(end)
-                        end.close()
-                        del peers[end]
+            elif (one := key.fileobj) in peers and not _copied(one, peers[one]):
+                for end in (one, peers[one]):
+                    selector.unregister(end)
+                    end.close()
+                    del peers[end]
+
+
+def _copied(one: socket.socket, other: socket.socket) -> bool:
+    """Copy what has come; return whether the connection goes on: either side may end or reset it at any moment."""
+    try:
+        data = one.recv(65_536)
+        other.sendall(data)
+    except OSError:
+        return False
+    return bool(data)
 
 
 def test_streams_wait_for_the_registry_and_a_drain_gives_up(spark: SparkSession, streams: Settings) -> None:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 
 import httpx2
 import psutil
 import pytest
-from commands import run_rtap
+from commands import run_rtap, start_rtap
 from dagster_runs import ask_ui, launch, messages, run_status
 from living_folder import contents_of, modes_of
 from polling import wait_until
 from stack_fixtures import embedded_settings, silent
 
 from rtap_assets.alerts.store import AlertStore
-from rtap_assets.config import Settings, load_settings, settings_environment
+from rtap_assets.config import Settings, load_settings
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.host.token import read_token
 from rtap_assets.local.dagster_ui import ui_services
@@ -106,22 +102,18 @@ def start_ui(settings: Settings) -> None:
 
 
 def test_no_secret_is_on_a_command_line_in_a_file_on_a_page_or_in_what_commands_say(settings: Settings) -> None:
-    said, lines = [], {}
+    said: list[str] = []
+    lines: dict[int, str] = {}
     with (
-        subprocess.Popen(
-            [sys.executable, "-m", "rtap_assets.cli", "streams", "start"],
-            env=os.environ | settings_environment(settings),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as command,
+        start_rtap(settings, "streams", "start") as command,
         StreamsClient(settings) as client,
     ):
-        # The launcher of the JVM lives for a moment only.
-        deadline = time.monotonic() + EVERYTHING_SECONDS
-        while not any(one.waiting_for or one.last_error for one in client.statuses()) or command.poll() is None:
-            lines |= command_lines(settings)
-            assert time.monotonic() < deadline, client.statuses()
+
+        def has_ended() -> bool:
+            lines.update(command_lines(settings))  # the launcher of the JVM lives for a moment only
+            return command.poll() is not None and any(one.waiting_for or one.last_error for one in client.statuses())
+
+        wait_until(has_ended, seconds=EVERYTHING_SECONDS, what=lambda: str(client.statuses()))
         said.append(command.communicate()[0])
     start_ui(settings)
     job = launch(settings, "start_streams")

@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
-from confluent_kafka import Consumer, Producer
+from commands import finished, rtap, start_rtap
+from confluent_kafka import Producer
+from hosted import is_gone
 from polling import wait_until
 from stack_fixtures import embedded_settings, silent
+from stream_fixtures import received
 
-from rtap_assets.config import Settings, settings_environment
+from rtap_assets.config import Settings
 from rtap_assets.errors import LocalStackError
 from rtap_assets.kafka.clients import client_config
 from rtap_assets.local.ports import free_port, is_free
@@ -24,28 +24,18 @@ from rtap_assets.local.stack import down, up
 from rtap_assets.local.status import status
 from rtap_assets.registry.client import Registry
 
-COMMAND_SECONDS = 180
 MESSAGE_SECONDS = 30
-
-
-def rtap(settings: Settings, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "rtap_assets.cli", *arguments],
-        env=os.environ | settings_environment(settings),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 @pytest.fixture(scope="module")
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, list[str]]]:
     """A stack that two `rtap up` started at the same moment, and what they said."""
     settings = embedded_settings(tmp_path_factory.mktemp("life") / ".rtap")
-    both = [rtap(settings, "up") for _ in range(2)]
-    said = [command.communicate(timeout=COMMAND_SECONDS)[0] for command in both]
+    both = [start_rtap(settings, "up") for _ in range(2)]
+    ends = [finished(command) for command in both]
+    said = [output for _, output in ends]
     try:
-        assert [command.returncode for command in both] == [0, 0], said
+        assert [code for code, _ in ends] == [0, 0], said
         yield settings, said
     finally:
         down(settings, echo=silent)
@@ -87,7 +77,7 @@ def test_records_and_schemas_survive_kill_9_of_both_and_the_dead_are_named(own_s
     killed = pids(settings)
     for pid in killed.values():
         os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not pids(settings), seconds=10, what="both are dead")
+    wait_until(lambda: not pids(settings), seconds=60, what="both are dead")
 
     found = {line.service: line for line in status(settings)}
     assert {name: (line.state, line.pid) for name, line in found.items()} == {
@@ -99,23 +89,15 @@ def test_records_and_schemas_survive_kill_9_of_both_and_the_dead_are_named(own_s
     up(settings, echo=silent)
     assert sorted(pids(settings)) == ["kafka", "registry"]
     assert Registry(settings).versions("late-value").keys() == {schema_id}
-    consumer = Consumer({**client_config(settings), "group.id": "after", "auto.offset.reset": "earliest"})
-    consumer.subscribe([settings.topic_dq])
-    message = consumer.poll(MESSAGE_SECONDS)
-    consumer.close()
-    assert message is not None
+    (message,) = received(settings, settings.topic_dq)
     assert (message.key(), message.value()) == (b"key", b"before the kill")
 
 
 def test_down_leaves_no_process_no_record_and_free_ports(own_stack: tuple[Settings, list[str]]) -> None:
     settings, _ = own_stack
     ended = pids(settings)
-    command = rtap(settings, "down")
-    output, _ = command.communicate(timeout=COMMAND_SECONDS)
-    assert (command.returncode, [line.split("  ")[0] for line in output.splitlines()]) == (
-        0,
-        ["Schema registry", "Kafka broker"],
-    )
+    output = rtap(settings, "down")
+    assert [line.split("  ")[0] for line in output.splitlines()] == ["Schema registry", "Kafka broker"]
     assert status(settings) == []
     assert ended
     assert all(is_free(port) for port in (settings.kafka_port, settings.kafka_controller_port, settings.registry_port))
@@ -124,12 +106,12 @@ def test_down_leaves_no_process_no_record_and_free_ports(own_stack: tuple[Settin
 
 def test_ctrl_c_while_the_stream_host_starts_ends_it_too(tmp_path: Path) -> None:
     settings = embedded_settings(tmp_path / ".rtap").model_copy(update={"streams_port": free_port()})
-    command = rtap(settings, "streams", "start")
+    command = start_rtap(settings, "streams", "start")
     assert command.stdout is not None
     started = re.fullmatch(r"starting the stream host: process (\d+)\n", command.stdout.readline())
     assert started is not None
     command.send_signal(signal.SIGINT)
-    command.communicate(timeout=COMMAND_SECONDS)
-    assert command.returncode == 1
-    wait_until(lambda: not psutil.pid_exists(int(started[1])), seconds=MESSAGE_SECONDS, what="the host is gone")
+    code, output = finished(command)
+    assert code == 1, output
+    wait_until(lambda: is_gone(int(started[1])), seconds=MESSAGE_SECONDS, what="the host is gone")
     assert status(settings) == []

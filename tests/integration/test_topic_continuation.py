@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 from commands import run_rtap
@@ -14,7 +13,8 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from event_bytes import Record
 from polling import wait_until
 from pyspark.sql import SparkSession
-from stream_fixtures import ask, drain, open_engine
+from remade_topic import make_again
+from stream_fixtures import ask, check, drain, open_engine
 from transactional import purchases, send_plainly, writer_of
 
 from rtap_assets.config import Settings
@@ -22,9 +22,8 @@ from rtap_assets.contracts.streams import BRONZE_SPEC
 from rtap_assets.contracts.tables import BRONZE
 from rtap_assets.errors import StreamError
 from rtap_assets.kafka.clients import Admin
-from rtap_assets.kafka.topics import ensure_topics, topic_identity
-from rtap_assets.quality.catalog import CHECKS, DqResult
-from rtap_assets.quality.full_pass import run_checks
+from rtap_assets.kafka.topics import topic_identity
+from rtap_assets.quality.catalog import DqResult
 from rtap_assets.quality.offset_gaps import explain_gaps
 from rtap_assets.streaming.checkpoints.files import stream_positions
 from rtap_assets.streaming.checkpoints.topic_binding import read_binding, write_binding
@@ -36,24 +35,8 @@ PROOF_SECONDS = 60
 
 
 def conservation(settings: Settings) -> DqResult:
-    positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
-    explain_gaps(settings, positions=positions)
-    check = CHECKS[BRONZE.identifier, "conservation"]
-    (result,) = run_checks(settings, positions=positions, now=datetime.now(UTC), checks=[check])
-    return result
-
-
-def remake(settings: Settings) -> None:
-    """Delete the events topic, and create it again under its name."""
-    before, admin = topic_identity(settings, settings.topic_events), Admin(settings)
-    admin.results(admin.client.delete_topics, [settings.topic_events], what="delete the topic")
-
-    def is_there_again() -> bool:
-        return ensure_topics(settings)[settings.topic_events] == "created" or (
-            topic_identity(settings, settings.topic_events).topic_id != before.topic_id
-        )
-
-    wait_until(is_there_again, seconds=PROOF_SECONDS, what="the topic is there again")
+    explain_gaps(settings, positions=stream_positions(settings.checkpoint_dir, topic=settings.topic_events))
+    return check(settings, BRONZE, "conservation")
 
 
 def delete_before(settings: Settings, partition: int, offset: int) -> None:
@@ -81,7 +64,7 @@ def test_a_topic_made_again_before_bronze_reads_is_refused_and_goes_on_as_a_new_
     send_plainly(streams, purchases(writer, 0, 50, "1"))
     drain(spark, streams)
     old = topic_identity(streams, streams.topic_events).topic_id
-    remake(streams)
+    make_again(streams, streams.topic_events)
     new = topic_identity(streams, streams.topic_events).topic_id
     send_plainly(streams, purchases(writer, 1_000, 80, "2"))
     with pytest.raises(StreamError, match=rf"was created again under its name \(id {old} -> {new}, noticed at 20") as caught:
@@ -199,8 +182,7 @@ def test_a_running_bronze_is_refused_when_its_topic_is_made_again_and_reads_adde
         wait_until(lambda: rows(settings) == 9, seconds=PROOF_SECONDS, what="the records of the added partitions")
         assert conservation(settings).passed
 
-        admin.results(admin.client.delete_topics, [settings.topic_events], what="delete the topic")
-        wait_until(lambda: made_again(settings), seconds=PROOF_SECONDS, what="the topic is there again")
+        make_again(settings, settings.topic_events)
         send_plainly(settings, purchases(writer, 200, records, "1"))
         wait_until(lambda: status_of(engine).observed is Observed.REFUSED, seconds=PROOF_SECONDS, what="bronze is refused")
         status = status_of(engine)
@@ -214,10 +196,6 @@ def rows(settings: Settings) -> int:
     return int(ask(settings, "SELECT count(*) FROM bronze")[0][0])
 
 
-def made_again(settings: Settings) -> bool:
-    return ensure_topics(settings)[settings.topic_events] == "created"
-
-
 def test_a_log_that_was_replaced_or_truncated_and_timestamps_of_producers_are_refused(
     spark: SparkSession, streams: Settings
 ) -> None:
@@ -228,7 +206,7 @@ def test_a_log_that_was_replaced_or_truncated_and_timestamps_of_producers_are_re
         (6, r"was replaced: at offset 3 of Kafka partition 0 it has a record of"),
         (2, "ends before"),
     ):
-        remake(streams)
+        make_again(streams, streams.topic_events)
         forget_id(streams)  # as on a broker that gives topics no ids
         send_plainly(streams, list(fresh(writer, record_count)))
         with pytest.raises(StreamError, match=message):

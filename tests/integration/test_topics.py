@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
-from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, Producer
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Producer
 from confluent_kafka.admin import ConfigResource, ResourceType
+from stream_fixtures import received
 
 from rtap_assets.config import Settings
 from rtap_assets.errors import ConfigurationError
@@ -58,11 +59,7 @@ def test_the_broker_sets_the_timestamp_of_an_event_whatever_the_producer_claims(
     assert producer.flush(FLUSH_SECONDS) == 0
     assert end_offsets(settings, settings.topic_events) == {0: 0, 1: 1, 2: 0}
     assert beginning_offsets(settings, settings.topic_events) == {0: 0, 1: 0, 2: 0}
-    consumer = Consumer({**client_config(settings), "group.id": settings.topic_events, "auto.offset.reset": "earliest"})
-    consumer.subscribe([settings.topic_events])
-    message = consumer.poll(FLUSH_SECONDS)
-    consumer.close()
-    assert message is not None
+    (message,) = received(settings, settings.topic_events)
     kind, timestamp_ms = message.timestamp()
     assert kind == TIMESTAMP_LOG_APPEND_TIME
     assert abs(timestamp_ms / 1000 - time.time()) < 300

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -10,7 +9,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import NewTopic
 from polling import wait_until
 from pyspark.sql import SparkSession
-from stream_fixtures import ask, drain, open_engine
+from stream_fixtures import ask, check, drain, open_engine
 from transactional import (
     CALL_SECONDS,
     open_with,
@@ -19,6 +18,7 @@ from transactional import (
     send_committed,
     send_plainly,
     transactional_producer,
+    wait_until_ended,
     writer_of,
 )
 
@@ -29,24 +29,18 @@ from rtap_assets.errors import StreamError
 from rtap_assets.kafka.bounded_read import read_after
 from rtap_assets.kafka.clients import Admin, client_config
 from rtap_assets.kafka.readable_offsets import Explanation, explain_ranges
-from rtap_assets.kafka.topics import end_offsets, high_watermarks
+from rtap_assets.kafka.topics import end_offsets
 from rtap_assets.kafka.transactions import TransactionalProducer
-from rtap_assets.quality.catalog import CHECKS, DqResult
-from rtap_assets.quality.full_pass import run_checks
+from rtap_assets.quality.catalog import DqResult
 from rtap_assets.quality.offset_gaps import GapReport, explain_gaps
 from rtap_assets.streaming.checkpoints.files import stream_positions
 from rtap_assets.streaming.model.states import Observed
 
-# The broker looks for transactions that are too old every ten seconds.
-ABORT_SECONDS = 60
 COMPACTION_SECONDS = 90
 
 
 def conservation(settings: Settings) -> DqResult:
-    positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
-    check = CHECKS[BRONZE.identifier, "conservation"]
-    (result,) = run_checks(settings, positions=positions, now=datetime.now(UTC), checks=[check])
-    return result
+    return check(settings, BRONZE, "conservation")
 
 
 def look_for_gaps(settings: Settings) -> GapReport:
@@ -76,7 +70,7 @@ def test_aborted_records_reach_no_layer_an_open_transaction_is_waited_for_and_ev
     send_committed(streams, purchases(writer, 300, 1, "8"), partition=1)
     drain(spark, streams)
     assert net(streams) == Decimal("518")
-    with transactional_producer(streams, timeout_ms=10_000) as (producer, _):
+    with transactional_producer(streams) as (producer, name):
         open_with(producer, streams, purchases(writer, 400, 3, "5000"))
         send_plainly(streams, purchases(writer, 500, 1, "30"))
 
@@ -93,11 +87,8 @@ def test_aborted_records_reach_no_layer_an_open_transaction_is_waited_for_and_ev
         # A reader that is bounded ends at the same place, not at its deadline.
         messages, position = read_after(streams, streams.topic_events, after={}, limit=100)
         assert (len(messages), position) == (6, end_offsets(streams, streams.topic_events))
-        wait_until(
-            lambda: end_offsets(streams, streams.topic_events) == high_watermarks(streams, streams.topic_events),
-            seconds=ABORT_SECONDS,
-            what="the broker aborts the transaction that is too old",
-        )
+        with transactional_producer(streams, name=name):  # the broker aborts what the first client left open
+            wait_until_ended(streams)
     drain(spark, streams)
     assert net(streams) == Decimal("548")
     assert look_for_gaps(streams) == GapReport({"aborted": 3, "control": 1})

@@ -27,6 +27,9 @@ from rtap_assets.streaming.queries.definitions import BRONZE_STREAM
 from rtap_assets.streaming.queries.explaining import explain_schema
 from rtap_assets.streaming.queries.schema_findings import forget_judgments, read_judgments, write_judgments
 
+SCHEMAS_AT_A_TIME = 8
+ROUNDS = 12
+
 
 def post(settings: Settings, subject: str, document: Mapping[str, Any]) -> int:
     """Register what no client of ours would, and return its id."""
@@ -48,6 +51,7 @@ def test_forty_odd_schemas_stop_nothing_and_each_is_read_or_refused_alone(spark:
     good_id = next(iter(Registry(settings).versions(settings.events_subject)))
     odd: dict[str, OddSchema] = ODD | OTHER_LANGUAGES
     ids: dict[str, int] = {}
+    records: list[Record] = []
     with running(spark, settings, "bronze") as said:
         for number, (name, schema) in enumerate(odd.items(), start=1):
             ids[name] = post(
@@ -56,8 +60,10 @@ def test_forty_odd_schemas_stop_nothing_and_each_is_read_or_refused_alone(spark:
                 {"schema": schema.text, **({} if schema.type == "AVRO" else {"schemaType": schema.type})},
             )
             good = Record(framed(good_id, body(event(datetime.now(UTC), event_id=event_id(number)))))
-            send(settings, [Record(framed(ids[name], schema.body)), good])
-            if number % 8 == 0 or number == len(odd):
+            records += [Record(framed(ids[name], schema.body)), good]
+            if number % SCHEMAS_AT_A_TIME == 0 or number == len(odd):
+                send(settings, records)
+                records.clear()
                 wait_until(
                     lambda seen=2 * number: stored(settings) == seen,
                     seconds=60,
@@ -186,7 +192,7 @@ def test_a_flow_of_foreign_and_unknown_ids_restarts_nothing(spark: SparkSession,
     reports: list[Mapping[str, Any]] = []
     with open_engine(spark, settings, say=(said := []).append, on_batch=reports.append) as engine:
         engine.submit("bronze", "start")
-        for second in range(20):
+        for second in range(ROUNDS):
             now = datetime.now(UTC)
             records = [Record(framed(good_id, body(event(now, event_id=event_id(100 * second + n))))) for n in range(10)]
             records.append(Record(framed(foreign_id, body(event(now, event_id=event_id(100 * second + 50))))))
@@ -197,14 +203,14 @@ def test_a_flow_of_foreign_and_unknown_ids_restarts_nothing(spark: SparkSession,
                 seconds=60,
                 what=lambda seen=second: f"second {seen}; {said}",
             )
-        wait_until(lambda: stored(settings) == 240, seconds=60, what=lambda: f"all rows; {said}")
-        wait_until(lambda: sum(counts(one)["records"] for one in reports) == 240, seconds=30, what="all reports")
+        wait_until(lambda: stored(settings) == 12 * ROUNDS, seconds=60, what=lambda: f"all rows; {said}")
+        wait_until(lambda: sum(counts(one)["records"] for one in reports) == 12 * ROUNDS, seconds=30, what="all reports")
     assert starts(said) == 1, said
     assert ask(settings, "SELECT error_reason, count(*), count(DISTINCT schema_id) FROM bronze GROUP BY 1 ORDER BY 1") == [
-        ("unknown_schema_id", 20, 4),
-        (None, 220, 2),
+        ("unknown_schema_id", ROUNDS, 4),
+        (None, 11 * ROUNDS, 2),
     ]
-    assert sum(counts(one)["invalid"] for one in reports) == 20
+    assert sum(counts(one)["invalid"] for one in reports) == ROUNDS
     assert not any("starting again" in line for line in said), said
 
 

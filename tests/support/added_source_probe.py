@@ -10,14 +10,14 @@ from typing import Any
 
 from click.testing import CliRunner
 from confluent_kafka import Producer, TopicPartition
-from polling import wait_until
+from remade_topic import make_again
 
 import rtap_assets
 from rtap_assets.cli import cli
 from rtap_assets.config import load_settings
 from rtap_assets.errors import StreamError
 from rtap_assets.kafka.clients import Admin, client_config
-from rtap_assets.kafka.topics import ensure_topics, topic_identity
+from rtap_assets.kafka.topics import ensure_topics
 from rtap_assets.lake.tables import ensure_tables
 from rtap_assets.runtime.clock import utc_now
 from rtap_assets.serving.connection import open_lake
@@ -67,10 +67,7 @@ def main() -> None:
     admin.results(admin.client.delete_records, [TopicPartition(TOPIC, 0, 60)], what="delete records")
     found["lost"], found["status"] = step(), command("status")
     found["accepted"], found["after_loss"] = command("continue", "--accept-loss", "--yes"), step()
-    old = topic_identity(settings, TOPIC).topic_id
-    admin.results(admin.client.delete_topics, [TOPIC], what="delete the topic")
-    made = lambda: ensure_topics(settings)[TOPIC] == "created" or topic_identity(settings, TOPIC).topic_id != old  # noqa: E731
-    wait_until(made, seconds=SECONDS, what="the topic is there again")
+    make_again(settings, TOPIC)
     send(100, 5)
     found["made_again"] = step()
     found["taken"], found["after_new_topic"] = command("continue", "--new-topic", "--yes"), step()

@@ -224,7 +224,8 @@ ADDITIONS = {
 def copy_with(folder: Path, edits: Iterable[Edit]) -> Path:
     """Copy the package, make the edits, return the copy's root."""
     root = folder / "copy"
-    shutil.copytree(PROJECT_ROOT / "rtap_assets", root / "rtap_assets")  # with bytecode, which an edit outdates
+    # With bytecode, which an edit outdates; but not what another process is just writing of it.
+    shutil.copytree(PROJECT_ROOT / "rtap_assets", root / "rtap_assets", ignore=shutil.ignore_patterns("*.pyc.*"))
     for edit in edits:
         path = root / edit.path
         text = path.read_text(encoding="utf-8") if edit.old else ""

@@ -12,16 +12,14 @@ from typing import Any
 import pytest
 from event_bytes import Record, body, event, event_id, framed
 from pyspark.sql import SparkSession
-from stream_fixtures import ask, assert_newest_messages_are_gold, drain, send
+from stream_fixtures import ask, assert_newest_messages_are_gold, drain, ended, open_engine, send
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.corrections import Entry
 from rtap_assets.lake.corrections import read_entries
-from rtap_assets.quality.catalog import DqResult
-from rtap_assets.quality.full_pass import run_checks
 from rtap_assets.registry.client import Registry
 from rtap_assets.serving.marts import refresh_marts
-from rtap_assets.streaming.checkpoints.files import stream_positions
+from rtap_assets.streaming.model.operation import OperationState
 from rtap_assets.streaming.operations.corrections.api import CorrectionReport, correct, finish
 from rtap_assets.streaming.operations.corrections.runs import CorrectionRun
 
@@ -94,17 +92,15 @@ def newest_schema(settings: Settings) -> str:
 
 def send_and_drain(session: SparkSession, settings: Settings, *batches: list[Record]) -> None:
     """Let silver read each list in a micro-batch of its own, then gold all of them."""
-    for records in batches:
-        send(settings, records)
-        drain(session, settings, "bronze", "silver")
+    read = ("bronze", "silver")
+    with open_engine(session, settings.model_copy(update={f"trigger_{name}_seconds": 0.1 for name in read})) as engine:
+        for name in read:
+            engine.submit(name, "start")
+        for records in batches:
+            send(settings, records)
+            for name in read:
+                assert ended(engine, engine.submit(name, "drain")).state is OperationState.SUCCEEDED
     drain(session, settings, "gold")
-
-
-def checked(settings: Settings) -> dict[str, DqResult]:
-    """Run the full pass of checks; return the results by table and check."""
-    positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
-    results = run_checks(settings, positions=positions, now=datetime.now(UTC))
-    return {f"{result.table_name}/{result.check_name}": result for result in results}
 
 
 def statuses(settings: Settings) -> set[str]:

@@ -57,6 +57,11 @@ class DagsterPages:
         """Everything that is written on the page."""
         return self.page.inner_text("body")
 
+    def text_with(self, part: str) -> str:
+        """Return everything that is written on the page once a part of it is."""
+        self.see(re.compile(re.escape(part)))
+        return self.text
+
     def picture(self, name: str) -> None:
         """Keep what is seen now."""
         self.pictures.mkdir(parents=True, exist_ok=True)

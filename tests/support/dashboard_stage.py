@@ -314,7 +314,7 @@ def served(stage: Stage) -> Iterator[str]:
     server = DashboardServer(stage.own_api(), feed_of=stage.feed_of)
     thread = threading.Thread(target=server.run, name="dashboard", daemon=True)
     thread.start()
-    wait_until(lambda: server.started, seconds=20, what="the dashboard serves")
+    wait_until(lambda: server.started, seconds=60, what="the dashboard serves")
     try:
         yield f"http://127.0.0.1:{stage.settings.dashboard_port}"
     finally:

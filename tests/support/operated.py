@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -97,8 +97,7 @@ class Operated:
     def family(self, *services: str) -> list[psutil.Process]:
         """Return the processes of these services (all by default) with their descendants."""
         found = [record.process() for record in records(self.settings) if not services or record.service in services]
-        parents = [process for process in found if process is not None]
-        return list({process for parent in parents for process in (parent, *parent.children(recursive=True))})
+        return with_descendants(process for process in found if process is not None)
 
     def assert_exact(self) -> None:
         """Assert that every event that was sent is in every layer exactly once."""
@@ -123,6 +122,15 @@ def operated_platform(state_dir: os.PathLike[str], *options: str, **changes: Any
             yield platform
     finally:
         down(settings, echo=silent)
+
+
+def with_descendants(parents: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Return the processes that still live of these and of all that they started."""
+    found = set()
+    for parent in parents:
+        with suppress(psutil.NoSuchProcess):
+            found |= {parent, *parent.children(recursive=True)}
+    return list(found)
 
 
 class Fault:
@@ -154,7 +162,8 @@ def frozen(pid: int) -> Iterator[None]:
 def kill(*processes: psutil.Process) -> None:
     """Kill -9, all at once; return when they are dead, whether or not a parent has reaped them."""
     for process in processes:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):  # it ended with its parent
+            process.kill()
     wait_until(
         lambda: all(is_gone(process.pid) for process in processes), seconds=TRUTH_SECONDS, what=f"{processes} are dead"
     )

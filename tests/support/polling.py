@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 
 POLL_SECONDS = 0.05
+# A look that takes long is repeated after a pause of three times as long: what is waited for needs the machine, too.
+PAUSE_FACTOR, LONGEST_PAUSE_SECONDS = 3, 0.5
 
 
 def wait_until(
@@ -15,7 +17,9 @@ def wait_until(
 
     Pass a function as `what` where the text depends on the state at the time of the failure.
     """
-    deadline = time.monotonic() + seconds
+    began = looked = time.monotonic()
     while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what() if callable(what) else what}"
-        time.sleep(poll_seconds)
+        now = time.monotonic()
+        assert now < began + seconds, f"not within {seconds:g} s: {what() if callable(what) else what}"
+        time.sleep(max(poll_seconds, min(PAUSE_FACTOR * (now - looked), LONGEST_PAUSE_SECONDS)))
+        looked = time.monotonic()

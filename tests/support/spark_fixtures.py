@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from lake_fixtures import iceberg_schema
 from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyspark import SparkContext
 from pyspark.sql import DataFrame, SparkSession
 
 from rtap_assets.config import Settings, load_settings
@@ -25,11 +26,12 @@ Row = Mapping[str, Any]
 SOCKETS_OF_COLLECT = r"ignore:unclosed <socket\.socket .*127\.0\.0\.1:ResourceWarning"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the tests that use Spark, and only those, leave a socket open."""
-    for item in items:
-        if "spark" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.filterwarnings(SOCKETS_OF_COLLECT))
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before the filters of the test are read
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Let tests leave a socket open once the process has a session: the garbage of one may be collected in a later one."""
+    if "spark" in getattr(item, "fixturenames", ()) or SparkContext._active_spark_context is not None:
+        item.add_marker(pytest.mark.filterwarnings(SOCKETS_OF_COLLECT))
+    return (yield)
 
 
 @pytest.fixture(scope="session")
@@ -81,3 +83,11 @@ def rows_of(frame: DataFrame) -> list[dict[str, Any]]:
     """Return the frame's rows, with instants in UTC (`collect` would turn them into this machine's time)."""
     rows: list[dict[str, Any]] = frame.toArrow().to_pylist()
     return rows
+
+
+def projections_outside_generated_code(frame: DataFrame) -> int:
+    """Return how many projections of the frame's plan are no part of generated code that other operators share."""
+    lines = frame._jdf.queryExecution().executedPlan().treeString().splitlines()
+    projections = [line.lstrip(" :+-") for line in lines if "Project [" in line]
+    assert projections
+    return sum(not line.startswith("*(") for line in projections)

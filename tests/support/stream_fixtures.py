@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,15 +19,18 @@ from spark_fixtures import with_own_catalog
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.avro.wire import unframe
-from rtap_assets.contracts.tables import GOLD, TABLES
+from rtap_assets.contracts.tables import GOLD, TABLES, TableSpec
 from rtap_assets.generator.generate import generate
 from rtap_assets.generator.options import GeneratorOptions
 from rtap_assets.kafka.clients import client_config
 from rtap_assets.kafka.topics import end_offsets
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.tables import ensure_tables
+from rtap_assets.quality.catalog import CHECKS, DqResult
+from rtap_assets.quality.full_pass import run_checks
 from rtap_assets.registry.client import Registry
 from rtap_assets.serving.connection import open_lake
+from rtap_assets.streaming.checkpoints.files import stream_positions
 from rtap_assets.streaming.lifecycle.engine import StreamEngine
 from rtap_assets.streaming.model.operation import Operation
 from rtap_assets.streaming.model.reports import DrainReport
@@ -136,6 +139,20 @@ def ended(engine: StreamEngine, operation: Operation, *, seconds: float = 90) ->
 
     wait_until(lambda: now().ended, seconds=seconds, what=lambda: f"the end of {now()}")
     return now()
+
+
+def checked(settings: Settings) -> dict[str, DqResult]:
+    """Run the full pass of checks; return the results by table and check."""
+    positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
+    results = run_checks(settings, positions=positions, now=datetime.now(UTC))
+    return {f"{result.table_name}/{result.check_name}": result for result in results}
+
+
+def check(settings: Settings, spec: TableSpec, name: str) -> DqResult:
+    """Run one check of the full pass."""
+    positions = stream_positions(settings.checkpoint_dir, topic=settings.topic_events)
+    (result,) = run_checks(settings, positions=positions, now=datetime.now(UTC), checks=[CHECKS[spec.identifier, name]])
+    return result
 
 
 def assert_newest_messages_are_gold(settings: Settings) -> None:

@@ -25,7 +25,7 @@ from rtap_assets.streaming.model.operation import STREAM_ACTIONS, Action, Operat
 from rtap_assets.streaming.model.reports import CheckpointReading
 from rtap_assets.streaming.queries.query_handle import Query, QueryProgress
 
-SECONDS = 20
+SECONDS = 60
 REPORT: Mapping[str, Any] = {"id": "q", "runId": "r", "timestamp": "2026-03-01T12:00:00.000Z", "durationMs": {}}
 
 

@@ -14,12 +14,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from commands import COMMAND_SECONDS, finished, run_rtap, start_rtap
 from dagster_pages import DagsterPages
 from dagster_runs import TICKS, ask_ui
 from foreign_page import try_everything
+from hosted import END_SECONDS, is_gone
 from live_system import LAYERS, counts, evaluated, live_settings, operations, ports_of, processes_of
 from playwright.sync_api import sync_playwright
 from polling import wait_until
@@ -150,7 +150,7 @@ def test_ctrl_c_in_the_middle_of_up_ends_everything_that_it_started(settings: Se
     assert "not everything started; ending what did" in rest
     assert "Kafka broker       stopped" in rest
     assert status(settings) == []
-    assert processes_of(settings) == {}
+    wait_until(lambda: processes_of(settings) == {}, seconds=END_SECONDS, what=lambda: str(processes_of(settings)))
     assert [port for port in ports_of(settings) if not is_free(port)] == []
 
 
@@ -263,13 +263,13 @@ def test_a_cancelled_run_leaves_a_true_state_and_no_orphan(live: tuple[Settings,
     try:
         pages.launch("drain_streams")
         pages.see("bronze: waiting")
-        (pid,) = set(re.findall(r"Started process for run \(pid: (\d+)\)", pages.text))
+        (pid,) = set(re.findall(r"Started process for run \(pid: (\d+)\)", pages.text_with("Started process for run")))
         began = time.monotonic()
         pages.terminate()
         assert pages.end_of_run() == "Canceled"
         print(f"cancelled: the UI says so after {time.monotonic() - began:.1f} s")
         pages.picture("run-cancelled")
-        wait_until(lambda: not psutil.pid_exists(int(pid)), seconds=TRUTH_SECONDS, what="the run's process has ended")
+        wait_until(lambda: is_gone(int(pid)), seconds=TRUTH_SECONDS, what="the run's process has ended")
         with StreamsClient(settings) as client:
             assert [client.operation(one).state for one in operations(settings, "drain")] == [OperationState.CANCELLED]
             assert {client.operation(one).state for one in operations(settings, "start")} == {OperationState.SUCCEEDED}

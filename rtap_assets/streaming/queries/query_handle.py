@@ -128,8 +128,8 @@ class SparkQuery:
     def look(self, now: datetime) -> QueryProgress:
         """Return what is new since the last look."""
         is_active = self._query.isActive
-        last = self._query.lastProgress
-        report = None if last is None else json.loads(last.json)
+        last = self._query._jsq.lastProgress()  # PySpark's own report asks the JVM for each of its parts
+        report = None if last is None else json.loads(last.json())
         batches = () if report is None else self._new(report)
         error = None if is_active else self._query.exception()
         return QueryProgress(batches, None if report is None else min(end_of_trigger(report), now), is_active, error)
@@ -141,7 +141,7 @@ class SparkQuery:
         if executed == newest["batchId"] and executed == self.reported + 1:
             found = [newest]
         else:
-            reports = [json.loads(entry.json) for entry in self._query.recentProgress]
+            reports = [json.loads(entry.json()) for entry in self._query._jsq.recentProgress()]
             found = [one for one in reports if self.reported < one["batchId"] and EXECUTED in one["durationMs"]]
         self.reported = executed
         return tuple(BatchMetrics.added_to(report) for report in found)

@@ -20,7 +20,7 @@ from rtap_assets.dashboard.revenue_messages import RevenueReader
 from rtap_assets.dashboard.revenue_store import RevenueStore
 from rtap_assets.errors import DependencyUnavailable
 
-SECONDS = 10
+SECONDS = 60
 WINDOW = NOON - timedelta(minutes=10)
 
 

@@ -28,7 +28,7 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleT
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.LEASE_SECONDS = 3.0
+    module.LEASE_SECONDS = 5.0
     try:
         yield module
     finally:

@@ -13,7 +13,7 @@ from rtap_assets.streaming.jvm_heartbeat import SILENCE_SECONDS, JvmHeartbeat
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 INTERVAL_SECONDS = 0.01
 BOUND = timedelta(seconds=SILENCE_SECONDS + INTERVAL_SECONDS)
-DEADLINE_SECONDS = 10
+DEADLINE_SECONDS = 60
 
 
 class Jvm:

@@ -87,7 +87,7 @@ def test_settings_that_changed_since_a_process_started_are_named(settings: Setti
     process = subprocess.Popen(["/bin/sleep", "60"], env=settings_environment(settings))
     try:
         # A process has no environment for a moment after its program was loaded.
-        wait_until(lambda: psutil.Process(process.pid).environ() != {}, seconds=10, what="the process has its environment")
+        wait_until(lambda: psutil.Process(process.pid).environ() != {}, seconds=60, what="the process has its environment")
         assert changed_settings(settings, process.pid) == []
         changed = settings.model_copy(update={"trigger_gold_seconds": 1.0})
         assert changed_settings(changed, process.pid) == ["RTAP_TRIGGER_GOLD_SECONDS"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from living_folder import contents_of
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.transforms import IdentityTransform
@@ -97,8 +98,8 @@ def test_a_restored_lake_reads_as_before_at_another_path_and_takes_new_rows(sett
     checksums = {path.name.rsplit(".", 2)[1] for path in there.state_dir.rglob(".*.crc")}
     assert checksums == {"parquet", "db"}, "Hadoop would refuse metadata that were written again"
     old = str(settings.state_dir).encode()
-    files = [path for path in there.state_dir.rglob("*") if path.is_file()]
-    assert [path for path in files if path.suffix != ".parquet" and old in path.read_bytes()] == []
+    found = contents_of(there.state_dir)
+    assert [path for path, content in found.items() if path.suffix != ".parquet" and old in content] == []
     catalog = open_catalog(there)
     catalog.load_table(TABLE).append(pa.table({"id": [99], "name": ["c"]}))
     catalog.close()

@@ -51,7 +51,7 @@ def sleeper(name: str, *words: str) -> Service:
 
 def kill(record: ProcessRecord) -> None:
     os.kill(record.pid, signal.SIGKILL)
-    wait_until(lambda: record.process() is None, seconds=5, what="it is gone")
+    wait_until(lambda: record.process() is None, seconds=60, what="it is gone")
 
 
 def living(settings: Settings, service: str) -> ProcessRecord:

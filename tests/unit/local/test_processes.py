@@ -84,7 +84,7 @@ def test_a_process_that_never_answers_is_an_error_after_its_deadline(settings: S
 
 def test_a_process_that_ignores_sigterm_is_killed_with_its_children_after_the_deadline(settings: Settings) -> None:
     record = start(settings, shell_service("trap '' TERM; sleep 61 & echo ready; wait; sleep 62"))
-    wait_until(lambda: "ready" in record.tail(), seconds=10, what="the trap is set")
+    wait_until(lambda: "ready" in record.tail(), seconds=60, what="the trap is set")
     family = [psutil.Process(record.pid), *psutil.Process(record.pid).children()]
     assert len(family) == 2
     assert stop(record, seconds=0.3) == "killed after 0.3 s"
@@ -107,7 +107,7 @@ def test_down_clears_what_is_half_dead_and_ends_the_rest_in_order(settings: Sett
         start(settings, shell_service("sleep 60", name=name))
     killed = next(record for record in records(settings) if record.service == "registry")
     psutil.Process(killed.pid).kill()
-    wait_until(lambda: killed.process() is None, seconds=10, what="the registry is dead")
+    wait_until(lambda: killed.process() is None, seconds=60, what="the registry is dead")
     said: list[str] = []
     stack.down(settings, echo=said.append)
     assert [line.split()[0] for line in said] == ["dagster-webserver", "stream-host", "registry", "kafka"]
@@ -142,7 +142,7 @@ def test_the_lock_admits_one_at_a_time_and_tells_the_other_who_holds_it(settings
     with stack_lock(settings, echo=said.append):
         thread = threading.Thread(target=second)
         thread.start()
-        wait_until(lambda: bool(said), seconds=10, what="the second one waits")
+        wait_until(lambda: bool(said), seconds=60, what="the second one waits")
         order.append("first")
     thread.join(timeout=10)
     assert order == ["first", "second"]

@@ -26,7 +26,7 @@ def test_a_command_line_identifies_a_process_after_the_wall_clock_was_set() -> N
 
 def test_a_zombie_has_ended() -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
-    wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE, seconds=10, what="it has ended")
+    wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE, seconds=60, what="it has ended")
     assert living_process(process.pid) is None
     process.wait()
     assert living_process(process.pid) is None

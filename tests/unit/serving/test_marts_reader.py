@@ -54,7 +54,7 @@ def test_each_read_sees_one_file_whole_and_none_goes_back(settings: Settings) ->
         readers = [pool.submit(read) for _ in range(READERS)]
         for number in range(1, SWAPS + 1):
             publish(settings, number)
-        wait_until(lambda: reader.rows("SELECT max(number) FROM marks") == [(SWAPS,)], seconds=10, what="the last file")
+        wait_until(lambda: reader.rows("SELECT max(number) FROM marks") == [(SWAPS,)], seconds=60, what="the last file")
         over.set()
         assert all(one.result() > 0 for one in readers)
 

@@ -35,7 +35,7 @@ def serving(fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> Iterator[Co
         port = listener.getsockname()[1]
         thread = Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
-        wait_until(lambda: listens(port), seconds=20, what="the host serves")
+        wait_until(lambda: listens(port), seconds=60, what="the host serves")
         own = fake_host.settings.model_copy(update={"streams_port": port})
         for name, value in settings_environment(own).items():
             monkeypatch.setenv(name, value)

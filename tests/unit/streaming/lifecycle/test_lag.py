@@ -17,7 +17,7 @@ from rtap_assets.streaming.probes.source_probe import BROKER, CATALOG, Lag, Sour
 from rtap_assets.streaming.queries.definitions import STREAMS
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-WAIT_SECONDS = 10
+WAIT_SECONDS = 60
 
 
 @pytest.fixture
