@@ -1,4 +1,6 @@
-"""From which columns each column is made, from the events topic to the marts; Dagster draws it per column.
+"""From which columns each column is made, from the events topic to the marts.
+
+Dagster+ draws it; the open-source UI does not even list it, so a column's description there names its sources as well.
 
 A column that is not named comes from the column of the same name in the (first) source. Columns that are made from nothing
 there (coordinates of a record, the time of a batch) have an empty list. Tests hold every name to the contracts and the
@@ -115,6 +117,29 @@ def mart_lineage(mart: MartSpec, columns: Iterable[str]) -> dg.TableColumnLineag
 def copied_from_gold() -> dg.TableColumnLineage:
     """Return the column lineage of what holds gold's columns as they are: the aggregate topic and the Parquet folder."""
     return _lineage(GOLD.column_names, {}, GOLD_KEY)
+
+
+def with_sources(schema: dg.TableSchema, lineage: dg.TableColumnLineage) -> dg.TableSchema:
+    """Return the schema with the sources of each column behind its description.
+
+    Source: Dagster's page on column-level lineage ("Viewing column-level lineage in the UI is a Dagster+ feature").
+    """
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                column.name, column.type, description=f"{column.description or ''} {_sources(lineage, column.name)}".strip()
+            )
+            for column in schema.columns
+        ]
+    )
+
+
+def _sources(lineage: dg.TableColumnLineage, name: str) -> str:
+    found = lineage.deps_by_column.get(name, [])
+    if not found:
+        return "From no column of the source."
+    columns = ", ".join(one.column_name for one in found)
+    return f"From {found[0].asset_key.to_user_string()}: {columns}."
 
 
 def _lineage(columns: Iterable[str], sources: Sources, key: dg.AssetKey) -> dg.TableColumnLineage:

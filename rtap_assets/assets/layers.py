@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from rtap_assets.assets.column_lineage import stream_lineage
+from rtap_assets.assets.column_lineage import stream_lineage, with_sources
 from rtap_assets.assets.keys import OWNERS, PUBLISHED_GROUP, data_key
 from rtap_assets.assets.links import links
 from rtap_assets.assets.metadata import column_schema, freshness_policy, instant_of, source_offsets, watermark
@@ -35,6 +35,8 @@ def _asset(stream: StreamSpec, settings: Settings) -> dg.AssetsDefinition:
 
     target = stream.target
     shown = _shown_topic(target, settings) if isinstance(target, Topic) else _shown_table(target, settings)
+    if (schema := shown["metadata"].get("dagster/column_schema")) is not None:
+        shown["metadata"]["dagster/column_schema"] = with_sources(schema, stream_lineage(stream))
     key, source = data_key(target), data_key(stream.reads)
     definition: dg.AssetsDefinition = dg.asset(key=key, deps=[source], owners=OWNERS, **shown)(layer)
     return definition

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from rtap_assets.assets.column_lineage import copied_from_gold, mart_lineage
+from rtap_assets.assets.column_lineage import copied_from_gold, mart_lineage, with_sources
 from rtap_assets.assets.keys import GOLD_KEY, MARTS_GROUP, OWNERS, PUBLISHED_GROUP, REVENUE_PARQUET, data_key, mart_key
 from rtap_assets.assets.links import links
 from rtap_assets.assets.metadata import column_schema, freshness_policy, watermark
@@ -64,7 +64,10 @@ def _export_spec(settings: Settings) -> dg.AssetSpec:
         group_name=PUBLISHED_GROUP,
         kinds={"duckdb", "parquet"},
         owners=OWNERS,
-        metadata={"dagster/column_schema": column_schema(GOLD.columns), **links(settings, RUNBOOK)},
+        metadata={
+            "dagster/column_schema": with_sources(column_schema(GOLD.columns), copied_from_gold()),
+            **links(settings, RUNBOOK),
+        },
     )
 
 
@@ -123,10 +126,11 @@ def table_metadata(connection: "DuckDBPyConnection", mart: MartSpec) -> dict[str
     columns = connection.execute(f"DESCRIBE {mart.name}").fetchall()
     names = [column[0] for column in columns]
     meanings = mart.column_docs(names)
+    lineage = mart_lineage(mart, names)
     schema = [dg.TableColumn(column[0], column[1].lower(), description=meanings[column[0]]) for column in columns]
     return {
-        "dagster/column_schema": dg.TableSchema(schema),
-        "dagster/column_lineage": mart_lineage(mart, names),
+        "dagster/column_schema": with_sources(dg.TableSchema(schema), lineage),
+        "dagster/column_lineage": lineage,
         "preview": preview(connection, mart.name, order=mart.preview_order),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 PREVIEW_ROWS = 10
 CELL_CHARACTERS = 40
 MOST_COLUMNS = 20
+NUMBER = re.compile(r"DECIMAL|DOUBLE|U?(TINY|SMALL|BIG|HUGE)?INT")
 
 
 def preview(connection: DuckDBPyConnection, relation: str, *, order: str) -> dg.MarkdownMetadataValue:
@@ -30,7 +32,8 @@ def preview(connection: DuckDBPyConnection, relation: str, *, order: str) -> dg.
     header = [name for name, *_ in columns[:MOST_COLUMNS]]
     left_out = len(columns) - len(header)
     more = [f"\n{left_out} more columns"] if left_out else []
-    return dg.MetadataValue.md("\n".join([*_table(header, rows), *more]))
+    rule = ["---:" if NUMBER.match(kind) else "---" for _, kind, *_ in columns[:MOST_COLUMNS]]
+    return dg.MetadataValue.md("\n".join([*_table(header, rule, rows), *more]))
 
 
 def gold_preview(settings: Settings) -> dg.MarkdownMetadataValue:
@@ -51,7 +54,7 @@ def _shown(name: str, kind: str) -> str:
     return f"{quoted}::VARCHAR"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str | None]]) -> list[str]:
+def _table(header: Sequence[str], rule: Sequence[str], rows: Sequence[Sequence[str | None]]) -> list[str]:
     cells = [[visible_markdown(cell, limit=CELL_CHARACTERS) if cell is not None else "" for cell in row] for row in rows]
-    lines = [list(header), ["---"] * len(header), *cells]
+    lines = [header, rule, *cells]
     return [f"| {' | '.join(line)} |" for line in lines]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import click
@@ -21,4 +22,5 @@ def mcp(settings: Settings) -> None:
     from rtap_assets.mcp.tools import Tools, tool_definitions
 
     tools = Tools(settings)
-    Server(tool_definitions(settings), tools.call, tools.cancel, sys.stdout).serve(sys.stdin)
+    source = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace")  # whatever the locale is
+    Server(tool_definitions(settings), tools.call, tools.cancel, sys.stdout).serve(source)

@@ -22,7 +22,7 @@ from rtap_assets.dashboard.revenue_store import Position
 from rtap_assets.dashboard.view import HOUR_MS, View, busiest_currency, shown
 from rtap_assets.runtime.clock import to_milliseconds
 
-GATHER_SECONDS = 0.1  # changes this close together are sent as one
+GATHER_SECONDS = 0.05  # changes this close together are sent as one
 BEAT_SECONDS = 5.0  # something is sent at least this often, so that a viewer notices a dead connection
 SEND_SECONDS = 30.0  # a viewer that takes nothing for this long is let go
 KEPT_PAYLOADS = 64

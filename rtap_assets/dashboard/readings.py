@@ -165,7 +165,7 @@ class Question:
                 conditions.append(f"{one.column} {one.operator} ?")
                 values.append(_instant(name, text) if one.is_instant else _text(name, text))
         if (cursor := given.get("cursor")) is not None:
-            last = _decoded(cursor, length=len(reading.key))
+            last = _decoded(cursor, [kind for _, kind in reading.key])
             left = ", ".join(expression for expression, _ in reading.key)
             right = ", ".join(f"?::{kind}" for _, kind in reading.key)
             conditions.append(f"({left}) {'<' if reading.descending else '>'} ({right})")
@@ -190,14 +190,26 @@ def cursor_after(reading: Reading, columns: Sequence[str], row: Sequence[Any]) -
     return base64.urlsafe_b64encode(json.dumps([str(one) for one in key]).encode()).decode().rstrip("=")
 
 
-def _decoded(cursor: str, *, length: int) -> list[str]:
+def _decoded(cursor: str, kinds: Sequence[str]) -> list[str]:
     try:
         key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (binascii.Error, ValueError) as error:
+    except (binascii.Error, ValueError, RecursionError) as error:
         raise ConfigurationError("The cursor is not one of this API.") from error
-    if not (isinstance(key, list) and len(key) == length and all(isinstance(one, str) for one in key)):
+    is_key = isinstance(key, list) and len(key) == len(kinds) and all(isinstance(one, str) for one in key)
+    if not (is_key and all(_is_value(kind, one) for kind, one in zip(kinds, key, strict=True))):
         raise ConfigurationError("The cursor is not one of this reading.")
-    return key
+    found: list[str] = key
+    return found
+
+
+def _is_value(kind: str, text: str) -> bool:
+    """Return whether a text of a cursor is a value of its column's type."""
+    try:
+        if kind == TIME:
+            return datetime.fromisoformat(text).tzinfo is not None
+        return kind == TEXT or abs(int(text)) < 2**63
+    except ValueError:
+        return False
 
 
 def _instant(name: str, text: str) -> datetime:
@@ -207,7 +219,10 @@ def _instant(name: str, text: str) -> datetime:
         raise ConfigurationError(f"{name} must be a time in ISO 8601, for example 2026-03-01T12:00:00Z.") from error
     if instant.tzinfo is None:
         raise ConfigurationError(f"{name} must have an offset, for example Z: a time without one means nothing.")
-    return instant.astimezone(UTC)
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as error:
+        raise ConfigurationError(f"{name} must be within the years 1 to 9999 in UTC.") from error
 
 
 def _text(name: str, text: str) -> str:

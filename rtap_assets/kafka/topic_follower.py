@@ -22,7 +22,7 @@ from rtap_assets.runtime.clock import to_milliseconds
 
 GROUP = "rtap-topic-follower"
 BATCH = 5_000
-GATHER_SECONDS = 0.05  # what arrives this soon after a first record is returned with it
+GATHER_SECONDS = 0.02  # what arrives this soon after a first record is returned with it
 PROBE_SECONDS = 5.0  # how often the broker is asked whether it is there and has the same topic
 OPTIONS: dict[str, Any] = {
     "auto.offset.reset": "error",  # an offset that is gone is an answer, not a reason to begin elsewhere

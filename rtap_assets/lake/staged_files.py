@@ -57,16 +57,17 @@ class StagedTable:
         """
         if end["snapshot_id"] == BEFORE_THE_FIRST_SNAPSHOT:
             return []
-        batches = java_class(self.session, "org.apache.iceberg.MicroBatches")
+        batches, io, specs = java_class(self.session, "org.apache.iceberg.MicroBatches"), self.table.io(), self.table.specs()
         found: list[Any] = []
         snapshot = self.table.snapshot(end["snapshot_id"])
         while snapshot is not None:
-            is_first, is_last = (snapshot.snapshotId() == offset["snapshot_id"] for offset in (start, end))
+            id = snapshot.snapshotId()
+            is_first, is_last = id == start["snapshot_id"], id == end["snapshot_id"]
             if snapshot.operation() == "append":
                 first = int(start["position"]) if is_first else 0
                 after = int(end["position"]) if is_last else int(snapshot.summary().get("added-data-files") or 0)
                 whole = is_first and bool(start["scan_all_files"])
-                part = getattr(batches, "from")(snapshot, self.table.io()).specsById(self.table.specs())
+                part = getattr(batches, "from")(snapshot, io).specsById(specs)
                 found[:0] = part.generate(first, after, UNLIMITED, whole).tasks().toArray()
             parent = snapshot.parentId()
             if is_first or (parent is None and start["snapshot_id"] == BEFORE_THE_FIRST_SNAPSHOT):

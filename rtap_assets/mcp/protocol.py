@@ -61,6 +61,8 @@ class Server:
         with ThreadPoolExecutor(1, thread_name_prefix="call") as calls:
             while line := source.readline(MOST_LINE_CHARACTERS + 1):
                 self._take(line, calls)
+                while len(line) > MOST_LINE_CHARACTERS and not line.endswith("\n"):
+                    line = source.readline(MOST_LINE_CHARACTERS + 1)  # the rest of what was refused is no other message
             with self._lock:
                 self._waiting = dict.fromkeys(self._waiting, True)
             self.cancel()
@@ -101,6 +103,8 @@ class Server:
         if not isinstance(arguments, dict):
             raise ProtocolError(INVALID_PARAMS, "The arguments of a tool are an object.")
         with self._lock:
+            if message["id"] in self._waiting:
+                raise ProtocolError(INVALID_REQUEST, "A call with this id has not been answered yet.")
             if len(self._waiting) >= MOST_WAITING:
                 raise ProtocolError(INVALID_REQUEST, f"{MOST_WAITING} calls wait already: send fewer at a time.")
             self._waiting[message["id"]] = False
@@ -155,7 +159,8 @@ class Server:
 
     def _send(self, message: Mapping[str, Any]) -> None:
         with self._lock:
-            self.output.write(json.dumps(message, ensure_ascii=False, allow_nan=False) + "\n")
+            # ASCII: what a client or a producer wrote need not be text that a pipe can carry.
+            self.output.write(json.dumps(message, allow_nan=False) + "\n")
             self.output.flush()
 
 
@@ -168,7 +173,7 @@ def _parsed(line: str) -> dict[str, Any]:
         raise ProtocolError(PARSE_ERROR, "This line is no JSON.") from error
     if not isinstance(message, dict) or message.get("jsonrpc") != "2.0" or not isinstance(message.get("method"), str):
         raise ProtocolError(INVALID_REQUEST, "This is no request of JSON-RPC 2.0.")
-    if "id" in message and not isinstance(message["id"], int | str):
+    if "id" in message and (isinstance(message["id"], bool) or not isinstance(message["id"], int | str)):
         raise ProtocolError(INVALID_REQUEST, "The id of a request is a string or a whole number.")
     if not isinstance(message.get("params", {}), dict):
         raise ProtocolError(INVALID_PARAMS, "The parameters are an object.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -121,7 +122,7 @@ def _fault(rule: Mapping[str, Any], value: Any) -> str | None:
             return "is a text"
         return f"has at most {rule['maxLength']:,} characters" if len(value) > rule["maxLength"] else None
     kinds = int if rule["type"] == "integer" else int | float
-    if not isinstance(value, kinds) or isinstance(value, bool):
+    if not isinstance(value, kinds) or isinstance(value, bool) or not math.isfinite(value):  # NaN passes every bound
         return f"is {'a whole number' if rule['type'] == 'integer' else 'a number'}"
     if (
         value < rule.get("minimum", value)

@@ -18,6 +18,7 @@ from rtap_assets.contracts.rules import Reason
 from rtap_assets.contracts.tables import BRONZE, REJUDGED_COLUMNS
 from rtap_assets.transforms.amounts import amount_of
 from rtap_assets.transforms.decoding_faults import fault_of
+from rtap_assets.transforms.interpreted import Interpreted
 from rtap_assets.transforms.projections import Steps
 from rtap_assets.transforms.text import cleaned, first_fault, is_clean, printable
 
@@ -59,7 +60,7 @@ def judging_steps(undecoded: Column, *, future_seconds: int, past_seconds: int) 
     return (
         ["*", amount_of("amount_bytes").alias("amount")],
         ["*", F.coalesce(plain, F.lit(False)).alias("is_plain")],
-        [*kept, "is_plain", F.when(~F.col("is_plain"), F.get(closer, F.lit(0))).alias("closer")],
+        [*kept, "is_plain", Interpreted("closer", ~F.col("is_plain"), F.get(closer, F.lit(0)))],
         [_stored(name).alias(name) for name in BRONZE.column_names],
     )
 

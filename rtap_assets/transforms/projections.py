@@ -11,25 +11,28 @@ from typing import Any
 from pyspark.sql import Column
 from pyspark.sql.classic.dataframe import DataFrame
 
-Steps = Sequence[Sequence[Column | str]]
+from rtap_assets.transforms.interpreted import Interpreted
+
+Steps = Sequence[Sequence[Column | str | Interpreted]]
 
 
 class Projections:
-    """Projections, one after the other, which the JVM keeps as lists of columns after their first use.
+    """Projections, one after the other, which the JVM keeps as lists of columns from the first frame on.
 
     Source: `pyspark.sql.classic.dataframe.DataFrame.select`, which makes the list at each call.
     """
 
     def __init__(self, steps: Steps) -> None:
-        self._steps = steps
-        self._lists: list[Any] | None = None
+        self._steps = list(steps)
+        self._lists: list[Any] = []
 
     def apply(self, frame: DataFrame) -> DataFrame:
         """Return the frame after all projections; nothing is computed."""
-        if self._lists is None:
-            self._lists = [frame._jcols(*step) for step in self._steps]
-        for columns in self._lists:
-            frame = DataFrame(frame._jdf.select(columns), frame.sparkSession)
+        for place, step in enumerate(self._steps):
+            if place == len(self._lists):
+                columns = [one.over(frame) if isinstance(one, Interpreted) else one for one in step]
+                self._lists.append(frame._jcols(*columns))
+            frame = DataFrame(frame._jdf.select(self._lists[place]), frame.sparkSession)
         return frame
 
 

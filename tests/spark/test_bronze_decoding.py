@@ -24,7 +24,7 @@ from event_bytes import (
 from odd_schemas import ODD
 from poison import YEAR_2099, Writer, padded, poison
 from pyspark.sql import DataFrame, SparkSession
-from spark_fixtures import rows_of
+from spark_fixtures import projections_outside_generated_code, rows_of
 
 from rtap_assets.config import PROJECT_ROOT
 from rtap_assets.contracts.avro.known_writers import KnownWriters
@@ -255,3 +255,8 @@ def test_a_tree_nine_hundred_levels_deep_is_read_over(spark: SparkSession) -> No
     value = framed(ODD_IDS[name], body(event()) + b"\x02" + (leaf + b"\x02") * 900 + leaf + b"\x00" + b"\x00" * 901)
     (row,) = rows_of(decoded(kafka_frame(spark, [Record(value)])))
     assert row["error_reason"] is None
+
+
+def test_a_record_passes_one_stage_of_generated_code(spark: SparkSession) -> None:
+    records = kafka_frame(spark, [Record(v1())])
+    assert projections_outside_generated_code(decoded(spark.createDataFrame(records.rdd, records.schema))) == 0

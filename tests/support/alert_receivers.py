@@ -61,10 +61,12 @@ def web_receiver(*, port: int = 0) -> Iterator[WebReceiver]:
 
 @dataclass
 class MailReceiver:
-    """A mail server without TLS. `refuses`: the code with which it answers each recipient; `is_silent`: it never answers."""
+    """A mail server without TLS. `refuses`: the code with which it answers each recipient, `refuses_senders` each sender;
+    `is_silent`: it never answers."""
 
     port: int = 0
     refuses: int = 0
+    refuses_senders: int = 0
     is_silent: bool = False
     got: list[str] = field(default_factory=list)
     recipients: list[str] = field(default_factory=list)
@@ -85,7 +87,9 @@ def mail_receiver() -> Iterator[MailReceiver]:
             while line := self.rfile.readline():
                 word = line.decode().strip()
                 command = word[:4].upper()
-                if command == "RCPT":
+                if command == "MAIL" and receiver.refuses_senders:
+                    self._say(f"{receiver.refuses_senders} no")
+                elif command == "RCPT":
                     receiver.recipients.append(word.partition("<")[2].rstrip(">"))
                     self._say(f"{receiver.refuses} no" if receiver.refuses else "250 ok")
                 elif command == "DATA":

@@ -83,3 +83,11 @@ def rows_of(frame: DataFrame) -> list[dict[str, Any]]:
     """Return the frame's rows, with instants in UTC (`collect` would turn them into this machine's time)."""
     rows: list[dict[str, Any]] = frame.toArrow().to_pylist()
     return rows
+
+
+def projections_outside_generated_code(frame: DataFrame) -> int:
+    """Return how many projections of the frame's plan are no part of generated code that other operators share."""
+    lines = frame._jdf.queryExecution().executedPlan().treeString().splitlines()
+    projections = [line.lstrip(" :+-") for line in lines if "Project [" in line]
+    assert projections
+    return sum(not line.startswith("*(") for line in projections)

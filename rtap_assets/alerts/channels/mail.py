@@ -16,6 +16,12 @@ from rtap_assets.alerts.model import Message
 from rtap_assets.config import Settings
 
 PERMANENT = range(550, 560)
+# Source: RFC 3207, section 4; RFC 4954, section 6.
+WANTED = {
+    530: ", which means: encryption or a login first (RTAP_ALERT_SMTP_SECURITY, RTAP_ALERT_SMTP_USERNAME)",
+    535: ", which means: user or password is wrong (RTAP_ALERT_SMTP_USERNAME, RTAP_ALERT_SMTP_PASSWORD)",
+    538: ", which means: encryption first (RTAP_ALERT_SMTP_SECURITY)",
+}
 
 
 def send(settings: Settings, recipient: str, message: Message, *, seconds: float) -> None:
@@ -36,10 +42,14 @@ def send(settings: Settings, recipient: str, message: Message, *, seconds: float
             finally:
                 watchdog.cancel()
     except smtplib.SMTPResponseException as error:
-        raise DeliveryError(f"the server answered {error.smtp_code}", is_refusal=error.smtp_code in PERMANENT) from None
+        code = error.smtp_code
+        raise DeliveryError(f"the server answered {code}{WANTED.get(code, '')}", is_refusal=code in PERMANENT) from None
     except smtplib.SMTPRecipientsRefused as error:
         code = next(code for code, _ in error.recipients.values())
         raise DeliveryError(f"the server refused the recipient ({code})", is_refusal=code in PERMANENT) from None
+    except smtplib.SMTPNotSupportedError:
+        wanted = f"RTAP_ALERT_SMTP_SECURITY={settings.alert_smtp_security}"
+        raise DeliveryError(f"the server does not offer what is asked of it ({wanted}, a login, or UTF-8)") from None
     except (smtplib.SMTPException, ssl.SSLError, OSError) as error:
         # Whatever a cut connection is called: smtplib takes a time-out for a server that hung up.
         if time.monotonic() - began >= seconds:

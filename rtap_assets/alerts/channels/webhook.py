@@ -49,7 +49,8 @@ async def _post(webhook: Webhook, message: Message, seconds: float) -> None:
         raise DeliveryError(f"could not be reached ({type(error).__name__})") from None
     if 200 <= status < 300:
         return
-    raise DeliveryError(f"answered {status}", is_refusal=status in REFUSALS, retry_after_seconds=wait)
+    note = ", a redirect, which is not followed: configure the final address" if 300 <= status < 400 else ""
+    raise DeliveryError(f"answered {status}{note}", is_refusal=status in REFUSALS, retry_after_seconds=wait)
 
 
 def _wait_seconds(headers: httpx2.Headers) -> float | None:

@@ -124,7 +124,7 @@ def test_a_redirect_is_not_followed(settings: Settings, receiver: WebReceiver) -
     receiver.answers, receiver.headers = [302], {"Location": receiver.url}
     look(settings, 0, "/a")
     (failure,) = send(settings, 0)
-    assert failure.endswith("answered 302")
+    assert failure.endswith("answered 302, a redirect, which is not followed: configure the final address")
     assert len(receiver.got) == 1
 
 
@@ -262,6 +262,31 @@ def test_a_mail_names_what_to_do_and_keeps_its_id(tmp_path: Path) -> None:
     assert "Subject: rtap: Disk /a" in receiver.got[0]
     assert "docs/operations.md#the-local-stack-disk-java" in receiver.got[0].replace("=\r\n", "")
     assert len({line for mail in receiver.got for line in mail.splitlines() if line.startswith("Message-ID")}) == 1
+
+
+@pytest.mark.parametrize(
+    "security, code, failure",
+    [
+        ("none", 530, "answered 530, which means: encryption or a login first (RTAP_ALERT_SMTP_SECURITY,"),
+        ("none", 538, "answered 538, which means: encryption first (RTAP_ALERT_SMTP_SECURITY)"),
+        ("none", 421, "the server answered 421"),
+        ("starttls", 0, "does not offer what is asked of it (RTAP_ALERT_SMTP_SECURITY=starttls"),
+        ("tls", 0, "could not be delivered (SSLError)"),
+    ],
+)
+def test_a_mail_server_that_wants_another_connection_is_named_with_the_setting(
+    tmp_path: Path, security: str, code: int, failure: str
+) -> None:
+    with mail_receiver() as receiver:
+        receiver.refuses_senders = code
+        settings = load_settings(
+            _env_file=None, state_dir=tmp_path / ".rtap", alert_mail_to=["a@example.com"], alert_smtp_host="127.0.0.1",
+            alert_smtp_port=receiver.port, alert_smtp_security=security, **QUICK,
+        )  # fmt: skip
+        look(settings, 0, "/a")
+        assert failure in send(settings, 0)[0]
+        assert receiver.got == []
+    assert AlertStore(settings).standings()[0].waiting == 1
 
 
 def test_a_silent_mail_server_is_given_up_at_the_deadline(tmp_path: Path) -> None:

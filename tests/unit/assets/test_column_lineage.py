@@ -12,12 +12,20 @@ import dagster as dg
 import duckdb
 import pytest
 
-from rtap_assets.assets.column_lineage import MART_SOURCES, STREAM_SOURCES, copied_from_gold, mart_lineage, stream_lineage
-from rtap_assets.assets.keys import GOLD_KEY
+from rtap_assets.assets.column_lineage import (
+    MART_SOURCES,
+    STREAM_SOURCES,
+    copied_from_gold,
+    mart_lineage,
+    stream_lineage,
+    with_sources,
+)
+from rtap_assets.assets.keys import GOLD_KEY, data_key
 from rtap_assets.contracts.corrections import CORRECTIONS
 from rtap_assets.contracts.rules import EXPLANATIONS
 from rtap_assets.contracts.streams import STREAM_NAMES, STREAM_SPECS, StreamSpec
 from rtap_assets.contracts.tables import GOLD, TABLES, TableSpec
+from rtap_assets.definitions import defs
 from rtap_assets.serving.duckdb_types import typed_empty_select
 from rtap_assets.serving.marts import MARTS, PARTS, MartSpec
 
@@ -48,6 +56,24 @@ def test_every_stream_and_every_mart_is_described() -> None:
 
 def test_what_is_copied_from_gold_has_its_columns() -> None:
     assert dependencies(copied_from_gold()) == {name: [(GOLD_KEY.to_user_string(), name)] for name in GOLD.column_names}
+
+
+def test_a_column_s_description_ends_with_what_it_comes_from() -> None:
+    lineage = dg.TableColumnLineage(
+        {"net": [dg.TableColumnDep(GOLD_KEY, "gross"), dg.TableColumnDep(GOLD_KEY, "refund")], "made": []}
+    )
+    schema = dg.TableSchema([dg.TableColumn("net", "int", description="Net."), dg.TableColumn("made", "int")])
+    assert [(column.name, column.type, column.description) for column in with_sources(schema, lineage).columns] == [
+        ("net", "int", "Net. From gold/revenue_5m: gross, refund."),
+        ("made", "int", "From no column of the source."),
+    ]
+
+
+def test_the_columns_of_every_layer_say_it() -> None:
+    specs = {spec.key: spec for spec in defs.resolve_all_asset_specs()}
+    for stream in STREAM_SPECS:
+        for column in specs[data_key(stream.target)].metadata["dagster/column_schema"].columns:
+            assert " From " in f" {column.description}", (stream.name, column.name)
 
 
 def value(name: str, kind: str, row: int) -> Any:

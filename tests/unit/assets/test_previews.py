@@ -19,6 +19,8 @@ def test_gold_shows_its_newest_windows(tmp_path: Path) -> None:
     assert len(lines) == 2 + PREVIEW_ROWS
     assert lines[0].startswith("| window_start | window_end | plan_tier |")
     assert lines[2].startswith("| 2026-03-01 12:29:00 | ")
+    ruled = dict(zip(lines[0].split(" | "), lines[1].split(" | "), strict=True))
+    assert (ruled["region"], ruled["net_amount"], ruled["orders"]) == ("---", "---:", "---:")
 
 
 def test_a_preview_is_bounded_and_breaks_no_table() -> None:

@@ -106,10 +106,13 @@ def test_a_revision_that_is_not_spoken_is_refused_with_those_that_are() -> None:
         ('{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "rm"}}', -32602),
         ('{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo", "arguments": 3}}', -32602),
         ('"' + "x" * MOST_LINE_CHARACTERS + '"', -32600),
+        ("x" * 3 * MOST_LINE_CHARACTERS, -32600),
+        ('{"jsonrpc": "2.0", "id": true, "method": "ping"}', -32600),
+        ('{"jsonrpc": "2.0", "id": "\\ud800", "method": "tools/destroy"}', -32601),
     ],
 )
 def test_a_fault_of_the_client_is_an_error_and_the_next_line_is_answered(line: str, code: int) -> None:
-    first, *_, last = Client().exchange(line, request(7, "ping"))
+    first, last = Client().exchange(line, request(7, "ping"))
     assert first["error"]["code"] == code
     assert last == {"jsonrpc": "2.0", "id": 7, "result": {}}
 
@@ -182,3 +185,17 @@ def test_calls_that_wait_are_bounded() -> None:
     calls = [request(number, "tools/call", name="wait") for number in range(MOST_WAITING + 3)]
     refused = [one for one in client.exchange(*calls) if "error" in one]
     assert [one["id"] for one in refused] == [MOST_WAITING, MOST_WAITING + 1, MOST_WAITING + 2]
+
+
+def test_a_second_call_with_the_id_of_one_that_waits_is_refused() -> None:
+    client = Client()
+    (refused,) = client.exchange(request(1, "tools/call", name="wait"), request(1, "tools/call", name="echo"))
+    assert refused["id"] == 1
+    assert "has not been answered yet" in refused["error"]["message"]
+
+
+def test_an_answer_is_ascii_whatever_is_in_it() -> None:
+    client = Client()
+    client.exchange(request("\ud800 \N{EURO SIGN}", "ping"))
+    assert client.output.getvalue().isascii()
+    assert client.answers()[0]["id"] == "\ud800 \N{EURO SIGN}"

@@ -89,6 +89,7 @@ def test_rows_and_characters_are_bounded_and_a_cut_is_said(tools: Tools) -> None
         {"statement": "SELECT 1", "max_rows": True},
         {"statement": "SELECT 1", "timeout_seconds": 61},
         {"statement": "SELECT 1", "timeout_seconds": 0},
+        {"statement": "SELECT 1", "timeout_seconds": float("nan")},
         {"statement": "SELECT 1", "file": "/etc/passwd"},
         {"statement": "x" * 100_001},
     ],
