@@ -14,6 +14,7 @@ from rtap_assets.contracts.avro.known_writers import GLOBAL_PREFIX, GUID_PREFIX,
 from rtap_assets.contracts.avro.wire import HEADER_BYTES, MAGIC_BYTE, WIDE_HEADER_BYTES
 from rtap_assets.contracts.avro.writer_schemas import END_FIELD, END_OF_EVENT, Decoding
 from rtap_assets.contracts.tables import EVENT_COLUMNS
+from rtap_assets.transforms.interpreted import Interpreted
 from rtap_assets.transforms.projections import Steps, apply_steps
 
 # The amount is decoded as bytes; every other field has the type of its column.
@@ -29,7 +30,7 @@ def decoding_steps(known: KnownWriters, *, max_event_bytes: int) -> Steps:
     Shape: Spark's Kafka source columns with headers, to the event's fields (`amount_bytes` for the amount), the record's
         coordinates, key, value and headers, and `CONTEXT`; `is_whole` is true for a decoded event. Grain: one Kafka record.
     """
-    return *_framed(), _identified(), _decoded(known, max_event_bytes), _flat()
+    return *_framed(), *_identified(), _decoded(known, max_event_bytes), _flat()
 
 
 def writer_keys(records: DataFrame) -> DataFrame:
@@ -37,15 +38,17 @@ def writer_keys(records: DataFrame) -> DataFrame:
 
     The keys are those of `contracts.avro.known_writers`; records without one are left out.
     """
-    keyed = apply_steps(records, (*_framed(), _identified()))
+    keyed = apply_steps(records, (*_framed(), *_identified()))
     key = F.coalesce("other_writer", F.col("schema_id").cast("string"))
     return keyed.select(key.alias("writer_key")).where("writer_key IS NOT NULL").groupBy("writer_key").count()
 
 
 def _framed() -> Steps:
-    """Name Kafka's columns as bronze does; add the size, and the header that carries an id (`id_header`), if any."""
-    # As Kafka's clients look a header up: the last of its name. One look-up for all names keeps the compiled code small.
-    places = (F.nullif(F.array_position("header_names", name), F.lit(0)) for name in wire.ID_HEADERS)
+    """Name Kafka's columns as bronze does; add the size, and the header that carries an id (`id_header`), if any.
+
+    `is_framed` is true for the framing that nearly all serializers write: a zero byte, four bytes of an id, the body.
+    """
+    framed = _starts_with("raw_value", MAGIC_BYTE) & (F.col("size") >= HEADER_BYTES) & (_framed_id() != F.lit(bytes(4)))
     return (
         [
             "topic",
@@ -56,26 +59,51 @@ def _framed() -> Steps:
             F.col("value").alias("raw_value"),
             F.col("headers").alias("kafka_headers"),
             F.length("value").alias("size"),
-            F.when(F.size("headers") > 0, F.reverse("headers")).alias("newest_headers"),
         ],
-        ["*", F.col("newest_headers")["key"].alias("header_names")],
-        ["*", F.try_element_at("newest_headers", F.coalesce(*places).cast("int")).alias("id_header")],
+        ["*", Interpreted("id_header", F.size("kafka_headers") > 0, _id_header())],
+        ["*", F.coalesce(F.col("id_header").isNull() & framed, F.lit(False)).alias("is_framed")],
     )
 
 
-def _identified() -> list[Column | str]:
+def _id_header() -> Column:
+    """As Kafka's clients look a header up: the last of its name. The array of one names it without computing it twice."""
+
+    def found(newest: Column) -> Column:
+        places = (F.nullif(F.array_position(newest["key"], name), F.lit(0)) for name in wire.ID_HEADERS)
+        return F.try_element_at(newest, F.coalesce(*places).cast("int"))
+
+    return F.get(F.transform(F.array(F.reverse("kafka_headers")), found), F.lit(0))
+
+
+def _identified() -> Steps:
     """Add the schema of the record (`schema_id`, or `other_writer` as a writer key) and its `body`."""
+    body = F.substring("raw_value", HEADER_BYTES + 1, F.col("size"))
+    odd = F.col("oddly_identified")
+    return (
+        ["*", Interpreted("oddly_identified", ~F.col("is_framed"), _oddly_identified())],
+        [
+            *("topic", "kafka_partition", "kafka_offset", "kafka_timestamp", "raw_key", "raw_value", "kafka_headers"),
+            *("size", "id_header"),
+            F.when(F.col("is_framed"), _number(_framed_id())).otherwise(odd["schema_id"]).alias("schema_id"),
+            odd["other_writer"].alias("other_writer"),
+            F.when(F.col("is_framed"), body).otherwise(odd["body"]).alias("body"),
+        ],
+    )
+
+
+def _oddly_identified() -> Column:
+    """Return the schema and the body of a record with its id in a header, with a wider id, or without one."""
     name, value = F.col("id_header.key"), F.col("id_header.value")
     in_header, has_magic = F.col("id_header").isNotNull(), _starts_with("raw_value", MAGIC_BYTE)
     framed = ~in_header & has_magic & (F.col("size") >= HEADER_BYTES)
     confluent, size = name == wire.CONFLUENT_ID_HEADER, F.length(value)
     eight = size == 8
     id_bytes = (
-        F.when(framed, F.substring("raw_value", 2, 4))
+        F.when(framed, _framed_id())
         .when(confluent & (size == HEADER_BYTES) & _starts_with("id_header.value", 0), F.substring(value, 2, 4))
         .when((name == wire.APICURIO_CONTENT_ID_HEADER) & eight, value)
     )
-    wide = framed & (F.substring("raw_value", 2, 4) == F.lit(bytes(4))) & (F.col("size") >= WIDE_HEADER_BYTES)
+    wide = framed & (_framed_id() == F.lit(bytes(4))) & (F.col("size") >= WIDE_HEADER_BYTES)
     global_header = name.isin(wire.APICURIO_GLOBAL_ID_HEADER, wire.OLD_APICURIO_GLOBAL_ID_HEADER)
     global_bytes = F.when(wide, F.substring("raw_value", 6, 4)).when(global_header & eight, value)
     guid_bytes = 17
@@ -85,7 +113,11 @@ def _identified() -> list[Column | str]:
     ).otherwise(F.concat(F.lit(GLOBAL_PREFIX), _number(global_bytes).cast("string")))
     first_byte = F.when(in_header, 1).when(wide, WIDE_HEADER_BYTES + 1).when(framed, HEADER_BYTES + 1)
     body = F.substring("raw_value", first_byte, F.col("size"))
-    return ["*", _number(id_bytes).alias("schema_id"), other_writer.alias("other_writer"), body.alias("body")]
+    return F.struct(_number(id_bytes).alias("schema_id"), other_writer.alias("other_writer"), body.alias("body"))
+
+
+def _framed_id() -> Column:
+    return F.substring("raw_value", 2, 4)
 
 
 def _starts_with(column: str, byte: int) -> Column:

@@ -12,7 +12,7 @@ from rtap_assets.contracts import rules
 from rtap_assets.contracts.text import CLEAN, FORBIDDEN_CLASS, REPLACEMENT, TRIMMED_ENDS
 
 SEPARATOR = "\n"  # never within clean text
-VISIBLE_ASCII = ("!", "~")
+VISIBLE_ASCII = (b"!", b"~")
 VISIBLE = "[!-~]++"  # one range, without a way back: the cheapest pattern to match
 HEX_RUNS = "-".join(["[0-9a-fA-F]++"] * 5)
 HYPHENS, UUID_BYTES = (9, 14, 19, 24), 36
@@ -45,9 +45,10 @@ def _lines(patterns: Sequence[str]) -> str:
 def trimmed(column: Column) -> Column:
     """Return the text without the white space, control and format characters around it.
 
-    Text that begins and ends with a visible ASCII character, as nearly all does, needs no pattern.
+    Text that begins and ends with a visible ASCII character, as nearly all does, needs no pattern. Bytes are looked at,
+    since Spark counts the characters of a text to find the last one.
     """
-    visible = (F.substring(column, place, 1).between(*VISIBLE_ASCII) for place in (1, -1))
+    visible = (F.substring(column.cast("binary"), place, 1).between(*map(F.lit, VISIBLE_ASCII)) for place in (1, -1))
     return F.when(reduce(Column.__and__, visible), column).otherwise(F.regexp_replace(column, TRIMMED_ENDS, ""))
 
 

@@ -209,7 +209,8 @@ def test_a_second_run_from_the_ui_finds_nothing_new_and_adds_no_snapshot(ui: Set
 
 def test_streams_that_are_started_from_the_launchpad_are_watched_and_stopped(ui: Settings) -> None:
     """Truth without a run: while they stream, materialisations and the checks `stream_state` arrive by themselves."""
-    lines = succeed(ui, "start_streams")
+    lines = succeed(ui, "start_streams", {"ops": {"start": {"config": {"streams": list(STREAM_NAMES)}}}})
+    assert "stream host adopted" in " ".join(lines)
     assert [name for name in STREAM_NAMES if f"{name}: start proven" in lines] == list(STREAM_NAMES), lines
 
     def shown(observed: str) -> bool:
@@ -217,7 +218,6 @@ def test_streams_that_are_started_from_the_launchpad_are_watched_and_stopped(ui:
         return {(one["observed"], one["passed"], one["run"]) for one in checks.values()} == {(observed, True, "")}
 
     wait_until(lambda: shown("running"), seconds=TRUTH_SECONDS, what="the checks say running")
-    assert "adopted" in " ".join(succeed(ui, "start_streams", {"ops": {"start": {"config": {"streams": ["bronze"]}}}}))
 
     generate(ui, GeneratorOptions(events=MORE_EVENTS, seed=7, invalid=0.02), echo=lambda _: None)
     ends = {str(partition): end for partition, end in end_offsets(ui, ui.topic_events).items()}

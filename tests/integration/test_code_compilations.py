@@ -11,7 +11,7 @@ from stream_fixtures import drain, send_events
 from rtap_assets.config import Settings
 from rtap_assets.streaming.queries.definitions import STREAMS
 
-WARM_ROUNDS, STEADY_ROUNDS = 3, 3
+WARM_ROUNDS, STEADY_ROUNDS = 2, 3
 
 
 def test_no_stream_compiles_code_for_a_batch_in_a_steady_state(spark: SparkSession, streams: Settings) -> None:

@@ -91,3 +91,10 @@ def projections_outside_generated_code(frame: DataFrame) -> int:
     projections = [line.lstrip(" :+-") for line in lines if "Project [" in line]
     assert projections
     return sum(not line.startswith("*(") for line in projections)
+
+
+def largest_generated_method(frame: DataFrame) -> int:
+    """Return the size of the largest method of the frame's generated code, in bytes of bytecode."""
+    debug = getattr(frame.sparkSession._jvm.org.apache.spark.sql.execution.debug, "package$")
+    stages = getattr(debug, "MODULE$").codegenStringSeq(frame._jdf.queryExecution().executedPlan())
+    return max(int(stages.apply(place)._3().maxMethodCodeSize()) for place in range(stages.size()))
