@@ -38,7 +38,7 @@ class StreamSettings(BaseSettings):
     watermark_delay_seconds: int = Field(600, ge=1, description="Silver's watermark delay; gold's is twice that.")
     window_seconds: int = Field(300, ge=60, description="Length of gold's windows.")
     slide_seconds: int = Field(60, ge=1, description="Slide of gold's windows.")
-    bronze_max_offsets_per_batch: int = Field(500_000, ge=1, description="Most Kafka records in one bronze batch.")
+    bronze_max_offsets_per_batch: int = Field(1_000_000, ge=1, description="Most Kafka records in one bronze batch.")
     source_max_files_per_batch: int = Field(
         64, ge=1, description="Most files of a table in one batch; at least half the files of one upstream snapshot."
     )
