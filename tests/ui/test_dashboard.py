@@ -24,7 +24,7 @@ from rtap_assets.generator.options import GeneratorOptions
 from rtap_assets.host.client import StreamsClient
 from rtap_assets.kafka.topics import end_offsets
 from rtap_assets.local.pid_files import record_of
-from rtap_assets.local.processes import start, wait_ready
+from rtap_assets.local.processes import start, stop, wait_ready
 from rtap_assets.local.services.dashboard import address_of, dashboard_service
 from rtap_assets.local.stack import down, up
 from rtap_assets.serving.connection import open_lake
@@ -113,6 +113,10 @@ def test_the_page_survives_the_broker_and_goes_on(settings: Settings, viewer: Vi
 
 
 def test_a_window_that_a_correction_restated_shows_from_to_and_cause(settings: Settings, viewer: Viewer) -> None:
+    # Its late events would make each window provisional again before the next correction ends.
+    generator = record_of(settings, "generator")
+    assert generator is not None
+    assert stop(generator) == "stopped"
     late = GeneratorOptions(events=300, seed=5, delayed=1.0, invalid=0, duplicates=0, span_seconds=60)
     generate(settings, late, echo=silent)
     with StreamsClient(settings) as client:
