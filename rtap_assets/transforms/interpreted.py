@@ -5,7 +5,7 @@ no row gets to it; and functions of arrays, which Spark can only interpret, spli
 two, with a copy of each row between them. As an object with a method to call, as Spark's own functions of JSON are, it is in
 neither the plan nor the code.
 
-Source: Spark 4.1.1, `JsonToStructs.replacement` (an `Invoke` of a literal object), `BindReferences`.
+Source: Spark 4.1.1, `StructsToJson.replacement` (an `Invoke` of a literal object), `BindReferences`.
 """
 
 from __future__ import annotations
