@@ -50,6 +50,12 @@ MOST_REQUESTS, LEAST_TIMEOUT_SECONDS = 3, 10.0
 # Spark's consumer asks the broker for both ends of the Kafka partition after each poll: a tenth of bronze's CPU with Kafka's
 # default of 500. A poll returns what one fetch brought, of 1 MiB at most, and no more than this.
 RECORDS_PER_POLL = 10_000
+# A fetch beyond the last record is still with the broker when a task asks it for both ends, and the broker answers in turn: of
+# Kafka's default of 500 ms a small batch waited for several. Only a running task fetches, so an idle stream asks no more often.
+FETCH_WAIT_MS = 10
+# A consumer with a full queue looks again after this; by librdkafka's default of a second, a reader of small queues waits for it
+# at each Kafka partition.
+QUEUE_BACKOFF_MS = 50
 REFUSED_CODES = frozenset(
     {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED,
      KafkaError.CLUSTER_AUTHORIZATION_FAILED}
@@ -89,6 +95,7 @@ def consumer_config(settings: Settings, group: str) -> dict[str, Any]:
         "group.id": group,
         "enable.auto.commit": False,
         "isolation.level": READ_COMMITTED,
+        "fetch.queue.backoff.ms": QUEUE_BACKOFF_MS,
     }
 
 
@@ -101,6 +108,7 @@ def spark_source_options(settings: Settings) -> dict[str, str]:
         "kafkaConsumer.pollTimeoutMs": str(timeout_ms),
         "kafka.default.api.timeout.ms": str(timeout_ms),
         "kafka.max.poll.records": str(RECORDS_PER_POLL),
+        "kafka.fetch.max.wait.ms": str(FETCH_WAIT_MS),
     }
 
 
