@@ -43,7 +43,7 @@ class StreamSettings(BaseSettings):
         64, ge=1, description="Most files of a table in one batch; at least half the files of one upstream snapshot."
     )
     source_max_rows_per_batch: int = Field(
-        500_000, ge=1, description="Rows of a table in one batch (soft: the next whole file is included)."
+        1_000_000, ge=1, description="Rows of a table in one batch (soft: the next whole file is included)."
     )
     drain_timeout_seconds: float = Field(900, gt=0, description="Deadline for draining one stream.")
 

@@ -41,13 +41,15 @@ class _Run:
         kept = self.forgotten_at > second
         return self if kept.all() else type(self)(self.mixed[kept], self.lower[kept], self.forgotten_at[kept])
 
+    @classmethod
+    def sorted(cls, mixed: Words, lower: Words, forgotten_at: Seconds) -> Self:
+        """Return a run of these ids, which come in any order."""
+        order = np.argsort(mixed)
+        return cls(mixed[order], lower[order], forgotten_at[order])
+
     def merged_with(self, other: Self) -> Self:
-        places = np.searchsorted(self.mixed, other.mixed)
-        return type(self)(
-            np.insert(self.mixed, places, other.mixed),
-            np.insert(self.lower, places, other.lower),
-            np.insert(self.forgotten_at, places, other.forgotten_at),
-        )
+        halves = zip(vars(self).values(), vars(other).values(), strict=True)
+        return self.sorted(*(np.concatenate(pair) for pair in halves))
 
     def find(self, mixed: Words, lower: Words, *, second: int) -> Mask:
         """Return for each id, in the order of their mix, whether the run has it and has not forgotten it by this second."""
@@ -113,10 +115,8 @@ class SeenIds:
         """Remember the ids."""
         if not len(ids):
             return
-        mixed = self._mix(ids)
-        order = np.argsort(mixed)
-        until = np.clip((event_times_us[order] + self._horizon_us) // SECOND_US + 1, 0, LAST_SECOND).astype(np.uint32)
-        run = _Run(mixed[order], ids.lower[order], until)
+        until = np.clip((event_times_us + self._horizon_us) // SECOND_US + 1, 0, LAST_SECOND).astype(np.uint32)
+        run = _Run.sorted(self._mix(ids), ids.lower, until)
         while self._runs and len(self._runs[-1]) < MERGE_RATIO * len(run):
             second = watermark_us // SECOND_US
             run = self._runs.pop().after(second).merged_with(run)
