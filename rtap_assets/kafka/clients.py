@@ -50,11 +50,11 @@ MOST_REQUESTS, LEAST_TIMEOUT_SECONDS = 3, 10.0
 # Spark's consumer asks the broker for both ends of the Kafka partition after each poll: a tenth of bronze's CPU with Kafka's
 # default of 500. A poll returns what one fetch brought, of 1 MiB at most, and no more than this.
 RECORDS_PER_POLL = 10_000
-# A fetch beyond the last record is still with the broker when a task asks it for both ends, and the broker answers in turn: of
-# Kafka's default of 500 ms a small batch waited for several. Only a running task fetches, so an idle stream asks no more often.
-FETCH_WAIT_MS = 10
-# A consumer with a full queue looks again after this; by librdkafka's default of a second, a reader of small queues waits for it
-# at each Kafka partition.
+# A fetch beyond the last record is still with the broker when a task asks it for both ends, and the broker answers in turn:
+# a small batch waited for several of Kafka's default of 500 ms. Only a running task fetches, so idle streams ask no more.
+FETCH_WAIT_MS = 1
+# A consumer with a full queue looks again after this. By librdkafka's default of a second, a reader of small queues waits
+# for it at each Kafka partition.
 QUEUE_BACKOFF_MS = 50
 REFUSED_CODES = frozenset(
     {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED,

@@ -17,6 +17,7 @@ from rtap_assets.java.jars import jars_of
 from rtap_assets.java.spark_driver import driver_command
 from rtap_assets.lake.catalog import spark_catalog_conf, sqlite_path
 from rtap_assets.lake.drivers import require_drivers
+from rtap_assets.runtime.huge_pages import disable_huge_pages
 from rtap_assets.streaming.gateway import open_gateway
 
 LOG_CONFIGURATION = Path(__file__).with_name("log4j2.properties")
@@ -144,6 +145,7 @@ def start_session(settings: Settings) -> SparkSession:
     if SparkContext._gateway is None:
         # Started here: `getOrCreate` would put all settings on the JVM's command line.
         SparkContext._ensure_initialized(gateway=open_gateway(driver_command(settings, launch_conf(settings))))
+        disable_huge_pages()
     builder = SparkSession.builder
     for key, value in spark_conf(settings).items():
         builder = builder.config(key, value)
