@@ -82,3 +82,9 @@ def test_a_password_of_any_characters_reaches_both_catalogs(tmp_path: Path) -> N
     assert (url.username, url.password, url.host, url.port, url.database) == ("us@r", AWKWARD, "db", 5432, "lake")
     assert url.query == {"sslmode": "require"}
     assert spark_catalog_conf(settings)["spark.sql.catalog.lake.jdbc.password"] == AWKWARD
+
+
+@pytest.mark.parametrize(("heap", "mebibytes"), [("1280m", 480), ("2g", 768), ("512m", 192)])
+def test_three_eighths_of_the_heap_are_for_what_dies_with_its_batch(tmp_path: Path, heap: str, mebibytes: int) -> None:
+    settings = load_settings(state_dir=tmp_path, spark_driver_memory=heap)
+    assert f"-Xmn{mebibytes}m" in launch_conf(settings)["spark.driver.extraJavaOptions"].split()
