@@ -42,7 +42,6 @@ def records_at(settings: Settings, topic: str, offsets: Mapping[int, int]) -> di
         "auto.offset.reset": "latest",
         "fetch.message.max.bytes": 65_536,  # of a larger record the broker sends the whole
         "queued.min.messages": 1,
-        "fetch.queue.backoff.ms": 10,
         # Else the next Kafka partition waits half a second for the fetch that is under way at the end of the one before.
     } | AT_ONCE
     consumer = Consumer(consumer_config(settings, GROUP) | config)
