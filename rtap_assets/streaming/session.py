@@ -96,6 +96,8 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         "spark.sql.redaction.options.regex": f"{REDACTED_SETTINGS}|url",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.codegen.hugeMethodLimit": HUGE_METHOD_LIMIT,
+        # Four streams use 70 generated classes. Of 100, Spark keeps 25 of each quarter by hash, and may drop one in use.
+        "spark.sql.codegen.cache.maxEntries": "1000",
         # Codes are ASCII: Java's own upper and lower case do, and ICU's tables take two seconds of CPU to load.
         "spark.sql.icu.caseMappings.enabled": "false",
         "spark.sql.shuffle.partitions": str(settings.spark_shuffle_partitions),
