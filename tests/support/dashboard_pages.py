@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, BrowserType, Page, Route, sync_playwright
 from polling import wait_until
 
 from rtap_assets.config import PROJECT_ROOT
@@ -31,10 +31,16 @@ def chromium() -> Iterator[Browser]:
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+    with sync_playwright() as playwright, launched(playwright.chromium, path) as browser:
         yield browser
-        browser.close()
+
+
+@contextmanager
+def launched(kind: BrowserType, path: str, *options: str) -> Iterator[Browser]:
+    """Yield a browser of the program at `path`, with more options of its command line."""
+    browser = kind.launch(executable_path=path, args=[*(["--no-sandbox"] if os.geteuid() == 0 else []), *options])
+    yield browser
+    browser.close()
 
 
 class Viewer:

@@ -5,6 +5,7 @@ Screenshots of each are kept in `.screenshots/` (or `UI_SCREENSHOTS`).
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dashboard_pages import Viewer, chromium
+from dashboard_pages import Viewer, chromium, launched
 from dashboard_stage import MINUTE, Stage, away, fill_lake, running, served, staged, waiting
 from lake_fixtures import gold_row
 from playwright.sync_api import Browser, Route
@@ -80,6 +81,20 @@ def test_the_page_fits_every_size_and_has_no_serious_barrier(
     assert viewer.barriers() == []
     assert viewer.strangers == []
     viewer.close()
+
+
+@pytest.mark.parametrize("width", [320, 360, 1280])
+def test_text_at_twice_its_size_fits(browser: Browser, scene: tuple[Stage, str, list[dict[str, Any]]], width: int) -> None:
+    program = str(shutil.which("chromium"))
+    with launched(browser.browser_type, program, "--blink-settings=defaultFontSize=32") as large:
+        viewer = Viewer(large, scene[1], width=width, bypass_csp=True).open()
+        viewer.see(lambda one: one.text("#dead-sum") != "" and one.text("#now-net") != "–", what="the page is complete")
+        viewer.picture(f"large-text-{width}")
+        assert viewer.page.evaluate("getComputedStyle(document.documentElement).fontSize") == "32px"
+        assert viewer.page.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out"
+        assert viewer.page.evaluate(TOO_WIDE) == []
+        assert viewer.barriers() == []
+        viewer.close()
 
 
 @pytest.mark.parametrize("width", [360, 1280])
