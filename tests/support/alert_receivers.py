@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socketserver
+import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 
 @dataclass
@@ -59,12 +70,36 @@ def web_receiver(*, port: int = 0) -> Iterator[WebReceiver]:
         yield receiver
 
 
+def certificate(folder: Path) -> Path:
+    """Write a key and a certificate for 127.0.0.1 that vouches for itself, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")]), datetime.now(UTC)
+    built = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path = folder / "server.pem"
+    path.write_bytes(key.private_bytes(*form) + built.public_bytes(Encoding.PEM))
+    return path
+
+
 @dataclass
 class MailReceiver:
-    """A mail server without TLS. `refuses`: the code with which it answers each recipient, `refuses_senders` each sender;
-    `is_silent`: it never answers."""
+    """A mail server. `context` has its certificate: TLS from the first byte, or by STARTTLS where it `offers_tls`.
+
+    `refuses`: the code with which it answers each recipient, `refuses_senders` each sender; `is_silent`: it never answers;
+    `drips`: it answers a sender with bytes without end.
+    """
 
     port: int = 0
+    context: ssl.SSLContext | None = None
+    offers_tls: bool = False
+    drips: bool = False
+    logins: list[str] = field(default_factory=list)
     refuses: int = 0
     refuses_senders: int = 0
     is_silent: bool = False
@@ -74,20 +109,39 @@ class MailReceiver:
 
 
 @contextmanager
-def mail_receiver() -> Iterator[MailReceiver]:
+def mail_receiver(*, context: ssl.SSLContext | None = None, offers_tls: bool = False) -> Iterator[MailReceiver]:
     """A mail receiver that runs for the time of the block."""
-    receiver = MailReceiver()
+    receiver = MailReceiver(context=context, offers_tls=offers_tls)
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
             if receiver.is_silent:
                 receiver.released.wait()
                 return
-            self._say("220 test")
+            with suppress(OSError):  # the client cuts the connection, or does not accept the certificate
+                if receiver.context and not receiver.offers_tls:
+                    self._encrypt(receiver.context)
+                self._say("220 test")
+                self._answer()
+            if isinstance(self.connection, ssl.SSLSocket):  # of the other socket the server takes care
+                self.connection.close()
+
+        def _answer(self) -> None:
             while line := self.rfile.readline():
                 word = line.decode().strip()
                 command = word[:4].upper()
-                if command == "MAIL" and receiver.refuses_senders:
+                if command == "EHLO":
+                    self._say("250-test\r\n250-STARTTLS\r\n250 AUTH PLAIN" if receiver.context else "250 ok")
+                elif command == "STAR" and receiver.context:
+                    self._say("220 go on")
+                    self._encrypt(receiver.context)
+                elif command == "AUTH":
+                    receiver.logins.append(base64.b64decode(word.rpartition(" ")[2]).decode())
+                    self._say("235 ok" if isinstance(self.connection, ssl.SSLSocket) else "538 encryption first")
+                elif command == "MAIL" and receiver.drips:
+                    while not receiver.released.wait(0.05):
+                        self.wfile.write(b"2")
+                elif command == "MAIL" and receiver.refuses_senders:
                     self._say(f"{receiver.refuses_senders} no")
                 elif command == "RCPT":
                     receiver.recipients.append(word.partition("<")[2].rstrip(">"))
@@ -100,6 +154,10 @@ def mail_receiver() -> Iterator[MailReceiver]:
                     self._say("221 bye" if command == "QUIT" else "250 ok")
                     if command == "QUIT":
                         return
+
+        def _encrypt(self, context: ssl.SSLContext) -> None:
+            self.connection = context.wrap_socket(self.connection, server_side=True)
+            self.rfile, self.wfile = self.connection.makefile("rb"), self.connection.makefile("wb", buffering=0)
 
         def _mail(self) -> str:
             lines = []

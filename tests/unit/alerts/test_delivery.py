@@ -17,16 +17,14 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-from alert_receivers import WebReceiver, mail_receiver, web_receiver
+from alert_receivers import WebReceiver, web_receiver
+from alert_steps import NOW, QUICK, at, look, send
 
 from rtap_assets.alerts.channels.errors import DeliveryError
 from rtap_assets.alerts.delivery import Channel, channels_of, deliver, pause_seconds
 from rtap_assets.alerts.model import DiskFact, Facts, Message
 from rtap_assets.alerts.store import AlertStore
 from rtap_assets.config import Settings, load_settings, settings_environment
-
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-QUICK = {"alert_hold_seconds": 0, "alert_recovery_seconds": 0, "alert_group_seconds": 0}
 
 
 @pytest.fixture
@@ -38,20 +36,6 @@ def receiver() -> Iterator[WebReceiver]:
 @pytest.fixture
 def settings(tmp_path: Path, receiver: WebReceiver) -> Settings:
     return load_settings(_env_file=None, state_dir=tmp_path / ".rtap", alert_webhooks=receiver.url, **QUICK)
-
-
-def at(seconds: float) -> datetime:
-    return NOW + timedelta(seconds=seconds)
-
-
-def look(settings: Settings, seconds: float, *full: str) -> None:
-    """Look at disks of which these are full."""
-    labels = [channel.label for channel in channels_of(settings)]
-    AlertStore(settings).look(Facts(at(seconds), disks=[DiskFact(name, 1, 1_000) for name in full]), channels=labels)
-
-
-def send(settings: Settings, seconds: float) -> list[str]:
-    return deliver(AlertStore(settings), channels_of(settings), clock=lambda: at(seconds))
 
 
 def summaries(receiver: WebReceiver) -> list[list[str]]:
@@ -241,63 +225,6 @@ def test_slack_and_teams_get_their_own_form_and_no_markup_of_producers(
         card = body["attachments"][0]["content"]
         assert card["actions"][0]["url"] == "https://revenue.example.com/"
         assert "\\[x\\]" in card["body"][1]["text"]
-
-
-def test_a_mail_names_what_to_do_and_keeps_its_id(tmp_path: Path) -> None:
-    with mail_receiver() as receiver:
-        settings = load_settings(
-            _env_file=None, state_dir=tmp_path / ".rtap", alert_mail_to=["a@example.com", "B <b@example.com>"],
-            alert_smtp_host="127.0.0.1", alert_smtp_port=receiver.port, alert_smtp_security="none", **QUICK,
-        )  # fmt: skip
-        look(settings, 0, "/a")
-        receiver.refuses = 451
-        assert send(settings, 0) == [
-            "mail to a@example.com the server refused the recipient (451)",
-            "mail to B <b@example.com> the server refused the recipient (451)",
-        ]
-        receiver.refuses = 0
-        assert send(settings, 10) == []
-    assert receiver.recipients == ["a@example.com", "b@example.com"] * 2
-    assert len(receiver.got) == 2
-    assert "Subject: rtap: Disk /a" in receiver.got[0]
-    assert "docs/operations.md#the-local-stack-disk-java" in receiver.got[0].replace("=\r\n", "")
-    assert len({line for mail in receiver.got for line in mail.splitlines() if line.startswith("Message-ID")}) == 1
-
-
-@pytest.mark.parametrize(
-    "security, code, failure",
-    [
-        ("none", 530, "answered 530, which means: encryption or a login first (RTAP_ALERT_SMTP_SECURITY,"),
-        ("none", 538, "answered 538, which means: encryption first (RTAP_ALERT_SMTP_SECURITY)"),
-        ("none", 421, "the server answered 421"),
-        ("starttls", 0, "does not offer what is asked of it (RTAP_ALERT_SMTP_SECURITY=starttls"),
-        ("tls", 0, "could not be delivered (SSLError)"),
-    ],
-)
-def test_a_mail_server_that_wants_another_connection_is_named_with_the_setting(
-    tmp_path: Path, security: str, code: int, failure: str
-) -> None:
-    with mail_receiver() as receiver:
-        receiver.refuses_senders = code
-        settings = load_settings(
-            _env_file=None, state_dir=tmp_path / ".rtap", alert_mail_to=["a@example.com"], alert_smtp_host="127.0.0.1",
-            alert_smtp_port=receiver.port, alert_smtp_security=security, **QUICK,
-        )  # fmt: skip
-        look(settings, 0, "/a")
-        assert failure in send(settings, 0)[0]
-        assert receiver.got == []
-    assert AlertStore(settings).standings()[0].waiting == 1
-
-
-def test_a_silent_mail_server_is_given_up_at_the_deadline(tmp_path: Path) -> None:
-    with mail_receiver() as receiver:
-        receiver.is_silent = True
-        settings = load_settings(
-            _env_file=None, state_dir=tmp_path / ".rtap", alert_mail_to=["a@example.com"], alert_smtp_host="127.0.0.1",
-            alert_smtp_port=receiver.port, alert_smtp_security="none", alert_timeout_seconds=0.5, **QUICK,
-        )  # fmt: skip
-        look(settings, 0, "/a")
-        assert send(settings, 0) == ["mail to a@example.com no answer within 0.5 s"]
 
 
 @pytest.mark.parametrize(
