@@ -1,8 +1,9 @@
-"""Event ids as numbers: a UUID's text, in either case and trimmed or not, to its 128 bits, a column at a time."""
+"""Columns as numbers: event ids, UUIDs in either case and trimmed or not, as their 128 bits; instants as microseconds."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from uuid import UUID
@@ -16,6 +17,7 @@ from rtap_assets.contracts.rules import UUID_PATTERN
 from rtap_assets.contracts.text import trim
 
 Words = npt.NDArray[np.uint64]
+Numbers = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
 
@@ -36,6 +38,22 @@ class EventIds:
 
     def __getitem__(self, rows: Rows | Mask) -> EventIds:
         return EventIds(self.upper[rows], self.lower[rows])
+
+
+def ids_after(batches: Iterable[pa.RecordBatch], oldest_us: int) -> Iterator[tuple[EventIds, Numbers]]:
+    """Yield the ids of the rows whose event time is after this one, with those times, batch by batch."""
+    for rows in batches:
+        times = as_numbers(rows["event_time"])
+        live = times > oldest_us
+        yield read_event_ids(rows["event_id"].filter(pa.array(live))), times[live]
+
+
+def as_numbers(column: pa.Array) -> Numbers:
+    """Return numbers and instants as 64-bit integers; null, as in rows older than their column, is 0."""
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("us", "UTC")).view(pa.int64())
+    numbers: Numbers = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    return numbers
 
 
 def read_event_ids(texts: pa.StringArray) -> EventIds:

@@ -8,6 +8,7 @@ few, and an id is moved a few times in its life. NumPy alone, no loop over rows.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -113,14 +114,23 @@ class SeenIds:
 
     def add(self, ids: EventIds, event_times_us: Instants, *, watermark_us: int) -> None:
         """Remember the ids."""
-        if not len(ids):
+        self.add_all([(ids, event_times_us)], watermark_us=watermark_us)
+
+    def add_all(self, chunks: Iterable[tuple[EventIds, Instants]], *, watermark_us: int) -> None:
+        """Remember the ids of all chunks; they are sorted once, at the end."""
+        columns = [self._columns(ids, times) for ids, times in chunks if len(ids)]
+        if not columns:
             return
-        until = np.clip((event_times_us + self._horizon_us) // SECOND_US + 1, 0, LAST_SECOND).astype(np.uint32)
-        run = _Run.sorted(self._mix(ids), ids.lower, until)
+        run = _Run.sorted(*(np.concatenate(parts) for parts in zip(*columns, strict=True)))
         while self._runs and len(self._runs[-1]) < MERGE_RATIO * len(run):
             second = watermark_us // SECOND_US
             run = self._runs.pop().after(second).merged_with(run)
         self._runs.append(run)
+
+    def _columns(self, ids: EventIds, event_times_us: Instants) -> tuple[Words, Words, Seconds]:
+        """Return what a run keeps of each id, in the given order."""
+        until = np.clip((event_times_us + self._horizon_us) // SECOND_US + 1, 0, LAST_SECOND).astype(np.uint32)
+        return self._mix(ids), ids.lower, until
 
     def _mix(self, ids: EventIds) -> Words:
         return (ids.upper ^ (ids.lower * self._factors[0])) * self._factors[1]

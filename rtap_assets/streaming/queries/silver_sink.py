@@ -32,7 +32,7 @@ from rtap_assets.streaming.checkpoints.files import query_id, read_batch, source
 from rtap_assets.streaming.checkpoints.state_handover import leave_empty_state, replace_state
 from rtap_assets.streaming.failures import carried
 from rtap_assets.streaming.model.batch_metrics import BatchMetrics
-from rtap_assets.streaming.queries.event_ids import EventIds, read_event_ids
+from rtap_assets.streaming.queries.event_ids import EventIds, Numbers, as_numbers, ids_after, read_event_ids
 from rtap_assets.streaming.queries.seen_ids import SeenIds
 from rtap_assets.transforms.batch_constant import batch_constant
 from rtap_assets.transforms.projections import Projections
@@ -50,9 +50,11 @@ SNAPSHOT_PROPERTY = "spark.sql.iceberg.snapshot-property."
 MOST_ROWS_IN_MEMORY = 3_000_000
 # A batch is read and written in as many tasks as it has splits; Iceberg's own, of 128 MB, would leave cores idle.
 SPLIT_BYTES = 16 * 1024 * 1024
-COLUMNS = ("event_id", "event_time", "kafka_timestamp", *RECORD_KEY, "error_reason")
+NUMBERS = ("event_time", "kafka_timestamp", *RECORD_KEY)
+COLUMNS = ("event_id", *NUMBERS, "error_reason")
 KEY_SCHEMA = pa.schema([("topic_epoch", pa.int32()), ("kafka_partition", pa.int32()), ("kafka_offset", pa.int64())])
-Numbers = npt.NDArray[np.int64]
+# By checkpoint. The JVM holds on to the function of a query that is over, and so to an index that nothing reads any more.
+_newest: dict[Path, _SilverSink] = {}
 # Takes a query's id, and event times of valid rows in the batch that it runs, microseconds since the epoch.
 ReportEventTimes = Callable[[str, Numbers], None]
 
@@ -60,6 +62,8 @@ ReportEventTimes = Callable[[str, Numbers], None]
 def silver_sink(settings: Settings, checkpoint: Path, report: ReportEventTimes) -> Callable[[DataFrame, int], None]:
     """Return the function that `foreachBatch` calls with each micro-batch; `report` gets what moves its watermark."""
     sink = _SilverSink(settings, checkpoint, report)
+    _newest.get(checkpoint, sink)._seen = None
+    _newest[checkpoint] = sink
 
     def write(batch: DataFrame, batch_id: int) -> None:
         try:
@@ -205,23 +209,19 @@ class _SilverSink:
     def _read(self, locations: Sequence[str]) -> Iterator[_Arrivals]:
         for rows in read_columns(self._bronze, locations, COLUMNS):
             valid = rows.filter(pc.is_null(rows["error_reason"]))
-            numbers = {name: _numbers(valid[name]) for name in COLUMNS if name not in ("event_id", "error_reason")}
+            numbers = {name: as_numbers(valid[name]) for name in NUMBERS}
             yield _Arrivals(read_event_ids(valid["event_id"]), numbers)
 
     def _index(self, watermark_us: int) -> SeenIds:
         """Return the index; made from silver when there is none."""
         if self._seen is not None:
             return self._seen
-        horizon = self._settings.watermark_delay_seconds
-        seen = SeenIds(horizon_seconds=horizon)
+        seen = SeenIds(horizon_seconds=self._settings.watermark_delay_seconds)
+        oldest_us = watermark_us - self._settings.watermark_delay_seconds * 1_000_000
         with open_catalog(self._settings) as catalog:
             silver = load_table(catalog, SILVER.identifier)
-        oldest_us = watermark_us - horizon * 1_000_000
-        for rows in read_columns(silver, files_after(silver, "event_time", from_microseconds(oldest_us)), COLUMNS[:2]):
-            times = _numbers(rows["event_time"])
-            live = times > oldest_us
-            ids = read_event_ids(rows["event_id"].filter(pa.array(live)))
-            seen.add(ids, times[live], watermark_us=watermark_us)
+            files = files_after(silver, "event_time", from_microseconds(oldest_us))
+            seen.add_all(ids_after(read_columns(silver, files, COLUMNS[:2]), oldest_us), watermark_us=watermark_us)
         return seen
 
 
@@ -229,18 +229,9 @@ def _stamp(query: str, batch_id: int) -> dict[str, str]:
     return {NATIVE_QUERY_ID: query, NATIVE_EPOCH_ID: str(batch_id)}
 
 
-def _numbers(column: pa.Array) -> Numbers:
-    """Return numbers and instants as 64-bit integers; null, as in rows older than their column, is 0."""
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("us", "UTC")).view(pa.int64())
-    numbers: Numbers = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
-    return numbers
-
-
 def _together(parts: Sequence[_Arrivals]) -> _Arrivals:
-    names = [name for name in COLUMNS if name not in ("event_id", "error_reason")]
     upper, lower = (
         np.concatenate([np.zeros(0, np.uint64), *(getattr(part.ids, half) for part in parts)]) for half in ("upper", "lower")
     )
-    columns = {name: np.concatenate([np.zeros(0, np.int64), *(part.columns[name] for part in parts)]) for name in names}
+    columns = {name: np.concatenate([np.zeros(0, np.int64), *(part.columns[name] for part in parts)]) for name in NUMBERS}
     return _Arrivals(EventIds(upper, lower), columns)
