@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +12,6 @@ from rtap_assets.audit.report import Report
 from rtap_assets.config import Settings
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.demo.proof import prove
-from rtap_assets.streaming.queries.seen_ids import SeenIds
 
 TROUBLE: Mapping[str, Any] = {"events": 5_000, "duplicates": 0.05, "delayed": 0.02, "invalid": 0.03, "span_seconds": 3000}
 
@@ -54,20 +52,6 @@ def test_drains_reconcile_exactly_rest_when_nothing_is_new_and_go_on_where_they_
     proof_of(streams)
     assert_dead_letters_are_the_quarantined_rows(streams)
     assert_newest_messages_are_gold(streams)
-
-
-def test_of_all_queries_of_silver_in_a_process_one_keeps_its_index(spark: SparkSession, streams: Settings) -> None:
-    before = indexes()
-    for seed in (1, 2, 3):
-        send_events(streams, events=100, seed=seed, delayed=0, invalid=0, span_seconds=60)
-        drain(spark, streams, "bronze", "silver")
-    (newest,) = [one for one in indexes() if not any(one is known for known in before)]
-    assert [(len(newest),)] == ask(streams, "SELECT count(*) FROM silver")
-
-
-def indexes() -> list[SeenIds]:
-    gc.collect()
-    return [one for one in gc.get_objects() if isinstance(one, SeenIds)]
 
 
 def proof_of(settings: Settings) -> Report:

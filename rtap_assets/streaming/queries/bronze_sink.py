@@ -19,13 +19,11 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.avro.known_writers import KnownWriters
 from rtap_assets.contracts.streams import BRONZE_SPEC
 from rtap_assets.contracts.tables import BRONZE
-from rtap_assets.errors import RtapError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.history.snapshots import NATIVE_EPOCH_ID, NATIVE_QUERY_ID, ancestors, summary_value
 from rtap_assets.quality.batch_counts import BRONZE_METRICS, bronze_counts
 from rtap_assets.streaming.checkpoints.files import query_id, read_batch
 from rtap_assets.streaming.checkpoints.topic_verification import TopicGuard
-from rtap_assets.streaming.failures import carried
 from rtap_assets.streaming.model.batch_metrics import BatchMetrics
 from rtap_assets.streaming.queries.registered_schemas import WriterMemory
 from rtap_assets.transforms.bronze import Limits, bronze_steps
@@ -43,15 +41,7 @@ def bronze_sink(
     settings: Settings, checkpoint: Path, memory: WriterMemory, *, topic_epoch: int
 ) -> Callable[[DataFrame, int], None]:
     """Return the function that `foreachBatch` calls with each micro-batch of Kafka records."""
-    sink = _BronzeSink(settings, checkpoint, memory, topic_epoch=topic_epoch)
-
-    def write(batch: DataFrame, batch_id: int) -> None:
-        try:
-            sink.write(batch, batch_id)
-        except RtapError as error:  # on its way through Java, only text survives
-            raise carried(error) from error
-
-    return write
+    return _BronzeSink(settings, checkpoint, memory, topic_epoch=topic_epoch).write
 
 
 class _BronzeSink:

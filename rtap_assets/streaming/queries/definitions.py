@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.readwriter import DataStreamWriter
@@ -19,6 +20,7 @@ from rtap_assets.config import Settings
 from rtap_assets.contracts.streams import STREAM_SPECS, StreamSpec
 from rtap_assets.contracts.tables import BRONZE, SILVER, TableSpec
 from rtap_assets.kafka.clients import spark_source_options
+from rtap_assets.streaming.batch_functions import Sink, batch_function
 from rtap_assets.streaming.checkpoints.topic_facts import starting_offsets, topic_epoch
 from rtap_assets.streaming.queries.bronze_sink import bronze_sink
 from rtap_assets.streaming.queries.dlq_sink import dlq_sink
@@ -50,10 +52,9 @@ def bronze_writer(session: SparkSession, settings: Settings) -> DataStreamWriter
     memory = WriterMemory(settings)
     memory.prime()
     records = kafka_records(session, settings, BRONZE_STREAM)
-    sink = bronze_sink(
-        settings, BRONZE_STREAM.checkpoint(settings), memory, topic_epoch=topic_epoch(settings, BRONZE_STREAM)
-    )
-    return records.writeStream.outputMode("append").foreachBatch(sink)
+    checkpoint = BRONZE_STREAM.checkpoint(settings)
+    sink = bronze_sink(settings, checkpoint, memory, topic_epoch=topic_epoch(settings, BRONZE_STREAM))
+    return _each_batch(records, checkpoint, sink)
 
 
 def kafka_records(session: SparkSession, settings: Settings, stream: StreamDefinition) -> DataFrame:
@@ -72,8 +73,8 @@ def kafka_records(session: SparkSession, settings: Settings, stream: StreamDefin
 
 def dlq_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
     """Return the query of the dead-letter topic: quarantined bronze rows, at least once."""
-    sink = dlq_sink(settings, DLQ_STREAM.checkpoint(settings))
-    return _follow(session, settings, BRONZE).writeStream.outputMode("append").foreachBatch(sink)
+    checkpoint = DLQ_STREAM.checkpoint(settings)
+    return _each_batch(_follow(session, settings, BRONZE), checkpoint, dlq_sink(settings, checkpoint))
 
 
 def silver_writer(session: SparkSession, settings: Settings) -> DataStreamWriter:
@@ -83,8 +84,8 @@ def silver_writer(session: SparkSession, settings: Settings) -> DataStreamWriter
     """
     rows = _follow(session, settings, BRONZE)
     events = rows.withWatermark("event_time", f"{settings.watermark_delay_seconds} seconds")
-    sink = silver_sink(settings, SILVER_STREAM.checkpoint(settings), partial(report_event_times, session))
-    return events.writeStream.outputMode("append").foreachBatch(sink)
+    checkpoint = SILVER_STREAM.checkpoint(settings)
+    return _each_batch(events, checkpoint, silver_sink(settings, checkpoint, partial(report_event_times, session)))
 
 
 def revenue_writer(session: SparkSession, settings: Settings, *, name: str) -> DataStreamWriter:
@@ -93,8 +94,9 @@ def revenue_writer(session: SparkSession, settings: Settings, *, name: str) -> D
     Time: nothing is too late. The sink stamps a watermark into the table, the newest event time less twice silver's delay,
         since gold may run ahead of silver by one batch; it drops no row, for there is no state.
     """
-    sink = gold_sink(settings, STREAMS[name].checkpoint(settings), REVENUE_WINDOWS[name](settings))
-    return _follow(session, settings, SILVER).writeStream.outputMode("append").foreachBatch(sink)
+    checkpoint = STREAMS[name].checkpoint(settings)
+    sink = gold_sink(settings, checkpoint, REVENUE_WINDOWS[name](settings))
+    return _each_batch(_follow(session, settings, SILVER), checkpoint, sink)
 
 
 WRITERS: dict[str, Writer] = {
@@ -106,6 +108,10 @@ WRITERS: dict[str, Writer] = {
 
 STREAMS = {spec.name: StreamDefinition(**vars(spec), writer=WRITERS[spec.name]) for spec in STREAM_SPECS}
 BRONZE_STREAM, DLQ_STREAM, SILVER_STREAM, GOLD_STREAM = (STREAMS[name] for name in ("bronze", "dlq", "silver", "gold"))
+
+
+def _each_batch(rows: DataFrame, checkpoint: Path, sink: Sink) -> DataStreamWriter:
+    return rows.writeStream.outputMode("append").foreachBatch(batch_function(checkpoint, sink))
 
 
 def _follow(session: SparkSession, settings: Settings, spec: TableSpec) -> DataFrame:

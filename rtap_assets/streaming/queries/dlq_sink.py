@@ -9,21 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.rules import Reason
 from rtap_assets.contracts.tables import BRONZE
 from rtap_assets.contracts.topics import DLQ_HEADER_BYTES
-from rtap_assets.errors import RtapError
 from rtap_assets.kafka.clients import spark_sink_options
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.data_files import count_values
 from rtap_assets.lake.staged_files import StagedTable
 from rtap_assets.quality.batch_counts import DLQ_METRICS
 from rtap_assets.streaming.checkpoints.files import query_id, source_range
-from rtap_assets.streaming.failures import carried
 from rtap_assets.streaming.model.batch_metrics import BatchMetrics
 from rtap_assets.transforms.dlq import build_dead_letters
 
@@ -40,15 +38,9 @@ def dlq_sink(settings: Settings, checkpoint: Path) -> Callable[[DataFrame, int],
     with open_catalog(settings) as catalog:
         readable = load_table(catalog, BRONZE.identifier)
 
-    def write(batch: DataFrame, batch_id: int) -> None:
-        try:
-            publish(batch.sparkSession, batch_id)
-        except RtapError as error:  # on its way through Java, only text survives
-            raise carried(error) from error
-
-    def publish(session: SparkSession, batch_id: int) -> None:
+    def publish(batch: DataFrame, batch_id: int) -> None:
         query = str(query_id(checkpoint))
-        bronze = StagedTable(session, f"{settings.catalog_name}.{BRONZE.identifier}")
+        bronze = StagedTable(batch.sparkSession, f"{settings.catalog_name}.{BRONZE.identifier}")
         tasks = bronze.appended(*source_range(checkpoint, batch_id))
         quarantined = bronze.with_values(tasks, "error_reason")
         # Not counted in the plan: the counts of `observe` do not come back from a batch that Spark writes to Kafka.
@@ -60,4 +52,4 @@ def dlq_sink(settings: Settings, checkpoint: Path) -> Callable[[DataFrame, int],
         BatchMetrics.put(query, batch_id, DLQ_METRICS, {reason.value: 0 for reason in Reason} | found)
         BatchMetrics.put_read(query, batch_id, rows=sum(task.file().recordCount() for task in tasks), watermark_ms=None)
 
-    return write
+    return publish

@@ -23,7 +23,7 @@ from pyspark.sql import functions as F
 from rtap_assets.config import Settings
 from rtap_assets.contracts.streams import stream_filling
 from rtap_assets.contracts.tables import SILVER
-from rtap_assets.errors import RtapError, StreamError
+from rtap_assets.errors import StreamError
 from rtap_assets.lake.history.commits import append_nothing
 from rtap_assets.lake.history.snapshots import (
     STAMP_CAUSE,
@@ -34,7 +34,6 @@ from rtap_assets.lake.history.snapshots import (
 )
 from rtap_assets.lake.staged_files import StagedFiles, StagedTable
 from rtap_assets.streaming.checkpoints.files import query_id, read_batch, source_range
-from rtap_assets.streaming.failures import carried
 from rtap_assets.streaming.model.batch_metrics import BatchMetrics
 from rtap_assets.streaming.queries.revenue_windows import RevenueWindows, publisher
 from rtap_assets.transforms.gold import MEASURES, PANE_INPUT, TWO_ROWS_OF_A_KEY, apply_changes, sum_panes, sum_windows
@@ -62,14 +61,8 @@ def gold_sink(
     """
     publish = publisher(settings, windows)
 
-    def write(batch: DataFrame, batch_id: int) -> None:
-        try:
-            add(batch.sparkSession, batch_id)
-        except RtapError as error:
-            raise carried(error) from error
-
-    def add(session: SparkSession, batch_id: int) -> None:
-        query = str(query_id(checkpoint))
+    def add(batch: DataFrame, batch_id: int) -> None:
+        session, query = batch.sparkSession, str(query_id(checkpoint))
         table = StagedTable(session, windows.name_in(settings))
         if is_merged(table, query=query, batch_id=batch_id):
             return
@@ -101,7 +94,7 @@ def gold_sink(
             append_nothing(session, settings, windows.table, stamp | watermark)
         BatchMetrics.put_read(query, batch_id, rows=rows, watermark_ms=watermark_ms)
 
-    return write
+    return add
 
 
 def subtract_rows(

@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from rtap_assets.config import Settings
+from rtap_assets.streaming.batch_functions import function_of
 from rtap_assets.streaming.checkpoints.files import (
     commit_time,
     has_unfinished_batch,
@@ -115,6 +116,7 @@ class SparkQuery:
         self, query: StreamingQuery, settings: Settings, stream: StreamDefinition, *, committed: int | None
     ) -> None:
         self._query, self._settings, self._stream = query, settings, stream
+        self._function = function_of(stream.checkpoint(settings))
         self.reported = -1 if committed is None else committed
 
     def verify(self) -> None:
@@ -124,6 +126,7 @@ class SparkQuery:
     def stop(self, *, seconds: float) -> None:
         """Stop between batches, or hard after `seconds`."""
         stop_between_batches(self._query, self._stream.checkpoint(self._settings), seconds=seconds)
+        self._release()
 
     def look(self, now: datetime) -> QueryProgress:
         """Return what is new since the last look."""
@@ -132,7 +135,13 @@ class SparkQuery:
         report = None if last is None else json.loads(last.json())
         batches = () if report is None else self._new(report)
         error = None if is_active else self._query.exception()
+        if not is_active:
+            self._release()
         return QueryProgress(batches, None if report is None else min(end_of_trigger(report), now), is_active, error)
+
+    def _release(self) -> None:
+        if self._function is not None:
+            self._function.release()
 
     def _new(self, newest: dict[str, Any]) -> tuple[dict[str, Any], ...]:
         executed = newest["batchId"] - (EXECUTED not in newest["durationMs"])

@@ -17,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from rtap_assets.config import Settings
 from rtap_assets.contracts.tables import BRONZE, SILVER
-from rtap_assets.errors import RtapError, StreamError
+from rtap_assets.errors import StreamError
 from rtap_assets.lake.catalog import load_table, open_catalog
 from rtap_assets.lake.data_files import files_after, read_columns, stamped_rows
 from rtap_assets.lake.history.snapshots import NATIVE_EPOCH_ID, NATIVE_QUERY_ID, newest_stream_commit
@@ -30,7 +30,6 @@ from rtap_assets.lake.staged_files import StagedTable
 from rtap_assets.runtime.clock import from_microseconds
 from rtap_assets.streaming.checkpoints.files import query_id, read_batch, source_range
 from rtap_assets.streaming.checkpoints.state_handover import leave_empty_state, replace_state
-from rtap_assets.streaming.failures import carried
 from rtap_assets.streaming.model.batch_metrics import BatchMetrics
 from rtap_assets.streaming.queries.event_ids import EventIds, Numbers, as_numbers, ids_after, read_event_ids
 from rtap_assets.streaming.queries.seen_ids import SeenIds
@@ -53,25 +52,13 @@ SPLIT_BYTES = 16 * 1024 * 1024
 NUMBERS = ("event_time", "kafka_timestamp", *RECORD_KEY)
 COLUMNS = ("event_id", *NUMBERS, "error_reason")
 KEY_SCHEMA = pa.schema([("topic_epoch", pa.int32()), ("kafka_partition", pa.int32()), ("kafka_offset", pa.int64())])
-# By checkpoint. The JVM holds on to the function of a query that is over, and so to an index that nothing reads any more.
-_newest: dict[Path, _SilverSink] = {}
 # Takes a query's id, and event times of valid rows in the batch that it runs, microseconds since the epoch.
 ReportEventTimes = Callable[[str, Numbers], None]
 
 
 def silver_sink(settings: Settings, checkpoint: Path, report: ReportEventTimes) -> Callable[[DataFrame, int], None]:
     """Return the function that `foreachBatch` calls with each micro-batch; `report` gets what moves its watermark."""
-    sink = _SilverSink(settings, checkpoint, report)
-    _newest.get(checkpoint, sink)._seen = None
-    _newest[checkpoint] = sink
-
-    def write(batch: DataFrame, batch_id: int) -> None:
-        try:
-            sink.write(batch.sparkSession, batch_id)
-        except RtapError as error:  # on its way through Java, only text survives
-            raise carried(error) from error
-
-    return write
+    return _SilverSink(settings, checkpoint, report).write
 
 
 @dataclass(frozen=True)
@@ -110,14 +97,14 @@ class _SilverSink:
         with open_catalog(settings) as catalog:
             self._bronze = load_table(catalog, BRONZE.identifier)
 
-    def write(self, session: SparkSession, batch_id: int) -> None:
+    def write(self, source: DataFrame, batch_id: int) -> None:
         query = str(query_id(self._checkpoint))
         # Only the first batch after a start can be one that was committed before.
         if self._is_first and self._is_committed(query, batch_id):
             leave_empty_state(self._checkpoint, after_batch=batch_id)
             return
         watermark_us = self._watermark_us(batch_id)
-        bronze = StagedTable(session, f"{self._settings.catalog_name}.{BRONZE.identifier}")
+        bronze = StagedTable(source.sparkSession, f"{self._settings.catalog_name}.{BRONZE.identifier}")
         tasks = bronze.appended(*source_range(self._checkpoint, batch_id))
         rows = sum(int(task.file().recordCount()) for task in tasks)
         with bronze.staged(tasks) as files:
