@@ -20,6 +20,9 @@ PICTURES = Path(os.environ.get("UI_SCREENSHOTS") or PROJECT_ROOT / ".screenshots
 AXE = PROJECT_ROOT / "tests" / "data" / "axe-core" / "axe.min.js"
 LOOPBACK = "127.0.0.1"
 SERIOUS = {"serious", "critical"}
+# Texts that are wider than their box.
+TOO_WIDE = """[...document.querySelectorAll('main dd, main td, main h2, main .value, main .name, main .figure, main .pill')]
+    .filter(one => one.offsetParent && one.scrollWidth > one.clientWidth + 1).map(one => one.textContent)"""
 
 
 @contextmanager
@@ -118,6 +121,11 @@ class Viewer:
         """Keep what is seen now."""
         PICTURES.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=PICTURES / f"dashboard-{name}.png", full_page=True, animations="disabled")
+
+    def assert_fits(self, width: int) -> None:
+        """Assert that neither the page nor a text in it is wider than its room."""
+        assert self.page.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out"
+        assert self.page.evaluate(TOO_WIDE) == []
 
     def barriers(self) -> list[tuple[str, str]]:
         """Return what axe finds that is serious: rule, and the first element that breaks it. Needs `bypass_csp`."""

@@ -323,3 +323,13 @@ def served(stage: Stage) -> Iterator[str]:
 
 
 Clock = Callable[[], datetime]
+
+
+def tumbling(rows: list[dict[str, Any]], currency: str, **only: str) -> dict[int, Decimal]:
+    """Return the net amount by start of the window, as the rows of gold have it."""
+    found: dict[int, Decimal] = {}
+    for row in rows:
+        if row["window_start"].minute % 5 == 0 and row["currency"] == currency and all(row[k] == v for k, v in only.items()):
+            start = round(row["window_start"].timestamp() * 1000)
+            found[start] = found.get(start, Decimal(0)) + row["net_amount"]
+    return found

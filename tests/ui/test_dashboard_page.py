@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from dashboard_pages import Viewer, chromium, launched
-from dashboard_stage import MINUTE, Stage, away, fill_lake, running, served, staged, waiting
+from dashboard_stage import MINUTE, Stage, away, fill_lake, running, served, staged, tumbling, waiting
 from lake_fixtures import gold_row
 from playwright.sync_api import Browser, Route
 from polling import wait_until
@@ -32,9 +32,6 @@ SIZES = [(360, True), (768, False), (1280, False), (1440, True), (3840, False)]
 
 
 CURRENCIES = "AUD BRL CAD CHF CZK DKK EUR GBP HUF INR JPY KRW KWD MXN NOK NZD PLN SEK USD".split()
-# Texts that are wider than their box.
-TOO_WIDE = """[...document.querySelectorAll('main dd, main td, main h2, main .value, main .name, main .figure, main .pill')]
-    .filter(one => one.offsetParent && one.scrollWidth > one.clientWidth + 1).map(one => one.textContent)"""
 
 
 @pytest.fixture(scope="module")
@@ -59,16 +56,6 @@ def cents(amount: Decimal) -> str:
     return f"{amount.quantize(Decimal('0.01'), ROUND_HALF_UP):,}".replace("-", "−")
 
 
-def tumbling(rows: list[dict[str, Any]], currency: str, **only: str) -> dict[int, Decimal]:
-    """Return the net amount by start of the window, as the rows of gold have it."""
-    found: dict[int, Decimal] = {}
-    for row in rows:
-        if row["window_start"].minute % 5 == 0 and row["currency"] == currency and all(row[k] == v for k, v in only.items()):
-            start = round(row["window_start"].timestamp() * 1000)
-            found[start] = found.get(start, Decimal(0)) + row["net_amount"]
-    return found
-
-
 @pytest.mark.parametrize(("width", "dark"), SIZES)
 def test_the_page_fits_every_size_and_has_no_serious_barrier(
     browser: Browser, scene: tuple[Stage, str, list[dict[str, Any]]], width: int, dark: bool
@@ -91,8 +78,7 @@ def test_text_at_twice_its_size_fits(browser: Browser, scene: tuple[Stage, str, 
         viewer.see(lambda one: one.text("#dead-sum") != "" and one.text("#now-net") != "–", what="the page is complete")
         viewer.picture(f"large-text-{width}")
         assert viewer.page.evaluate("getComputedStyle(document.documentElement).fontSize") == "32px"
-        assert viewer.page.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out"
-        assert viewer.page.evaluate(TOO_WIDE) == []
+        viewer.assert_fits(width)
         assert viewer.barriers() == []
         viewer.close()
 
@@ -115,8 +101,7 @@ def test_many_tiers_and_currencies_and_long_figures_fit(browser: Browser, tmp_pa
         viewer.see(lambda one: one.page.locator("#currencies li").count() == len(CURRENCIES), what="all currencies")
         viewer.see(lambda one: one.text("#dead-sum") != "", what="the page is complete")
         viewer.picture(f"many-{width}")
-        assert viewer.page.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out"
-        assert viewer.page.evaluate(TOO_WIDE) == []
+        viewer.assert_fits(width)
         assert viewer.barriers() == []
         viewer.close()
 
